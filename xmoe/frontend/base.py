@@ -1,0 +1,119 @@
+"""The interface of every front end: waveform [B, S] -> linear power -> compressed spectrogram.
+
+``power`` is kept apart from ``compress`` so that training can compute power once per clip, augment
+it cheaply (``xmoe.frontend.spec_augment``) and compress after. All front ends share the number of
+frames T = S // hop_length + 1 (frame t is centred on sample t * hop_length; beyond its ends a clip
+is silence), the number of bins F, and the scale: a full-scale sine reads 1 within 3 dB.
+Shapes: B batch, S samples, F frequency bins, T frames.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from xmoe.config import SpectroConfig
+
+_SILENCE = 1e-20
+_VARIANCE_FLOOR = 1e-4
+
+
+class Frontend(nn.Module):
+    """A fixed transform without learnable parameters; subclasses give ``_power`` and the centres.
+
+    ``bin_centers_hz`` [F] rises; gradients flow through to the waveform.
+    """
+
+    bin_centers_hz: Tensor
+
+    def __init__(self, config: SpectroConfig, bin_centers_hz: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("bin_centers_hz", bin_centers_hz.float(), persistent=False)
+
+    @property
+    def num_bins(self) -> int:
+        """F: frequency bins."""
+        return self.config.num_bins
+
+    def num_frames(self, num_samples: int) -> int:
+        """Return T for a waveform of ``num_samples``."""
+        return num_samples // self.config.hop_length + 1
+
+    def frame_times_s(self, num_frames: int) -> Tensor:
+        """Return the centre of each frame in seconds, [T]."""
+        frames = torch.arange(num_frames, device=self.bin_centers_hz.device)
+        return frames * (self.config.hop_length / self.config.sample_rate_hz)
+
+    def power(self, x: Tensor) -> Tensor:
+        """Return linear power [B, F, T], never negative, of a waveform [B, S] in -1..1.
+
+        Always float32, also under autocast: dB of half-precision power is noise.
+        """
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            return self._power(x.float())
+
+    def compress(self, power: Tensor, valid_frames: Tensor | None = None) -> Tensor:
+        """Return power [B, F, T] in dB above the clip's floor, as z-scores of the clip.
+
+        ``valid_frames`` [B] counts the frames that are not padding. The statistics are taken over
+        them alone, and padding gets the floor's value, so that it looks like silence.
+        """
+        with torch.autocast(device_type=power.device.type, enabled=False):
+            return self._compress(power.float(), frame_mask(power, valid_frames))
+
+    def forward(self, x: Tensor, valid_frames: Tensor | None = None) -> Tensor:
+        """Return the compressed spectrogram [B, F, T] of a waveform [B, S]."""
+        return self.compress(self.power(x), valid_frames)
+
+    def _power(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _compress(self, power: Tensor, mask: Tensor | None) -> Tensor:
+        floor = clip_peak(power, mask) * 10.0 ** (self.config.floor_db / 10.0)
+        if mask is not None:
+            power = power * mask
+        level_db = torch.maximum(power, floor).log10() * 10.0
+        return standardise(level_db, mask)
+
+
+def frame_mask(power: Tensor, valid_frames: Tensor | None) -> Tensor | None:
+    """Return 1.0 for real frames and 0.0 for padding, [B, 1, T]; None when all are real."""
+    if valid_frames is None:
+        return None
+    frames = torch.arange(power.shape[-1], device=power.device)
+    valid = valid_frames.to(power.device).clamp(1, power.shape[-1])
+    return (frames < valid[:, None]).to(torch.float32)[:, None, :]
+
+
+def clip_peak(power: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the largest power of each clip, [B, 1, 1], never zero."""
+    peak = (power if mask is None else power * mask).amax(dim=(1, 2), keepdim=True)
+    return peak.clamp_min(_SILENCE)
+
+
+def standardise(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return z-scores [B, F, T] with the mean and deviation of each clip's real frames."""
+    if mask is None:
+        variance, mean = torch.var_mean(values, dim=(1, 2), correction=0, keepdim=True)
+        return (values - mean) * torch.rsqrt(variance + _VARIANCE_FLOOR)
+    count = mask.sum(dim=(1, 2), keepdim=True) * values.shape[1]
+    mean = (values * mask).sum(dim=(1, 2), keepdim=True) / count
+    centred = values - mean
+    variance = (centred.square() * mask).sum(dim=(1, 2), keepdim=True) / count
+    return centred * torch.rsqrt(variance + _VARIANCE_FLOOR)
+
+
+def full_scale_window(win_length: int, n_fft: int) -> Tensor:
+    """Return a periodic Hann window [n_fft], centred, with which a full-scale sine has power 1."""
+    window = torch.hann_window(win_length, periodic=True)
+    before = (n_fft - win_length) // 2
+    padded = nn.functional.pad(window, (before, n_fft - win_length - before))
+    return padded * (2.0 / float(window.sum()))
+
+
+def log_spaced_hz(low_hz: float, high_hz: float, count: int) -> Tensor:
+    """Return ``count`` frequencies from ``low_hz`` to ``high_hz`` at equal ratios, float64."""
+    return torch.logspace(math.log10(low_hz), math.log10(high_hz), count, dtype=torch.float64)

@@ -1,0 +1,30 @@
+"""From a name in ``SpectroConfig`` to the front end that it means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xmoe.config import SpectroConfig
+from xmoe.errors import ConfigError
+from xmoe.frontend.base import Frontend
+from xmoe.frontend.mel import LogMel
+from xmoe.frontend.stft import Stft
+
+FRONTENDS: dict[str, Callable[[SpectroConfig], Frontend]] = {
+    "stft": Stft,
+    "logmel": LogMel,
+}
+
+
+def build_frontend(config: SpectroConfig) -> Frontend:
+    """Return the front end of ``config`` with its tables computed, on the CPU.
+
+    Raises ``ConfigError`` when the front end is not known.
+    """
+    if config.frontend not in FRONTENDS:
+        raise ConfigError(
+            f"no front end called {config.frontend!r}",
+            where="frontend",
+            mend=f"choose one of {', '.join(FRONTENDS)}",
+        )
+    return FRONTENDS[config.frontend](config)

@@ -1,0 +1,76 @@
+"""Short-time Fourier power, [B, S] -> [B, F, T], with the band's bins gathered into F linear rows.
+
+``FilteredStft`` is the engine that the mel front end shares: one real FFT per frame, then one
+matrix product with a filter bank [bins, F] that is cropped to the bins it uses. Departs from the
+textbook in the rows: when F does not divide the bins of the band, the spectrum is read as a line
+through its bins and each row integrates its own stretch of it; where rows are narrower than bins
+this is interpolation. No row is ever empty.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from xmoe.config import SpectroConfig
+from xmoe.frontend.base import Frontend, full_scale_window
+
+
+class FilteredStft(Frontend):
+    """STFT power times a filter bank ``filters`` [n_fft // 2 + 1, F]."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: SpectroConfig, bin_centers_hz: Tensor, filters: Tensor) -> None:
+        super().__init__(config, bin_centers_hz)
+        used = filters.sum(dim=1).nonzero().flatten()
+        self.first_bin, self.last_bin = int(used[0]), int(used[-1]) + 1
+        cropped = filters[self.first_bin : self.last_bin].float().contiguous()
+        self.register_buffer("filters", cropped, persistent=False)
+        window = full_scale_window(config.win_length, config.n_fft)
+        self.register_buffer("window", window, persistent=False)
+
+    def _power(self, x: Tensor) -> Tensor:
+        n_fft, hop_length = self.config.n_fft, self.config.hop_length
+        padded = nn.functional.pad(x, (n_fft // 2, n_fft - n_fft // 2))
+        frames = padded.unfold(-1, n_fft, hop_length)[:, : self.num_frames(x.shape[-1])]
+        spectrum = torch.fft.rfft(frames * self.window)[..., self.first_bin : self.last_bin]
+        density = spectrum.real.square() + spectrum.imag.square()
+        return torch.matmul(density, self.filters).transpose(1, 2).contiguous()
+
+
+class Stft(FilteredStft):
+    """Linear frequency axis: F equal rows from ``fmin_hz`` to ``fmax_hz``."""
+
+    def __init__(self, config: SpectroConfig) -> None:
+        edges_hz = torch.linspace(
+            config.fmin_hz, config.fmax_hz, config.num_bins + 1, dtype=torch.float64
+        )
+        centers_hz = (edges_hz[1:] + edges_hz[:-1]) / 2
+        super().__init__(config, centers_hz, row_weights(edges_hz, fft_bins_hz(config)))
+
+
+def fft_bins_hz(config: SpectroConfig) -> Tensor:
+    """Return the frequency of each FFT bin, [n_fft // 2 + 1], float64."""
+    return torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * (
+        config.sample_rate_hz / config.n_fft
+    )
+
+
+def row_weights(edges_hz: Tensor, bins_hz: Tensor) -> Tensor:
+    """Return [bins, F]: the integral of the piecewise linear spectrum between adjacent edges.
+
+    In units of bins where a row is wider than one bin (it sums), an average where it is narrower.
+    """
+    step_hz = bins_hz[1] - bins_hz[0]
+    position = (edges_hz[None, :] - bins_hz[:, None]) / step_hz
+    integral = torch.diff(_hat_integral(position), dim=1)
+    width = torch.diff(edges_hz) / step_hz
+    return integral / width.clamp_max(1.0)
+
+
+def _hat_integral(position: Tensor) -> Tensor:
+    """Return the integral from minus infinity of the unit triangle on -1..1."""
+    p = position.clamp(-1.0, 1.0)
+    return torch.where(p < 0, 0.5 * (1 + p).square(), 1 - 0.5 * (1 - p).square())
