@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FrontendName = Literal["stft", "logmel", "pcen", "cqt", "cwt"]
 Task = Literal["single_label", "multi_label"]
 SelectorName = Literal["saliency", "cam", "feature", "energy", "random"]
+RouterEvidence = Literal["features", "saliency", "belief", "conditions"]
 
 EXPERT_NAMES: tuple[str, ...] = (
     "broadband",
@@ -87,8 +88,9 @@ class ModelConfig(Frozen):
     expert_priors: dict[str, float] = Field(default_factory=dict)
     k_max: int = Field(default=3, ge=0)
     window_frames: int = Field(default=4, ge=1)
+    router_evidence: tuple[RouterEvidence, ...] = ("features", "saliency", "belief", "conditions")
     stem_channels: int = Field(default=24, ge=4)
-    expert_channels: int = Field(default=48, ge=4)
+    expert_channels: int = Field(default=24, ge=4)
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
 
     @model_validator(mode="after")

@@ -1,0 +1,261 @@
+"""The run folder: the only module that knows its file names, its schema and its hashes.
+
+    run_config.json  profile.json  policy.json  spectro_config.json  metrics.json  expert_usage.json
+    architecture.txt  quarantine.csv  traces.parquet  history.jsonl  *.png  tensorboard/
+    checkpoints/<name>/stem.safetensors  router.safetensors  expert-<name>.safetensors
+                       training.safetensors  state.json  manifest.json
+    checkpoints/best.json  checkpoints/last.json         pointers, replaced atomically
+
+A checkpoint is written to a temporary folder, synced, listed with its SHA-256 sums in
+``manifest.json`` and renamed; only then does a pointer name it. Whatever moment a process dies at,
+both pointers name complete checkpoints. Weights are safetensors, everything else is JSON: nothing
+read from disk can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from xmoe.config import Frozen, RunConfig
+from xmoe.errors import RunFolderError, StorageError
+
+Which = Literal["best", "last"]
+Record = TypeVar("Record", bound=Frozen)
+TRAIN_AGAIN = "train again, or name a run folder that `xmoe train` wrote"
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError while writing ``path`` into a StorageError with the mend."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write: {error.strerror or error}",
+            where=str(path),
+            mend="free some space or name a folder that you may write to with --out",
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old bytes or the new ones, never a part."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """Return canonical JSON: sorted keys, two spaces, no NaN."""
+    return json.dumps(_plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as canonical JSON, atomically; non-finite numbers become null."""
+    write_bytes(path, to_json(value).encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; RunFolderError names it where it is missing or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunFolderError("no such file", where=str(path), mend=TRAIN_AGAIN) from error
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"not readable as JSON: {error}", where=str(path)) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Frozen):
+        return _plain(value.model_dump(mode="json"))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class RunFolder:
+    """Paths, records and checkpoints of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file in this run."""
+        return self.path / name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def write_record(self, name: str, record: Any) -> None:
+        """Write a record, or any JSON value, as ``name``."""
+        write_json(self.file(name), record)
+
+    def read_record(self, name: str, kind: type[Record]) -> Record:
+        """Read and validate a record."""
+        try:
+            return kind.model_validate(read_json(self.file(name)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RunFolderError(
+                f"field {where}: {first['msg']}", where=str(self.file(name)), mend=TRAIN_AGAIN
+            ) from error
+
+    def read_config(self) -> RunConfig:
+        """Return the run's configuration."""
+        return self.read_record("run_config.json", RunConfig)
+
+    def exists(self, which: Which = "best") -> bool:
+        """Whether a checkpoint pointer of that kind is there."""
+        return (self.checkpoints / f"{which}.json").is_file()
+
+    def save_checkpoint(
+        self,
+        name: str,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        state: Mapping[str, Any],
+        *,
+        which: tuple[Which, ...] = ("last",),
+    ) -> Path:
+        """Write one safetensors file per entry of ``tensors`` plus ``state`` and point to it.
+
+        Returns the checkpoint's folder. The previous checkpoint stays until the new one is named.
+        """
+        final = self.checkpoints / name
+        temporary = self.checkpoints / f".{name}.{os.getpid()}.tmp"
+        with storage_errors(self.checkpoints):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            try:
+                _fill_checkpoint(temporary, tensors, state)
+                if final.exists():
+                    shutil.rmtree(final)
+                temporary.replace(final)
+                _sync_folder(self.checkpoints)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        for pointer in which:
+            write_json(self.checkpoints / f"{pointer}.json", {"folder": name})
+        self._prune()
+        return final
+
+    def checkpoint_folder(self, which: Which = "best") -> Path:
+        """Return the folder that a pointer names."""
+        pointer = self.checkpoints / f"{which}.json"
+        name = read_json(pointer).get("folder")
+        if not isinstance(name, str) or Path(name).name != name:
+            raise RunFolderError("names no checkpoint", where=str(pointer), mend=TRAIN_AGAIN)
+        return self.checkpoints / name
+
+    def load_tensors(self, part: str, which: Which = "best") -> dict[str, Tensor]:
+        """Return the tensors of one file of a checkpoint, hash and finiteness checked."""
+        folder = self.checkpoint_folder(which)
+        sums = read_json(folder / "manifest.json")["sha256"]
+        return load_weights(folder / f"{part}.safetensors", sha256=sums.get(f"{part}.safetensors"))
+
+    def load_state(self, which: Which = "last") -> dict[str, Any]:
+        """Return the JSON state of a checkpoint, hash checked."""
+        folder = self.checkpoint_folder(which)
+        sums = read_json(folder / "manifest.json")["sha256"]
+        check_sha256(folder / "state.json", sums.get("state.json"))
+        state: dict[str, Any] = read_json(folder / "state.json")
+        return state
+
+    def _prune(self) -> None:
+        kept = {self.checkpoint_folder(w).name for w in ("best", "last") if self.exists(w)}
+        for entry in self.checkpoints.iterdir():
+            if entry.is_dir() and entry.name not in kept:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def load_weights(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises RunFolderError where it is missing, torn, altered, or holds NaN or infinity.
+    """
+    check_sha256(path, sha256)
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunFolderError(
+            f"not a whole safetensors file: {error}", where=str(path), mend=TRAIN_AGAIN
+        ) from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise RunFolderError(
+                f"weights of {name} are not finite", where=str(path), mend=TRAIN_AGAIN
+            )
+    return tensors
+
+
+def check_sha256(path: Path, expected: str | None) -> None:
+    """Raise RunFolderError unless the file is there and has the expected SHA-256 sum."""
+    if not path.is_file():
+        raise RunFolderError("no such file", where=str(path), mend=TRAIN_AGAIN)
+    if expected is None:
+        raise RunFolderError("the manifest does not list this file", where=str(path))
+    if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        raise RunFolderError(
+            "the bytes are not those that were written (SHA-256 differs)",
+            where=str(path),
+            mend="restore the file from a copy, or train again",
+        )
+
+
+def _fill_checkpoint(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> None:
+    for part, values in tensors.items():
+        plain = {key: value.detach().cpu().contiguous() for key, value in values.items()}
+        save_file(plain, folder / f"{part}.safetensors")
+    (folder / "state.json").write_text(to_json(state), encoding="utf-8")
+    sums = {}
+    for path in sorted(folder.iterdir()):
+        sums[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        _sync_file(path)
+    manifest = folder / "manifest.json"
+    manifest.write_text(to_json({"schema_version": 1, "sha256": sums}), encoding="utf-8")
+    _sync_file(manifest)
+    _sync_folder(folder)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

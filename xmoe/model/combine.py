@@ -1,0 +1,82 @@
+"""Stem logits, expert logits and gate -> one answer.
+
+An expert that did not answer is an absent key. The weights of those that did are renormalised, so
+any subset of experts gives a sane answer; with none left, the stem's own head answers (K = 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xmoe.model.plan import Plan
+
+STEM_SHARE = 1.0 / 3.0
+
+
+@dataclass(frozen=True)
+class ExpertReply:
+    """What an expert said of the clips it was sent: ``rows`` [b] of the batch, ``logits`` [b, C]."""
+
+    rows: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Combined:
+    """The answer of a batch.
+
+    ``logits`` [B, C]; ``weights`` [B, E] as used, after renormalisation; ``missing`` [B, E] marks
+    experts that were chosen and did not answer; ``gate_mass`` [B] is the share of the planned
+    weight that answered (1 where none was planned).
+    """
+
+    logits: Tensor
+    weights: Tensor
+    missing: Tensor
+    gate_mass: Tensor
+
+    @property
+    def degraded(self) -> Tensor:
+        """Whether an expert was missing, [B]."""
+        return self.missing.any(1)
+
+
+def blend(stem_logits: Tensor, expert_logits: Tensor, weights: Tensor) -> Tensor:
+    """Return logits [B, C] of stem logits [B, C] and expert logits [E, B, C] by weights [B, E].
+
+    Rows of ``weights`` sum to one, or to zero where no expert answers.
+    """
+    mixed = torch.einsum("ebc,be->bc", expert_logits, weights)
+    heard = weights.sum(1, keepdim=True)
+    return stem_logits * (1.0 - heard * (1.0 - STEM_SHARE)) + (1.0 - STEM_SHARE) * mixed
+
+
+def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
+    """Return the answer of a plan from the replies that came; non-finite replies count as missing."""
+    batch, num_classes = plan.stem_logits.shape
+    device = plan.stem_logits.device
+    logits = torch.zeros(len(plan.expert_names), batch, num_classes, device=device)
+    answered = torch.zeros(batch, len(plan.expert_names), dtype=torch.bool, device=device)
+    for index, name in enumerate(plan.expert_names):
+        reply = replies.get(name)
+        if reply is None:
+            continue
+        finite = torch.isfinite(reply.logits).all(1)
+        rows = reply.rows[finite]
+        logits[index, rows] = reply.logits[finite].to(logits.dtype)
+        answered[rows, index] = True
+    planned = plan.weights > 0
+    heard = plan.weights * answered
+    mass = heard.sum(1, keepdim=True)
+    weights = torch.where(mass > 0, heard / mass.clamp_min(1e-12), heard)
+    gate_mass = torch.where(planned.any(1), mass.squeeze(1), torch.ones(batch, device=device))
+    return Combined(
+        logits=blend(plan.stem_logits, logits, weights),
+        weights=weights,
+        missing=planned & ~answered,
+        gate_mass=gate_mass,
+    )

@@ -1,0 +1,144 @@
+"""Saliency, stem features and recording conditions -> which experts, and how many.
+
+Where the experts look is decided by ``patches`` from the same saliency. All evidence is detached:
+the router learns to read the stem, it does not bend it. ``count`` promises, for each k from 0 to
+K_max, the probability that an answer by the best k experts is right; K is the k whose promise,
+less a price per expert, is highest. The price is set on validation for the user's budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xmoe.config import ModelConfig, RouterEvidence
+
+NUM_CONDITIONS = 8
+NUM_CONCENTRATIONS = 4
+HIDDEN = 64
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Gate and promises of a batch.
+
+    ``gate_logits`` [B, E], -inf for masked experts; ``promises`` [B, K_max + 1] in [0, 1].
+    """
+
+    gate_logits: Tensor
+    promises: Tensor
+
+    @property
+    def gate(self) -> Tensor:
+        """Gate probabilities [B, E]; zero for masked experts."""
+        return torch.softmax(self.gate_logits, 1)
+
+    def choose_count(self, k_price: float, k_max: int | None = None) -> Tensor:
+        """Return K [B]: the k with the best promise less ``k_price`` per expert, small k first."""
+        last = self.promises.shape[1] if k_max is None else min(self.promises.shape[1], k_max + 1)
+        counts = torch.arange(last, device=self.promises.device)
+        return (self.promises[:, :last] - k_price * counts).argmax(1)
+
+
+def measure_conditions(spec: Tensor) -> Tensor:
+    """Return recording conditions [B, 8] of normalised spectrograms [B, F, T].
+
+    Third and fourth moments of all cells, share of cells near the floor and far above the mean,
+    spread of the frequency profile and of the time profile, the time profile's fourth moment
+    (transients) and its correlation from frame to frame (steadiness).
+    """
+    by_frequency, by_time = spec.mean(2), spec.mean(1)
+    centred = by_time - by_time.mean(1, keepdim=True)
+    spread = centred.square().mean(1).clamp_min(1e-6)
+    steady = (centred[:, 1:] * centred[:, :-1]).mean(1) / spread
+    return torch.stack(
+        [
+            spec.pow(3).mean((1, 2)),
+            spec.pow(4).mean((1, 2)).clamp_max(50.0).log1p(),
+            (spec < -1.5).float().mean((1, 2)),
+            (spec > 2.0).float().mean((1, 2)),
+            by_frequency.std(1),
+            spread.sqrt(),
+            (centred.pow(4).mean(1) / spread.square()).clamp_max(200.0).log1p(),
+            steady,
+        ],
+        1,
+    )
+
+
+def describe_saliency(cells: Tensor) -> Tensor:
+    """Return [B, R + 6]: saliency by row, how concentrated it is in time, and two entropies.
+
+    Concentration is the share of all saliency in the best 1/16, 1/8, 1/4 and 1/2 of the columns.
+    """
+    total = cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
+    share = cells / total
+    by_row, by_column = share.sum(2), share.sum(1)
+    ranked = by_column.sort(1, descending=True).values.cumsum(1)
+    columns = ranked.shape[1]
+    kept = [max(1, round(columns / part)) - 1 for part in (16, 8, 4, 2)]
+    entropies = [
+        -(p * p.clamp_min(1e-9).log()).sum(1, keepdim=True)
+        / torch.log(torch.tensor(float(max(2, p.shape[1]))))
+        for p in (by_row, by_column)
+    ]
+    return torch.cat([by_row, ranked[:, kept], *entropies], 1)
+
+
+def describe_belief(belief: Tensor) -> Tensor:
+    """Return [B, C + 2]: the stem's class belief, its margin and its entropy."""
+    top = belief.topk(2, 1).values
+    entropy = -(belief * belief.clamp_min(1e-9).log()).sum(1, keepdim=True)
+    return torch.cat([belief, top[:, :1] - top[:, 1:], entropy], 1)
+
+
+class Router(nn.Module):
+    """Evidence -> gate over experts and promises over K."""
+
+    log_prior: Tensor
+    allowed: Tensor
+
+    def __init__(self, config: ModelConfig, *, num_rows: int) -> None:
+        super().__init__()
+        self.evidence: tuple[RouterEvidence, ...] = config.router_evidence
+        sizes = {
+            "features": 2 * config.stem_channels,
+            "saliency": config.stem_channels + num_rows + NUM_CONCENTRATIONS + 2,
+            "belief": config.num_classes + 2,
+            "conditions": NUM_CONDITIONS,
+        }
+        width = sum(sizes[kind] for kind in self.evidence)
+        self.normalise = nn.BatchNorm1d(width)
+        self.gate = nn.Sequential(
+            nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(config.experts))
+        )
+        self.count = nn.Sequential(
+            nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, config.k_max + 1)
+        )
+        prior = torch.tensor([config.expert_priors.get(name, 1.0) for name in config.experts])
+        masked = [name in config.masked_experts for name in config.experts]
+        self.register_buffer("log_prior", prior.log(), persistent=False)
+        self.register_buffer("allowed", ~torch.tensor(masked), persistent=False)
+
+    def gather_evidence(
+        self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
+    ) -> Tensor:
+        """Return the evidence vector [B, .] from the stem map, saliency cells, belief and spec."""
+        share = cells / cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
+        parts = {
+            "features": lambda: torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1),
+            "saliency": lambda: torch.cat(
+                [(features * share.unsqueeze(1)).sum((2, 3)), describe_saliency(cells)], 1
+            ),
+            "belief": lambda: describe_belief(belief),
+            "conditions": lambda: measure_conditions(spec),
+        }
+        return torch.cat([parts[kind]() for kind in self.evidence], 1).detach()
+
+    def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gate logits [B, E] (-inf where masked) and promise logits [B, K_max + 1]."""
+        normalised = self.normalise(evidence)
+        gate = self.gate(normalised) + self.log_prior
+        return gate.masked_fill(~self.allowed, float("-inf")), self.count(normalised)

@@ -1,0 +1,71 @@
+"""Stem answer + spectrogram -> saliency map, in closed form and without a backward pass.
+
+The map is the class activation map of the stem's head, averaged over the classes that the stem
+believes in, times how far each cell rises over the mean of its frequency. Because the head is
+linear in band means under a smooth maximum, the activation map equals gradient times input at the
+stem map exactly; nothing is approximated (class activation maps: Zhou et al. 2016, CVPR; the
+product with the spectrogram's own contrast is ours).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xmoe.model.stem import DECIMATION, NUM_BANDS, Stem, StemOutput
+
+
+def class_belief(logits: Tensor, *, multi_label: bool) -> Tensor:
+    """Return weights [B, C] that sum to one: how much each class counts in the map."""
+    if not multi_label:
+        return torch.softmax(logits, 1)
+    probabilities = torch.sigmoid(logits)
+    return probabilities / probabilities.sum(1, keepdim=True).clamp_min(1e-6)
+
+
+def activation_map(stem: Stem, output: StemOutput, belief: Tensor) -> Tensor:
+    """Return the class activation map [B, R, W], signed, of a belief [B, C].
+
+    Weights are centred over classes first: what raises all logits alike is no evidence.
+    """
+    features = output.features
+    batch, channels, rows, columns = features.shape
+    weight = stem.head.weight.view(-1, channels, NUM_BANDS)
+    weight = weight - weight.mean(0, keepdim=True)
+    share = output.attention * belief.unsqueeze(2)
+    blended = torch.einsum("cdn,bcw->bdnw", weight, share)
+    grouped = features.view(batch, channels, NUM_BANDS, rows // NUM_BANDS, columns)
+    return (grouped * blended.unsqueeze(3)).sum(1).reshape(batch, rows, columns)
+
+
+def contrast(spec: Tensor) -> Tensor:
+    """Return relu(spec - mean over time), [B, F, T]: how far each cell rises over its frequency."""
+    return F.relu(spec - spec.mean(2, keepdim=True))
+
+
+def saliency_cells(cam: Tensor, spec: Tensor) -> Tensor:
+    """Return saliency at the resolution of the stem map, [B, R, W], from its parts."""
+    return F.relu(cam) * pool_cells(contrast(spec), cam.shape[1:])
+
+
+def pool_cells(values: Tensor, shape: torch.Size) -> Tensor:
+    """Average cells [B, F, T] down to the stem map's grid [B, R, W]; the last column is ragged."""
+    pooled = F.avg_pool2d(
+        values.unsqueeze(1), DECIMATION, ceil_mode=True, count_include_pad=False
+    ).squeeze(1)
+    return pooled[:, : shape[0], : shape[1]]
+
+
+def saliency_map(cam: Tensor, spec: Tensor) -> Tensor:
+    """Return the full saliency map [B, F, T], non-negative, from a class activation map [B, R, W].
+
+    The activation map is brought to the spectrogram's grid by bilinear interpolation.
+    """
+    grown = F.interpolate(
+        F.relu(cam).unsqueeze(1),
+        size=(spec.shape[1], cam.shape[2] * DECIMATION),
+        mode="bilinear",
+        align_corners=False,
+    ).squeeze(1)
+    return grown[:, :, : spec.shape[2]] * contrast(spec)
