@@ -1,0 +1,74 @@
+# Every entry point of the project. Bare `make` prints the list below.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+EXTRAS := $(VENV)/.installed-extras
+
+# Least share of xmoe/ (without the Ray edges, see pyproject.toml) that `make test` must run.
+COVERAGE_MIN ?= 0
+PYTEST_ARGS ?=
+DEMO_DIR ?= demo
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-extras check format test test-all bench demo lock clean
+
+help: ## Print this list
+	@echo "xmoe: make <target>"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '  %-14s %s\n' $$target "$$text"; done
+
+setup: $(INSTALLED) ## Make .venv and install everything from the hash lock (once)
+
+setup-extras: $(EXTRAS) ## Add the extras: bench, tune, backbones, export
+
+check: $(INSTALLED) ## Format, lint, strict types and import contracts (changes nothing)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(INSTALLED) ## Put the format right and apply the safe mends of the linter
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+test: check ## Set up, check, then every test that is not slow (<= 15 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term \
+		--cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
+
+test-all: check ## Every test, the slow ones too
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(EXTRAS) ## Run every file in benchmarks/; each prints its table
+	@set -e; for file in benchmarks/*.py; do \
+		test -e "$$file" || { echo "no benchmarks yet"; break; }; \
+		echo "== $$file"; $(BIN)/python "$$file"; done
+
+demo: $(INSTALLED) ## The whole path on a synthetic set: profile to pictures (<= 5 minutes)
+	$(BIN)/xmoe demo --out $(DEMO_DIR)
+
+lock: $(INSTALLED) ## Resolve the dependencies afresh and write both hash locks
+	$(LOCK) --upgrade --extra dev -o requirements.lock
+	$(LOCK) --upgrade --constraint requirements.lock --all-extras -o requirements-extras.lock
+
+clean: ## Remove what tests, checks and the demo left; .venv stays
+	rm -rf $(DEMO_DIR) build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache \
+		.ruff_cache .import_linter_cache
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "xmoe needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $@"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "python3 has no venv module (Debian: install python3-venv)"; exit 2; }
+	@echo "Installing from requirements.lock into $(VENV) (a few GB the first time) ..."
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(EXTRAS): requirements-extras.lock $(INSTALLED)
+	@echo "Installing the extras from requirements-extras.lock into $(VENV) ..."
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements-extras.lock
+	@touch $@
