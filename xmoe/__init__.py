@@ -1,0 +1,58 @@
+"""xmoe: recordings -> profile -> policy -> a mixture of experts that explanations route -> answers.
+
+The public names load on first use, so that ``import xmoe`` and ``xmoe --help`` cost nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xmoe.classifier import MoEAudioClassifier as MoEAudioClassifier
+    from xmoe.errors import AudioError as AudioError
+    from xmoe.errors import ConfigError as ConfigError
+    from xmoe.errors import DatasetError as DatasetError
+    from xmoe.errors import InputError as InputError
+    from xmoe.errors import RunFolderError as RunFolderError
+    from xmoe.errors import StorageError as StorageError
+    from xmoe.errors import XmoeError as XmoeError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AudioError": "xmoe.errors",
+    "ConfigError": "xmoe.errors",
+    "DatasetError": "xmoe.errors",
+    "InputError": "xmoe.errors",
+    "MoEAudioClassifier": "xmoe.classifier",
+    "RunFolderError": "xmoe.errors",
+    "StorageError": "xmoe.errors",
+    "XmoeError": "xmoe.errors",
+}
+
+__all__ = [
+    "AudioError",
+    "ConfigError",
+    "DatasetError",
+    "InputError",
+    "MoEAudioClassifier",
+    "RunFolderError",
+    "StorageError",
+    "XmoeError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'xmoe' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

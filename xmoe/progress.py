@@ -1,0 +1,112 @@
+"""How far a long job has come: one call per step, shown as bars or as plain lines.
+
+Work takes ``progress: Progress = silent`` and calls ``progress(stage, done, total, note)``; what is
+shown is the caller's choice. On a terminal each stage is a bar (rich, imported only then). In a log
+a stage prints its start, its end and at most one line every ``pace_s`` seconds. Everything goes to
+the error stream, so that standard output stays free for results.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+
+class Progress(Protocol):
+    """A callable that long work tells how far it has come."""
+
+    def __call__(self, stage: str, done: int, total: int | None = None, note: str = "") -> None:
+        """Say that ``done`` of ``total`` steps of ``stage`` are behind; ``note`` is free text."""
+        ...
+
+
+def silent(stage: str, done: int, total: int | None = None, note: str = "") -> None:
+    """Show nothing: the default of every function that takes a ``Progress``."""
+
+
+class PlainProgress:
+    """Lines for logs: the first and the last step of a stage, and one line per ``pace_s``."""
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        pace_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._pace_s = pace_s
+        self._clock = clock
+        self._stage: str | None = None
+        self._next_s = 0.0
+        self._started_s = 0.0
+
+    def __call__(self, stage: str, done: int, total: int | None = None, note: str = "") -> None:
+        """Print a line when the stage is new, over, or was quiet for ``pace_s``."""
+        now = self._clock()
+        if stage != self._stage:
+            self._stage, self._started_s, self._next_s = stage, now, now
+        if now < self._next_s and done != total:
+            return
+        self._next_s = now + self._pace_s
+        counts = f"{done}/{total}" if total is not None else str(done)
+        line = f"{stage} {counts} {note}".rstrip()
+        print(f"{line} ({now - self._started_s:.1f} s)", file=self._stream or sys.stderr)
+
+
+class BarProgress:
+    """Bars for terminals: one per stage, kept on the screen when it is full."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int | None = None, note: str = "") -> None:
+        """Move the bar of ``stage``, made when the stage is first named."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total, note=note)
+        self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+
+
+@contextmanager
+def show_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[Progress]:
+    """Give the ``Progress`` that suits ``stream`` (standard error unless told otherwise)."""
+    target = stream or sys.stderr
+    if quiet:
+        yield silent
+    elif not target.isatty():
+        yield PlainProgress(target)
+    else:
+        from rich.console import Console
+
+        with _bars(Console(file=target)) as bars:
+            yield BarProgress(bars)
+
+
+def _bars(console: Console) -> RichProgress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description:>12}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
