@@ -1,0 +1,187 @@
+"""Draws the augmentation of a batch of power spectrograms [B, F, T], after power was computed once.
+
+Order of a recording chain: source (speed, warp, shift), scene (noise), recorder (response, band
+limit), then SpecAugment's masks (Park 2019, arXiv 1904.08779). Every clip draws its own
+parameters, vectorised over the batch, from one ``torch.Generator``; a generator on the CPU gives
+the same answer for power on a GPU. Masks and shifts are filled with the clip's own noise floor,
+because a hole of zeros is a shape that no recording has; torchaudio's masks fill with one constant
+and draw from the global state, so they are not used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from xmoe.frontend.spec_transforms import (
+    add_noise_power,
+    band_response,
+    fill,
+    frequency_warp,
+    smooth_response,
+    stripes,
+    time_warp,
+)
+
+Range = tuple[float, float]
+_EQUALISER_POINTS = 6
+_FILTER_ORDER: Range = (2.0, 16.0)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How often and how hard; the defaults are strength 1.
+
+    A ``Range`` is (low, high), drawn uniformly; low = high makes a transform exact. A share is a
+    fraction of F or of T.
+    """
+
+    noise_probability: float = 0.6
+    noise_snr_db: Range = (-5.0, 25.0)
+    noise_slope: Range = (-2.0, 0.5)
+    equaliser_db: float = 4.0
+    low_pass_probability: float = 0.15
+    low_pass_share: Range = (0.3, 1.0)
+    high_pass_probability: float = 0.15
+    high_pass_share: Range = (0.0, 0.5)
+    speed: Range = (0.9, 1.1)
+    warp: Range = (0.95, 1.05)
+    stretch: Range = (0.9, 1.1)
+    shift_share: Range = (-0.1, 0.1)
+    num_masks: int = 2
+    frequency_mask_share: float = 0.12
+    time_mask_share: float = 0.12
+
+    @classmethod
+    def at_strength(cls, strength: float) -> AugmentConfig:
+        """Return the defaults scaled: 0 changes nothing, 1 is the default, 2 is twice as far."""
+        full = cls()
+        chances = ("noise_probability", "low_pass_probability", "high_pass_probability")
+        masks = ("frequency_mask_share", "time_mask_share")
+        factors = ("speed", "warp", "stretch")
+        return replace(
+            full,
+            equaliser_db=full.equaliser_db * strength,
+            shift_share=_scaled(full.shift_share, 0.0, strength),
+            **{name: min(1.0, getattr(full, name) * strength) for name in chances},
+            **{name: min(0.5, getattr(full, name) * strength) for name in masks},
+            **{name: _scaled(getattr(full, name), 1.0, strength) for name in factors},
+        )
+
+
+def augment_batch(
+    power: Tensor,
+    *,
+    strength: float | AugmentConfig,
+    bin_centers_hz: Tensor,
+    generator: torch.Generator,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """Return power [B, F, T] after every transform, each clip with its own draw.
+
+    ``noise`` [F, >= T] is white noise as the front end sees it (``white_noise_bank``); without it
+    the texture of added noise is a gamma approximation.
+    """
+    config = (
+        strength if isinstance(strength, AugmentConfig) else AugmentConfig.at_strength(strength)
+    )
+    draw = _Draw(power, generator)
+    speed = draw.uniform(config.speed)
+    power = frequency_warp(power, speed * draw.uniform(config.warp), bin_centers_hz=bin_centers_hz)
+    power = time_warp(
+        power,
+        stretch=draw.uniform(config.stretch) / speed,
+        shift_share=draw.uniform(config.shift_share),
+    )
+    snr_db = draw.uniform(config.noise_snr_db)
+    power = add_noise_power(
+        power,
+        snr_db=snr_db.where(draw.coin(config.noise_probability), torch.inf),
+        slope=draw.uniform(config.noise_slope),
+        bin_centers_hz=bin_centers_hz,
+        generator=generator,
+        noise=noise,
+    )
+    power = power * _recorder_response(config, draw, bin_centers_hz)[:, :, None]
+    return fill(
+        power,
+        bins=draw.stripes(config.num_masks, config.frequency_mask_share, power.shape[1]),
+        frames=draw.stripes(config.num_masks, config.time_mask_share, power.shape[2]),
+    )
+
+
+def mixup(
+    power: Tensor, targets: Tensor, *, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix each clip with another: power [B, F, T] and one-hot or multi-hot targets [B, C].
+
+    The label's share is drawn from Beta(``alpha``, ``alpha``) and is the share of sound pressure of
+    clips of equal mean power, so that a loud clip does not drown the other (Zhang 2018, arXiv
+    1710.09412; Tokozume 2018, arXiv 1711.10284). ``alpha`` 0 mixes nothing.
+    """
+    if alpha <= 0.0:
+        return power, targets
+    batch = power.shape[0]
+    gammas = torch._standard_gamma(
+        torch.full((2, batch), alpha, device=generator.device), generator=generator
+    ).clamp_min(1e-30)
+    share = (gammas[0] / gammas.sum(dim=0)).to(power.device)
+    other = torch.randperm(batch, generator=generator, device=generator.device).to(power.device)
+    level = power / power.mean(dim=(1, 2), keepdim=True).clamp_min(1e-20)
+    first, second = share[:, None, None].square(), (1.0 - share)[:, None, None].square()
+    mixed = torch.addcmul(level * first, level[other], second)
+    label_share = share[:, None].to(targets.dtype)
+    return mixed, label_share * targets + (1.0 - label_share) * targets[other]
+
+
+class _Draw:
+    """Per-clip random numbers [B] on the device of the power, from a generator on any device."""
+
+    def __init__(self, power: Tensor, generator: torch.Generator) -> None:
+        self.batch = power.shape[0]
+        self.device = power.device
+        self.generator = generator
+
+    def unit(self, *shape: int) -> Tensor:
+        """Return uniform numbers in 0..1, [B, *shape]."""
+        drawn = torch.rand(
+            self.batch, *shape, generator=self.generator, device=self.generator.device
+        )
+        return drawn.to(self.device)
+
+    def uniform(self, limits: Range) -> Tensor:
+        """Return numbers between two limits, [B]."""
+        low, high = limits
+        return low + (high - low) * self.unit()
+
+    def coin(self, probability: float) -> Tensor:
+        """Return true with a probability, [B]."""
+        return self.unit() < probability
+
+    def stripes(self, count: int, max_share: float, size: int) -> Tensor:
+        """Return a mask [B, size] of ``count`` stripes, at most ``max_share`` of it wide."""
+        width = torch.round(self.unit(count) * max_share * size)
+        start = torch.floor(self.unit(count) * (size - width + 1))
+        return stripes(start, width, size)
+
+
+def _recorder_response(config: AugmentConfig, draw: _Draw, bin_centers_hz: Tensor) -> Tensor:
+    """Return the power response [B, F] of a recorder: uneven, and perhaps limited in band."""
+    control_db = (2.0 * draw.unit(_EQUALISER_POINTS) - 1.0) * config.equaliser_db
+    last = len(bin_centers_hz) - 1
+    low_pass_hz = bin_centers_hz[(draw.uniform(config.low_pass_share) * last).long()]
+    high_pass_hz = bin_centers_hz[(draw.uniform(config.high_pass_share) * last).long()]
+    band = band_response(
+        bin_centers_hz,
+        low_pass_hz=low_pass_hz.where(draw.coin(config.low_pass_probability), torch.inf),
+        high_pass_hz=high_pass_hz.where(draw.coin(config.high_pass_probability), 0.0),
+        order=draw.uniform(_FILTER_ORDER),
+    )
+    return band * smooth_response(control_db, len(bin_centers_hz))
+
+
+def _scaled(limits: Range, neutral: float, strength: float) -> Range:
+    low, high = limits
+    return neutral + (low - neutral) * strength, neutral + (high - neutral) * strength

@@ -1,0 +1,138 @@
+"""Transforms of linear power spectrograms [B, F, T], each clip with its own parameters [B].
+
+What a change of the waveform would do, imitated on power. Nothing is drawn here except the texture
+of noise; ``xmoe.frontend.spec_augment`` draws the parameters. Departs from the waveform in one way:
+powers add without their cross term. B batch, F frequency bins, T frames.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xmoe.frontend.base import Frontend
+
+_FLOOR_BLOCK = 8
+_STOP_BAND = 1e-9
+
+
+def noise_floor(power: Tensor) -> Tensor:
+    """Return a quiet level of each bin, [B, F, 1]: the least mean of eight frames in a row."""
+    frames = power.shape[-1]
+    block = min(_FLOOR_BLOCK, frames)
+    usable = power[..., : frames - frames % block]
+    return usable.unflatten(-1, (-1, block)).mean(-1).amin(-1, keepdim=True)
+
+
+def frequency_warp(power: Tensor, factor: Tensor, *, bin_centers_hz: Tensor) -> Tensor:
+    """Move what is at f Hz to ``factor`` [B] times f (speed, vocal tract: Jaitly 2013).
+
+    Between bins it interpolates; beyond the band the outermost bin repeats.
+    """
+    source_hz = bin_centers_hz / factor[:, None]
+    upper = torch.searchsorted(bin_centers_hz, source_hz).clamp(1, len(bin_centers_hz) - 1)
+    low_hz, high_hz = bin_centers_hz[upper - 1], bin_centers_hz[upper]
+    position = upper - 1 + ((source_hz - low_hz) / (high_hz - low_hz)).clamp(0.0, 1.0)
+    bins = torch.arange(len(bin_centers_hz), device=power.device)
+    weights = (1.0 - (position[:, :, None] - bins).abs()).clamp_min(0.0)
+    return torch.bmm(weights, power)
+
+
+def time_warp(power: Tensor, *, stretch: Tensor, shift_share: Tensor) -> Tensor:
+    """Play each clip ``stretch`` [B] times as long about its middle, then delay it by a share of T.
+
+    Frames are repeated or dropped, never mixed, so that noise keeps its texture. Frames that come
+    from beyond the clip get its noise floor.
+    """
+    frames = power.shape[-1]
+    middle = (frames - 1) / 2
+    delay = shift_share[:, None] * frames
+    times = torch.arange(frames, device=power.device)
+    source = torch.round((times - delay - middle) / stretch[:, None] + middle).long()
+    inside = (source >= 0) & (source < frames)
+    moved = power.gather(2, source.clamp(0, frames - 1)[:, None, :].expand_as(power))
+    return torch.where(inside[:, None, :], moved, noise_floor(power))
+
+
+def add_noise_power(
+    power: Tensor,
+    *,
+    snr_db: Tensor,
+    slope: Tensor,
+    bin_centers_hz: Tensor,
+    generator: torch.Generator,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """Add noise whose density goes as f to the ``slope`` [B], at ``snr_db`` [B] below the clip.
+
+    Slope 0 is white, -1 pink, -2 brown; an infinite ``snr_db`` adds nothing. ``noise`` [F, >= T]
+    is white noise as the front end sees it (``white_noise_bank``); without it the texture is drawn
+    from gamma distributions (averaged exponentials) whose shape follows the bins' spacing.
+    """
+    level, texture = _noise_texture(power, bin_centers_hz, generator, noise)
+    shape = level * (bin_centers_hz / bin_centers_hz[-1]).clamp_min(1e-4) ** slope[:, None]
+    scale = power.mean(dim=(1, 2)) * 10.0 ** (-snr_db / 10.0) / shape.mean(dim=1)
+    return torch.addcmul(power, texture, (shape * scale[:, None])[:, :, None])
+
+
+def white_noise_bank(frontend: Frontend, num_frames: int, generator: torch.Generator) -> Tensor:
+    """Return the power [F, num_frames] that this front end gives white noise."""
+    samples = num_frames * frontend.config.hop_length
+    noise = torch.randn(1, samples, generator=generator, device=generator.device)
+    return frontend.power(noise.to(frontend.bin_centers_hz.device))[0, :, :num_frames]
+
+
+def _noise_texture(
+    power: Tensor, bin_centers_hz: Tensor, generator: torch.Generator, noise: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the mean level of white noise per bin [F], and fluctuation about it [B, F, T]."""
+    batch, _, frames = power.shape
+    if noise is not None:
+        level = noise.mean(dim=1)
+        spare = noise.shape[1] - frames + 1
+        start = torch.randint(spare, (batch,), generator=generator, device=generator.device)
+        cuts = (noise / level[:, None]).unfold(1, frames, 1)[:, start.to(power.device)]
+        return level, cuts.transpose(0, 1)
+    spacing = torch.diff(bin_centers_hz, prepend=bin_centers_hz[:1])
+    spacing = torch.cat([spacing[1:2], spacing[1:]])
+    shape = (spacing / (2.0 * spacing.amin())).clamp_min(1.0)[:, None]
+    normal = torch.randn(power.shape, generator=generator, device=generator.device)
+    # Wilson and Hilferty 1931: the cube root of a gamma variable is nearly normal.
+    root = 1.0 - 1.0 / (9.0 * shape) + normal.to(power.device) / (3.0 * shape.sqrt())
+    return spacing, root.clamp_min(0.0).pow(3)
+
+
+def band_response(
+    bin_centers_hz: Tensor, *, low_pass_hz: Tensor, high_pass_hz: Tensor, order: Tensor
+) -> Tensor:
+    """Return the power response [B, F] of Butterworth filters with corners [B] and order [B].
+
+    A corner of 0 Hz or of infinity leaves its side open. The stop band ends at -90 dB.
+    """
+    log_hz = bin_centers_hz.clamp_min(1e-3).log()
+    steepness = 2.0 * order[:, None]
+    low = torch.sigmoid(steepness * (low_pass_hz.log()[:, None] - log_hz))
+    high = torch.sigmoid(steepness * (log_hz - high_pass_hz.log()[:, None]))
+    return (low * high).clamp_min(_STOP_BAND)
+
+
+def smooth_response(control_db: Tensor, num_bins: int) -> Tensor:
+    """Return the power response [B, F] that joins ``control_db`` [B, points] by straight lines."""
+    curve_db = functional.interpolate(
+        control_db[:, None], size=num_bins, mode="linear", align_corners=True
+    )
+    return 10.0 ** (curve_db[:, 0] / 10.0)
+
+
+def stripes(start: Tensor, width: Tensor, size: int) -> Tensor:
+    """Return a mask [B, size], true inside any stripe; ``start`` and ``width`` are [B, stripes]."""
+    cells = torch.arange(size, device=start.device)
+    inside = (cells >= start[..., None]) & (cells < (start + width)[..., None])
+    return inside.any(dim=1)
+
+
+def fill(power: Tensor, *, bins: Tensor, frames: Tensor) -> Tensor:
+    """Replace masked ``bins`` [B, F] and ``frames`` [B, T] by the clip's noise floor."""
+    hidden = bins[:, :, None] | frames[:, None, :]
+    return torch.where(hidden, noise_floor(power), power)
