@@ -7,12 +7,18 @@ from collections.abc import Callable
 from xmoe.config import SpectroConfig
 from xmoe.errors import ConfigError
 from xmoe.frontend.base import Frontend
+from xmoe.frontend.cqt import Cqt
+from xmoe.frontend.cwt import Cwt
 from xmoe.frontend.mel import LogMel
+from xmoe.frontend.pcen import Pcen
 from xmoe.frontend.stft import Stft
 
 FRONTENDS: dict[str, Callable[[SpectroConfig], Frontend]] = {
     "stft": Stft,
     "logmel": LogMel,
+    "pcen": Pcen,
+    "cqt": Cqt,
+    "cwt": Cwt,
 }
 
 

@@ -1,0 +1,126 @@
+"""The engine of CQT and CWT: band-limited filters applied in the frequency domain.
+
+A filter that passes a narrow band needs few samples per second of output. So each bin takes its own
+slice of the clip's one long FFT, weights it, and inverts it at the lowest sufficient rate (a
+multiple of the frame rate) instead of the full sample rate: the idea of fCWT (Arts and van den
+Broek 2022, Nature Comput Sci 2) and of the non-stationary Gabor CQT (Velasco 2011, DAFx). A slice
+moved to frequency 0 has another phase, but the same power, which is all we keep. Departs from both
+in the output: the power of a frame is the mean over one hop around its centre, so that a click
+between two centres is not missed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xmoe.config import SpectroConfig
+from xmoe.frontend.base import Frontend, log_spaced_hz
+
+_OCTAVES = 8
+_MAX_PLANS = 8
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """Neighbouring bins that share an output rate.
+
+    ``points_per_hop`` is odd, so that a hop has a centre; ``fft_bins`` and the complex ``weights``
+    are [bins, W], each row one filter on its slice of the clip's FFT.
+    """
+
+    points_per_hop: int
+    fft_bins: Tensor
+    weights: Tensor
+
+
+class Filterbank(Frontend):
+    """Power of F analytic filters at equal ratios up to ``fmax_hz``.
+
+    They start at ``fmin_hz``, or eight octaves below ``fmax_hz`` if that is higher. A subclass sets
+    ``half_band_hz`` [F], the support of a filter to either side of its centre, and ``reach_s``, how
+    long the longest one rings to either side, and gives ``response``.
+    """
+
+    half_band_hz: Tensor
+    reach_s: float
+
+    def __init__(self, config: SpectroConfig) -> None:
+        lowest_hz = max(config.fmin_hz, config.fmax_hz / 2**_OCTAVES)
+        self.centers_hz = log_spaced_hz(lowest_hz, config.fmax_hz, config.num_bins)
+        super().__init__(config, self.centers_hz)
+        self._plans: dict[tuple[int, torch.device], list[_Slices]] = {}
+
+    def response(self, offset_hz: Tensor) -> Tensor:
+        """Return the amplitudes [F, W] of all filters at offsets [F, W] from their centres."""
+        raise NotImplementedError
+
+    def _power(self, x: Tensor) -> Tensor:
+        num_frames = self.num_frames(x.shape[-1])
+        period = self._period_frames(num_frames)
+        spectrum = torch.fft.rfft(x, n=period * self.config.hop_length)
+        rows = []
+        for part in self._cached_plan(period, x.device):
+            points = part.points_per_hop
+            slices = spectrum[:, part.fft_bins] * part.weights
+            filtered = torch.fft.ifft(slices, n=period * points, norm="forward")
+            parts = torch.view_as_real(filtered[..., : num_frames * points])
+            rows.append(parts.square().unflatten(2, (num_frames, -1)).sum((-1, -2)) / points)
+        return torch.cat(rows, dim=1)
+
+    def _period_frames(self, num_frames: int) -> int:
+        """Return the frames of the circle on which filters run: the clip, then their ringing."""
+        ringing = math.ceil(self.reach_s * self.config.frame_rate_hz)
+        return next_smooth(num_frames + ringing + 1)
+
+    def _cached_plan(self, period: int, device: torch.device) -> list[_Slices]:
+        key = (period, device)
+        if key not in self._plans:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            self._plans[key] = self._make_plan(period, device)
+        return self._plans[key]
+
+    def _make_plan(self, period: int, device: torch.device) -> list[_Slices]:
+        """Return the slices for clips that fill at most ``period`` frames, low bins first."""
+        num_samples = period * self.config.hop_length
+        step_hz = self.config.sample_rate_hz / num_samples
+        first = torch.ceil((self.centers_hz - self.half_band_hz) / step_hz).clamp_min(0).long()
+        last = torch.floor((self.centers_hz + self.half_band_hz) / step_hz)
+        widths = last.clamp_max(num_samples // 2).long() - first + 1
+        fft_bins = first[:, None] + torch.arange(int(widths.max()))
+        gain = self.response(fft_bins * step_hz - self.centers_hz[:, None]) * (2.0 / num_samples)
+        gain = gain * (fft_bins < (first + widths)[:, None])
+        rates = _rates(widths, period)
+        plan = []
+        for points in sorted(set(rates)):
+            rows = [row for row, rate in enumerate(rates) if rate == points]
+            width = int(widths[rows].max())
+            half_hop = (points - 1) / 2 / (period * points)  # of the circle: frames are centred
+            phase = -2 * math.pi * half_hop * torch.arange(width, dtype=torch.float64)
+            weights = gain[rows, :width] * torch.polar(torch.ones_like(phase), phase)
+            bins = fft_bins[rows, :width].clamp_max(num_samples // 2)
+            plan.append(_Slices(points, bins.to(device), weights.to(device, torch.complex64)))
+        return plan
+
+
+def _rates(widths: Tensor, period: int) -> list[int]:
+    """Return the points per hop that hold each width, rising with the bins."""
+    needed = torch.cummax(torch.ceil(widths / period), dim=0).values
+    return [next_smooth(int(points), factors=(3, 5)) for points in needed]
+
+
+def next_smooth(least: int, *, factors: tuple[int, ...] = (2, 3, 5)) -> int:
+    """Return the smallest integer >= ``least`` whose only prime factors are ``factors``."""
+    number = max(1, least)
+    while True:
+        rest = number
+        for factor in factors:
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return number
+        number += 1
