@@ -1,0 +1,77 @@
+"""Samples at one rate -> samples at another, alias-free and with the kernels kept.
+
+Common ratios go through torchaudio's windowed-sinc kernels on the device of the samples; ratios
+whose kernel bank would be huge (44 100 to 44 099 Hz) use scipy on the CPU.
+Both return ``ceil(S * to_hz / from_hz)`` samples.
+
+Source: Smith 2002, Digital Audio Resampling (ccrma.stanford.edu/~jos/resample).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.signal import resample_poly
+from torchaudio.transforms import Resample
+
+from xmoe.errors import ConfigError
+
+SamplesT = TypeVar("SamplesT", npt.NDArray[np.float32], torch.Tensor)
+
+MAX_KERNEL_VALUES = 4_000_000
+_FILTER_WIDTH = 32
+_ROLLOFF = 0.96
+_KAISER_BETA = 12.0
+
+
+def resample(samples: SamplesT, *, from_hz: int, to_hz: int) -> SamplesT:
+    """Resample [S] numpy or [..., S] torch samples; the result is float32 and of the same type.
+
+    Raises ``ConfigError`` for rates that are not positive.
+    """
+    if from_hz <= 0 or to_hz <= 0:
+        raise ConfigError(f"cannot resample from {from_hz} Hz to {to_hz} Hz")
+    if isinstance(samples, np.ndarray):
+        source = np.ascontiguousarray(samples, dtype=np.float32)
+        if from_hz == to_hz or source.shape[-1] == 0:
+            return source
+        return _resample_tensor(torch.from_numpy(source), from_hz, to_hz).numpy()
+    tensor = samples.to(torch.float32)
+    if from_hz == to_hz or tensor.shape[-1] == 0:
+        return tensor
+    return _resample_tensor(tensor, from_hz, to_hz)
+
+
+def _resample_tensor(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
+    common = math.gcd(from_hz, to_hz)
+    up, down = to_hz // common, from_hz // common
+    with torch.no_grad():
+        if kernel_values(up, down) <= MAX_KERNEL_VALUES:
+            kernel = _kernel(up, down, str(samples.device))
+            resampled: torch.Tensor = kernel(samples)
+            return resampled
+        filtered = resample_poly(samples.cpu().numpy(), up, down, axis=-1)
+        return torch.from_numpy(filtered.astype(np.float32)).to(samples.device)
+
+
+def kernel_values(up: int, down: int) -> int:
+    """Return the number of values in torchaudio's kernel bank for a reduced ratio ``up / down``."""
+    half = math.ceil(_FILTER_WIDTH * down / (min(up, down) * _ROLLOFF))
+    return up * (down + 2 * half)
+
+
+@lru_cache(maxsize=64)
+def _kernel(up: int, down: int, device: str) -> Resample:
+    return Resample(
+        orig_freq=down,
+        new_freq=up,
+        resampling_method="sinc_interp_kaiser",
+        lowpass_filter_width=_FILTER_WIDTH,
+        rolloff=_ROLLOFF,
+        beta=_KAISER_BETA,
+    ).to(device)
