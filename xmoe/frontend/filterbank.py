@@ -21,7 +21,7 @@ from xmoe.config import SpectroConfig
 from xmoe.frontend.base import Frontend, log_spaced_hz
 
 _OCTAVES = 8
-_MAX_PLANS = 8
+_MAX_PLANS = 4
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,13 @@ class Filterbank(Frontend):
 
     def _cached_plan(self, period: int, device: torch.device) -> list[_Slices]:
         key = (period, device)
-        if key not in self._plans:
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._make_plan(period, device)
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            self._plans[key] = self._make_plan(period, device)
-        return self._plans[key]
+            self._plans[key] = plan
+        return plan
 
     def _make_plan(self, period: int, device: torch.device) -> list[_Slices]:
         """Return the slices for clips that fill at most ``period`` frames, low bins first."""

@@ -1,7 +1,7 @@
 """Draws the augmentation of a batch of power spectrograms [B, F, T], after power was computed once.
 
-Order of a recording chain: source (speed, warp, shift), scene (noise), recorder (response, band
-limit), then SpecAugment's masks (Park 2019, arXiv 1904.08779). Every clip draws its own
+Order of a recording chain: source (speed, warp, shift), scene (noise), recorder (clipping, response,
+band limit), then SpecAugment's masks (Park 2019, arXiv 1904.08779). Every clip draws its own
 parameters, vectorised over the batch, from one ``torch.Generator``; a generator on the CPU gives
 the same answer for power on a GPU. Masks and shifts are filled with the clip's own noise floor,
 because a hole of zeros is a shape that no recording has; torchaudio's masks fill with one constant
@@ -18,6 +18,7 @@ from torch import Tensor
 from xmoe.frontend.spec_transforms import (
     add_noise_power,
     band_response,
+    clip_peaks_power,
     fill,
     frequency_warp,
     smooth_response,
@@ -27,6 +28,7 @@ from xmoe.frontend.spec_transforms import (
 
 Range = tuple[float, float]
 _EQUALISER_POINTS = 6
+_CHANCES = ("noise", "clipping", "low_pass", "high_pass")
 _FILTER_ORDER: Range = (2.0, 16.0)
 
 
@@ -41,6 +43,8 @@ class AugmentConfig:
     noise_probability: float = 0.6
     noise_snr_db: Range = (-5.0, 25.0)
     noise_slope: Range = (-2.0, 0.5)
+    clipping_probability: float = 0.15
+    clipping_depth_db: Range = (-5.0, 25.0)
     equaliser_db: float = 4.0
     low_pass_probability: float = 0.15
     low_pass_share: Range = (0.3, 1.0)
@@ -58,7 +62,7 @@ class AugmentConfig:
     def at_strength(cls, strength: float) -> AugmentConfig:
         """Return the defaults scaled: 0 changes nothing, 1 is the default, 2 is twice as far."""
         full = cls()
-        chances = ("noise_probability", "low_pass_probability", "high_pass_probability")
+        chances = tuple(f"{kind}_probability" for kind in _CHANCES)
         masks = ("frequency_mask_share", "time_mask_share")
         factors = ("speed", "warp", "stretch")
         return replace(
@@ -103,6 +107,12 @@ def augment_batch(
         bin_centers_hz=bin_centers_hz,
         generator=generator,
         noise=noise,
+    )
+    depth_db = draw.uniform(config.clipping_depth_db)
+    power = clip_peaks_power(
+        power,
+        depth_db.where(draw.coin(config.clipping_probability), -torch.inf),
+        bin_centers_hz=bin_centers_hz,
     )
     power = power * _recorder_response(config, draw, bin_centers_hz)[:, :, None]
     return fill(

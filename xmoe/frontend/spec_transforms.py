@@ -15,6 +15,8 @@ from xmoe.frontend.base import Frontend
 
 _FLOOR_BLOCK = 8
 _STOP_BAND = 1e-9
+_CLIPPED_FLOOR = 0.1
+_CLIPPED_SHARE = 0.3
 
 
 def noise_floor(power: Tensor) -> Tensor:
@@ -26,17 +28,21 @@ def noise_floor(power: Tensor) -> Tensor:
 
 
 def frequency_warp(power: Tensor, factor: Tensor, *, bin_centers_hz: Tensor) -> Tensor:
-    """Move what is at f Hz to ``factor`` [B] times f (speed, vocal tract: Jaitly 2013).
+    """Move what is at f Hz to ``factor`` [B] times f (speed; vocal tract: Jaitly and Hinton 2013).
 
     Between bins it interpolates; beyond the band the outermost bin repeats.
     """
+    return torch.bmm(_warp_weights(factor, bin_centers_hz), power)
+
+
+def _warp_weights(factor: Tensor, bin_centers_hz: Tensor) -> Tensor:
+    """Return [B, F to, F from]: linear interpolation of the spectrum at f / ``factor``."""
     source_hz = bin_centers_hz / factor[:, None]
     upper = torch.searchsorted(bin_centers_hz, source_hz).clamp(1, len(bin_centers_hz) - 1)
     low_hz, high_hz = bin_centers_hz[upper - 1], bin_centers_hz[upper]
     position = upper - 1 + ((source_hz - low_hz) / (high_hz - low_hz)).clamp(0.0, 1.0)
-    bins = torch.arange(len(bin_centers_hz), device=power.device)
-    weights = (1.0 - (position[:, :, None] - bins).abs()).clamp_min(0.0)
-    return torch.bmm(weights, power)
+    bins = torch.arange(len(bin_centers_hz), device=factor.device)
+    return (1.0 - (position[:, :, None] - bins).abs()).clamp_min(0.0)
 
 
 def time_warp(power: Tensor, *, stretch: Tensor, shift_share: Tensor) -> Tensor:
@@ -94,13 +100,39 @@ def _noise_texture(
         start = torch.randint(spare, (batch,), generator=generator, device=generator.device)
         cuts = (noise / level[:, None]).unfold(1, frames, 1)[:, start.to(power.device)]
         return level, cuts.transpose(0, 1)
-    spacing = torch.diff(bin_centers_hz, prepend=bin_centers_hz[:1])
-    spacing = torch.cat([spacing[1:2], spacing[1:]])
+    spacing = _bin_spacing(bin_centers_hz)
     shape = (spacing / (2.0 * spacing.amin())).clamp_min(1.0)[:, None]
     normal = torch.randn(power.shape, generator=generator, device=generator.device)
     # Wilson and Hilferty 1931: the cube root of a gamma variable is nearly normal.
     root = 1.0 - 1.0 / (9.0 * shape) + normal.to(power.device) / (3.0 * shape.sqrt())
     return spacing, root.clamp_min(0.0).pow(3)
+
+
+def _bin_spacing(bin_centers_hz: Tensor) -> Tensor:
+    """Return the distance of each bin from the one below it, [F]."""
+    return torch.diff(bin_centers_hz, prepend=2 * bin_centers_hz[:1] - bin_centers_hz[1:2])
+
+
+def clip_peaks_power(power: Tensor, depth_db: Tensor, *, bin_centers_hz: Tensor) -> Tensor:
+    """Imitate hard clipping whose threshold is ``depth_db`` [B] below the loudest frame's power.
+
+    Frames saturate, and put odd harmonics (1/9 at 3 f, 1/25 at 5 f) and a broad floor where their
+    power goes. -infinity changes nothing. The constants are fitted by eye: over real clips with 2
+    to 30 % of samples clipped this closes a tenth to six tenths of the gap between the log-mel of
+    the clean and of the truly clipped clip.
+    """
+    envelope = power.sum(dim=1, keepdim=True)
+    loudest = envelope.amax(dim=2, keepdim=True).clamp_min(1e-20)
+    threshold = loudest * 10.0 ** (-depth_db / 10.0)[:, None, None]
+    share = envelope / (envelope + threshold)
+    orders = torch.tensor([3.0, 5.0], device=power.device)
+    reaches = bin_centers_hz >= orders[:, None] * bin_centers_hz[0]
+    harmonics = _warp_weights(orders, bin_centers_hz) * reaches[:, :, None]
+    spread = (harmonics / orders[:, None, None].square()).sum(dim=0)
+    spacing = _bin_spacing(bin_centers_hz)
+    spread = spread + (_CLIPPED_FLOOR * spacing / spacing.sum())[:, None]
+    distortion = torch.matmul(spread, power)
+    return (power + _CLIPPED_SHARE * share.square() * distortion) * (1.0 - share)
 
 
 def band_response(
