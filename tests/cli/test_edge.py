@@ -1,0 +1,115 @@
+"""Every kind of failure gets its exit code, its words and, with --json, one JSON object."""
+
+import json
+
+import click
+import pytest
+
+from xmoe.cli.edge import Session, describe, run
+from xmoe.cli.options import command, session
+from xmoe.cli.output import Reply
+from xmoe.errors import (
+    AudioError,
+    ConfigError,
+    DatasetError,
+    RunFolderError,
+    StorageError,
+    XmoeError,
+)
+
+
+def command_that_raises(error: BaseException) -> click.Command:
+    @command("fails")
+    def fails() -> Reply:
+        print("noise of a library")
+        session().resume_hint = "go on with --resume"
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (XmoeError("lost worker"), 1),
+        (StorageError("disk is full"), 1),
+        (AudioError("empty", "no samples"), 2),
+        (DatasetError("no labels"), 2),
+        (ConfigError("band is empty"), 2),
+        (RunFolderError("torn"), 2),
+        (click.UsageError("no such option"), 2),
+        (click.BadParameter("not a number"), 2),
+        (ValueError("a defect of ours"), 1),
+        (MemoryError(), 1),
+        (KeyboardInterrupt(), 130),
+        (click.Abort(), 130),
+    ],
+)
+def test_exit_code_of_each_error(error, exit_code, capsys):
+    assert run(command_that_raises(error), ["--json"]) == exit_code
+    captured = capsys.readouterr()
+    fields = json.loads(captured.out)
+    assert captured.out.count("\n") == 1
+    assert (fields["ok"], fields["exit_code"]) == (False, exit_code)
+    assert "noise of a library" in captured.err
+
+
+def test_people_read_what_where_and_mend(capsys):
+    error = AudioError("truncated", "half of it is missing", where="a.wav", mend="copy it again")
+    assert run(command_that_raises(error), []) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert lines[-2:] == ["xmoe: a.wav: half of it is missing", "  to mend it: copy it again"]
+
+
+def test_audio_error_keeps_its_code():
+    failure = describe(AudioError("empty", "no samples"), Session())
+    assert failure.reply().fields["code"] == "empty"
+
+
+def test_interruption_says_how_to_resume(capsys):
+    assert run(command_that_raises(KeyboardInterrupt()), []) == 130
+    assert "go on with --resume" in capsys.readouterr().err
+
+
+def test_trace_only_when_asked(capsys):
+    run(command_that_raises(ValueError("boom")), [])
+    assert "Traceback" not in capsys.readouterr().err
+    run(command_that_raises(ValueError("boom")), ["-v"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_unknown_option_is_json_too(capsys):
+    assert run(command_that_raises(ValueError()), ["--json", "--what"]) == 2
+    fields = json.loads(capsys.readouterr().out)
+    assert "--what" in fields["what"]
+    assert "--help" in fields["mend"]
+
+
+def test_reply_is_the_only_thing_on_standard_output(capsys):
+    @command("answers")
+    def answers() -> Reply:
+        print("noise of a library")
+        return Reply({"accuracy": 0.5}, ["accuracy 0.5"], exit_code=0)
+
+    assert run(answers, ["--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"accuracy": 0.5}
+    assert run(answers, []) == 0
+    assert capsys.readouterr().out == "accuracy 0.5\n"
+
+
+def test_reply_decides_the_exit_code(capsys):
+    @command("checks")
+    def checks() -> Reply:
+        return Reply({"ok": False}, exit_code=1)
+
+    assert run(checks, ["--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"ok": False}
+
+
+def test_help_goes_to_standard_output(capsys):
+    assert run(command_that_raises(ValueError()), ["--help"]) == 0
+    captured = capsys.readouterr()
+    assert "--json" in captured.out
+    assert captured.err == ""

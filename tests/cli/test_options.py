@@ -1,0 +1,37 @@
+"""Options are checked where they enter; the common ones reach the session."""
+
+import click
+import pytest
+
+from xmoe.cli.edge import run
+from xmoe.cli.options import Band, Budget, command, session
+from xmoe.cli.output import Reply
+
+
+def test_band_is_two_rising_numbers():
+    assert Band().convert("50:8000", None, None) == (50.0, 8000.0)
+    for wrong in ("50", "8000:50", "-1:50", "a:b", "1:2:3"):
+        with pytest.raises(click.BadParameter, match="LO"):
+            Band().convert(wrong, None, None)
+
+
+def test_budget_is_a_word_or_a_number():
+    assert Budget().convert("latency", None, None) == "latency"
+    assert Budget().convert("1.5", None, None) == 1.5
+    for wrong in ("fast", "-1", "nan", "inf"):
+        with pytest.raises(click.BadParameter):
+            Budget().convert(wrong, None, None)
+
+
+@pytest.mark.parametrize("flag", ["-v", "-q", "--json"])
+def test_common_options_reach_the_session(flag, capsys):
+    seen = []
+
+    @command("looks")
+    def looks() -> Reply:
+        seen.append(session())
+        return Reply({})
+
+    run(looks, [flag])
+    found = {"-v": seen[0].verbose, "-q": seen[0].quiet, "--json": seen[0].as_json}
+    assert found == {name: name == flag for name in found}

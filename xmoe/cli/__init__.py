@@ -1,0 +1,39 @@
+"""The ``xmoe`` command: arguments -> one call of the Python API -> one reply.
+
+Command files hold options and wording only; whatever is heavy (torch, Ray, numpy) is imported
+inside the command that needs it, so that ``xmoe --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from xmoe import __version__
+from xmoe.cli.doctor import doctor
+from xmoe.cli.edge import EXIT_CODES_HELP, run
+
+
+@click.group(epilog=EXIT_CODES_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="xmoe")
+def cli() -> None:
+    """Classify recordings by a mixture of experts that explanations route.
+
+    \b
+    xmoe synth DIR                            make a labelled set to try things on
+    xmoe profile DIR                          measure a set of recordings
+    xmoe train --dataset DIR --out RUN        decide, train, evaluate
+    xmoe infer RUN FILE...                    answer for recordings
+    xmoe explain RUN FILE --out DIR           show why
+    """
+
+
+for _command in (doctor,):
+    cli.add_command(_command)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(cli, sys.argv[1:] if args is None else args))

@@ -1,0 +1,89 @@
+"""Options that several commands share, and the types that check them where they enter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from xmoe.cli.edge import ResultsOnly, Session
+from xmoe.cli.output import Reply
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+ANY_PATH = click.Path(path_type=Path)
+
+
+class Band(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
+    """``LO:HI`` in Hz -> (fmin_hz, fmax_hz)."""
+
+    name = "LO:HI"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, float]:
+        """Return the two edges; fails unless 0 <= LO < HI."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, high = (float(part) for part in str(value).split(":"))
+        except ValueError:
+            self.fail(f"{value!r} is not two numbers in Hz as LO:HI, for instance 50:8000", param)
+        if not 0 <= low < high:
+            self.fail(f"{value!r}: LO must be at least 0 and below HI", param)
+        return low, high
+
+
+class Budget(click.ParamType):  # type: ignore[type-arg]
+    """``latency``, ``accuracy``, or the mean number of experts per clip."""
+
+    name = "latency|accuracy|NUMBER"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str | float:
+        """Return the word, or the number as float; fails below 0."""
+        if value in ("latency", "accuracy"):
+            return str(value)
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < float("inf"):
+            self.fail(f"{value!r} is neither latency, accuracy nor a number from 0 up", param)
+        return number
+
+
+def command(name: str) -> Callable[[Callable[..., Reply]], click.Command]:
+    """Make a function that returns a ``Reply`` a command with ``--json``, ``-v`` and ``-q``.
+
+    The three are noted in the session, not passed on.
+    """
+
+    def make(function: Callable[..., Reply]) -> click.Command:
+        for option in (
+            _session_flag("-q", "quiet", "Show no progress.", "--quiet"),
+            _session_flag("-v", "verbose", "Show the trace of an error.", "--verbose"),
+            _session_flag("--json", "as_json", "Print exactly one JSON object."),
+        ):
+            function = option(function)
+        return click.command(name, cls=ResultsOnly)(function)
+
+    return make
+
+
+def session() -> Session:
+    """Return what the common options of the running command say."""
+    found = click.get_current_context().find_object(Session)
+    return found if found is not None else Session()
+
+
+def _session_flag(flag: str, name: str, text: str, *more: str) -> Callable[[Function], Function]:
+    def note(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+        if value:
+            setattr(ctx.ensure_object(Session), name, True)
+
+    return click.option(
+        flag, *more, is_flag=True, expose_value=False, is_eager=True, callback=note, help=text
+    )
