@@ -1,0 +1,214 @@
+"""A folder (and a manifest) -> ``Dataset``: examples with labels and splits, ready to decode.
+
+Nothing is decoded here. Missing splits are made, grouped and stratified, and every such decision is
+kept as a note in plain words so that a report can repeat it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from xmoe.audio.layouts import Entry, Layout, read_layout
+from xmoe.audio.splits import hold_out
+from xmoe.config import Task
+from xmoe.errors import DatasetError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled recording, or the part of one from ``start_s`` to ``end_s``.
+
+    ``filepath`` is relative to the data set's root, with ``/`` between folders. ``row`` is the line
+    of the manifest that it came from.
+    """
+
+    filepath: str
+    split: str
+    labels: tuple[str, ...]
+    start_s: float = 0.0
+    end_s: float | None = None
+    group: str | None = None
+    row: int = 0
+
+    @property
+    def clip_id(self) -> str:
+        """Name the clip: its path, with ``@start-end`` if it is a part of a file."""
+        if self.start_s == 0.0 and self.end_s is None:
+            return self.filepath
+        end = "" if self.end_s is None else f"{self.end_s:.10g}"
+        return f"{self.filepath}@{self.start_s:.10g}-{end}"
+
+    @property
+    def group_key(self) -> str:
+        """Name what must stay on one side of a split: the group, or else the file."""
+        return self.filepath if self.group is None else f"group {self.group}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Examples, the order of their classes, the task, and notes on what was assumed."""
+
+    root: Path
+    examples: tuple[Example, ...]
+    classes: tuple[str, ...]
+    task: Task
+    notes: tuple[str, ...] = ()
+
+    def split(self, name: str) -> tuple[Example, ...]:
+        """Return the examples of ``train``, ``val`` or ``test`` in manifest order."""
+        if name not in SPLITS:
+            raise DatasetError(f"there is no split {name!r}", mend="use train, val or test")
+        return tuple(example for example in self.examples if example.split == name)
+
+    def path(self, example: Example) -> Path:
+        """Return where the example's file is; refuses paths that leave the root by their text."""
+        relative = PurePosixPath(example.filepath)
+        if relative.is_absolute() or ".." in relative.parts:
+            mend = "write paths relative to the data set's folder, without .."
+            raise DatasetError("the path leaves the data set", where=example.filepath, mend=mend)
+        return self.root / relative
+
+    def targets(self, examples: Sequence[Example]) -> npt.NDArray[np.int64 | np.float32]:
+        """Return class indices [n] int64, or for multi label 0/1 rows [n, C] float32."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        if self.task == "single_label":
+            return np.array([index[example.labels[0]] for example in examples], dtype=np.int64)
+        rows = np.zeros((len(examples), len(self.classes)), dtype=np.float32)
+        for row, example in zip(rows, examples, strict=True):
+            row[[index[name] for name in example.labels]] = 1.0
+        return rows
+
+
+def load_dataset(
+    root: str | Path,
+    metadata: str | Path | None = None,
+    *,
+    test_fold: int | None = None,
+    task: Task | None = None,
+    val_fraction: float = 0.15,
+    seed: int = 0,
+) -> Dataset:
+    """Read a data set in any accepted layout (see ``xmoe.audio.layouts``).
+
+    ``metadata`` names the manifest; else ``metadata.csv`` and its kin are looked for, then class
+    folders. ``test_fold`` picks the test fold of a manifest with a ``fold`` column. ``task`` is
+    ``multi_label`` if any cell reads ``a;b``, unless given. A train set without val (or test) gives
+    up ``val_fraction`` of itself for each that is missing. Raises ``DatasetError``.
+    """
+    if not 0.0 < val_fraction < 0.5:
+        raise DatasetError(f"val_fraction is {val_fraction:g}", mend="use a number from 0 to 0.5")
+    layout = read_layout(Path(root), None if metadata is None else Path(metadata))
+    task = task or _infer_task(layout.entries)
+    _check_labels(layout, task)
+    notes = list(layout.notes)
+    examples = _assign_folds(layout, test_fold, notes)
+    for missing in ("test", "val"):
+        examples = _make_split(examples, missing, val_fraction, seed, notes, layout.source)
+    classes = sorted({name for example in examples for name in example.labels}, key=natural_key)
+    return Dataset(Path(root).resolve(), tuple(examples), tuple(classes), task, tuple(notes))
+
+
+def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """Return a sort key that puts ``9`` before ``10`` and is total."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", text)
+    key = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+    return key, text
+
+
+def _infer_task(entries: Sequence[Entry]) -> Task:
+    return "multi_label" if any(len(entry.labels) > 1 for entry in entries) else "single_label"
+
+
+def _check_labels(layout: Layout, task: Task) -> None:
+    for entry in layout.entries:
+        if task == "single_label" and len(entry.labels) != 1:
+            where = f"{layout.source} line {entry.row}"
+            what = f"{entry.filepath} has {len(entry.labels)} labels, the task takes one"
+            mend = "write one label, or choose the task multi_label (labels as a;b)"
+            raise DatasetError(what, where=where, mend=mend)
+    if not any(entry.labels for entry in layout.entries):
+        mend = "fill the label column"
+        raise DatasetError("no recording has a label", where=str(layout.source), mend=mend)
+
+
+def _assign_folds(layout: Layout, test_fold: int | None, notes: list[str]) -> list[Example]:
+    """Turn entries into examples; a ``fold`` column without ``split`` decides the test set."""
+    entries = layout.entries
+    has_folds = all(entry.fold is not None and entry.split is None for entry in entries)
+    folds = sorted({entry.fold for entry in entries if entry.fold is not None})
+    if not has_folds:
+        if test_fold is not None:
+            what = f"test fold {test_fold} was asked for, but no column 'fold' decides the split"
+            mend = "leave --test-fold out, or use a manifest with fold and without split"
+            raise DatasetError(what, where=str(layout.source), mend=mend)
+        return [_as_example(entry, entry.split or "train", entry.group) for entry in entries]
+    if test_fold is None:
+        test_fold = folds[-1]
+        notes.append(f"no test fold was chosen: fold {test_fold} is the test set")
+    if test_fold not in folds:
+        what = f"there is no fold {test_fold}; the folds are {', '.join(map(str, folds))}"
+        raise DatasetError(what, where=str(layout.source), mend="choose one of them")
+    return [
+        _as_example(
+            entry,
+            "test" if entry.fold == test_fold else "train",
+            f"fold {entry.fold}" if entry.group is None else entry.group,
+        )
+        for entry in entries
+    ]
+
+
+def _as_example(entry: Entry, split: str, group: str | None) -> Example:
+    return Example(
+        filepath=entry.filepath,
+        split=split,
+        labels=entry.labels,
+        start_s=entry.start_s,
+        end_s=entry.end_s,
+        group=group,
+        row=entry.row,
+    )
+
+
+def _make_split(
+    examples: list[Example],
+    missing: str,
+    fraction: float,
+    seed: int,
+    notes: list[str],
+    source: Path,
+) -> list[Example]:
+    """Move part of train to the ``missing`` split, unless it exists or there is no train."""
+    train = [i for i, example in enumerate(examples) if example.split == "train"]
+    if not train or any(example.split == missing for example in examples):
+        return examples
+    mask = hold_out(
+        [examples[i].group_key for i in train],
+        [examples[i].labels for i in train],
+        fraction=fraction,
+        seed=seed,
+    )
+    chosen = {i for i, held in zip(train, mask, strict=True) if held}
+    if not chosen:
+        what = f"no {missing} split is given and none can be made: every class is one group or clip"
+        mend = "add recordings, or a split column with train, val and test"
+        raise DatasetError(what, where=str(source), mend=mend)
+    grouped = any(examples[i].group is not None for i in train)
+    notes.append(
+        f"no {missing} split was given: {len(chosen)} of {len(train)} training clips were set aside "
+        f"for it, classes in proportion, "
+        + ("groups kept whole" if grouped else "parts of one file kept together")
+        + f" (seed {seed})"
+    )
+    return [
+        replace(example, split=missing) if i in chosen else example
+        for i, example in enumerate(examples)
+    ]

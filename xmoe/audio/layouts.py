@@ -1,0 +1,243 @@
+"""A folder of recordings, in any accepted layout -> ``Entry`` rows with one meaning.
+
+Accepted without conversion: ``metadata.csv`` with ``filepath,split,label``; Hugging Face
+AudioFolder (``file_name`` manifests, also one per split folder; class folders; split folders of
+class folders); ESC-50's ``filename,fold,category``; the same columns as JSON Lines or Parquet.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from xmoe.audio.tables import TABLE_SUFFIXES, Table, read_table
+from xmoe.errors import DatasetError
+
+PATH_COLUMNS = ("filepath", "file_name", "filename", "path", "file")
+LABEL_COLUMNS = ("label", "labels", "category", "class")
+GROUP_COLUMNS = ("group", "src_file")
+AUDIO_SUFFIXES = frozenset(
+    [
+        ".wav",
+        ".wave",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".w64",
+        ".rf64",
+    ]
+)
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+_MANIFEST_STEMS = ("metadata", "manifest", "esc50", "meta/esc50")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recording as its layout names it; ``split`` or ``fold`` may be open (``None``)."""
+
+    filepath: str
+    labels: tuple[str, ...]
+    split: str | None
+    fold: int | None
+    start_s: float
+    end_s: float | None
+    group: str | None
+    row: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All entries of a data set, and in plain words what was assumed while reading them."""
+
+    source: Path
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_layout(root: Path, metadata: Path | None = None) -> Layout:
+    """Find out how ``root`` is laid out and read it; ``metadata`` names the manifest outright."""
+    if not root.is_dir():
+        mend = "name the folder that holds the recordings"
+        raise DatasetError("there is no such folder", where=str(root), mend=mend)
+    if metadata is not None:
+        return _read_manifest(root, metadata)
+    for stem in _MANIFEST_STEMS:
+        for suffix in TABLE_SUFFIXES:
+            manifest = root / f"{stem}{suffix}"
+            if manifest.is_file():
+                return _read_manifest(root, manifest)
+    return _read_split_manifests(root) or _read_folders(root)
+
+
+def _read_manifest(root: Path, path: Path, *, prefix: str = "", split: str | None = None) -> Layout:
+    """Read one manifest; ``prefix`` and ``split`` are those of the split folder that holds it."""
+    table = read_table(path)
+    path_column = _pick_column(table, PATH_COLUMNS)
+    label_column = _pick_column(table, LABEL_COLUMNS)
+    group_column = next((name for name in GROUP_COLUMNS if name in table.columns), None)
+    notes = []
+    if path_column == "filename" and "fold" in table.columns and (root / "audio").is_dir():
+        prefix = "audio/"
+        notes.append(f"{path.name} is ESC-50's table: its files are taken from audio/")
+    entries = tuple(
+        Entry(
+            filepath=prefix + _parse_path(row[path_column], table, index, path_column),
+            labels=_parse_labels(row[label_column]),
+            split=split or _parse_split(row, table, index),
+            fold=_parse_fold(row, table, index),
+            start_s=_parse_seconds(row, "start_s", table, index) or 0.0,
+            end_s=_parse_end(row, table, index),
+            group=(row[group_column] or None) if group_column else None,
+            row=table.lines[index],
+        )
+        for index, row in enumerate(table.rows)
+    )
+    return Layout(path, entries, tuple(notes))
+
+
+def _pick_column(table: Table, names: tuple[str, ...]) -> str:
+    for name in names:
+        if name in table.columns:
+            return name
+    what = f"no column {names[0]!r}; the columns are {', '.join(table.columns) or 'none'}"
+    mend = f"name one column {names[0]} (also accepted: {', '.join(names[1:])})"
+    raise DatasetError(what, where=str(table.path), mend=mend)
+
+
+def _parse_path(cell: str, table: Table, index: int, column: str) -> str:
+    if not cell or "\0" in cell:
+        what = f"column {column!r} holds no path"
+        mend = "write the path relative to the data set's folder"
+        raise DatasetError(what, where=table.where(index), mend=mend)
+    if "\\" in cell and "/" not in cell:
+        cell = cell.replace("\\", "/")
+    return str(PurePosixPath(cell))
+
+
+def _parse_labels(cell: str) -> tuple[str, ...]:
+    """Split ``a;b`` and bring every label to one Unicode form; repeats are dropped."""
+    parts = (unicodedata.normalize("NFC", part.strip()) for part in cell.split(";"))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def _parse_split(row: dict[str, str], table: Table, index: int) -> str | None:
+    if "split" not in row:
+        return None
+    split = SPLIT_NAMES.get(row["split"].lower())
+    if split is None:
+        what = f"column 'split' holds {row['split']!r}"
+        raise DatasetError(what, where=table.where(index), mend="write train, val or test")
+    return split
+
+
+def _parse_fold(row: dict[str, str], table: Table, index: int) -> int | None:
+    if "fold" not in row:
+        return None
+    try:
+        return int(row["fold"])
+    except ValueError:
+        what = f"column 'fold' holds {row['fold']!r}"
+        raise DatasetError(what, where=table.where(index), mend="write a whole number") from None
+
+
+def _parse_seconds(row: dict[str, str], column: str, table: Table, index: int) -> float | None:
+    if not row.get(column):
+        return None
+    try:
+        seconds = float(row[column])
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 <= seconds < math.inf:
+        what = f"column {column!r} holds {row[column]!r}"
+        raise DatasetError(what, where=table.where(index), mend="write seconds, 0 or more")
+    return seconds
+
+
+def _parse_end(row: dict[str, str], table: Table, index: int) -> float | None:
+    end_s = _parse_seconds(row, "end_s", table, index)
+    start_s = _parse_seconds(row, "start_s", table, index) or 0.0
+    if end_s is not None and end_s <= start_s:
+        what = f"end_s {end_s:g} is not after start_s {start_s:g}"
+        mend = "write both in seconds from the start of the file"
+        raise DatasetError(what, where=table.where(index), mend=mend)
+    return end_s
+
+
+def _read_split_manifests(root: Path) -> Layout | None:
+    """Read AudioFolder's form of one manifest in each split folder, if this is one."""
+    found = []
+    for split, folder in _split_folders(root):
+        for suffix in TABLE_SUFFIXES:
+            manifest = folder / f"metadata{suffix}"
+            if manifest.is_file():
+                prefix = folder.relative_to(root).as_posix() + "/"
+                found.append(_read_manifest(root, manifest, prefix=prefix, split=split))
+                break
+    if not found:
+        return None
+    return Layout(root, tuple(entry for layout in found for entry in layout.entries))
+
+
+def _split_folders(root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield (split, folder) of the folders in ``root``, or in ``root/data``, named like splits."""
+    for parent in (root, root / "data"):
+        folders = sorted(parent.iterdir()) if parent.is_dir() else []
+        for folder in folders:
+            split = SPLIT_NAMES.get(folder.name.lower())
+            if split and folder.is_dir():
+                yield split, folder
+
+
+def _read_folders(root: Path) -> Layout:
+    """Read class folders, or split folders that hold class folders: the folder is the label."""
+    splits = list(_split_folders(root))
+    left_out: Counter[str] = Counter()
+    entries: list[Entry] = []
+    places: list[tuple[str | None, Path]] = [*splits] or [(None, root)]
+    for split, folder in places:
+        for path in _audio_files(folder, left_out):
+            if path.parent == folder:
+                mend = "put it into a folder named after its class, or write a metadata.csv"
+                raise DatasetError("the file has no class", where=str(path), mend=mend)
+            label = unicodedata.normalize("NFC", path.parent.name)
+            filepath = path.relative_to(root).as_posix()
+            row = len(entries) + 1
+            entries.append(Entry(filepath, (label,), split, None, 0.0, None, None, row))
+    if not entries:
+        mend = "add a metadata.csv, or one folder of recordings per class"
+        raise DatasetError("no recordings were found", where=str(root), mend=mend)
+    notes = [f"no manifest: the folder of each of {len(entries)} files is its label"]
+    if left_out:
+        endings = ", ".join(f"{name} ({count})" for name, count in sorted(left_out.items()))
+        notes.append(f"files with other endings were left out: {endings}")
+    return Layout(root, tuple(entries), tuple(notes))
+
+
+def _audio_files(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
+    """Yield recordings under ``folder`` in a fixed order; hidden files are passed over."""
+    for directory, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for name in sorted(files):
+            suffix = Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
+            if suffix in AUDIO_SUFFIXES:
+                yield Path(directory) / name
+            else:
+                left_out[suffix or "none"] += 1
