@@ -1,11 +1,11 @@
 """Draws the augmentation of a batch of power spectrograms [B, F, T], after power was computed once.
 
-Order of a recording chain: source (speed, warp, shift), scene (noise), recorder (clipping, response,
-band limit), then SpecAugment's masks (Park 2019, arXiv 1904.08779). Every clip draws its own
-parameters, vectorised over the batch, from one ``torch.Generator``; a generator on the CPU gives
-the same answer for power on a GPU. Masks and shifts are filled with the clip's own noise floor,
-because a hole of zeros is a shape that no recording has; torchaudio's masks fill with one constant
-and draw from the global state, so they are not used.
+Order of a recording chain: source (speed, warp, shift), scene (noise), recorder (clipping,
+response, band limit), then SpecAugment's masks (Park 2019, arXiv 1904.08779). Every clip draws its
+own parameters, vectorised over the batch, from one ``torch.Generator``; a generator on the CPU
+gives the same answer for power on a GPU. Masks and shifts are filled with the clip's own noise
+floor, because a hole of zeros is a shape that no recording has; torchaudio's masks fill with one
+constant and draw from the global state, so they are not used.
 """
 
 from __future__ import annotations
