@@ -203,8 +203,8 @@ def _make_split(
         raise DatasetError(what, where=str(source), mend=mend)
     grouped = any(examples[i].group is not None for i in train)
     notes.append(
-        f"no {missing} split was given: {len(chosen)} of {len(train)} training clips were set aside "
-        f"for it, classes in proportion, "
+        f"no {missing} split was given: {len(chosen)} of {len(train)} clips of train were set "
+        f"aside for it, classes in proportion, "
         + ("groups kept whole" if grouped else "parts of one file kept together")
         + f" (seed {seed})"
     )

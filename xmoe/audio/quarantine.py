@@ -6,13 +6,13 @@ The table is meant for a spreadsheet, so a cell that one would run as a formula 
 from __future__ import annotations
 
 import csv
-import os
-import tempfile
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmoe.errors import AudioError, StorageError
+from xmoe.artifacts import write_bytes
+from xmoe.errors import AudioError
 
 HEADER = ("file", "code", "reason", "what_to_do")
 
@@ -34,28 +34,14 @@ class Quarantined:
 
 def write_quarantine(path: str | Path, rows: Iterable[Quarantined]) -> None:
     """Write the table, sorted by file; it appears whole or not at all. Raises ``StorageError``."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        partial = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(HEADER)
-                for row in sorted(rows, key=lambda row: (row.filepath, row.code)):
-                    cells = (row.filepath, row.code, row.reason, row.mend)
-                    writer.writerow(_disarm(cell) for cell in cells)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        reason = (error.strerror or "cannot be written").lower()
-        mend = "check the folder's permissions and the space left"
-        raise StorageError(f"quarantine: {reason}", where=str(path), mend=mend) from error
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in sorted(rows, key=lambda row: (row.filepath, row.code)):
+        writer.writerow(_disarm(cell) for cell in (row.filepath, row.code, row.reason, row.mend))
+    write_bytes(Path(path), text.getvalue().encode("utf-8", "replace"))
 
 
 def _disarm(cell: str) -> str:
     """Put ``'`` before a cell that a spreadsheet would take for a formula."""
-    text = cell.encode("utf-8", "replace").decode("utf-8")
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
