@@ -20,7 +20,7 @@ NAMES = {
     "XmoeError",
     "__version__",
 }
-COMMANDS = {"doctor"}
+COMMANDS = {"doctor", "profile", "synth"}
 
 
 def test_public_names():

@@ -4,15 +4,16 @@ import click
 import pytest
 
 from xmoe.cli.edge import run
-from xmoe.cli.options import Band, Budget, command, session
+from xmoe.cli.options import Budget, Range, command, session
 from xmoe.cli.output import Reply
 
 
-def test_band_is_two_rising_numbers():
-    assert Band().convert("50:8000", None, None) == (50.0, 8000.0)
-    for wrong in ("50", "8000:50", "-1:50", "a:b", "1:2:3"):
+def test_range_is_two_rising_numbers():
+    assert Range("Hz").convert("50:8000", None, None) == (50.0, 8000.0)
+    assert Range("dB", lowest=-100.0).convert("-18:8", None, None) == (-18.0, 8.0)
+    for wrong in ("50", "8000:50", "-1:50", "a:b", "1:2:3", "1:inf", "nan:2"):
         with pytest.raises(click.BadParameter, match="LO"):
-            Band().convert(wrong, None, None)
+            Range("Hz").convert(wrong, None, None)
 
 
 def test_budget_is_a_word_or_a_number():

@@ -14,6 +14,8 @@ import click
 from xmoe import __version__
 from xmoe.cli.doctor import doctor
 from xmoe.cli.edge import EXIT_CODES_HELP, run
+from xmoe.cli.profile import profile
+from xmoe.cli.synth import synth
 
 
 @click.group(epilog=EXIT_CODES_HELP, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,7 +32,7 @@ def cli() -> None:
     """
 
 
-for _command in (doctor,):
+for _command in (synth, profile, doctor):
     cli.add_command(_command)
 
 

@@ -19,21 +19,25 @@ EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 ANY_PATH = click.Path(path_type=Path)
 
 
-class Band(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
-    """``LO:HI`` in Hz -> (fmin_hz, fmax_hz)."""
+class Range(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
+    """``LO:HI`` -> two rising numbers, LO not below ``lowest``."""
 
     name = "LO:HI"
 
+    def __init__(self, unit: str, *, lowest: float = 0.0) -> None:
+        self._unit = unit
+        self._lowest = lowest
+
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, float]:
-        """Return the two edges; fails unless 0 <= LO < HI."""
+        """Return (LO, HI); fails unless lowest <= LO < HI < infinity."""
         if isinstance(value, tuple):
             return value
         try:
             low, high = (float(part) for part in str(value).split(":"))
         except ValueError:
-            self.fail(f"{value!r} is not two numbers in Hz as LO:HI, for instance 50:8000", param)
-        if not 0 <= low < high:
-            self.fail(f"{value!r}: LO must be at least 0 and below HI", param)
+            self.fail(f"{value!r} is not two numbers in {self._unit} as LO:HI", param)
+        if not self._lowest <= low < high < float("inf"):
+            self.fail(f"{value!r}: LO must be at least {self._lowest:g} and below HI", param)
         return low, high
 
 

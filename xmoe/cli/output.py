@@ -7,21 +7,27 @@ output. Progress, warnings and errors go to the error stream.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.table import Table
+
+LOG_WIDTH = 100
 
 
 @dataclass(frozen=True)
 class Reply:
-    """``fields`` for ``--json``; ``shown`` for people: text or anything that rich can print."""
+    """``fields`` for ``--json``, ``shown`` for people, and the exit code.
+
+    An item of ``shown`` is text, anything that rich can print, or a function that prints on the
+    console it is given.
+    """
 
     fields: Mapping[str, Any]
-    shown: Sequence[RenderableType] = ()
+    shown: Sequence[RenderableType | Callable[[Console], None]] = ()
     exit_code: int = 0
 
 
@@ -32,9 +38,15 @@ def print_reply(reply: Reply, stream: TextIO, *, as_json: bool) -> None:
     elif reply.shown:
         from rich.console import Console
 
-        console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+        width = None if stream.isatty() else LOG_WIDTH
+        console = Console(file=stream, highlight=False, width=width)
         for item in reply.shown:
-            console.print(item, markup=False) if isinstance(item, str) else console.print(item)
+            if isinstance(item, str):
+                console.print(item, markup=False, soft_wrap=True)
+            elif callable(item):
+                item(console)
+            else:
+                console.print(item)
     stream.flush()
 
 

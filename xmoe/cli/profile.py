@@ -1,0 +1,113 @@
+"""``xmoe profile``: a folder of recordings -> what it is like, printed, drawn and kept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, command, session
+from xmoe.cli.output import Reply
+
+if TYPE_CHECKING:
+    from xmoe.audio.checks import Finding
+    from xmoe.profile.profile import ProfileResult
+
+
+@command("profile")
+@click.argument("dataset", type=EXISTING_FOLDER)
+@click.option("--metadata", type=EXISTING_FILE, help="The manifest; found by itself if left out.")
+@click.option("--out", type=FOLDER, help="Where to write; runs/profile-NAME if left out.")
+@click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto")
+@click.option("--workers", type=click.IntRange(1), default=1, help="Threads of the plain loop.")
+@click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
+@click.option("--strict", is_flag=True, help="Make bad files and findings an error.")
+def profile(
+    *,
+    dataset: Path,
+    metadata: Path | None,
+    out: Path | None,
+    engine: Literal["auto", "loop", "ray"],
+    workers: int,
+    test_fold: int | None,
+    strict: bool,
+) -> Reply:
+    """Measure the recordings in DATASET and say what they are like.
+
+    Writes profile.json, clips.parquet (one row per clip), quarantine.csv (files that cannot be
+    read, why, and what to do) and profile.png.
+    """
+    from xmoe.audio.checks import check_content, check_manifest, raise_on_errors
+    from xmoe.audio.dataset import load_dataset
+    from xmoe.jobs.profile import run_profile
+    from xmoe.progress import show_progress
+
+    data = load_dataset(dataset, metadata, test_fold=test_fold)
+    findings = check_manifest(data)
+    raise_on_errors(findings)
+    with show_progress(quiet=session().quiet) as progress:
+        result = run_profile(data, engine=engine, workers=workers, progress=progress)
+    findings += check_content(data, result.hashes)
+    folder = out or Path("runs") / f"profile-{dataset.resolve().name}"
+    written = write_outputs(folder, result)
+    if strict:
+        refuse_imperfect(result, findings, written["quarantine"])
+    return _reply(result, findings, data.notes, written)
+
+
+def write_outputs(folder: Path, result: ProfileResult) -> dict[str, Path]:
+    """Write everything that a profile leaves behind; returns where each file is."""
+    from xmoe.audio.quarantine import write_quarantine
+    from xmoe.profile.draw import draw_profile
+    from xmoe.profile.profile import write_clip_table, write_profile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {
+        "profile": folder / "profile.json",
+        "clips": folder / "clips.parquet",
+        "quarantine": folder / "quarantine.csv",
+        "picture": folder / "profile.png",
+    }
+    write_profile(written["profile"], result.profile)
+    write_clip_table(written["clips"], result.stats)
+    write_quarantine(written["quarantine"], result.quarantined)
+    draw_profile(result, written["picture"])
+    return written
+
+
+def refuse_imperfect(result: ProfileResult, findings: list[Finding], where: Path) -> None:
+    """Raise DatasetError where a file was quarantined or anything is an error (``--strict``)."""
+    from xmoe.audio.checks import raise_on_errors
+    from xmoe.errors import DatasetError
+
+    raise_on_errors(findings)
+    if result.quarantined:
+        raise DatasetError(
+            f"{len(result.quarantined)} recordings cannot be read",
+            where=str(where),
+            mend="mend or remove the files listed there, or leave --strict out",
+        )
+
+
+def _reply(
+    result: ProfileResult,
+    findings: list[Finding],
+    notes: tuple[str, ...],
+    written: dict[str, Path],
+) -> Reply:
+    from xmoe.profile.show import print_profile
+
+    fields = {
+        "profile": result.profile,
+        "findings": [asdict(finding) for finding in findings],
+        "quarantined": [asdict(row) for row in result.quarantined],
+        "notes": notes,
+        "files": written,
+    }
+    lines = [f"note: {note}" for note in notes]
+    lines += [f"{found.severity}: {found.message} ({found.mend})" for found in findings]
+    lines += [f"{name:<11}{path}" for name, path in written.items()]
+    return Reply(fields, [partial(print_profile, result.profile), "", *lines])
