@@ -1,0 +1,290 @@
+"""A data set -> ``Finding`` rows: what would make its results worthless, found before any work.
+
+``check_manifest`` looks at names, labels and the kind of thing each path is, without decoding;
+``check_content`` compares decoded content by hash. Errors stop a run (``raise_on_errors``),
+warnings are shown. A broken recording is neither: it is met while decoding and quarantined.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import stat
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.errors import DatasetError
+
+Severity = Literal["error", "warning"]
+
+SHOWN_FILES = 3
+
+# What each code means: how bad it is, the message, and what to do.
+RULES: dict[str, tuple[Severity, str, str]] = {
+    "leaves_root": (
+        "error",
+        "paths leave the data set's folder",
+        "write paths relative to it, and copy linked files into it",
+    ),
+    "link_loop": ("error", "links lead back to themselves", "replace the links by the files"),
+    "not_a_file": ("error", "these are folders, pipes or devices", "name audio files"),
+    "all_missing": (
+        "error",
+        "not one of the files is there",
+        "check that paths are relative to the data set's folder",
+    ),
+    "missing": (
+        "warning",
+        "files are not there and will be left out",
+        "check the paths, or take the rows out",
+    ),
+    "unicode_twins": (
+        "error",
+        "names look the same but are spelled differently",
+        "rename the files so that each name is written one way (Unicode NFC)",
+    ),
+    "two_labels": (
+        "error",
+        "clips are listed with different labels",
+        "keep one row per clip; several labels of one clip are written a;b",
+    ),
+    "listed_twice": ("error", "clips are listed more than once", "keep one row per clip"),
+    "group_in_test_and_train": (
+        "error",
+        "groups stand in test and outside it",
+        "move each group to one split",
+    ),
+    "group_in_val_and_train": (
+        "warning",
+        "groups stand in train and in val",
+        "move each group to one split",
+    ),
+    "overlap_of_test_and_train": (
+        "error",
+        "parts of a file overlap in time, one in test and one outside it",
+        "give each file to one split",
+    ),
+    "file_in_test_and_train": (
+        "warning",
+        "files have parts in test and outside it",
+        "give each file to one split",
+    ),
+    "one_class": ("error", "there is only one class", "add recordings of something else"),
+    "class_not_in_train": (
+        "warning",
+        "classes have no training clips",
+        "move some of their clips to train",
+    ),
+    "class_not_in_test": (
+        "warning",
+        "classes have no test clips, so their accuracy will not be known",
+        "move some of their clips to test",
+    ),
+    "content_in_test_and_train": (
+        "error",
+        "the same sound is in test and outside it",
+        "keep one copy of each recording",
+    ),
+    "content_with_two_labels": (
+        "error",
+        "the same sound has different labels",
+        "keep one copy with the right label",
+    ),
+    "content_twice": (
+        "warning",
+        "the same sound occurs more than once",
+        "keep one copy of each recording",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: how bad, a code of ``RULES``, all files concerned, the remedy."""
+
+    severity: Severity
+    code: str
+    message: str
+    files: tuple[str, ...]
+    mend: str
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.files[:SHOWN_FILES])
+        more = len(self.files) - SHOWN_FILES
+        return f"{self.message}: {shown}{f' and {more} more' if more > 0 else ''} ({self.mend})"
+
+
+def check_manifest(dataset: Dataset) -> list[Finding]:
+    """Check names, labels, groups and paths without decoding anything; errors come first."""
+    checks: tuple[Callable[[Dataset], Iterable[Finding]], ...] = (
+        _check_paths,
+        _check_twins,
+        _check_clip_ids,
+        _check_groups,
+        _check_overlaps,
+        _check_classes,
+    )
+    findings = [finding for check in checks for finding in check(dataset)]
+    return sorted(findings, key=lambda finding: finding.severity == "warning")
+
+
+def check_content(dataset: Dataset, hashes: Mapping[str, str]) -> list[Finding]:
+    """Find clips of the same decoded content; ``hashes`` maps clip ids to ``content_sha256``.
+
+    Clips without a hash (they could not be decoded) are passed over.
+    """
+    same: dict[str, list[Example]] = defaultdict(list)
+    for example in dataset.examples:
+        if example.clip_id in hashes:
+            same[hashes[example.clip_id]].append(example)
+    found: dict[str, list[str]] = defaultdict(list)
+    for examples in same.values():
+        names = {example.clip_id for example in examples}
+        if len(names) > 1:
+            for code in _judge_copies(examples):
+                found[code] += names
+    codes = ("content_in_test_and_train", "content_with_two_labels", "content_twice")
+    return [finding for code in codes for finding in _found(code, found[code])]
+
+
+def raise_on_errors(findings: Sequence[Finding]) -> None:
+    """Raise one ``DatasetError`` that lists every finding of severity ``error``, if any."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        raise DatasetError("\n".join(str(finding) for finding in errors))
+
+
+def _found(code: str, files: Iterable[str]) -> Iterator[Finding]:
+    """Yield one finding for the files, sorted and without repeats, or none if there are none."""
+    names = tuple(sorted(set(files)))
+    if names:
+        severity, message, mend = RULES[code]
+        yield Finding(severity, code, message, names, mend)
+
+
+def _judge_copies(examples: Sequence[Example]) -> Iterator[str]:
+    """Yield what is wrong with clips of one content."""
+    splits = {example.split for example in examples}
+    leaks = "test" in splits and len(splits) > 1
+    disputed = len({frozenset(example.labels) for example in examples}) > 1
+    if leaks:
+        yield "content_in_test_and_train"
+    if disputed:
+        yield "content_with_two_labels"
+    if not leaks and not disputed:
+        yield "content_twice"
+
+
+def _check_paths(dataset: Dataset) -> Iterator[Finding]:
+    """Sort out paths that leave the root, loop, are no regular files, or lead nowhere at all."""
+    root = dataset.root.resolve()
+    kinds: dict[str, list[str]] = defaultdict(list)
+    paths = {example.filepath for example in dataset.examples}
+    for filepath in paths:
+        kinds[_path_kind(root, filepath)].append(filepath)
+    for code in ("leaves_root", "link_loop", "not_a_file"):
+        yield from _found(code, kinds[code])
+    everything = len(kinds["missing"]) == len(paths)
+    yield from _found("all_missing" if everything else "missing", kinds["missing"])
+
+
+def _path_kind(root: Path, filepath: str) -> str:
+    """Return a code of ``RULES``, or ``file`` for a regular file inside ``root``."""
+    relative = PurePosixPath(filepath)
+    if relative.is_absolute() or ".." in relative.parts:
+        return "leaves_root"
+    path = root / relative
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.ELOOP:
+            return "link_loop"
+        return "leaves_root" if path.is_symlink() and not _inside(root, path) else "missing"
+    if not _inside(root, path):
+        return "leaves_root"
+    return "file" if stat.S_ISREG(mode) else "not_a_file"
+
+
+def _inside(root: Path, path: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _check_twins(dataset: Dataset) -> Iterator[Finding]:
+    """Find names that differ only in how Unicode writes the same letters."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for example in dataset.examples:
+        spellings[unicodedata.normalize("NFC", example.filepath)].add(example.filepath)
+    twins = (name for names in spellings.values() if len(names) > 1 for name in names)
+    yield from _found("unicode_twins", twins)
+
+
+def _check_clip_ids(dataset: Dataset) -> Iterator[Finding]:
+    """Find clips that are listed twice, with the same labels or with others."""
+    listed: dict[str, list[frozenset[str]]] = defaultdict(list)
+    for example in dataset.examples:
+        listed[example.clip_id].append(frozenset(example.labels))
+    repeated = {name: labels for name, labels in listed.items() if len(labels) > 1}
+    disputed = {name for name, labels in repeated.items() if len(set(labels)) > 1}
+    yield from _found("two_labels", disputed)
+    yield from _found("listed_twice", repeated.keys() - disputed)
+
+
+def _check_groups(dataset: Dataset) -> Iterator[Finding]:
+    """Find groups (one ship, one speaker) that stand on both sides of a split."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for example in dataset.examples:
+        if example.group is not None:
+            splits[example.group].add(example.split)
+    both = {group: sides for group, sides in splits.items() if len(sides) > 1}
+    tested = {group for group, sides in both.items() if "test" in sides}
+    yield from _found("group_in_test_and_train", tested)
+    yield from _found("group_in_val_and_train", both.keys() - tested)
+
+
+def _check_overlaps(dataset: Dataset) -> Iterator[Finding]:
+    """Find files whose parts stand in test and outside it; worse if the parts overlap in time."""
+    parts: dict[str, list[Example]] = defaultdict(list)
+    for example in dataset.examples:
+        parts[example.filepath].append(example)
+    found: dict[str, list[str]] = defaultdict(list)
+    for filepath, examples in parts.items():
+        splits = {example.split for example in examples}
+        if "test" in splits and len(splits) > 1:
+            overlap = _sides_overlap(examples)
+            code = "overlap_of_test_and_train" if overlap else "file_in_test_and_train"
+            found[code].append(filepath)
+    for code in ("overlap_of_test_and_train", "file_in_test_and_train"):
+        yield from _found(code, found[code])
+
+
+def _sides_overlap(examples: Sequence[Example]) -> bool:
+    """Tell whether a part in test and a part elsewhere share some time of their file."""
+    reach = {True: 0.0, False: 0.0}
+    for example in sorted(examples, key=lambda example: example.start_s):
+        tested = example.split == "test"
+        if reach[not tested] > example.start_s:
+            return True
+        end_s = math.inf if example.end_s is None else example.end_s
+        reach[tested] = max(reach[tested], end_s)
+    return False
+
+
+def _check_classes(dataset: Dataset) -> Iterator[Finding]:
+    """Find sets that nothing can be learned from, and classes that train or test lacks."""
+    trained, tested = (
+        {name for example in dataset.split(split) for name in example.labels}
+        for split in ("train", "test")
+    )
+    if not trained:
+        return
+    if len(dataset.classes) < 2 and dataset.task == "single_label":
+        yield from _found("one_class", dataset.classes)
+    yield from _found("class_not_in_train", tested - trained)
+    if tested:
+        yield from _found("class_not_in_test", trained - tested)
