@@ -55,7 +55,8 @@ def pcen(magnitude: Tensor, start: Tensor, smoothing: float, *, floor: float) ->
     """Return PCEN of magnitudes [..., T] whose running mean starts from ``start`` [...]."""
     mean = smooth(magnitude, start, smoothing)
     gained = magnitude * (floor + mean).pow(-GAIN)
-    return (gained + BIAS).pow(EXPONENT) - BIAS**EXPONENT
+    compressed: Tensor = (gained + BIAS).pow(EXPONENT) - BIAS**EXPONENT
+    return compressed
 
 
 def smooth(values: Tensor, start: Tensor, smoothing: float) -> Tensor:
@@ -77,8 +78,8 @@ def smooth(values: Tensor, start: Tensor, smoothing: float) -> Tensor:
 
 def _recursion_table(smoothing: float, size: int, like: Tensor) -> Tensor:
     """Return [1 + size, size]: what the start state and each value add to each frame."""
-    frames = torch.arange(size, device=like.device)
+    frames = torch.arange(size, dtype=torch.float64)
     lag = frames[None, :] - frames[:, None]
     decay = (1.0 - smoothing) ** lag.clamp_min(0) * (lag >= 0)
     carried = (1.0 - smoothing) ** (frames + 1)
-    return torch.cat([carried[None], smoothing * decay]).to(like.dtype)
+    return torch.cat([carried[None], smoothing * decay]).to(like)

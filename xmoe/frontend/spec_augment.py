@@ -11,6 +11,7 @@ constant and draw from the global state, so they are not used.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,14 @@ from xmoe.frontend.spec_transforms import (
 
 Range = tuple[float, float]
 _EQUALISER_POINTS = 6
-_CHANCES = ("noise", "clipping", "low_pass", "high_pass")
+_CHANCES = (
+    "noise_probability",
+    "clipping_probability",
+    "low_pass_probability",
+    "high_pass_probability",
+)
+_MASKS = ("frequency_mask_share", "time_mask_share")
+_FACTORS = ("speed", "warp", "stretch")
 _FILTER_ORDER: Range = (2.0, 16.0)
 
 
@@ -44,7 +52,7 @@ class AugmentConfig:
     noise_snr_db: Range = (-5.0, 25.0)
     noise_slope: Range = (-2.0, 0.5)
     clipping_probability: float = 0.15
-    clipping_depth_db: Range = (-5.0, 25.0)
+    clipping_depth_db: Range = (-10.0, 20.0)
     equaliser_db: float = 4.0
     low_pass_probability: float = 0.15
     low_pass_share: Range = (0.3, 1.0)
@@ -62,17 +70,17 @@ class AugmentConfig:
     def at_strength(cls, strength: float) -> AugmentConfig:
         """Return the defaults scaled: 0 changes nothing, 1 is the default, 2 is twice as far."""
         full = cls()
-        chances = tuple(f"{kind}_probability" for kind in _CHANCES)
-        masks = ("frequency_mask_share", "time_mask_share")
-        factors = ("speed", "warp", "stretch")
-        return replace(
-            full,
-            equaliser_db=full.equaliser_db * strength,
-            shift_share=_scaled(full.shift_share, 0.0, strength),
-            **{name: min(1.0, getattr(full, name) * strength) for name in chances},
-            **{name: min(0.5, getattr(full, name) * strength) for name in masks},
-            **{name: _scaled(getattr(full, name), 1.0, strength) for name in factors},
-        )
+        changes: dict[str, Any] = {
+            "equaliser_db": full.equaliser_db * strength,
+            "shift_share": _scaled(full.shift_share, 0.0, strength),
+        }
+        for name in _CHANCES:
+            changes[name] = min(1.0, getattr(full, name) * strength)
+        for name in _MASKS:
+            changes[name] = min(0.5, getattr(full, name) * strength)
+        for name in _FACTORS:
+            changes[name] = _scaled(getattr(full, name), 1.0, strength)
+        return replace(full, **changes)
 
 
 def augment_batch(
@@ -138,7 +146,8 @@ def mixup(
         torch.full((2, batch), alpha, device=generator.device), generator=generator
     ).clamp_min(1e-30)
     share = (gammas[0] / gammas.sum(dim=0)).to(power.device)
-    other = torch.randperm(batch, generator=generator, device=generator.device).to(power.device)
+    step = torch.randint(1, max(2, batch), (1,), generator=generator, device=generator.device)
+    other = (torch.arange(batch, device=power.device) + step.to(power.device)) % batch
     level = power / power.mean(dim=(1, 2), keepdim=True).clamp_min(1e-20)
     first, second = share[:, None, None].square(), (1.0 - share)[:, None, None].square()
     mixed = torch.addcmul(level * first, level[other], second)

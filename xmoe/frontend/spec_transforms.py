@@ -24,7 +24,8 @@ def noise_floor(power: Tensor) -> Tensor:
     frames = power.shape[-1]
     block = min(_FLOOR_BLOCK, frames)
     usable = power[..., : frames - frames % block]
-    return usable.unflatten(-1, (-1, block)).mean(-1).amin(-1, keepdim=True)
+    blocks: Tensor = usable.unflatten(-1, (-1, block))
+    return blocks.mean(-1).amin(-1, keepdim=True)
 
 
 def frequency_warp(power: Tensor, factor: Tensor, *, bin_centers_hz: Tensor) -> Tensor:
