@@ -1,0 +1,142 @@
+"""Data set -> profile, in a plain loop or on Ray Data, whichever suits its size.
+
+The clips travel as Arrow blocks of examples; ``measure_block`` decodes and measures them with our
+own decoder, and a clip that cannot be read comes back as a row with an error code. The rows are
+merged without regard to order, so both engines and any number of blocks give the same bytes.
+
+Ray's own ``read_audio`` is not used: it has no error handling per file, and ``max_errored_blocks``
+throws the good rows of a block away with the bad one. Ray is imported only when it is used, so
+that a small set does not wait for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Literal
+
+from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.errors import XmoeError
+from xmoe.profile.profile import ProfileResult, assemble, check_paths, profile_dataset
+from xmoe.profile.table import Row, examples_to_table, measure_block, table_to_rows
+from xmoe.progress import Progress, silent
+
+Engine = Literal["loop", "ray"]
+
+LOOP_MAX_CLIPS = 20_000
+LOOP_MAX_BYTES = 512 * 2**20
+BLOCKS_PER_CPU = 4
+
+
+def choose_engine(dataset: Dataset) -> Engine:
+    """Return ``loop`` for at most 20,000 clips and 512 MiB of files, else ``ray``.
+
+    Below that the loop ends before Ray's workers are up: measured on one core, 3000 short WAVs
+    take 2 s and 400 OGGs of 5 s take 7 s, while the first Ray Data run of a session takes 8 s.
+    Files are looked at only until the limit is reached; a missing one counts nothing.
+    """
+    if len(dataset.examples) > LOOP_MAX_CLIPS:
+        return "ray"
+    total = 0
+    for filepath in {example.filepath for example in dataset.examples}:
+        try:
+            total += (dataset.root / filepath).stat().st_size
+        except OSError:
+            continue
+        if total > LOOP_MAX_BYTES:
+            return "ray"
+    return "loop"
+
+
+def run_profile(
+    dataset: Dataset,
+    *,
+    engine: Engine | Literal["auto"] = "auto",
+    workers: int = 1,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    progress: Progress = silent,
+) -> ProfileResult:
+    """Profile a data set with the engine asked for, or the one that suits its size.
+
+    ``workers`` are threads of the loop; on Ray all processors of the cluster are used.
+    """
+    chosen = choose_engine(dataset) if engine == "auto" else engine
+    if chosen == "ray":
+        return profile_with_ray(dataset, limits=limits, progress=progress)
+    return profile_dataset(dataset, workers=workers, limits=limits, progress=progress)
+
+
+def profile_with_ray(
+    dataset: Dataset,
+    *,
+    num_blocks: int | None = None,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    progress: Progress = silent,
+) -> ProfileResult:
+    """Profile a data set on the Ray cluster at hand, or on a local one for the time it takes.
+
+    ``num_blocks`` is the number of pieces that are handed out, four per processor by default.
+    Every node must see the files under ``dataset.root``. Raises DatasetError when no clip can be
+    read, XmoeError when the job itself fails.
+    """
+    import ray
+
+    rows: list[Row] = []
+    total = len(dataset.examples)
+    check_paths(dataset)
+    with _ray_session():
+        resources: dict[str, float] = ray.cluster_resources()
+        count = num_blocks or int(resources.get("CPU", 1)) * BLOCKS_PER_CPU
+        for measured in _measured_blocks(dataset, max(min(count, total), 1), limits):
+            rows.extend(measured)
+            progress("profile", len(rows), total)
+    return assemble(rows, task=dataset.task)
+
+
+def _measured_blocks(
+    dataset: Dataset, num_blocks: int, limits: DecodeLimits
+) -> Iterator[list[Row]]:
+    import ray.data
+    from ray.exceptions import RayError
+
+    shards = [examples_to_table(shard) for shard in _deal(dataset.examples, num_blocks)]
+    measure = partial(measure_block, root=str(dataset.root), limits=limits)
+    blocks = ray.data.from_arrow(shards).map_batches(
+        measure, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
+    )
+    try:
+        for block in blocks.iter_batches(batch_format="pyarrow", batch_size=None):
+            yield table_to_rows(block)
+    except RayError as error:
+        raise XmoeError(
+            f"the profile job failed on Ray: {str(error).strip().splitlines()[-1]}",
+            mend="profile with the plain loop, which names the file that it stops at",
+        ) from error
+
+
+def _deal(examples: tuple[Example, ...], num_blocks: int) -> list[tuple[Example, ...]]:
+    """Deal the clips round like cards, so that long and short ones spread over the blocks."""
+    return [shard for first in range(num_blocks) if (shard := examples[first::num_blocks])]
+
+
+@contextmanager
+def _ray_session() -> Iterator[None]:
+    """Use the running Ray, or start a local one without a dashboard and stop it afterwards."""
+    import ray
+    import ray.data
+
+    started = not ray.is_initialized()
+    if started:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    context = ray.data.DataContext.get_current()
+    bars = context.enable_progress_bars
+    context.enable_progress_bars = False
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = bars
+        if started:
+            ray.shutdown()
