@@ -106,7 +106,10 @@ RULES: dict[str, tuple[Severity, str, str]] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: how bad, a code of ``RULES``, all files concerned, the remedy."""
+    """One thing that is wrong: how bad, a code of ``RULES``, in words, and the remedy.
+
+    ``files`` names everything concerned: clip ids or files, for some codes groups or classes.
+    """
 
     severity: Severity
     code: str

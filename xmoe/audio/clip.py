@@ -11,28 +11,18 @@ OGG (Vorbis, Opus) and MP3. Everything else is refused by name.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from xmoe.audio.containers import CONVERT, COPY_AGAIN, read_header
+from xmoe.audio.containers import CONVERT, COPY_AGAIN
+from xmoe.audio.opening import MAX_BYTES, Source, decoder_reason, open_sound
+from xmoe.audio.tally import Tally
 from xmoe.errors import AudioError
 
-Source = str | os.PathLike[str] | BinaryIO
-FloatSamples = npt.NDArray[np.float32]
-
 BLOCK_VALUES = 1 << 18
-PLAUSIBLE_PEAK = 2.0**31
-CLIPPED_RUN = 3
 _MP3_SLACK_FRAMES = 4 * 1152
 _UNKNOWN_FRAMES = 1 << 48
 _CUT_PART = "give start_s and end_s to use a part of it, or cut it into shorter files"
@@ -53,6 +43,7 @@ _BIT_DEPTHS = {
     "MPEG_LAYER_II": 0,
     "MPEG_LAYER_III": 0,
 }
+_COMPANDED_PEAKS = {"ULAW": 32_124 / 32_768, "ALAW": 32_256 / 32_768}
 
 
 @dataclass(frozen=True)
@@ -86,7 +77,7 @@ class Clip:
     with the same sound have the same hash, whatever their container.
     """
 
-    samples: FloatSamples
+    samples: npt.NDArray[np.float32]
     sample_rate_hz: int
     info: AudioInfo
     clipped_rate: float
@@ -112,7 +103,7 @@ class DecodeLimits:
     min_duration_s: float = 0.05
     max_duration_s: float = 3_600.0
     max_samples: int = 180_000_000
-    max_bytes: int = 16 << 30
+    max_bytes: int = MAX_BYTES
 
 
 DEFAULT_LIMITS = DecodeLimits()
@@ -120,7 +111,7 @@ DEFAULT_LIMITS = DecodeLimits()
 
 def read_info(source: Source, *, name: str | None = None) -> AudioInfo:
     """Return what the header says, after checking that all the audio it promises is there."""
-    with _opened(source, name) as (file, where), _sound(file, where) as sound:
+    with open_sound(source, name=name) as (sound, where):
         return _describe(sound, where)
 
 
@@ -137,100 +128,11 @@ def read_clip(
     An ``end_s`` past the end of the recording means its end. ``name`` stands for the file in
     errors. Raises ``AudioError``; its codes are listed there.
     """
-    with _opened(source, name, limits.max_bytes) as (file, where), _sound(file, where) as sound:
+    with open_sound(source, name=name, max_bytes=limits.max_bytes) as (sound, where):
         info = _describe(sound, where)
         first, last = _frame_range(info, start_s, end_s, where)
         _check_limits(info, last - first, limits, where)
         return _decode(sound, info, first, last, where)
-
-
-@contextmanager
-def _opened(
-    source: Source, name: str | None, max_bytes: int = DEFAULT_LIMITS.max_bytes
-) -> Iterator[tuple[BinaryIO, str]]:
-    """Open a regular file (or take an open one), check its size and header, rewind it."""
-    if isinstance(source, (str, os.PathLike)):
-        where = name or os.fspath(source)
-        with _open_regular(Path(source), where) as file:
-            _check_file(file, where, max_bytes)
-            yield file, where
-    else:
-        where = name or "audio stream"
-        _check_file(source, where, max_bytes)
-        yield source, where
-
-
-def _open_regular(path: Path, where: str) -> BinaryIO:
-    """Open without ever waiting on a pipe or a device; the check is on the open file itself."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except (FileNotFoundError, NotADirectoryError):
-        what, mend = "there is no such file", "check the path in the metadata"
-        raise AudioError("missing", what, where=where, mend=mend) from None
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or "the name is not a path").lower()
-        what, mend = f"cannot be opened: {reason}", "check the path and the permissions"
-        raise AudioError("unreadable", what, where=where, mend=mend) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        what = "is a folder, pipe or device, not a regular file"
-        raise AudioError("unreadable", what, where=where, mend="name an audio file")
-    return cast(BinaryIO, os.fdopen(descriptor, "rb", buffering=0))
-
-
-def _check_file(file: BinaryIO, where: str, max_bytes: int) -> None:
-    """Check size and header, and leave the file at its start."""
-
-    def read_at(offset: int, count: int) -> bytes:
-        if not 0 <= offset < size:
-            return b""
-        file.seek(offset)
-        return file.read(count)
-
-    try:
-        size = file.seek(0, os.SEEK_END)
-        if size > max_bytes:
-            what = f"the file has {size} bytes, the limit is {max_bytes}"
-            raise AudioError("too_large", what, where=where, mend="cut it into shorter files")
-        read_header(read_at, size, where=where)
-        file.seek(0)
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or "the stream is closed").lower()
-        what = f"cannot be read: {reason}"
-        raise AudioError("unreadable", what, where=where, mend=COPY_AGAIN) from None
-
-
-@contextmanager
-def _sound(file: BinaryIO, where: str) -> Iterator[sf.SoundFile]:
-    """Hand the file to libsndfile; by descriptor where there is one, so that it reads natively."""
-    try:
-        handle: BinaryIO | int = file.fileno()
-    except (OSError, AttributeError):
-        handle = file
-    if isinstance(handle, int):
-        os.lseek(handle, 0, os.SEEK_SET)
-    try:
-        sound = sf.SoundFile(handle, closefd=False)
-    except (sf.SoundFileError, RuntimeError, TypeError, ValueError) as error:
-        raise _open_error(error, where) from None
-    with sound:
-        yield sound
-
-
-def _open_error(error: Exception, where: str) -> AudioError:
-    """Turn libsndfile's refusal into ours, without its text of object addresses."""
-    reason = _reason(error)
-    if "unimplemented" in reason or "not supported" in reason:
-        return AudioError("unsupported", reason, where=where, mend=CONVERT)
-    return AudioError("unreadable", f"damaged header: {reason}", where=where, mend=COPY_AGAIN)
-
-
-def _reason(error: Exception) -> str:
-    """Return libsndfile's own words, or a plain sentence where there are none."""
-    if isinstance(error, sf.LibsndfileError):
-        text = str(error.error_string).strip().rstrip(".")
-        return text[:1].lower() + text[1:]
-    return "the decoder gave up"
 
 
 def _describe(sound: sf.SoundFile, where: str) -> AudioInfo:
@@ -239,6 +141,9 @@ def _describe(sound: sf.SoundFile, where: str) -> AudioInfo:
     if subtype not in _BIT_DEPTHS:
         what = f"{sound.format} with {subtype} coding is not read"
         raise AudioError("unsupported", what, where=where, mend=CONVERT)
+    if sound.samplerate <= 0:
+        what = f"the header claims a rate of {sound.samplerate} Hz"
+        raise AudioError("bad_rate", what, where=where, mend=CONVERT)
     if not 0 <= sound.frames < _UNKNOWN_FRAMES:
         what = "the header does not say how long the recording is"
         raise AudioError("unreadable", what, where=where, mend=CONVERT)
@@ -257,8 +162,6 @@ def _frame_range(
 ) -> tuple[int, int]:
     """Return the first frame and the one after the last of the part asked for."""
     rate = info.sample_rate_hz
-    if rate <= 0:
-        raise AudioError("bad_rate", f"the rate is {rate} Hz", where=where, mend=CONVERT)
     if info.frames == 0:
         what = "the file holds no samples"
         raise AudioError("empty", what, where=where, mend=COPY_AGAIN)
@@ -315,7 +218,7 @@ def _check_limits(info: AudioInfo, frames: int, limits: DecodeLimits, where: str
 def _decode(sound: sf.SoundFile, info: AudioInfo, first: int, last: int, where: str) -> Clip:
     """Read frames ``first`` to ``last`` in blocks, mixing down and measuring as they come."""
     frames = last - first
-    tally = _Tally(info)
+    tally = Tally(info.sample_rate_hz, info.channels, full_scale=_full_scale(info))
     done = 0
     try:
         mono = np.empty(frames, dtype=np.float32)
@@ -326,7 +229,7 @@ def _decode(sound: sf.SoundFile, info: AudioInfo, first: int, last: int, where: 
             block = sound.read(min(block_frames, frames - done), dtype="float32", always_2d=True)
             if len(block) == 0:
                 break
-            tally.add(block, where)
+            tally.add(block, where=where)
             mono[done : done + len(block)] = (
                 block.mean(axis=1) if info.channels > 1 else block[:, 0]
             )
@@ -335,7 +238,7 @@ def _decode(sound: sf.SoundFile, info: AudioInfo, first: int, last: int, where: 
         what = f"no memory for {frames} frames"
         raise AudioError("too_large", what, where=where, mend=_CUT_PART) from None
     except (sf.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
-        raise _cut_error(info, done, frames, _reason(error), where) from None
+        raise _cut_error(info, done, frames, decoder_reason(error), where) from None
     slack = _MP3_SLACK_FRAMES if info.format == "MP3" else 0
     if done == 0 or done < frames - slack:
         raise _cut_error(info, done, frames, "the stream ends", where)
@@ -343,9 +246,9 @@ def _decode(sound: sf.SoundFile, info: AudioInfo, first: int, last: int, where: 
         samples=mono[:done],
         sample_rate_hz=info.sample_rate_hz,
         info=info,
-        clipped_rate=tally.clipped / (done * info.channels),
+        clipped_rate=tally.num_clipped / (done * info.channels),
         peak=tally.peak,
-        content_sha256=tally.sha256.hexdigest(),
+        content_sha256=tally.hexdigest(),
     )
 
 
@@ -355,41 +258,9 @@ def _cut_error(info: AudioInfo, done: int, frames: int, reason: str, where: str)
     return AudioError("truncated", what, where=where, mend=COPY_AGAIN)
 
 
-class _Tally:
-    """Hash, peak and clipping of interleaved blocks [n, channels], carried across block edges."""
-
-    def __init__(self, info: AudioInfo) -> None:
-        self.sha256 = hashlib.sha256(f"{info.sample_rate_hz}:{info.channels}:".encode())
-        self.peak = 0.0
-        self.clipped = 0
-        bits = info.bit_depth if info.subtype.startswith("PCM") else 16
-        self._full_scale = np.float32(1.0 - 2.0 ** (1 - min(bits, 24)))
-        self._tail = np.empty((0, info.channels), dtype=np.float32)
-        self._tail_marks = np.empty((0, info.channels), dtype=bool)
-
-    def add(self, block: FloatSamples, where: str) -> None:
-        """Count one more block; refuses samples that are no finite, plausible numbers."""
-        low, high = float(block.min()), float(block.max())
-        peak = max(-low, high)
-        if not peak <= PLAUSIBLE_PEAK:
-            kind = f"a sample of {peak:.3g}" if np.isfinite(peak) else "samples that are not finite"
-            mend = "export it again with samples from -1 to 1"
-            raise AudioError("non_finite", f"holds {kind}", where=where, mend=mend)
-        self.peak = max(self.peak, peak)
-        self.sha256.update(np.ascontiguousarray(block, dtype="<f4").tobytes())
-        if peak >= self._full_scale or len(self._tail):
-            self._count_clipped(block)
-        if peak < self._full_scale:
-            self._tail, self._tail_marks = self._tail[:0], self._tail_marks[:0]
-
-    def _count_clipped(self, block: FloatSamples) -> None:
-        joined = np.concatenate([self._tail, block])
-        full = np.abs(joined) >= self._full_scale
-        same = full[1:] & (joined[1:] == joined[:-1])
-        triple = same[1:] & same[:-1]
-        marks = np.zeros(joined.shape, dtype=bool)
-        for shift in range(CLIPPED_RUN):
-            marks[shift : shift + len(triple)] |= triple
-        marks[: len(self._tail)] |= self._tail_marks
-        self.clipped += int(marks.sum()) - int(self._tail_marks.sum())
-        self._tail, self._tail_marks = joined[-2:], marks[-2:]
+def _full_scale(info: AudioInfo) -> float:
+    """Return the largest positive value that the coding can hold (as 16 bit for float)."""
+    if info.subtype in _COMPANDED_PEAKS:
+        return _COMPANDED_PEAKS[info.subtype]
+    bits = min(info.bit_depth, 24) if info.subtype.startswith("PCM") else 16
+    return 1.0 - 2.0 ** (1 - bits)

@@ -140,14 +140,19 @@ def _check_labels(layout: Layout, task: Task) -> None:
 
 
 def _assign_folds(layout: Layout, test_fold: int | None, notes: list[str]) -> list[Example]:
-    """Turn entries into examples; a ``fold`` column without ``split`` decides the test set."""
+    """Turn entries into examples.
+
+    A ``fold`` column decides the test set if ``test_fold`` is given or there is no ``split``.
+    """
     entries = layout.entries
-    has_folds = all(entry.fold is not None and entry.split is None for entry in entries)
+    has_folds = all(entry.fold is not None for entry in entries)
+    if test_fold is None and any(entry.split is not None for entry in entries):
+        has_folds = False
     folds = sorted({entry.fold for entry in entries if entry.fold is not None})
     if not has_folds:
         if test_fold is not None:
-            what = f"test fold {test_fold} was asked for, but no column 'fold' decides the split"
-            mend = "leave --test-fold out, or use a manifest with fold and without split"
+            what = f"test fold {test_fold} was asked for, but not every row has a 'fold'"
+            mend = "leave --test-fold out, or add a column fold"
             raise DatasetError(what, where=str(layout.source), mend=mend)
         return [_as_example(entry, entry.split or "train", entry.group) for entry in entries]
     if test_fold is None:

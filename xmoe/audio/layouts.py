@@ -71,12 +71,18 @@ class Layout:
 
 
 def read_layout(root: Path, metadata: Path | None = None) -> Layout:
-    """Find out how ``root`` is laid out and read it; ``metadata`` names the manifest outright."""
+    """Find out how ``root`` is laid out and read it.
+
+    ``metadata`` names the manifest outright, as a path of its own or relative to ``root``.
+    """
     if not root.is_dir():
         mend = "name the folder that holds the recordings"
         raise DatasetError("there is no such folder", where=str(root), mend=mend)
     if metadata is not None:
-        return _read_manifest(root, metadata)
+        beside = root / metadata
+        return _read_manifest(
+            root, beside if not metadata.exists() and beside.exists() else metadata
+        )
     for stem in _MANIFEST_STEMS:
         for suffix in TABLE_SUFFIXES:
             manifest = root / f"{stem}{suffix}"
@@ -225,14 +231,22 @@ def _read_folders(root: Path) -> Layout:
     notes = [f"no manifest: the folder of each of {len(entries)} files is its label"]
     if left_out:
         endings = ", ".join(f"{name} ({count})" for name, count in sorted(left_out.items()))
-        notes.append(f"files with other endings were left out: {endings}")
+        notes.append(f"left out, by ending: {endings}")
     return Layout(root, tuple(entries), tuple(notes))
 
 
 def _audio_files(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
     """Yield recordings under ``folder`` in a fixed order; hidden files are passed over."""
-    for directory, names, files in os.walk(folder):
-        names[:] = sorted(name for name in names if not name.startswith("."))
+
+    def refuse(error: OSError) -> None:
+        reason = (error.strerror or "cannot be read").lower()
+        mend = "check the permissions of the folder"
+        raise DatasetError(f"folder: {reason}", where=error.filename, mend=mend)
+
+    for directory, names, files in os.walk(folder, onerror=refuse):
+        linked = {name for name in names if (Path(directory) / name).is_symlink()}
+        left_out.update({"linked folders": len(linked)} if linked else {})
+        names[:] = sorted(name for name in names if name[0] != "." and name not in linked)
         for name in sorted(files):
             suffix = Path(name).suffix.lower()
             if name.startswith("."):
