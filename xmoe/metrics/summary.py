@@ -1,0 +1,98 @@
+"""Probabilities + targets -> everything that ``metrics.json`` says of them, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import (
+    confusion_matrix,
+    multilabel_confusion_matrix,
+    precision_recall_fscore_support,
+)
+
+from xmoe.metrics.bootstrap import find_interval, make_resampler, resample
+from xmoe.metrics.calibration import reliability_curve
+from xmoe.metrics.figures import Array, Clips, check_inputs, measure, prepare_clips
+
+
+def compute_metrics(
+    probabilities: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    task: str,
+    num_bootstrap: int = 1000,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Return figures of probabilities [n, C] against class ids [n], or 0/1 labels [n, C].
+
+    ``accuracy`` (for several labels: the mean Jaccard overlap of labels over one half),
+    ``macro_f1`` and ``balanced_accuracy`` over the classes that occur, ``map`` (several labels),
+    ``ece`` (15 bins of equal width), ``nll`` in nats, ``brier``; beside each ``<name>_ci``, a 95 %
+    bootstrap interval [low, high]. It is the percentile interval, for ``ece`` the reflected one
+    (resampling inflates it), and Wilson's where no resample differs, as when every clip is right.
+    ``majority_accuracy`` is what the best constant answer scores. Also ``confusion`` (rows are
+    truth; for several labels [[tn, fp], [fn, tp]] of each), ``per_class``, ``calibration``.
+
+    Raises ValueError where shapes disagree, a number is not finite, or there is no clip.
+    Source: Guo et al. 2017, arXiv:1706.04599 (ECE); Efron and Tibshirani 1993 (bootstrap).
+    """
+    p, truth, multi_label = check_inputs(probabilities, targets, task)
+    clips = prepare_clips(p, truth, multi_label=multi_label)
+    figures = measure(clips, np.ones((1, len(p))))
+    result: dict[str, Any] = {"task": task, "num_clips": len(p)}
+    result |= {name: float(values[0]) for name, values in figures.items()}
+    result["majority_accuracy"] = _majority_accuracy(truth, multi_label=multi_label)
+    if num_bootstrap > 0:
+        draw, units = make_resampler(len(p), groups, seed)
+        resampled = resample(clips, draw, num_bootstrap)
+        for name, values in resampled.items():
+            interval = find_interval(name, result[name], values, units)
+            if interval is not None:
+                result[f"{name}_ci"] = interval
+    result["confusion"] = _confusion(clips)
+    result["per_class"] = _per_class(clips)
+    result["calibration"] = reliability_curve(clips)
+    return result
+
+
+def _majority_accuracy(truth: Array, *, multi_label: bool) -> float:
+    """Return what the commonest class, or the labels of most clips, would score as the answer."""
+    share = truth.mean(0)
+    if not multi_label:
+        return float(share.max())
+    constant = (share > 0.5).astype(np.float64)
+    if not constant.any():
+        constant[share.argmax()] = 1.0
+    either = np.maximum(truth, constant).sum(1)
+    return float(((truth * constant).sum(1) / np.maximum(either, 1)).mean())
+
+
+def _confusion(clips: Clips) -> list[Any]:
+    """Return counts [C, C], truth by row, or [C, 2, 2] for several labels."""
+    if clips.multi_label:
+        counts = multilabel_confusion_matrix(clips.truth, clips.said)
+    else:
+        ids = range(clips.truth.shape[1])
+        counts = confusion_matrix(clips.truth.argmax(1), clips.said.argmax(1), labels=list(ids))
+    rows: list[Any] = counts.tolist()
+    return rows
+
+
+def _per_class(clips: Clips) -> list[dict[str, float | int | None]]:
+    """Return one row per class, in order; None where a figure has nothing to count."""
+    columns = precision_recall_fscore_support(
+        clips.truth, clips.said, average=None, zero_division=np.nan
+    )
+    names = ("precision", "recall", "f1")
+    rows: list[dict[str, float | int | None]] = []
+    for class_id, values in enumerate(zip(*columns, strict=True)):
+        row: dict[str, float | int | None] = {"class_id": class_id, "support": int(values[3])}
+        row["predicted"] = int(clips.said[:, class_id].sum())
+        for name, value in zip(names, values[:3], strict=True):
+            row[name] = float(value) if np.isfinite(value) else None
+        rows.append(row)
+    return rows
