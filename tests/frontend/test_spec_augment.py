@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from xmoe.errors import ConfigError
 from xmoe.frontend.spec_augment import AugmentConfig, augment_batch, mixup
 from xmoe.frontend.spec_transforms import frequency_warp, time_warp
 
@@ -30,7 +31,13 @@ def test_strength_zero_changes_nothing():
     torch.testing.assert_close(augment(clips(), 0.0), clips(), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("strength", [-0.1, 4.1, float("nan")])
+def test_a_senseless_strength_is_refused(strength):
+    with pytest.raises(ConfigError, match=r"outside 0\.\.4"):
+        AugmentConfig.at_strength(strength)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 4.0])
 def test_any_strength_gives_finite_power_of_the_same_shape(strength):
     power = clips()
     power[0] = 0.0

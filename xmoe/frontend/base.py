@@ -97,11 +97,11 @@ def clip_peak(power: Tensor, mask: Tensor | None) -> Tensor:
 def standardise(values: Tensor, mask: Tensor | None) -> Tensor:
     """Return z-scores [B, F, T] with the mean and deviation of each clip's real frames."""
     if mask is None:
-        variance, mean = torch.var_mean(values, dim=(1, 2), correction=0, keepdim=True)
-        return (values - mean) * torch.rsqrt(variance + _VARIANCE_FLOOR)
+        centred = values - values.mean(dim=(1, 2), keepdim=True)
+        variance = centred.square().mean(dim=(1, 2), keepdim=True)
+        return centred * torch.rsqrt(variance + _VARIANCE_FLOOR)
     count = mask.sum(dim=(1, 2), keepdim=True) * values.shape[1]
-    mean = (values * mask).sum(dim=(1, 2), keepdim=True) / count
-    centred = values - mean
+    centred = values - (values * mask).sum(dim=(1, 2), keepdim=True) / count
     variance = (centred.square() * mask).sum(dim=(1, 2), keepdim=True) / count
     return centred * torch.rsqrt(variance + _VARIANCE_FLOOR)
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xmoe.errors import ConfigError
 from xmoe.frontend.spec_transforms import (
     add_noise_power,
     band_response,
@@ -28,6 +29,7 @@ from xmoe.frontend.spec_transforms import (
 )
 
 Range = tuple[float, float]
+_MAX_STRENGTH = 4.0
 _EQUALISER_POINTS = 6
 _CHANCES = (
     "noise_probability",
@@ -68,7 +70,16 @@ class AugmentConfig:
 
     @classmethod
     def at_strength(cls, strength: float) -> AugmentConfig:
-        """Return the defaults scaled: 0 changes nothing, 1 is the default, 2 is twice as far."""
+        """Return the defaults scaled: 0 changes nothing, 1 is the default, 2 is twice as far.
+
+        Raises ``ConfigError`` outside 0..4.
+        """
+        if not 0.0 <= strength <= _MAX_STRENGTH:
+            raise ConfigError(
+                f"augmentation strength {strength} is outside 0..{_MAX_STRENGTH:g}",
+                where="strength",
+                mend="1 is the default, 0 switches augmentation off",
+            )
         full = cls()
         changes: dict[str, Any] = {
             "equaliser_db": full.equaliser_db * strength,
