@@ -1,0 +1,21 @@
+"""Plain numbers -> figures that say in their title what is seen.
+
+Each function takes what a record of the run folder holds and returns a matplotlib ``Figure`` made
+by the object interface on the Agg canvas; ``to_png`` turns it into bytes. Nothing here knows a
+model, a file name or global state. Colours are told apart by colour-blind people too.
+"""
+
+from xmoe.pictures.calibration import draw_calibration
+from xmoe.pictures.confusion import draw_confusion
+from xmoe.pictures.experts import draw_expert_usage, draw_k_histogram
+from xmoe.pictures.learning import draw_learning_curves
+from xmoe.pictures.style import to_png
+
+__all__ = [
+    "draw_calibration",
+    "draw_confusion",
+    "draw_expert_usage",
+    "draw_k_histogram",
+    "draw_learning_curves",
+    "to_png",
+]

@@ -1,0 +1,47 @@
+"""What all pictures share: colours, an Agg figure, plain axes, PNG bytes.
+
+Colours are those of Okabe and Ito 2008, which people with any colour vision tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, QUIET = "#22313f", "#8a949e"
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+HEAT = "Blues"
+LABEL_LENGTH = 24
+
+
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """Return an empty figure of that size in inches, with a title over everything."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, color=INK, fontsize=11)
+    return figure
+
+
+def to_png(figure: Figure, *, dpi: int = 110) -> bytes:
+    """Return the figure as PNG bytes; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def make_plain(axes: Axes, *, grid: str | None = "both") -> None:
+    """Take away what carries no data; draw a faint grid along ``x``, ``y``, ``both`` or not."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.set_axisbelow(True)
+    if grid in ("x", "y", "both"):
+        axes.grid(axis=grid, color="#000000", alpha=0.08, lw=0.6)  # type: ignore[arg-type]
+
+
+def shorten(label: str, length: int = LABEL_LENGTH) -> str:
+    """Return a label of at most ``length`` characters, cut with an ellipsis."""
+    return label if len(label) <= length else label[: length - 1] + "…"
