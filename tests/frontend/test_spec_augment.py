@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xmoe.errors import ConfigError
-from xmoe.frontend.spec_augment import AugmentConfig, augment_batch, mixup
+from xmoe.frontend.spec_augment import AugmentConfig, add_noise_power, augment_batch, mixup
 from xmoe.frontend.spec_transforms import frequency_warp, time_warp
 
 CENTRES_HZ = torch.arange(1, 65) * 100.0
@@ -80,7 +80,12 @@ def test_a_fixed_warp_is_exactly_the_warp():
 
 def test_a_fixed_shift_is_exactly_the_shift():
     config = dataclasses.replace(STILL, shift_share=(0.25, 0.25))
-    expected = time_warp(clips(), stretch=torch.ones(8), shift_share=torch.full((8,), 0.25))
+    expected = time_warp(
+        clips(),
+        stretch=torch.ones(8),
+        shift_share=torch.full((8,), 0.25),
+        valid_frames=torch.full((8,), 80),
+    )
     torch.testing.assert_close(augment(clips(), config), expected, rtol=1e-5, atol=0)
 
 
@@ -100,6 +105,29 @@ def test_noise_is_added_at_the_fixed_snr():
     added = augment(power, config) - power
     snr_db = 10 * torch.log10(power.mean() / added.mean())
     assert float(snr_db) == pytest.approx(6.0, abs=0.2)
+
+
+def test_noise_alone_needs_only_a_range_and_a_generator():
+    power = clips(64)
+    added = add_noise_power(power, snr_db_range=(3.0, 3.0), generator=generator()) - power
+    assert float(10 * torch.log10(power.mean() / added.mean())) == pytest.approx(3.0, abs=0.2)
+
+
+def test_padding_is_neither_moved_nor_masked():
+    power = clips(200)
+    power[..., 30:] = 0.0
+    config = dataclasses.replace(
+        AugmentConfig(), noise_probability=0.0, clipping_probability=0.0, time_mask_share=0.5
+    )
+    out = augment_batch(
+        power,
+        strength=config,
+        bin_centers_hz=CENTRES_HZ,
+        generator=generator(),
+        valid_frames=torch.full((200,), 30),
+    )
+    assert not out[..., 30:].any()
+    assert float(out[..., :30].min()) > 0.0
 
 
 def test_a_fixed_low_pass_silences_what_is_above():

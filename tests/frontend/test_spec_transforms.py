@@ -9,7 +9,7 @@ import torch
 from xmoe.config import SpectroConfig
 from xmoe.frontend import build_frontend
 from xmoe.frontend.spec_transforms import (
-    add_noise_power,
+    add_noise,
     band_response,
     clip_peaks_power,
     fill,
@@ -33,9 +33,13 @@ def flat(batch: int = 4, frames: int = 64) -> torch.Tensor:
     return torch.ones(batch, 64, frames)
 
 
+def whole(power: torch.Tensor) -> torch.Tensor:
+    return torch.full((len(power),), power.shape[-1])
+
+
 def noise_of(snr_db: float, slope: float, noise: torch.Tensor | None = None) -> torch.Tensor:
     power = flat(64)
-    noisy = add_noise_power(
+    noisy = add_noise(
         power,
         snr_db=torch.full((64,), snr_db),
         slope=torch.full((64,), slope),
@@ -50,10 +54,34 @@ def test_the_noise_floor_is_the_quietest_block_of_each_bin():
     power = flat(1, 40)
     power[0, 3, 16:24] = 0.25
     power[0, 5, 3] = 0.0
-    floor = noise_floor(power)[0, :, 0]
+    floor = noise_floor(power, whole(power))[0, :, 0]
     assert float(floor[3]) == 0.25
     assert float(floor[5]) == pytest.approx(7 / 8)
-    assert noise_floor(flat(2, 3)).shape == (2, 64, 1)
+    assert noise_floor(flat(2, 3), torch.tensor([3, 1])).shape == (2, 64, 1)
+
+
+def test_padding_is_not_the_noise_floor():
+    power = flat(2, 40)
+    power[0, :, 17:] = 0.0
+    power[1, :, 3:] = 0.0
+    floor = noise_floor(power, torch.tensor([17, 3]))[..., 0]
+    assert (floor[0] == 1.0).all()
+    assert (floor[1] == 3 / 8).all()
+
+
+def test_a_short_clip_moves_within_its_own_frames():
+    power = torch.arange(1.0, 41.0).expand(2, 64, 40).contiguous()
+    moved = time_warp(
+        power,
+        stretch=torch.tensor([1.0, 2.0]),
+        shift_share=torch.tensor([0.5, 0.0]),
+        valid_frames=torch.tensor([20, 21]),
+    )
+    assert moved[0, 0, 10:20].tolist() == list(range(1, 11))
+    assert moved[1, 0, 10].item() == 11
+    assert moved[1, 0, [0, 20]].tolist() == [6, 16]
+    assert torch.equal(moved[0, :, 20:], power[0, :, 20:])
+    assert torch.equal(moved[1, :, 21:], power[1, :, 21:])
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.0, 1.25, 2.0])
@@ -85,17 +113,20 @@ def test_warping_follows_a_waveform_played_faster():
 
 def test_a_delay_moves_frames_and_fills_with_the_floor():
     power = torch.arange(1.0, 41.0).expand(1, 64, 40).contiguous()
-    moved = time_warp(power, stretch=torch.ones(1), shift_share=torch.tensor([0.25]))
+    still, valid = torch.ones(1), whole(power)
+    moved = time_warp(power, stretch=still, shift_share=torch.tensor([0.25]), valid_frames=valid)
     torch.testing.assert_close(moved[..., 10:], power[..., :30])
-    torch.testing.assert_close(moved[..., :10], noise_floor(power).expand(1, 64, 10))
-    back = time_warp(moved, stretch=torch.ones(1), shift_share=torch.tensor([-0.25]))
+    torch.testing.assert_close(moved[..., :10], noise_floor(power, valid).expand(1, 64, 10))
+    back = time_warp(moved, stretch=still, shift_share=torch.tensor([-0.25]), valid_frames=valid)
     torch.testing.assert_close(back[..., :30], power[..., :30])
 
 
 def test_a_stretch_by_two_doubles_an_event_about_the_middle():
     power = torch.full((1, 64, 101), 0.1)
     power[..., 45:56] = 1.0
-    doubled = time_warp(power, stretch=torch.tensor([2.0]), shift_share=torch.zeros(1))
+    doubled = time_warp(
+        power, stretch=torch.tensor([2.0]), shift_share=torch.zeros(1), valid_frames=whole(power)
+    )
     loud = (doubled[0, 0] > 0.5).nonzero().flatten()
     assert 20 <= len(loud) <= 22
     assert float(loud.float().mean()) == pytest.approx(50.0, abs=0.6)
@@ -125,7 +156,7 @@ def test_drawn_noise_is_like_noise_through_the_front_end():
     frontend = build_frontend(SpectroConfig())
     bank = white_noise_bank(frontend, 4096, generator())
     assert bank.shape == (64, 4096)
-    added = add_noise_power(
+    added = add_noise(
         flat(32),
         snr_db=torch.zeros(32),
         slope=torch.zeros(32),
@@ -182,11 +213,14 @@ def test_masked_bins_and_frames_show_the_floor():
     )
     assert bins[0].nonzero().flatten().tolist() == [3, 4]
     assert int(frames[0].sum()) == 11
-    filled = fill(power, bins=bins, frames=frames)
+    filled = fill(power, bins=bins, frames=frames, valid_frames=whole(power))
+    floor = noise_floor(power, whole(power))
     torch.testing.assert_close(filled[1], power[1])
-    torch.testing.assert_close(filled[0, 3], noise_floor(power)[0, 3].expand(40))
+    torch.testing.assert_close(filled[0, 3], floor[0, 3].expand(40))
     torch.testing.assert_close(filled[0, 9, 1:30], power[0, 9, 1:30])
-    torch.testing.assert_close(filled[0, 9, 30:], noise_floor(power)[0, 9].expand(10))
+    torch.testing.assert_close(filled[0, 9, 30:], floor[0, 9].expand(10))
+    padded = fill(power, bins=bins, frames=frames, valid_frames=torch.tensor([35, 35]))
+    torch.testing.assert_close(padded[..., 35:], power[..., 35:])
 
 
 def test_clipping_a_tone_gives_odd_harmonics():

@@ -29,9 +29,9 @@ class Cqt(Filterbank):
         self.half_band_hz = _SUPPORT / self.lengths_s
         self.reach_s = float(self.lengths_s.max())
 
-    def response(self, offset_hz: Tensor) -> Tensor:
+    def response(self, rows: list[int], offset_hz: Tensor) -> Tensor:
         """Return the Fourier transform of the Hann windows, 1 at the centre."""
-        offset = offset_hz * self.lengths_s[:, None]
+        offset = offset_hz * self.lengths_s[rows, None]
         # sinc(u) / (1 - u^2) without its removable pole at u = 1
         neighbours = torch.sinc(offset - 1) + torch.sinc(offset + 1)
         return torch.sinc(offset) + 0.5 * neighbours

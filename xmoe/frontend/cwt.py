@@ -29,6 +29,6 @@ class Cwt(Filterbank):
         self.half_band_hz = _SUPPORT * self.deviations_hz
         self.reach_s = 4.0 / (2.0 * math.pi * float(self.deviations_hz.min()))
 
-    def response(self, offset_hz: Tensor) -> Tensor:
+    def response(self, rows: list[int], offset_hz: Tensor) -> Tensor:
         """Return the Gaussian spectra, 1 at the centre."""
-        return torch.exp(-0.5 * (offset_hz / self.deviations_hz[:, None]).square())
+        return torch.exp(-0.5 * (offset_hz / self.deviations_hz[rows, None]).square())

@@ -50,12 +50,13 @@ class Filterbank(Frontend):
 
     def __init__(self, config: SpectroConfig) -> None:
         lowest_hz = max(config.fmin_hz, config.fmax_hz / 2**_OCTAVES)
-        self.centers_hz = log_spaced_hz(lowest_hz, config.fmax_hz, config.num_bins)
-        super().__init__(config, self.centers_hz)
+        centers_hz = log_spaced_hz(lowest_hz, config.fmax_hz, config.num_bins)
+        super().__init__(config, centers_hz)
+        self.centers_hz = centers_hz
         self._plans: dict[tuple[int, torch.device], list[_Slices]] = {}
 
-    def response(self, offset_hz: Tensor) -> Tensor:
-        """Return the amplitudes [F, W] of all filters at offsets [F, W] from their centres."""
+    def response(self, rows: list[int], offset_hz: Tensor) -> Tensor:
+        """Return the amplitudes [n, W] of filters ``rows`` [n] at offsets from their centres."""
         raise NotImplementedError
 
     def _power(self, x: Tensor) -> Tensor:
@@ -93,18 +94,18 @@ class Filterbank(Frontend):
         first = torch.ceil((self.centers_hz - self.half_band_hz) / step_hz).clamp_min(0).long()
         last = torch.floor((self.centers_hz + self.half_band_hz) / step_hz)
         widths = last.clamp_max(num_samples // 2).long() - first + 1
-        fft_bins = first[:, None] + torch.arange(int(widths.max()))
-        gain = self.response(fft_bins * step_hz - self.centers_hz[:, None]) * (2.0 / num_samples)
-        gain = gain * (fft_bins < (first + widths)[:, None])
         rates = _rates(widths, period)
         plan = []
         for points in sorted(set(rates)):
             rows = [row for row, rate in enumerate(rates) if rate == points]
-            width = int(widths[rows].max())
+            steps = torch.arange(int(widths[rows].max()))
+            bins = first[rows, None] + steps
+            offset_hz = bins * step_hz - self.centers_hz[rows, None]
+            gain = self.response(rows, offset_hz) * (steps < widths[rows, None])
             half_hop = (points - 1) / 2 / (period * points)  # of the circle: frames are centred
-            phase = -2 * math.pi * half_hop * torch.arange(width, dtype=torch.float64)
-            weights = gain[rows, :width] * torch.polar(torch.ones_like(phase), phase)
-            bins = fft_bins[rows, :width].clamp_max(num_samples // 2)
+            phase = -2 * math.pi * half_hop * steps.double()
+            weights = gain * (2.0 / num_samples) * torch.polar(torch.ones_like(phase), phase)
+            bins = bins.clamp_max(num_samples // 2)
             plan.append(_Slices(points, bins.to(device), weights.to(device, torch.complex64)))
         return plan
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xmoe.errors import ConfigError
 from xmoe.frontend.spec_transforms import (
-    add_noise_power,
+    add_noise,
     band_response,
     clip_peaks_power,
     fill,
@@ -100,29 +100,33 @@ def augment_batch(
     strength: float | AugmentConfig,
     bin_centers_hz: Tensor,
     generator: torch.Generator,
+    valid_frames: Tensor | None = None,
     noise: Tensor | None = None,
 ) -> Tensor:
     """Return power [B, F, T] after every transform, each clip with its own draw.
 
-    ``noise`` [F, >= T] is white noise as the front end sees it (``white_noise_bank``); without it
-    the texture of added noise is a gamma approximation.
+    ``valid_frames`` [B] counts the frames that are not padding (of silence): a clip is moved and
+    masked within them, and keeps its length. ``noise`` [F, >= T] is white noise as the front end
+    sees it (``white_noise_bank``); without it the texture of added noise is an approximation.
     """
     config = (
         strength if isinstance(strength, AugmentConfig) else AugmentConfig.at_strength(strength)
     )
     draw = _Draw(power, generator)
+    valid = draw.full_length(power) if valid_frames is None else valid_frames.to(power.device)
     speed = draw.uniform(config.speed)
     power = frequency_warp(power, speed * draw.uniform(config.warp), bin_centers_hz=bin_centers_hz)
     power = time_warp(
         power,
         stretch=draw.uniform(config.stretch) / speed,
         shift_share=draw.uniform(config.shift_share),
+        valid_frames=valid,
     )
-    snr_db = draw.uniform(config.noise_snr_db)
     power = add_noise_power(
         power,
-        snr_db=snr_db.where(draw.coin(config.noise_probability), torch.inf),
-        slope=draw.uniform(config.noise_slope),
+        snr_db_range=config.noise_snr_db,
+        slope_range=config.noise_slope,
+        probability=config.noise_probability,
         bin_centers_hz=bin_centers_hz,
         generator=generator,
         noise=noise,
@@ -134,10 +138,42 @@ def augment_batch(
         bin_centers_hz=bin_centers_hz,
     )
     power = power * _recorder_response(config, draw, bin_centers_hz)[:, :, None]
+    bins, frames = power.shape[1:]
+    every_bin = torch.full_like(valid, bins)
     return fill(
         power,
-        bins=draw.stripes(config.num_masks, config.frequency_mask_share, power.shape[1]),
-        frames=draw.stripes(config.num_masks, config.time_mask_share, power.shape[2]),
+        bins=draw.stripes(config.num_masks, config.frequency_mask_share, every_bin, bins),
+        frames=draw.stripes(config.num_masks, config.time_mask_share, valid, frames),
+        valid_frames=valid,
+    )
+
+
+def add_noise_power(
+    power: Tensor,
+    *,
+    snr_db_range: Range,
+    generator: torch.Generator,
+    bin_centers_hz: Tensor | None = None,
+    slope_range: Range = (0.0, 0.0),
+    probability: float = 1.0,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """Add noise to power [B, F, T], each clip at its own SNR, colour and chance.
+
+    A slope of 0 is white noise, -1 pink, -2 brown. Without ``bin_centers_hz`` [F] all bins count as
+    equally wide.
+    """
+    draw = _Draw(power, generator)
+    if bin_centers_hz is None:
+        bin_centers_hz = torch.arange(1.0, power.shape[1] + 1.0, device=power.device)
+    snr_db = draw.uniform(snr_db_range)
+    return add_noise(
+        power,
+        snr_db=snr_db.where(draw.coin(probability), torch.inf),
+        slope=draw.uniform(slope_range),
+        bin_centers_hz=bin_centers_hz,
+        generator=generator,
+        noise=noise,
     )
 
 
@@ -190,10 +226,17 @@ class _Draw:
         """Return true with a probability, [B]."""
         return self.unit() < probability
 
-    def stripes(self, count: int, max_share: float, size: int) -> Tensor:
-        """Return a mask [B, size] of ``count`` stripes, at most ``max_share`` of it wide."""
-        width = torch.round(self.unit(count) * max_share * size)
-        start = torch.floor(self.unit(count) * (size - width + 1))
+    def full_length(self, power: Tensor) -> Tensor:
+        """Return T for every clip, [B]."""
+        return torch.full((self.batch,), power.shape[-1], device=self.device)
+
+    def stripes(self, count: int, max_share: float, lengths: Tensor, size: int) -> Tensor:
+        """Return a mask [B, size] of ``count`` stripes within ``lengths`` [B] of ``size`` cells.
+
+        A stripe is at most ``max_share`` of the length wide.
+        """
+        width = torch.round(self.unit(count) * max_share * lengths[:, None])
+        start = torch.floor(self.unit(count) * (lengths[:, None] - width + 1))
         return stripes(start, width, size)
 
 

@@ -19,13 +19,15 @@ _CLIPPED_FLOOR = 0.1
 _CLIPPED_SHARE = 0.3
 
 
-def noise_floor(power: Tensor) -> Tensor:
-    """Return a quiet level of each bin, [B, F, 1]: the least mean of eight frames in a row."""
+def noise_floor(power: Tensor, valid_frames: Tensor) -> Tensor:
+    """Return a quiet level of each bin, [B, F, 1]: the least mean of eight real frames in a row."""
     frames = power.shape[-1]
     block = min(_FLOOR_BLOCK, frames)
-    usable = power[..., : frames - frames % block]
-    blocks: Tensor = usable.unflatten(-1, (-1, block))
-    return blocks.mean(-1).amin(-1, keepdim=True)
+    usable: Tensor = power[..., : frames - frames % block].unflatten(-1, (-1, block))
+    means = usable.mean(-1)
+    blocks = torch.arange(means.shape[-1], device=power.device)
+    padding = blocks >= (valid_frames[:, None] // block).clamp_min(1)
+    return means.masked_fill(padding[:, None, :], torch.inf).amin(-1, keepdim=True)
 
 
 def frequency_warp(power: Tensor, factor: Tensor, *, bin_centers_hz: Tensor) -> Tensor:
@@ -46,23 +48,26 @@ def _warp_weights(factor: Tensor, bin_centers_hz: Tensor) -> Tensor:
     return (1.0 - (position[:, :, None] - bins).abs()).clamp_min(0.0)
 
 
-def time_warp(power: Tensor, *, stretch: Tensor, shift_share: Tensor) -> Tensor:
-    """Play each clip ``stretch`` [B] times as long about its middle, then delay it by a share of T.
+def time_warp(
+    power: Tensor, *, stretch: Tensor, shift_share: Tensor, valid_frames: Tensor
+) -> Tensor:
+    """Play each clip ``stretch`` [B] times as long about its middle, then delay it by a share.
 
-    Frames are repeated or dropped, never mixed, so that noise keeps its texture. Frames that come
-    from beyond the clip get its noise floor.
+    The share is of the clip's ``valid_frames`` [B]; padding stays where it is. Frames are repeated
+    or dropped, never mixed, so that noise keeps its texture. Frames that come from beyond the clip
+    get its noise floor.
     """
-    frames = power.shape[-1]
-    middle = (frames - 1) / 2
-    delay = shift_share[:, None] * frames
-    times = torch.arange(frames, device=power.device)
-    source = torch.round((times - delay - middle) / stretch[:, None] + middle).long()
-    inside = (source >= 0) & (source < frames)
-    moved = power.gather(2, source.clamp(0, frames - 1)[:, None, :].expand_as(power))
-    return torch.where(inside[:, None, :], moved, noise_floor(power))
+    length = valid_frames[:, None].to(power.dtype)
+    middle = (length - 1) / 2
+    times = torch.arange(power.shape[-1], device=power.device)
+    source = (times - shift_share[:, None] * length - middle) / stretch[:, None] + middle
+    source = torch.where(times < length, torch.round(source), times)
+    inside = (source >= 0) & ((source < length) | (times >= length))
+    taken = source.clamp(0, power.shape[-1] - 1).long()[:, None, :].expand_as(power)
+    return torch.where(inside[:, None, :], power.gather(2, taken), noise_floor(power, valid_frames))
 
 
-def add_noise_power(
+def add_noise(
     power: Tensor,
     *,
     snr_db: Tensor,
@@ -73,9 +78,10 @@ def add_noise_power(
 ) -> Tensor:
     """Add noise whose density goes as f to the ``slope`` [B], at ``snr_db`` [B] below the clip.
 
-    Slope 0 is white, -1 pink, -2 brown; an infinite ``snr_db`` adds nothing. ``noise`` [F, >= T]
-    is white noise as the front end sees it (``white_noise_bank``); without it the texture is drawn
-    from gamma distributions (averaged exponentials) whose shape follows the bins' spacing.
+    Slope 0 is white, -1 pink, -2 brown; an infinite ``snr_db`` adds nothing. The energies compared
+    are of all F bins and T frames. ``noise`` [F, >= T] is white noise as the front end sees it
+    (``white_noise_bank``); without it the texture is drawn from gamma distributions (averaged
+    exponentials) whose shape follows the bins' spacing.
     """
     level, texture = _noise_texture(power, bin_centers_hz, generator, noise)
     shape = level * (bin_centers_hz / bin_centers_hz[-1]).clamp_min(1e-4) ** slope[:, None]
@@ -165,7 +171,11 @@ def stripes(start: Tensor, width: Tensor, size: int) -> Tensor:
     return inside.any(dim=1)
 
 
-def fill(power: Tensor, *, bins: Tensor, frames: Tensor) -> Tensor:
-    """Replace masked ``bins`` [B, F] and ``frames`` [B, T] by the clip's noise floor."""
-    hidden = bins[:, :, None] | frames[:, None, :]
-    return torch.where(hidden, noise_floor(power), power)
+def fill(power: Tensor, *, bins: Tensor, frames: Tensor, valid_frames: Tensor) -> Tensor:
+    """Replace masked ``bins`` [B, F] and ``frames`` [B, T] by the clip's noise floor.
+
+    Frames of padding stay as they are.
+    """
+    real = torch.arange(power.shape[-1], device=power.device) < valid_frames[:, None]
+    hidden = (bins[:, :, None] | frames[:, None, :]) & real[:, None, :]
+    return torch.where(hidden, noise_floor(power, valid_frames), power)
