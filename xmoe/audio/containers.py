@@ -75,7 +75,7 @@ def read_header(read_at: ReadAt, size_bytes: int, *, where: str) -> Header:
     if header.channels is not None and not 1 <= header.channels <= 1024:
         what = f"the header claims {header.channels} channels"
         raise AudioError("bad_channels", what, where=where, mend=CONVERT)
-    if header.sample_rate_hz is not None and header.sample_rate_hz <= 0:
+    if header.sample_rate_hz is not None and not 1 <= header.sample_rate_hz < 1 << 31:
         what = f"the header claims a rate of {header.sample_rate_hz} Hz"
         raise AudioError("bad_rate", what, where=where, mend=CONVERT)
     _check_length(header, where)
@@ -225,7 +225,7 @@ def _walk_au(read_at: ReadAt, size: int, where: str) -> Header:
 
 
 def _walk_ogg(read_at: ReadAt, size: int, where: str) -> Header:
-    """Check that the last Ogg page ends inside the file; a cut stream ends in mid-page."""
+    """Check that the last Ogg page ends inside the file and that no other page begins there."""
     start = max(size - _OGG_MAX_PAGE, 0)
     tail = read_at(start, _OGG_MAX_PAGE)
     page = tail.rfind(b"OggS")
@@ -236,6 +236,9 @@ def _walk_ogg(read_at: ReadAt, size: int, where: str) -> Header:
     if not table or len(segments) < table[0]:
         return Header("OGG", declared_bytes=27, present_bytes=len(tail) - page)
     length = 27 + len(segments) + sum(segments)
+    rest = tail[page + length :]
+    if rest and b"OggS".startswith(rest):
+        length += 27
     return Header("OGG", declared_bytes=length, present_bytes=len(tail) - page)
 
 

@@ -39,9 +39,10 @@ def write_quarantine(path: str | Path, rows: Iterable[Quarantined]) -> None:
     writer.writerow(HEADER)
     for row in sorted(rows, key=lambda row: (row.filepath, row.code)):
         writer.writerow(_disarm(cell) for cell in (row.filepath, row.code, row.reason, row.mend))
-    write_bytes(Path(path), text.getvalue().encode("utf-8", "replace"))
+    write_bytes(Path(path), text.getvalue().encode("utf-8"))
 
 
 def _disarm(cell: str) -> str:
-    """Put ``'`` before a cell that a spreadsheet would take for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+    """Keep a cell on one line and put ``'`` before what a spreadsheet would take for a formula."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in cell)
+    return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@") else text

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 from torchaudio.transforms import Resample
 
 from xmoe.errors import ConfigError
@@ -27,6 +27,9 @@ MAX_KERNEL_VALUES = 4_000_000
 _FILTER_WIDTH = 32
 _ROLLOFF = 0.96
 _KAISER_BETA = 12.0
+_POLYPHASE_WIDTH = 48
+_POLYPHASE_CUTOFF = 0.95
+_POLYPHASE_BETA = 8.0
 
 
 def resample(samples: SamplesT, *, from_hz: int, to_hz: int) -> SamplesT:
@@ -55,7 +58,9 @@ def _resample_tensor(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.T
             kernel = _kernel(up, down, str(samples.device))
             resampled: torch.Tensor = kernel(samples)
             return resampled
-        filtered = resample_poly(samples.cpu().numpy(), up, down, axis=-1)
+        filtered = resample_poly(
+            samples.cpu().numpy(), up, down, axis=-1, window=_taps(max(up, down))
+        )
         return torch.from_numpy(filtered.astype(np.float32)).to(samples.device)
 
 
@@ -75,3 +80,11 @@ def _kernel(up: int, down: int, device: str) -> Resample:
         rolloff=_ROLLOFF,
         beta=_KAISER_BETA,
     ).to(device)
+
+
+@lru_cache(maxsize=2)
+def _taps(longest: int) -> npt.NDArray[np.float64]:
+    """Return the polyphase filter for a ratio whose larger side is ``longest``."""
+    count = 2 * _POLYPHASE_WIDTH * longest + 1
+    cutoff = _POLYPHASE_CUTOFF / longest
+    return np.asarray(firwin(count, cutoff, window=("kaiser", _POLYPHASE_BETA)), dtype=np.float64)

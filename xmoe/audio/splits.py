@@ -31,7 +31,7 @@ def hold_out(
     target = np.maximum(fraction * counts.sum(axis=0), np.where(members >= 2, 1.0, 0.0))
     weight = 1.0 / np.maximum(counts.sum(axis=0), 1.0)
     order = np.random.default_rng([seed, 7]).permutation(len(names))
-    order = order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]
+    order = order[np.argsort(-np.bincount(group_ids)[order], kind="stable")]
     held = np.zeros(len(names), dtype=bool)
     held_counts = np.zeros(counts.shape[1])
     left = members.copy()

@@ -1,0 +1,160 @@
+"""Layouts: each accepted form of a data set reads as the same entries; each flaw names its row."""
+
+import os
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from xmoe.audio.layouts import read_layout
+from xmoe.errors import DatasetError
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return root
+
+
+def summary(root: Path, metadata: Path | None = None) -> list[tuple]:
+    layout = read_layout(root, metadata)
+    return [(entry.filepath, entry.split, entry.labels) for entry in layout.entries]
+
+
+WANTED = [("train/a.wav", "train", ("x",)), ("test/b.wav", "test", ("y",))]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"metadata.csv": "filepath,split,label\ntrain/a.wav,train,x\ntest/b.wav,test,y\n"},
+        {"metadata.csv": "file_name,label,split\ntrain/a.wav,x,Training\ntest/b.wav,y,EVAL\n"},
+        {"metadata.csv": "path,class,split\ntrain\\a.wav,x,train\n./test//b.wav,y,test\n"},
+        {
+            "metadata.jsonl": '{"file_name": "train/a.wav", "split": "train", "label": "x"}\n'
+            '{"file_name": "test/b.wav", "split": "test", "label": "y"}\n'
+        },
+        {
+            "train/metadata.csv": "file_name,label\na.wav,x\n",
+            "test/metadata.jsonl": '{"file_name": "b.wav", "label": "y"}',
+        },
+    ],
+)
+def test_manifests_read_the_same(tmp_path, files):
+    assert sorted(summary(write(tmp_path, files)), reverse=True) == WANTED
+
+
+def test_parquet_reads_the_same(tmp_path):
+    columns = {
+        "filepath": ["train/a.wav", "test/b.wav"],
+        "split": ["train", "test"],
+        "label": ["x", "y"],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "metadata.parquet")
+    assert summary(tmp_path) == WANTED
+
+
+def test_a_manifest_may_be_named_from_anywhere(tmp_path):
+    root = write(tmp_path, {"lists/mine.csv": "filepath,label\na.wav,x\n"})
+    wanted = [("a.wav", None, ("x",))]
+    assert summary(root, root / "lists" / "mine.csv") == wanted
+    assert summary(root, Path("lists/mine.csv")) == wanted
+
+
+def test_parts_and_groups_are_read(tmp_path):
+    text = "filepath,label,start_s,end_s,group\na.wav,x,1.5,2,ship 3\nb.wav,x,,,\n"
+    first, second = read_layout(write(tmp_path, {"metadata.csv": text})).entries
+    assert (first.start_s, first.end_s, first.group, first.row) == (1.5, 2.0, "ship 3", 2)
+    assert (second.start_s, second.end_s, second.group, second.row) == (0.0, None, None, 3)
+
+
+def test_labels_are_split_trimmed_and_brought_to_one_unicode_form(tmp_path):
+    text = "filepath,label\na.wav, dog ; cat;dog;\nb.wav,e\u0301\n"
+    first, second = read_layout(write(tmp_path, {"metadata.csv": text})).entries
+    assert first.labels == ("dog", "cat")
+    assert second.labels == ("\u00e9",)
+
+
+def test_esc50_is_known_by_its_columns(tmp_path):
+    text = "filename,fold,target,category,src_file\n1-100-A.wav,1,0,dog,100\n"
+    root = write(tmp_path, {"meta/esc50.csv": text, "audio/1-100-A.wav": ""})
+    (entry,) = read_layout(root).entries
+    assert (entry.filepath, entry.fold, entry.labels) == ("audio/1-100-A.wav", 1, ("dog",))
+    assert (entry.split, entry.group) == (None, "100")
+
+
+def test_class_folders(tmp_path):
+    root = write(
+        tmp_path, {"dog/2.WAV": "", "dog/deep/1.flac": "", "cat/3.mp3": "", "cat/x.txt": ""}
+    )
+    write(root, {"dog/.hidden.wav": "", ".git/y.wav": "", "readme.md": ""})
+    layout = read_layout(root)
+    assert [(entry.filepath, entry.labels) for entry in layout.entries] == [
+        ("cat/3.mp3", ("cat",)),
+        ("dog/2.WAV", ("dog",)),
+        ("dog/deep/1.flac", ("deep",)),
+    ]
+    assert "left out, by ending: .md (1), .txt (1)" in layout.notes
+
+
+@pytest.mark.parametrize("prefix", ["", "data/"])
+def test_split_folders_of_class_folders(tmp_path, prefix):
+    names = ("train/x/a.wav", "validation/x/b.wav", "test/y/c.wav")
+    root = write(tmp_path, {prefix + name: "" for name in names})
+    assert sorted(entry[1:] for entry in summary(root)) == [
+        ("test", ("y",)),
+        ("train", ("x",)),
+        ("val", ("x",)),
+    ]
+
+
+def test_linked_folders_are_not_followed_but_noted(tmp_path):
+    root = write(tmp_path, {"set/dog/a.wav": "", "other/b.wav": ""})
+    (root / "set" / "cat").symlink_to(root / "other")
+    layout = read_layout(root / "set")
+    assert [entry.filepath for entry in layout.entries] == ["dog/a.wav"]
+    assert "linked folders (1)" in layout.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "message"),
+    [
+        ("label,split\nx,train\n", "metadata.csv", "no column 'filepath'.*label, split"),
+        ("filepath,split\na.wav,train\n", "metadata.csv", "no column 'label'"),
+        ("filepath,split,label\na.wav,extra,x\n", "metadata.csv line 2", "'split' holds 'extra'"),
+        ("filepath,split,label\na.wav,,x\n", "metadata.csv line 2", "'split' holds ''"),
+        ("filepath,label\na.wav,x\n,y\n", "metadata.csv line 3", "'filepath' holds no path"),
+        ("filepath,label,fold\na.wav,x,one\n", "metadata.csv line 2", "'fold' holds 'one'"),
+        ("filepath,label,start_s\na.wav,x,nan\n", "metadata.csv line 2", "'start_s' holds 'nan'"),
+        ("filepath,label,start_s\na.wav,x,-1\n", "metadata.csv line 2", "'start_s' holds '-1'"),
+        ("filepath,label,end_s\na.wav,x,soon\n", "metadata.csv line 2", "'end_s' holds 'soon'"),
+        ("filepath,label,start_s,end_s\na.wav,x,2,1\n", "metadata.csv line 2", "not after"),
+    ],
+)
+def test_flaws_name_row_column_and_remedy(tmp_path, text, where, message):
+    with pytest.raises(DatasetError, match=message) as caught:
+        read_layout(write(tmp_path, {"metadata.csv": text}))
+    assert caught.value.where == f"{tmp_path}/{where}"
+    assert caught.value.mend
+
+
+def test_a_folder_without_recordings_or_classes_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="no such folder"):
+        read_layout(tmp_path / "none")
+    with pytest.raises(DatasetError, match="no recordings"):
+        read_layout(tmp_path)
+    with pytest.raises(DatasetError, match="no class") as caught:
+        read_layout(write(tmp_path, {"a.wav": ""}))
+    assert caught.value.where == f"{tmp_path}/a.wav"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_closed_folder_is_named(tmp_path):
+    write(tmp_path, {"dog/a.wav": "", "cat/b.wav": ""})
+    (tmp_path / "cat").chmod(0)
+    with pytest.raises(DatasetError, match="permission denied"):
+        read_layout(tmp_path)
+    (tmp_path / "cat").chmod(0o700)
