@@ -1,0 +1,109 @@
+"""Is a map true? Against known boxes, and against the model itself.
+
+*Pointing game* and *energy in box* ask whether the map lies where the event lies. *Deletion* and
+*insertion* ask the model: rub out the cells that a true map ranks first, and the answer should go;
+bring them back alone, and it should come. Cells are rubbed out with a sample of the recording's own
+noise floor, not with zeros, which no recording contains.
+
+Source: Zhang et al. 2018 (pointing game); Petsiuk et al. 2018, arXiv:1806.07421 (deletion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Answer = Callable[[Tensor], Tensor]
+STEPS = 16
+BATCH = 128
+QUIET = 0.25
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """Mean probability of the target as cells go and as they come, in the order of a map, each [B].
+
+    A small ``deletion`` and a large ``insertion`` are good.
+    """
+
+    deletion: Tensor
+    insertion: Tensor
+
+
+def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return whether the highest cell of maps [B, F, T] lies in masks [B, F, T], as [B] in 0..1.
+
+    Where several cells are highest, it is the share of them that does, so that a flat map scores
+    what a random one would.
+    """
+    flat = maps.flatten(1)
+    top = flat == flat.amax(1, keepdim=True)
+    return (top & masks.flatten(1)).sum(1) / top.sum(1)
+
+
+def energy_in_box(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return the share [B] of maps [B, F, T] >= 0 within masks; of a map of zeros, the area."""
+    total = maps.sum((1, 2))
+    inside = (maps * masks).sum((1, 2)) / total.clamp_min(1e-12)
+    return torch.where(total > 0, inside, masks.float().mean((1, 2)))
+
+
+def measure_faithfulness(
+    answer: Answer,
+    spec: Tensor,
+    maps: Tensor,
+    class_ids: Tensor,
+    *,
+    generator: torch.Generator,
+    steps: int = STEPS,
+) -> Faithfulness:
+    """Return deletion and insertion of maps [B, F, T] of spectrograms [B, F, T].
+
+    ``answer`` turns spectrograms [n, F, T] into probabilities [n, C]; ``class_ids`` [B] says whose
+    is watched. Cells that a map ranks alike go in random order.
+    """
+    rank = rank_cells(maps, generator=generator)
+    floor = sample_noise_floor(spec, generator=generator)
+    columns: list[list[Tensor]] = [[], []]
+    for step in range(steps + 1):
+        gone = rank < step / steps
+        for column, mixed in zip(
+            columns, (torch.where(gone, floor, spec), torch.where(gone, spec, floor)), strict=True
+        ):
+            probabilities = torch.cat([answer(part) for part in mixed.split(BATCH)])
+            column.append(probabilities.gather(1, class_ids.unsqueeze(1)).squeeze(1))
+    deletion, insertion = (torch.trapezoid(torch.stack(c, 1), dim=1) / steps for c in columns)
+    return Faithfulness(deletion, insertion)
+
+
+def rank_cells(maps: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Return ranks [B, F, T] in 0..1, 0 for the highest cell; ties are broken at random."""
+    flat = maps.flatten(1)
+    shuffle = torch.rand(flat.shape, generator=generator).to(flat.device).argsort(1)
+    falling = flat.gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
+    order = shuffle.gather(1, falling)
+    steps = torch.arange(flat.shape[1], device=flat.device, dtype=torch.float32) / flat.shape[1]
+    rank = torch.empty_like(flat, dtype=torch.float32)
+    return rank.scatter_(1, order, steps.expand_as(order)).view_as(maps)
+
+
+def sample_noise_floor(spec: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Return a noise floor [B, F, T] like that of spectrograms [B, F, T].
+
+    Its level is the lower quartile over time of each frequency, smoothed by a running median over a
+    quarter of the band so that a steady line is no floor; its texture is drawn from how the
+    quieter half of all cells scatters about that level.
+    """
+    bins = spec.shape[1]
+    quartile = spec.quantile(QUIET, dim=2)
+    reach = max(1, bins // 8)
+    padded = F.pad(quartile.unsqueeze(1), (reach, reach), mode="reflect").squeeze(1)
+    level = padded.unfold(1, 2 * reach + 1, 1).median(2).values.unsqueeze(2)
+    scatter = (spec - level).flatten(1).sort(1).values
+    scatter = scatter[:, : scatter.shape[1] // 2]
+    draws = torch.randint(scatter.shape[1], (len(spec), spec[0].numel()), generator=generator)
+    return level + scatter.gather(1, draws.to(spec.device)).view_as(spec)

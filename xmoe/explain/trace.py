@@ -1,0 +1,101 @@
+"""A plan carried out once more, keeping gradients from the answer back to the spectrogram.
+
+Serving never needs a gradient; explanations do. What the plan decided (experts, weights, windows)
+is held fixed, and the stem map is not rounded to uint8, so the logits are those of the plan but for
+that rounding. No hooks: stem and experts expose their maps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xmoe.model.combine import blend
+from xmoe.model.experts import Expert, band_rows
+from xmoe.model.moe import MoE
+from xmoe.model.patches import gather_windows
+from xmoe.model.plan import Plan
+from xmoe.model.router import describe_belief, describe_saliency, measure_conditions
+from xmoe.model.saliency import activation_map, class_belief, saliency_cells
+from xmoe.model.stem import StemOutput
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Every tensor on the way to an answer, one graph.
+
+    ``spec`` [B, F, T] is its leaf; ``stem`` what the stem said of it; ``gate_logits`` [B, E], -inf
+    where masked; ``logits`` [B, C] of the mixture; ``expert_maps`` {name: [b, D', R', W']} and
+    ``expert_rows`` {name: [b]} of the experts that some clip chose.
+    """
+
+    spec: Tensor
+    stem: StemOutput
+    gate_logits: Tensor
+    logits: Tensor
+    expert_maps: dict[str, Tensor]
+    expert_rows: dict[str, Tensor]
+
+
+def trace_plan(model: MoE, spec: Tensor, plan: Plan) -> Trace:
+    """Return the trace of ``plan`` for spectrograms [B, F, T]; the model must be in eval mode."""
+    assert not model.training, "batch norm in training mode would explain another model"
+    with torch.enable_grad():
+        leaf = spec.detach().clone().requires_grad_()
+        stem = model.stem(leaf)
+        maps, rows, logits = {}, {}, []
+        for index, name in enumerate(plan.expert_names):
+            answer = torch.zeros_like(stem.logits)
+            chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
+            if len(chosen):
+                maps[name] = map_expert(model, stem.features, plan, name)
+                rows[name] = chosen
+                said = expert_of(model, name).answer(maps[name])
+                answer = answer.index_copy(0, chosen, said)
+            logits.append(answer)
+        return Trace(
+            spec=leaf,
+            stem=stem,
+            gate_logits=gate_of(model, leaf, stem),
+            logits=blend(stem.logits, torch.stack(logits), plan.weights),
+            expert_maps=maps,
+            expert_rows=rows,
+        )
+
+
+def map_expert(model: MoE, features: Tensor, plan: Plan, name: str) -> Tensor:
+    """Return the last map [b, D', R', W'] of one expert on the windows it was sent."""
+    index = plan.expert_names.index(name)
+    chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
+    first, last = band_rows(name, features.shape[2])
+    band = features[chosen, :, first:last]
+    if plan.windows.shape[2] < plan.num_windows:
+        band = gather_windows(band, plan.windows[chosen, index], plan.window_frames)
+    return expert_of(model, name).map_features(band)
+
+
+def expert_of(model: MoE, name: str) -> Expert:
+    """Return one expert of a model."""
+    expert = model.experts[name]
+    assert isinstance(expert, Expert)
+    return expert
+
+
+def gate_of(model: MoE, spec: Tensor, stem: StemOutput) -> Tensor:
+    """Return gate logits [B, E] with gradients, which ``MoE.glance`` cuts off on purpose."""
+    belief = class_belief(stem.logits, multi_label=model.config.task == "multi_label")
+    cells = saliency_cells(activation_map(model.stem, stem, belief), spec)
+    features = stem.features
+    share = cells / cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
+    pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+    salient = torch.cat([(features * share.unsqueeze(1)).sum((2, 3)), describe_saliency(cells)], 1)
+    parts = {
+        "features": pooled,
+        "saliency": salient,
+        "belief": describe_belief(belief),
+        "conditions": measure_conditions(spec),
+    }
+    gate: Tensor = model.router(torch.cat([parts[kind] for kind in model.router.evidence], 1))[0]
+    return gate
