@@ -1,0 +1,50 @@
+"""One call writes three pictures and their numbers, or nothing."""
+
+import json
+
+import pytest
+
+from xmoe.errors import StorageError
+from xmoe.explain.clip import explain_clip, method_names
+
+
+def test_three_pictures_and_their_numbers(subject, specs, tmp_path):
+    record = explain_clip(subject, specs[0], tmp_path / "why")
+    names = ["gradcam.png", "saliency_router.png", "patch_routing.png"]
+    assert sorted(path.name for path in (tmp_path / "why").iterdir()) == sorted(
+        [*names, "explanation.json"]
+    )
+    for name in names:
+        assert (tmp_path / "why" / name).read_bytes()[:4] == b"\x89PNG"
+    assert record["files"] == names
+    assert json.loads((tmp_path / "why" / "explanation.json").read_text()) == record
+
+
+def test_another_method_adds_its_own_picture(subject, specs, tmp_path):
+    record = explain_clip(subject, specs[0], tmp_path, method="gradient_x_input")
+    assert record["files"][-1] == "gradient_x_input.png"
+    assert (tmp_path / "gradient_x_input.png").is_file()
+    assert record["method"] == "gradient_x_input"
+
+
+def test_the_plan_that_was_carried_out_is_the_one_explained(subject, specs, tmp_path):
+    plan = subject.model.plan(specs[1:2], subject.routing, k=1)
+    record = explain_clip(subject, specs[1], tmp_path, plan=plan, start_s=3.0)
+    assert record["k"] == 1
+    assert record["segment_s"][0] == 3.0
+
+
+def test_an_unknown_method_writes_nothing(subject, specs, tmp_path):
+    with pytest.raises(ValueError, match="no method"):
+        explain_clip(subject, specs[0], tmp_path / "why", method="tea_leaves")
+    assert not (tmp_path / "why").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(subject, specs, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError):
+        explain_clip(subject, specs[0], tmp_path / "file")
+
+
+def test_methods_are_listed():
+    assert method_names() == ("gradcam", "saliency", "gradient_x_input")

@@ -1,0 +1,103 @@
+"""Faithfulness of maps and models whose scores are known."""
+
+import pytest
+import torch
+
+from xmoe.explain.faithfulness import (
+    energy_in_box,
+    measure_faithfulness,
+    pointing_game,
+    rank_cells,
+    sample_noise_floor,
+)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def box():
+    mask = torch.zeros(1, 8, 10, dtype=torch.bool)
+    mask[0, 2:4, 5:10] = True
+    return mask  # an eighth of all cells
+
+
+def test_the_pointing_game_asks_where_the_peak_is():
+    hit, miss = torch.zeros(1, 8, 10), torch.zeros(1, 8, 10)
+    hit[0, 3, 7], miss[0, 4, 7] = 1.0, 1.0
+    assert pointing_game(torch.cat([hit, miss]), box().expand(2, -1, -1)).tolist() == [1.0, 0.0]
+
+
+def test_a_flat_map_points_as_well_as_chance():
+    assert pointing_game(torch.zeros(1, 8, 10), box()).tolist() == [0.125]
+    assert energy_in_box(torch.zeros(1, 8, 10), box()).tolist() == [0.125]
+
+
+def test_energy_in_box_is_the_share_within():
+    values = torch.zeros(1, 8, 10)
+    values[0, 2, 5], values[0, 0, 0] = 3.0, 1.0
+    assert energy_in_box(values, box()).tolist() == [0.75]
+    assert energy_in_box(torch.ones(1, 8, 10), box()).tolist() == [pytest.approx(0.125)]
+
+
+def test_ranks_fall_with_the_map_and_break_ties_at_random(generator):
+    values = torch.zeros(1, 4, 25)
+    values[0, 1, 3], values[0, 2, 2] = 2.0, 1.0
+    rank = rank_cells(values, generator=generator)
+    assert (float(rank[0, 1, 3]), float(rank[0, 2, 2])) == (0.0, pytest.approx(0.01))
+    assert sorted(rank.flatten().tolist()) == pytest.approx([i / 100 for i in range(100)])
+    again = rank_cells(values, generator=generator)
+    assert not torch.equal(rank, again)
+
+
+def answer_of_one_cell(spec):
+    """A model that is sure of class 1 while cell (3, 4) is loud."""
+    loud = (spec[:, 3, 4] > 2.0).float()
+    return torch.stack([1 - loud, loud], 1)
+
+
+def test_the_map_that_names_the_cell_deletes_at_once_and_inserts_at_once(generator):
+    spec = torch.zeros(2, 8, 10)
+    spec[:, 3, 4] = 5.0
+    true = torch.zeros(8, 10)
+    true[3, 4] = 1.0
+    maps = torch.stack([true, 1 - true])
+    ids = torch.ones(2, dtype=torch.long)
+    found = measure_faithfulness(answer_of_one_cell, spec, maps, ids, generator=generator, steps=10)
+    # steps of a tenth, trapezoids: gone after the first step, or only at the very last
+    assert found.deletion.tolist() == pytest.approx([0.05, 0.95])
+    assert found.insertion.tolist() == pytest.approx([0.95, 0.05])
+
+
+def test_a_steady_line_is_no_noise_floor(generator):
+    spec = 0.1 * torch.randn(1, 32, 200, generator=generator)
+    spec[0, 10] += 8.0
+    floor = sample_noise_floor(spec, generator=generator)
+    assert float(floor[0, 10].mean()) < 0.2
+    assert float(floor.std()) == pytest.approx(0.05, abs=0.03)
+
+
+def test_the_floor_follows_the_slope_of_the_background(generator):
+    slope = torch.linspace(0, 6, 32)[None, :, None]
+    spec = slope + 0.1 * torch.randn(1, 32, 200, generator=generator)
+    floor = sample_noise_floor(spec, generator=generator)
+    assert float((floor - slope)[:, 4:28].abs().max()) < 0.8
+
+
+def test_the_same_seed_gives_the_same_scores(model, specs, subject):
+    maps = torch.rand(3, 32, 41)
+    ids = torch.zeros(3, dtype=torch.long)
+    first, second = (
+        measure_faithfulness(
+            subject.probabilities,
+            specs,
+            maps,
+            ids,
+            generator=torch.Generator().manual_seed(3),
+            steps=4,
+        )
+        for _ in range(2)
+    )
+    torch.testing.assert_close(first.deletion, second.deletion)
+    assert first.deletion.shape == first.insertion.shape == (3,)

@@ -1,0 +1,51 @@
+"""The numbers of an explanation: places in Hz and seconds, shares, plain values."""
+
+import json
+
+import numpy as np
+import pytest
+
+from xmoe.explain.numbers import describe_map, to_record
+from xmoe.explain.reasons import find_reasons
+
+
+def test_the_record_is_plain_json_with_every_expert_asked(subject, specs):
+    plan = subject.model.plan(specs[:1], subject.routing, k=2)
+    record = to_record(find_reasons(subject, specs[0], plan=plan, start_s=1.5))
+    json.dumps(record, allow_nan=False)
+    assert record["k"] == len(record["experts"]) == 2
+    assert sum(expert["weight"] for expert in record["experts"]) == pytest.approx(1.0)
+    assert record["segment_s"][0] == 1.5
+    assert sum(record["gate"].values()) == pytest.approx(1.0)
+    assert record["gate"]["high_band"] == 0.0
+    assert len(record["promises"]) == 3
+
+
+def test_windows_spans_and_bands_of_an_expert_agree(subject, specs):
+    plan = subject.model.plan(specs[:1], subject.routing, k=1)
+    record = to_record(find_reasons(subject, specs[0], plan=plan))
+    expert = record["experts"][0]
+    assert len(expert["windows"]) == plan.windows.shape[2]
+    assert expert["spans_s"][0][0] < expert["spans_s"][-1][1]
+    assert 0.0 <= expert["score_share"] <= 1.0
+    low, high = expert["band_hz"]
+    assert 0.0 <= low < high <= 8400.0
+
+
+def test_a_planted_map_is_placed_in_hz_and_seconds(subject, specs):
+    reasons = find_reasons(subject, specs[0])
+    values = np.zeros((32, 41))
+    values[9, 24] = 5.0
+    place = describe_map(values, reasons.scales)
+    center = subject.frontend.bin_centers_hz[9].item()
+    assert place["peak"] == {
+        "time_s": pytest.approx(0.24),
+        "frequency_hz": pytest.approx(center),
+    }
+    assert place["span_s"] == pytest.approx([0.2355, 0.2445])
+    assert place["band_hz"][0] < center < place["band_hz"][1]
+
+
+def test_a_zero_map_has_no_place(subject, specs):
+    reasons = find_reasons(subject, specs[0])
+    assert describe_map(np.zeros((32, 41)), reasons.scales) == {}

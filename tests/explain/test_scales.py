@@ -1,0 +1,54 @@
+"""Hz and seconds at the edges of cells, rows and windows."""
+
+import numpy as np
+import pytest
+
+from xmoe.config import SpectroConfig
+from xmoe.explain.scales import Scales, edges_between, scales_of
+from xmoe.frontend.registry import build_frontend
+
+
+def simple_scales(frames=20):
+    """Eight bins 100 Hz apart from 100 Hz, frames of 0.01 s."""
+    centers = np.arange(1, 9) * 100.0
+    times = np.arange(frames) * 0.01
+    edges = np.append(times - 0.005, times[-1] + 0.005)
+    return Scales(centers, edges_between(centers), times, edges)
+
+
+def test_edges_lie_halfway_and_never_below_zero():
+    assert edges_between(np.array([10.0, 40.0, 100.0])).tolist() == [0.0, 25.0, 70.0, 130.0]
+
+
+def test_stem_rows_are_four_bins():
+    assert simple_scales().rows_hz(0, 1) == (50.0, 450.0)
+    assert simple_scales().rows_hz(1, 2) == (450.0, 850.0)
+
+
+def test_windows_are_runs_of_four_frames_a_column_and_the_last_is_cut():
+    scales = simple_scales()
+    assert scales.window_s(1, 2) == pytest.approx((0.075, 0.155))
+    assert scales.window_s(2, 2) == pytest.approx((0.155, 0.195))
+
+
+def test_neighbouring_windows_become_one_span():
+    spans = simple_scales(40).spans_s([0, 1, 3], 2)
+    assert spans == [pytest.approx((-0.005, 0.155)), pytest.approx((0.235, 0.315))]
+
+
+@pytest.mark.parametrize("name", ["logmel", "stft", "cqt"])
+def test_ticks_stand_at_the_bins_of_their_frequency(name):
+    config = SpectroConfig(frontend=name, fmin_hz=50.0)
+    scales = scales_of(build_frontend(config), 10)
+    ticks = scales.hz_ticks()
+    assert 3 <= len(ticks) <= 9
+    for place, hertz in ticks:
+        bin_index = int(np.abs(scales.bin_centers_hz - hertz).argmin())
+        assert abs(place - bin_index) < 1.0
+        assert f"{hertz:g}".rstrip("0") in {"1", "2", "3", "4", "5", "6", "8"}
+
+
+def test_a_segment_that_begins_later_has_later_frames():
+    scales = scales_of(build_frontend(SpectroConfig()), 101, start_s=2.0)
+    assert scales.frame_times_s[50] == pytest.approx(2.5)
+    assert scales.frame_edges_s[[0, -1]].tolist() == pytest.approx([2.0, 3.005])
