@@ -1,0 +1,61 @@
+"""Metrics and answers as plain values -> the tables that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xmoe.cli.output import make_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FIGURES = (
+    ("accuracy", "accuracy"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("macro_f1", "macro F1"),
+    ("map", "mAP"),
+    ("ece", "calibration error (ECE)"),
+    ("nll", "negative log-likelihood"),
+)
+
+
+def metrics_table(metrics: Mapping[str, Any], title: str) -> Table:
+    """Return figures with their 95 % intervals, and what no model at all would score."""
+    rows: list[Sequence[object]] = [
+        (words, _number(metrics[name]), _interval(metrics.get(f"{name}_ci")))
+        for name, words in FIGURES
+        if metrics.get(name) is not None
+    ]
+    if "majority_accuracy" in metrics:
+        rows.append(("majority baseline", _number(metrics["majority_accuracy"]), ""))
+    baseline = metrics.get("baseline_accuracy")
+    if baseline is not None:
+        interval = _interval(metrics.get("baseline_accuracy_ci"))
+        rows.append(("random-kernel baseline", _number(baseline), interval))
+    if "mean_k" in metrics:
+        rows.append(("mean K (experts asked)", f"{metrics['mean_k']:.2f}", ""))
+    return make_table(title, ("figure", "value", "95 % interval"), rows)
+
+
+def answers_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Return one line per recording: the answer, how sure, how many experts and which."""
+    cells = []
+    for row in rows:
+        if "error" in row:
+            cells.append((row["file"], "-", "-", "-", row["what"]))
+            continue
+        experts = ", ".join(f"{use['name']} {use['weight']:.2f}" for use in row["experts"])
+        label = ";".join(row["labels"]) or row["label"]
+        doubt = " ?" if row["uncertain"] else ""
+        probability = f"{row['probability']:.3f}"
+        cells.append((row["file"], label + doubt, probability, f"{row['k']:.1f}", experts))
+    return make_table("", ("file", "answer", "p", "K", "experts"), cells)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _interval(pair: Sequence[float] | None) -> str:
+    return f"{pair[0]:.4f} - {pair[1]:.4f}" if pair else ""
