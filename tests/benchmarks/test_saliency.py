@@ -1,0 +1,42 @@
+"""The saliency benchmark runs from end to end on a tiny set and prints what it promises."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "saliency.py"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    spec = importlib.util.spec_from_file_location("benchmark_saliency", FILE)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "benchmark_saliency", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr("xmoe.training.loop.MIN_STEPS", 2)
+    return module
+
+
+def run(benchmark, monkeypatch, *more):
+    sizes = ("--clips", "40", "--judged", "2", "--repeats", "2")
+    monkeypatch.setattr(sys, "argv", ["saliency.py", *sizes, *more])
+    benchmark.main()
+
+
+def test_numbers_for_every_method_and_a_random_map(benchmark, monkeypatch, capsys):
+    run(benchmark, monkeypatch, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["methods"]) == {"gradcam", "saliency", "gradient_x_input", "random"}
+    random = found["methods"]["random"]["all"]
+    assert random["energy"] == pytest.approx(random["area"], abs=0.01)
+    assert found["ms"]["saliency map"] > 0.0
+
+
+def test_the_table_says_whether_the_aims_are_met(benchmark, monkeypatch, capsys):
+    run(benchmark, monkeypatch)
+    printed = capsys.readouterr().out
+    for name in ("pointing", "energy", "cost"):
+        assert any(line.startswith(f"{name} ") and "met" in line for line in printed.splitlines())
