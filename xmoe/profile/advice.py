@@ -111,7 +111,8 @@ def _tiny_classes(profile: Profile) -> str | None:
     ]
     if not tiny:
         return None
-    return f"{len(tiny)} classes have fewer than {TINY_CLASS} clips ({_names(tiny)})."
+    who = "1 class has" if len(tiny) == 1 else f"{len(tiny)} classes have"
+    return f"{who} fewer than {TINY_CLASS} clips ({_names(tiny)})."
 
 
 def _imbalance(profile: Profile) -> str | None:

@@ -216,7 +216,7 @@ def _fit(
             30, min_samples_leaf=2, class_weight="balanced", random_state=0, n_jobs=1
         )
     else:
-        leaves = max(4 * (int(targets.max()) + 1), 16)
+        leaves = max(4 * (int(targets.max()) + 1), 64)
         model = DecisionTreeClassifier(
             max_leaf_nodes=leaves, min_samples_leaf=2, class_weight="balanced", random_state=0
         )

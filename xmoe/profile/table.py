@@ -2,7 +2,7 @@
 
 The plain loop and the cluster end in the same rows because a row survives the way to an Arrow table
 and back unchanged. ``measure_block`` is all that a worker runs; this module and what it imports
-need neither torch nor Ray, so a worker starts fast and small.
+need neither scikit-learn nor matplotlib nor Ray, so a worker starts fast.
 """
 
 from __future__ import annotations

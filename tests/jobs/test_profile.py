@@ -1,0 +1,118 @@
+"""Profiling on Ray gives the same bytes as the plain loop; the engine is chosen by size."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.errors import DatasetError
+from xmoe.jobs import profile as jobs
+from xmoe.profile.profile import profile_bytes, profile_dataset
+
+# Ray warns of its own settings.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Thirty clips of two classes and two rates, one of them silent, and two bad files."""
+    root = tmp_path_factory.mktemp("set")
+    examples = []
+    for index in range(30):
+        rate = 8000 if index % 3 else 16_000
+        samples = 0.1 * np.random.default_rng(index).standard_normal(rate // 2 + 37 * index)
+        sf.write(root / f"{index:02d}.wav", samples * (index != 7), rate, subtype="PCM_16")
+        split = ("train", "train", "val", "test")[index % 4]
+        group = f"g{index // 4}" if index % 2 else None
+        labels = ("x" if index % 2 else "y",)
+        examples.append(Example(f"{index:02d}.wav", split, labels, group=group, row=index))
+    (root / "bad.wav").write_bytes(b"nonsense" * 20)
+    examples.insert(5, Example("bad.wav", "train", ("x",), row=30))
+    examples.insert(20, Example("gone.wav", "train", ("y",), row=31))
+    return Dataset(root, tuple(examples), ("x", "y"), "single_label")
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """One small Ray for every test here; one that runs already is used and left alone."""
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    if started:
+        ray.shutdown()
+
+
+def test_deal_spreads_every_clip_once(folder):
+    shards = jobs._deal(folder.examples, 5)
+    assert sorted(len(shard) for shard in shards) == [6, 6, 6, 7, 7]
+    assert {example for shard in shards for example in shard} == set(folder.examples)
+    assert len(jobs._deal(folder.examples[:2], 5)) == 2
+
+
+def test_small_set_is_for_the_loop(folder):
+    assert jobs.choose_engine(folder) == "loop"
+
+
+def test_many_clips_are_for_ray(folder, monkeypatch):
+    monkeypatch.setattr(jobs, "LOOP_MAX_CLIPS", 31)
+    assert jobs.choose_engine(folder) == "ray"
+
+
+def test_many_bytes_are_for_ray_and_parts_of_one_file_count_once(folder, monkeypatch):
+    size = (folder.root / "00.wav").stat().st_size
+    parts = tuple(Example("00.wav", "train", ("x",), end_s=0.1 * i) for i in range(1, 5))
+    one_file = replace(folder, examples=parts)
+    monkeypatch.setattr(jobs, "LOOP_MAX_BYTES", size)
+    assert jobs.choose_engine(one_file) == "loop"
+    monkeypatch.setattr(jobs, "LOOP_MAX_BYTES", size - 1)
+    assert jobs.choose_engine(one_file) == "ray"
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"), [("auto", "loop"), ("loop", "loop"), ("ray", "ray")]
+)
+def test_engine_can_be_forced(folder, monkeypatch, engine, expected):
+    used = []
+    monkeypatch.setattr(jobs, "profile_dataset", lambda *a, **k: used.append("loop"))
+    monkeypatch.setattr(jobs, "profile_with_ray", lambda *a, **k: used.append("ray"))
+    jobs.run_profile(folder, engine=engine)
+    assert used == [expected]
+
+
+@pytest.mark.parametrize("num_blocks", [None, 1, 7])
+def test_ray_gives_the_bytes_of_the_loop(folder, local_ray, num_blocks):
+    calls = []
+    expected = profile_dataset(folder)
+    result = jobs.profile_with_ray(
+        folder, num_blocks=num_blocks, progress=lambda *call: calls.append(call)
+    )
+    assert profile_bytes(result.profile) == profile_bytes(expected.profile)
+    assert result.stats == expected.stats
+    assert [row.filepath for row in result.quarantined] == ["bad.wav", "gone.wav"]
+    assert result.quarantined == expected.quarantined
+    assert calls[-1] == ("profile", 32, 32)
+
+
+def test_set_of_bad_files_is_an_error_on_ray_too(folder, local_ray):
+    bad = tuple(
+        example for example in folder.examples if example.filepath in ("bad.wav", "gone.wav")
+    )
+    with pytest.raises(DatasetError, match="2 tried"):
+        jobs.profile_with_ray(replace(folder, examples=bad))
+
+
+def test_running_ray_and_its_settings_are_left_as_they_were(folder, local_ray):
+    import ray
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    before = context.enable_progress_bars
+    jobs.profile_with_ray(replace(folder, examples=folder.examples[:2]))
+    assert ray.is_initialized()
+    assert context.enable_progress_bars == before
