@@ -20,7 +20,7 @@ NAMES = {
     "XmoeError",
     "__version__",
 }
-COMMANDS = {"doctor", "profile", "synth"}
+COMMANDS = {"demo", "doctor", "eval", "explain", "infer", "profile", "synth", "train"}
 
 
 def test_public_names():

@@ -4,7 +4,7 @@ import click
 import pytest
 
 from xmoe.cli.edge import run
-from xmoe.cli.options import Budget, Range, command, session
+from xmoe.cli.options import Budget, ExpertNames, Range, command, session
 from xmoe.cli.output import Reply
 
 
@@ -36,3 +36,11 @@ def test_common_options_reach_the_session(flag, capsys):
     run(looks, [flag])
     found = {"-v": seen[0].verbose, "-q": seen[0].quiet, "--json": seen[0].as_json}
     assert found == {name: name == flag for name in found}
+
+
+def test_experts_are_a_number_or_names():
+    assert ExpertNames().convert("4", None, None) == 4
+    assert ExpertNames().convert("low, high", None, None) == ("low", "high")
+    for wrong in ("0", "-1", "low;high", ""):
+        with pytest.raises(click.BadParameter):
+            ExpertNames().convert(wrong, None, None)

@@ -12,10 +12,15 @@ from collections.abc import Sequence
 import click
 
 from xmoe import __version__
+from xmoe.cli.demo import demo
 from xmoe.cli.doctor import doctor
 from xmoe.cli.edge import EXIT_CODES_HELP, run
+from xmoe.cli.evaluate import evaluate
+from xmoe.cli.explain import explain
+from xmoe.cli.infer import infer
 from xmoe.cli.profile import profile
 from xmoe.cli.synth import synth
+from xmoe.cli.train import train
 
 
 @click.group(epilog=EXIT_CODES_HELP, context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +37,7 @@ def cli() -> None:
     """
 
 
-for _command in (synth, profile, doctor):
+for _command in (demo, synth, profile, train, evaluate, infer, explain, doctor):
     cli.add_command(_command)
 
 

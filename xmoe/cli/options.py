@@ -59,6 +59,24 @@ class Budget(click.ParamType):  # type: ignore[type-arg]
         return number
 
 
+class ExpertNames(click.ParamType):  # type: ignore[type-arg]
+    """How many experts, or which: ``4``, or ``low,high``."""
+
+    name = "N|NAME,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | tuple[str, ...]:
+        """Return the number, or the names; which names exist is the policy's to check."""
+        if isinstance(value, (int, tuple)):
+            return value
+        text = str(value).strip()
+        if text.isdigit() and int(text) > 0:
+            return int(text)
+        names = tuple(part.strip() for part in text.split(","))
+        if not all(name.isidentifier() for name in names):
+            self.fail(f"{value!r} is neither a number nor names with commas between", param)
+        return names
+
+
 def command(name: str) -> Callable[[Callable[..., Reply]], click.Command]:
     """Make a function that returns a ``Reply`` a command with ``--json``, ``-v`` and ``-q``.
 

@@ -1,0 +1,89 @@
+"""A classifier that only notes how it was called: commands are tested without training."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from xmoe.cli import main
+from xmoe.errors import AudioError
+
+METRICS = {"accuracy": 0.9, "accuracy_ci": [0.8, 0.95], "majority_accuracy": 0.2, "mean_k": 1.5}
+RECORD = {
+    "answer": "whale",
+    "probabilities": {"whale": 0.75, "ship": 0.25},
+    "k": 1,
+    "files": ["gradcam.png"],
+    "experts": [
+        {"name": "low", "weight": 1.0, "band_hz": [0.0, 500.0], "spans_s": [[0.25, 0.5]]},
+    ],
+}
+ANSWER = {
+    "label": "whale",
+    "labels": ["whale"],
+    "probability": 0.75,
+    "uncertain": False,
+    "k": 1.0,
+    "experts": [{"name": "low", "weight": 1.0, "share": 1.0}],
+}
+
+
+class FakeClassifier:
+    """Stands in for ``MoEAudioClassifier``; ``calls`` lists (what, arguments)."""
+
+    calls: list[tuple[str, dict]]
+
+    def __init__(self, **settings):
+        self.calls.append(("init", settings))
+
+    @classmethod
+    def load(cls, run_dir, **settings):
+        cls.calls.append(("load", {"run_dir": run_dir, **settings}))
+        return cls()
+
+    def fit(self, dataset_dir, metadata_csv=None, **settings):
+        self.calls.append(("fit", {"dataset_dir": dataset_dir, **settings}))
+        out = Path(settings["out_dir"])
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "metrics.json").write_text(json.dumps(METRICS))
+        settings["progress"]("train", 1, 1, "loss 0.10")
+        return self
+
+    def evaluate(self, dataset_dir, metadata_csv=None, **settings):
+        self.calls.append(("evaluate", {"dataset_dir": dataset_dir, **settings}))
+        return METRICS
+
+    def predict(self, path):
+        if not Path(path).exists():
+            raise AudioError("missing", "there is no such file", where=str(path), mend="check it")
+        return SimpleNamespace(model_dump=lambda **_: ANSWER)
+
+    def explain(self, path, *, save_dir, method="gradcam"):
+        self.calls.append(("explain", {"path": path, "save_dir": save_dir, "method": method}))
+        return RECORD
+
+
+@pytest.fixture
+def classifier(monkeypatch):
+    """Put the fake in the place of the real classifier."""
+    module = ModuleType("xmoe.classifier")
+    module.MoEAudioClassifier = FakeClassifier
+    monkeypatch.setitem(sys.modules, "xmoe.classifier", module)
+    FakeClassifier.calls = []
+    return FakeClassifier
+
+
+@pytest.fixture
+def run_json(capsys):
+    """Run a command with ``--json`` and return its exit code and its one JSON object."""
+
+    def call(*args):
+        with pytest.raises(SystemExit) as left:
+            main([*map(str, args), "--json", "-q"])
+        out = capsys.readouterr().out
+        assert out.count("\n") == 1
+        return left.value.code, json.loads(out)
+
+    return call

@@ -1,0 +1,48 @@
+"""``xmoe eval``: a run folder + labelled recordings -> figures with intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xmoe.cli.figures import metrics_table
+from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, command, session
+from xmoe.cli.output import Reply
+
+
+@command("eval")
+@click.argument("run", type=EXISTING_FOLDER)
+@click.option("--dataset", type=EXISTING_FOLDER, required=True, help="Folder of recordings.")
+@click.option("--metadata", type=EXISTING_FILE, help="The manifest; found by itself if left out.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test")
+@click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
+@click.option("--out", type=FOLDER, help="Where to write; RUN/eval-SPLIT if left out.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+def evaluate(
+    *,
+    run: Path,
+    dataset: Path,
+    metadata: Path | None,
+    split: str,
+    test_fold: int | None,
+    out: Path | None,
+    device: str,
+) -> Reply:
+    """Measure the classifier in RUN on one split of labelled recordings."""
+    from xmoe.classifier import MoEAudioClassifier
+    from xmoe.progress import show_progress
+
+    folder = out or run / f"eval-{split}"
+    classifier = MoEAudioClassifier.load(run, device=device)
+    with show_progress(quiet=session().quiet) as progress:
+        metrics = classifier.evaluate(
+            dataset,
+            metadata,
+            split=split,
+            test_fold=test_fold,
+            out_dir=folder,
+            progress=progress,
+        )
+    fields = {**metrics, "run": run, "split": split, "out": folder}
+    return Reply(fields, [metrics_table(metrics, f"{split} split"), f"written to {folder}"])

@@ -1,0 +1,56 @@
+"""``xmoe explain``: a run folder + a recording -> why this answer, drawn and in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xmoe.cli.options import ANY_PATH, EXISTING_FOLDER, FOLDER, command
+from xmoe.cli.output import Reply, make_table
+
+
+@command("explain")
+@click.argument("run", type=EXISTING_FOLDER)
+@click.argument("file", type=ANY_PATH)
+@click.option("--out", type=FOLDER, required=True, help="Where the pictures go.")
+@click.option(
+    "--method",
+    type=click.Choice(["gradcam", "saliency", "gradient_x_input"]),
+    default="gradcam",
+    show_default=True,
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+def explain(*, run: Path, file: Path, out: Path, method: str, device: str) -> Reply:
+    """Show why the classifier in RUN answers as it does for FILE.
+
+    Writes gradcam.png (what the answer rests on), saliency_router.png (what the router looks at),
+    patch_routing.png (which experts, how many, where) and explanation.json (all of it as numbers).
+    """
+    from xmoe.classifier import MoEAudioClassifier
+
+    classifier = MoEAudioClassifier.load(run, device=device)
+    record = classifier.explain(file, method=method, save_dir=out)
+    return Reply({"file": file, "out": out, **record}, describe_explanation(record, out))
+
+
+def describe_explanation(record: dict[str, Any], out: Path) -> list[Any]:
+    """Return what people read of an explanation: the answer, its experts, the pictures."""
+    probability = record["probabilities"][record["answer"]]
+    rows = [
+        (use["name"], f"{use['weight']:.2f}", _band(use["band_hz"]), _spans(use["spans_s"]))
+        for use in record["experts"]
+    ]
+    lines: list[Any] = [f"answer {record['answer']} (p = {probability:.3f}), K = {record['k']}"]
+    if rows:
+        lines.append(make_table("", ("expert", "weight", "band", "looks at"), rows))
+    return [*lines, *(str(out / name) for name in record["files"])]
+
+
+def _band(band_hz: list[float]) -> str:
+    return f"{band_hz[0]:.0f} - {band_hz[1]:.0f} Hz"
+
+
+def _spans(spans_s: list[list[float]]) -> str:
+    return ", ".join(f"{first:.2f}-{last:.2f} s" for first, last in spans_s)

@@ -1,0 +1,118 @@
+"""``xmoe train``: recordings -> a run folder with a classifier that was chosen for them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xmoe.cli.figures import metrics_table
+from xmoe.cli.options import (
+    EXISTING_FILE,
+    EXISTING_FOLDER,
+    FOLDER,
+    Budget,
+    ExpertNames,
+    Range,
+    command,
+    session,
+)
+from xmoe.cli.output import Reply
+
+FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
+TASKS = ("single_label", "multi_label")
+
+
+def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
+    """Add one option for each choice of the policy; what is not given stays the policy's."""
+    for option in reversed(
+        (
+            click.option("--frontend", type=click.Choice(FRONTENDS)),
+            click.option("--sample-rate", "sample_rate_hz", type=click.IntRange(1000, 384_000)),
+            click.option("--band", "band_hz", type=Range("Hz"), help="Lowest and highest Hz."),
+            click.option("--num-bins", type=click.IntRange(16), help="Rows of the spectrogram."),
+            click.option("--segment", "segment_s", type=float, help="Seconds per segment."),
+            click.option("--experts", type=ExpertNames(), help="How many, or which (a,b,c)."),
+            click.option("--k-max", type=click.IntRange(0), help="Most experts per segment."),
+            click.option("--window-frames", type=click.IntRange(1), help="Width of a window."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@command("train")
+@click.option("--dataset", type=EXISTING_FOLDER, required=True, help="Folder of recordings.")
+@click.option("--metadata", type=EXISTING_FILE, help="The manifest; found by itself if left out.")
+@click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
+@click.option("--epochs", type=click.IntRange(1), help="Chosen from the set's size if left out.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
+@click.option("--local", is_flag=True, help="Train in this process, without Ray.")
+@click.option("--workers", type=click.IntRange(1), default=1, help="Ray Train workers.")
+@click.option("--task", type=click.Choice(TASKS), help="Told by the labels if left out.")
+@click.option("--policy", type=click.Choice(["race", "rule"]), default="race", show_default=True)
+@click.option("--budget", type=Budget(), default="accuracy", show_default=True)
+@click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--strict", is_flag=True, help="Make a recording that cannot be read an error.")
+@override_options
+def train(
+    *,
+    dataset: Path,
+    metadata: Path | None,
+    out: Path,
+    task: str | None,
+    budget: str | float,
+    device: str,
+    seed: int,
+    **settings: Any,
+) -> Reply:
+    """Profile the recordings, choose settings for them, train, and evaluate on the test split.
+
+    Writes everything to --out. Ctrl-C leaves a run that can be used and gone on with (--resume).
+    Options from --frontend on replace a choice of the policy.
+    """
+    from xmoe.classifier import MoEAudioClassifier
+    from xmoe.progress import show_progress
+
+    where = shlex.join(["--dataset", str(dataset), "--out", str(out)])
+    session().resume_hint = f"the run so far can be used; go on with: xmoe train {where} --resume"
+    classifier = MoEAudioClassifier(task=task, budget=budget, device=device, seed=seed)
+    with show_progress(quiet=session().quiet) as progress:
+        classifier.fit(dataset, metadata, out_dir=out, progress=progress, **fit_settings(settings))
+    return describe_run(out)
+
+
+def fit_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Sort the command's options into the arguments of ``MoEAudioClassifier.fit``."""
+    from xmoe.policy.policy import PolicyOverrides
+
+    names = tuple(PolicyOverrides.model_fields)
+    wanted = {name: settings.pop(name) for name in names if name in settings}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    local, workers = settings.pop("local"), settings.pop("workers")
+    if not local:
+        from xmoe.jobs.train import train_with_ray
+
+        settings |= {"engine": train_with_ray}
+    return settings | {"overrides": PolicyOverrides(**given), "num_workers": workers}
+
+
+def describe_run(out: Path) -> Reply:
+    """Return the reply of a run that is complete: figures on the test split and where they are."""
+    from xmoe.artifacts import RunFolder, read_json
+
+    folder = RunFolder(out)
+    metrics = read_json(folder.file("metrics.json"))
+    fields = {**metrics, "run": out, "metrics": metrics}
+    lines: list[Any] = [
+        metrics_table(metrics, "test split"),
+        f"run        {out}",
+        f"next: xmoe infer {out} FILE...   or   xmoe explain {out} FILE --out {out}/explained",
+    ]
+    return Reply(fields, lines)
