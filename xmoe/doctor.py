@@ -63,8 +63,8 @@ print(json.dumps({"soundfile": soundfile.__version__, "good": good, "bad": bad,
 _RAY = """
 import json, time, ray
 start = time.monotonic()
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error",
-         object_store_memory=80 * 2**20)
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+         logging_level="error", object_store_memory=80 * 2**20)
 answer = ray.get(ray.remote(lambda: 42).remote(), timeout=60)
 print(json.dumps({"ray": ray.__version__, "answer": answer, "seconds": time.monotonic() - start}))
 ray.shutdown()
