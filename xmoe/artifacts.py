@@ -151,20 +151,20 @@ class RunFolder:
         Returns the checkpoint's folder. The previous checkpoint stays until the new one is named.
         """
         final = self.checkpoints / name
+        while final.exists():  # a pointer may name it: never write over a named checkpoint
+            final = final.with_name(f"{final.name}-again")
         temporary = self.checkpoints / f".{name}.{os.getpid()}.tmp"
         with storage_errors(self.checkpoints):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             try:
                 _fill_checkpoint(temporary, tensors, state)
-                if final.exists():
-                    shutil.rmtree(final)
                 temporary.replace(final)
                 _sync_folder(self.checkpoints)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         for pointer in which:
-            write_json(self.checkpoints / f"{pointer}.json", {"folder": name})
+            write_json(self.checkpoints / f"{pointer}.json", {"folder": final.name})
         self._prune()
         return final
 

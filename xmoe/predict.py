@@ -1,0 +1,202 @@
+"""A run folder + a recording -> an answer with its probabilities, its experts and its doubts.
+
+A recording is cut into the segments that the run was trained on; each is planned, answered and
+combined by itself, and the recording's answer is the mean of their calibrated logits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.artifacts import RunFolder, Which
+from xmoe.audio.clip import Clip
+from xmoe.config import Frozen, RunConfig
+from xmoe.frontend.base import Frontend
+from xmoe.frontend.registry import build_frontend
+from xmoe.model.combine import Combined, ExpertReply, combine
+from xmoe.model.moe import MoE
+from xmoe.model.plan import Plan
+from xmoe.training.loop import load_weights_into
+from xmoe.training.store import clip_power, segment_starts
+
+CallExperts = Callable[[Plan], dict[str, ExpertReply]]
+BATCH = 64
+
+
+class ExpertUse(Frozen):
+    """One expert's part in an answer: mean ``weight`` over segments, ``share`` of segments asked."""
+
+    name: str
+    weight: float
+    share: float
+
+
+class Answer(Frozen):
+    """What the classifier says of one recording.
+
+    ``label`` is the most probable class; ``labels`` all classes over one half when a recording may
+    have several. ``k`` is the mean number of experts asked per segment. ``entropy`` is in nats.
+    """
+
+    label: str
+    labels: tuple[str, ...]
+    label_id: int
+    probability: float
+    probabilities: dict[str, float]
+    entropy: float
+    uncertain: bool
+    k: float
+    experts: tuple[ExpertUse, ...]
+    segments: int
+    degraded: bool = False
+    missing_experts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class SegmentAnswers:
+    """Answers to n segments: calibrated ``logits`` [n, C], ``k`` [n], ``weights`` [n, E], who was
+    ``missing`` [n, E], and ``saliency_share`` [n], the salience in the windows that were sent."""
+
+    logits: Tensor
+    k: Tensor
+    weights: Tensor
+    missing: Tensor
+    saliency_share: Tensor
+
+
+class Predictor:
+    """A fitted classifier in this process; ``call_experts`` may be replaced to reach a cluster."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: MoE,
+        *,
+        device: torch.device | None = None,
+        call_experts: CallExperts | None = None,
+    ) -> None:
+        self.config = config
+        self.device = device or torch.device("cpu")
+        self.model = model.to(self.device).eval()
+        self.frontend: Frontend = build_frontend(config.spectro).eval()
+        self.call_experts: CallExperts = call_experts or self.model.call_experts
+
+    @classmethod
+    def load(
+        cls, run: str | Path, *, which: Which = "best", device: torch.device | None = None
+    ) -> Predictor:
+        """Load a run folder; RunFolderError where it is torn or not ours."""
+        folder = RunFolder(run)
+        config = folder.read_config()
+        model = MoE(config.model, num_bins=config.spectro.num_bins)
+        parts = ["stem", "router", *(f"expert-{name}" for name in config.model.experts)]
+        load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
+        return cls(config, model, device=device)
+
+    def segment_specs(self, clip: Clip) -> Tensor:
+        """Return the compressed segments [n, F, T] of a recording."""
+        return self.specs_of_power(clip_power(clip, self.frontend))
+
+    def specs_of_power(self, power: Tensor) -> Tensor:
+        """Return the compressed segments [n, F, T] of a power spectrogram [F, frames]."""
+        spectro = self.config.spectro
+        hop = round(spectro.segment_hop_s * spectro.frame_rate_hz)
+        starts = segment_starts(power.shape[1], spectro.num_frames, hop)
+        block = torch.zeros(len(starts), power.shape[0], spectro.num_frames)
+        valid = torch.empty(len(starts), dtype=torch.long)
+        for row, start in enumerate(starts):
+            piece = power[:, start : start + spectro.num_frames]
+            block[row, :, : piece.shape[1]] = piece
+            valid[row] = piece.shape[1]
+        return self.frontend.compress(block, valid)
+
+    @torch.no_grad()
+    def answer_segments(
+        self, specs: Tensor, *, k: int | None = None, k_max: int | None = None
+    ) -> SegmentAnswers:
+        """Return answers to segments [n, F, T]; ``k`` fixes and ``k_max`` bounds the experts."""
+        parts = []
+        for block in specs.split(BATCH):
+            plan = self.model.plan(block.to(self.device), self.config.routing, k=k, k_max=k_max)
+            parts.append(self._read(plan, combine(plan, self.call_experts(plan))))
+        columns = zip(*parts, strict=True)
+        logits, count, weights, missing, share = (torch.cat(column) for column in columns)
+        return SegmentAnswers(logits, count, weights, missing, share)
+
+    def _read(self, plan: Plan, combined: Combined) -> tuple[Tensor, ...]:
+        heard = (combined.weights > 0).sum(1)
+        logits = combined.logits / self._temperatures(heard)
+        total = plan.window_scores.sum((1, 2)).clamp_min(1e-9)
+        sent = plan.window_scores.gather(2, plan.windows).sum((1, 2))
+        values = (logits, plan.k, combined.weights, combined.missing, sent / total)
+        return tuple(value.cpu() for value in values)
+
+    def _temperatures(self, heard: Tensor) -> Tensor:
+        scale = self.config.routing.temperatures or (1.0,) * (self.config.model.k_max + 1)
+        table = torch.tensor(scale, device=heard.device)
+        return table[heard.clamp_max(len(scale) - 1)].unsqueeze(1)
+
+    def probabilities(self, logits: Tensor) -> npt.NDArray[np.float64]:
+        """Return probabilities [C] of a recording from its segments' logits [n, C]."""
+        pooled = logits.double().mean(0)
+        multi_label = self.config.model.task == "multi_label"
+        return (torch.sigmoid(pooled) if multi_label else torch.softmax(pooled, 0)).numpy()
+
+    def predict(self, clip: Clip, *, k: int | None = None, k_max: int | None = None) -> Answer:
+        """Return the answer to one recording."""
+        began = time.perf_counter()
+        answers = self.answer_segments(self.segment_specs(clip), k=k, k_max=k_max)
+        return self.summarise(answers, seconds=time.perf_counter() - began)
+
+    def summarise(
+        self, answers: SegmentAnswers, *, warnings: Sequence[str] = (), seconds: float = 0.0
+    ) -> Answer:
+        """Return one recording's answer from those of its segments."""
+        config = self.config
+        p = self.probabilities(answers.logits)
+        top = int(p.argmax())
+        multi_label = config.model.task == "multi_label"
+        chosen = np.nonzero(p >= 0.5)[0] if multi_label else [top]
+        weights, asked = answers.weights.mean(0), (answers.weights > 0).float().mean(0)
+        experts = [
+            ExpertUse(name=name, weight=round(float(w), 6), share=round(float(s), 6))
+            for name, w, s in zip(config.model.experts, weights, asked, strict=True)
+            if float(w) > 0
+        ]
+        lost = answers.missing.any(0).tolist()
+        missing = [n for n, gone in zip(config.model.experts, lost, strict=True) if gone]
+        return Answer(
+            label=config.classes[top],
+            labels=tuple(config.classes[i] for i in chosen),
+            label_id=top,
+            probability=float(p[top]),
+            probabilities={c: float(v) for c, v in zip(config.classes, p, strict=True)},
+            entropy=_entropy(p, multi_label=multi_label),
+            uncertain=bool(p[top] < config.routing.uncertain_below),
+            k=float(answers.k.float().mean()),
+            experts=tuple(sorted(experts, key=lambda use: -use.weight)),
+            segments=len(answers.logits),
+            degraded=bool(missing),
+            missing_experts=tuple(missing),
+            warnings=tuple(warnings),
+            seconds=round(seconds, 6),
+        )
+
+
+def _entropy(p: npt.NDArray[np.float64], *, multi_label: bool) -> float:
+    """Return the entropy of an answer in nats: of the distribution, or the mean over labels."""
+    q = np.clip(p, 1e-12, 1.0)
+    if not multi_label:
+        return float(-(q * np.log(q)).sum())
+    r = np.clip(1.0 - p, 1e-12, 1.0)
+    return float(-(q * np.log(q) + r * np.log(r)).mean())

@@ -1,0 +1,138 @@
+"""A store of spectrograms -> augmented training batches, and -> the fixed segments of evaluation.
+
+Order, crops and augmentation of an epoch follow from (seed, epoch) alone, so a run resumed at an
+epoch's start repeats the same batches bit for bit. Several workers share one permutation: worker r
+of n takes every n-th clip of each global batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xmoe.config import RunConfig
+from xmoe.frontend.base import Frontend
+from xmoe.frontend.spec_augment import AugmentConfig, augment_batch, mixup
+from xmoe.training.store import SpectrogramStore, segment_starts
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which share of every global batch this worker takes."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+def soft_targets(store: SpectrogramStore, indices: list[int], config: RunConfig) -> Tensor:
+    """Return smoothed targets [B, C] of clips."""
+    raw = torch.from_numpy(np.ascontiguousarray(store.targets[indices]))
+    smoothing = config.train.label_smoothing
+    if config.model.task == "multi_label":
+        return raw.float() * (1 - smoothing) + smoothing / 2
+    hot = F.one_hot(raw, config.model.num_classes).float()
+    return hot * (1 - smoothing) + smoothing / config.model.num_classes
+
+
+def epoch_generator(seed: int, epoch: int, rank: int = 0) -> torch.Generator:
+    """Return the generator of one epoch on one worker."""
+    mixed = np.random.SeedSequence([seed, epoch, rank]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(mixed[0]) << 31 ^ int(mixed[1]))
+
+
+def steps_per_epoch(num_clips: int, batch_size: int) -> int:
+    """Return how many full batches an epoch has: at least one."""
+    return max(1, num_clips // batch_size)
+
+
+def train_batches(
+    store: SpectrogramStore,
+    frontend: Frontend,
+    config: RunConfig,
+    *,
+    epoch: int,
+    share: Share = Share(),
+) -> Iterator[tuple[Tensor, Tensor, torch.Generator]]:
+    """Yield (spec [b, F, T], soft targets [b, C], generator) for one epoch of one worker."""
+    order = torch.randperm(len(store), generator=epoch_generator(config.train.seed, epoch, 10**6))
+    generator = epoch_generator(config.train.seed, epoch, share.rank)
+    size = min(config.train.batch_size, len(store))
+    for step in range(steps_per_epoch(len(store), size)):
+        picked = order[step * size : (step + 1) * size][share.rank :: share.world_size].tolist()
+        yield *make_batch(store, frontend, config, picked, generator), generator
+
+
+def make_batch(
+    store: SpectrogramStore,
+    frontend: Frontend,
+    config: RunConfig,
+    picked: list[int],
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Return (spec [B, F, T], soft targets [B, C]) of random crops of the picked clips."""
+    num_frames = config.spectro.num_frames
+    room = np.maximum(store.frames[picked] - num_frames, 0)
+    draws = torch.rand(len(picked), generator=generator).numpy()
+    power, valid = store.batch(picked, (draws * (room + 1)).astype(int).tolist(), num_frames)
+    targets = soft_targets(store, picked, config)
+    if config.train.augment:
+        power = augment_batch(
+            power,
+            strength=AugmentConfig(),
+            bin_centers_hz=frontend.bin_centers_hz.cpu(),
+            generator=generator,
+        )
+    if config.train.mixup > 0 and len(picked) > 1:
+        power, targets = mixup(power, targets, alpha=config.train.mixup, generator=generator)
+        valid = torch.full_like(valid, num_frames)
+    spec = frontend.compress(power, valid)
+    return shift_in_time(spec, valid, generator), targets
+
+
+def shift_in_time(spec: Tensor, valid: Tensor, generator: torch.Generator) -> Tensor:
+    """Roll each clip [B, F, T] within its own padding: a short clip may begin anywhere."""
+    frames = spec.shape[2]
+    room = (frames - valid).clamp_min(0)
+    shift = (torch.rand(len(valid), generator=generator) * (room + 1)).long()
+    index = (torch.arange(frames).unsqueeze(0) - shift.unsqueeze(1)) % frames
+    return torch.gather(spec, 2, index.unsqueeze(1).expand_as(spec))
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Fixed segments for evaluation: ``spec`` [n, F, T]; ``clip`` [n] says whose each is."""
+
+    spec: Tensor
+    clip: Tensor
+
+    def pool(self, logits: Tensor, num_clips: int) -> Tensor:
+        """Return logits [clips, C]: the mean over each clip's segments of logits [n, C]."""
+        total = torch.zeros(num_clips, logits.shape[1]).index_add_(0, self.clip, logits)
+        count = torch.zeros(num_clips).index_add_(0, self.clip, torch.ones(len(self.clip)))
+        return total / count.clamp_min(1).unsqueeze(1)
+
+
+def eval_segments(
+    store: SpectrogramStore,
+    frontend: Frontend,
+    config: RunConfig,
+    indices: list[int],
+    *,
+    change: Callable[[Tensor], Tensor] | None = None,
+) -> Segments:
+    """Return every segment of the given clips; ``change`` alters the power [n, F, T] first."""
+    clips, starts = [], []
+    hop = round(config.spectro.segment_hop_s * config.spectro.frame_rate_hz)
+    for row, index in enumerate(indices):
+        for start in segment_starts(int(store.frames[index]), config.spectro.num_frames, hop):
+            clips.append(row)
+            starts.append(start)
+    power, valid = store.batch([indices[c] for c in clips], starts, config.spectro.num_frames)
+    if change is not None:
+        power = change(power)
+    return Segments(frontend.compress(power, valid), torch.tensor(clips))

@@ -1,0 +1,298 @@
+"""Fitted weights + validation clips -> the routing: where experts look, the price of K, calibration.
+
+Every choice is made on validation clips and noisy copies of them, never on test, and carries its
+reason. *Where*: the smallest share of windows, and the selector of windows, that loses no more
+accuracy than the budget allows. *How many*: the price per expert at which the promises of the
+router meet the budget. Then one temperature per K, and the probability below which an answer is
+called uncertain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.config import RoutingConfig, RunConfig, SelectorName
+from xmoe.errors import ConfigError
+from xmoe.frontend.base import Frontend
+from xmoe.frontend.spec_augment import add_noise_power
+from xmoe.metrics import fit_temperature
+from xmoe.model.combine import blend
+from xmoe.model.losses import rightness, soft_loss
+from xmoe.model.moe import MoE
+from xmoe.model.plan import choose_experts
+from xmoe.training.batches import Segments, eval_segments
+from xmoe.training.store import SpectrogramStore
+
+SELECTORS: tuple[SelectorName, ...] = ("saliency", "cam", "feature", "energy")
+FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
+NOISE_DB = (15.0, 5.0)
+ALLOWED_LOSS_SE = {"accuracy": 0.5, "latency": 2.0}
+LATENCY_K = 0.5
+MAX_CLIPS = 1000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What every expert said of the validation clips for one selector and share of windows.
+
+    ``stem`` [n, C], ``experts`` [E, n, C], ``gate`` [n, E], ``promises`` [n, K_max + 1] per
+    segment; ``clip`` [n] says whose each segment is; ``targets`` [clips, C].
+    """
+
+    stem: Tensor
+    experts: Tensor
+    gate: Tensor
+    promises: Tensor
+    segments: Segments
+    targets: Tensor
+    multi_label: bool
+
+    def logits_at(self, k: Tensor) -> Tensor:
+        """Return clip logits [clips, C] when segment i asks ``k[i]`` experts."""
+        weights = choose_experts(self.gate.clamp_min(1e-12).log(), k)
+        mixed = blend(self.stem, self.experts, weights)
+        return self.segments.pool(mixed, len(self.targets))
+
+    def right_at(self, k: Tensor) -> npt.NDArray[np.float64]:
+        """Return how right each clip's answer is, [clips]."""
+        right = rightness(self.logits_at(k), self.targets, multi_label=self.multi_label)
+        return right.double().numpy()
+
+    def loss_at(self, k: Tensor) -> float:
+        """Return the mean validation loss."""
+        return float(soft_loss(self.logits_at(k), self.targets, multi_label=self.multi_label))
+
+    def all_ask(self, k: int) -> Tensor:
+        """Return K [n] with every segment asking ``k`` experts."""
+        return torch.full((len(self.stem),), k)
+
+
+def calibrate(
+    model: MoE, frontend: Frontend, config: RunConfig, store: SpectrogramStore, budget: str | float
+) -> RoutingConfig:
+    """Return the routing that validation clips in ``store`` support for a budget.
+
+    ``budget`` is ``"accuracy"``, ``"latency"`` or the mean number of experts per answer.
+    """
+    budget = check_budget(budget, config.model.k_max)
+    model = model.cpu().eval()
+    copies = _copies(frontend, config, store)
+    k_max = config.model.k_max
+    trials = {
+        (selector, fraction): _merge([_try(model, c, selector, fraction) for c in copies])
+        for fraction in FRACTIONS
+        for selector in (SELECTORS if fraction < 1 else SELECTORS[:1])
+    }
+    selector, fraction, where = _choose_where(trials, k_max, budget)
+    trial = trials[selector, fraction]
+    price, how_many = _choose_price(trial, budget)
+    clean = _try(model, copies[0], selector, fraction)
+    temperatures = tuple(
+        round(fit_temperature(clean.logits_at(clean.all_ask(k)).numpy(), _hard(clean), _task(clean)), 4)
+        for k in range(k_max + 1)
+    )
+    threshold, doubt = _choose_threshold(clean, price, temperatures)
+    return RoutingConfig(
+        budget=budget,
+        k_price=price,
+        selector=selector,
+        window_fraction=fraction,
+        temperatures=temperatures,
+        uncertain_below=threshold,
+        reasons={"windows": where, "k": how_many, "uncertain": doubt},
+    )
+
+
+def check_budget(budget: str | float, k_max: int) -> str | float:
+    """Return a valid budget; raises ConfigError otherwise."""
+    if budget in ALLOWED_LOSS_SE:
+        return budget
+    try:
+        mean_k = float(budget)
+    except ValueError:
+        mean_k = -1.0
+    if not 0.0 <= mean_k <= k_max:
+        raise ConfigError(
+            f"budget {budget!r} is neither 'accuracy', 'latency' nor a mean K from 0 to {k_max}",
+            where="--budget",
+            mend="name one of these",
+        )
+    return mean_k
+
+
+def _copies(
+    frontend: Frontend, config: RunConfig, store: SpectrogramStore
+) -> list[tuple[Segments, Tensor, bool]]:
+    """Return clean and noisy segments of the validation clips with their targets."""
+    generator = torch.Generator().manual_seed(config.train.seed)
+    rows = torch.randperm(len(store), generator=generator)[:MAX_CLIPS].sort().values.tolist()
+    multi_label = config.model.task == "multi_label"
+    raw = torch.from_numpy(np.ascontiguousarray(store.targets[rows]))
+    classes = config.model.num_classes
+    targets = raw.float() if multi_label else torch.nn.functional.one_hot(raw, classes).float()
+    copies = [(eval_segments(store, frontend, config, rows), targets, multi_label)]
+    for snr_db in NOISE_DB:
+        segments = eval_segments(
+            store,
+            frontend,
+            config,
+            rows,
+            change=lambda power, snr=snr_db: add_noise_power(  # type: ignore[misc]
+                power, snr_db_range=(snr, snr), generator=generator
+            ),
+        )
+        copies.append((segments, targets, multi_label))
+    return copies
+
+
+@torch.no_grad()
+def _try(
+    model: MoE,
+    copy: tuple[Segments, Tensor, bool],
+    selector: SelectorName,
+    fraction: float,
+) -> Trial:
+    segments, targets, multi_label = copy
+    routing = RoutingConfig(selector=selector, window_fraction=fraction)
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for spec in segments.spec.split(128):
+        plan = model.plan(spec, routing, k=len(model.config.experts))
+        replies = model.call_experts(plan)
+        logits = torch.zeros(len(plan.expert_names), *plan.stem_logits.shape)
+        for index, name in enumerate(plan.expert_names):
+            if name in replies:
+                logits[index, replies[name].rows] = replies[name].logits
+        parts.append((plan.stem_logits, logits, plan.gate, plan.promises))
+    stem, experts, gate, promises = zip(*parts, strict=True)
+    return Trial(
+        stem=torch.cat(stem),
+        experts=torch.cat(experts, 1),
+        gate=torch.cat(gate),
+        promises=torch.cat(promises),
+        segments=segments,
+        targets=targets,
+        multi_label=multi_label,
+    )
+
+
+def _merge(trials: list[Trial]) -> Trial:
+    """Return one trial over all copies, each copy's clips counted as clips of their own."""
+    clips = len(trials[0].targets)
+    owners = torch.cat([t.segments.clip + i * clips for i, t in enumerate(trials)])
+    return Trial(
+        stem=torch.cat([t.stem for t in trials]),
+        experts=torch.cat([t.experts for t in trials], 1),
+        gate=torch.cat([t.gate for t in trials]),
+        promises=torch.cat([t.promises for t in trials]),
+        segments=Segments(torch.empty(0), owners),
+        targets=torch.cat([t.targets for t in trials]),
+        multi_label=trials[0].multi_label,
+    )
+
+
+def _choose_where(
+    trials: dict[tuple[SelectorName, float], Trial], k_max: int, budget: str | float
+) -> tuple[SelectorName, float, str]:
+    """Return selector, share of windows and the reason."""
+    allowed = ALLOWED_LOSS_SE["latency" if budget == "latency" else "accuracy"]
+    whole = trials["saliency", 1.0]
+    reference = whole.right_at(whole.all_ask(k_max))
+    for fraction in FRACTIONS[:-1]:
+        options = {s: t for (s, f), t in trials.items() if f == fraction}
+        best = min(options, key=lambda s: (options[s].loss_at(options[s].all_ask(k_max)), s))
+        if _ties(options["saliency"], options[best], k_max):
+            best = "saliency"
+        right = options[best].right_at(options[best].all_ask(k_max))
+        lost = float(np.mean(reference - right))
+        error = _standard_error(reference - right)
+        if lost <= allowed * error:
+            return best, fraction, (
+                f"{fraction:g} of the windows chosen by {best} score {right.mean():.3f} on "
+                f"validation with noisy copies; the whole map scores {reference.mean():.3f} "
+                f"(standard error of the difference {error:.3f})"
+            )
+    return "saliency", 1.0, (
+        f"the whole map is sent: it scores {reference.mean():.3f} on validation and every smaller "
+        f"share lost more than {allowed:g} standard errors"
+    )
+
+
+def _ties(one: Trial, other: Trial, k_max: int) -> bool:
+    """Whether one trial is as right as another within one standard error of the difference."""
+    difference = other.right_at(other.all_ask(k_max)) - one.right_at(one.all_ask(k_max))
+    return float(difference.mean()) <= _standard_error(difference)
+
+
+def _standard_error(values: npt.NDArray[np.float64]) -> float:
+    """Return the standard error of a mean, never under that of one clip in 4 n."""
+    return max(float(values.std()) / len(values) ** 0.5, 0.25 / len(values))
+
+
+def _count(trial: Trial, price: float) -> Tensor:
+    steps = torch.arange(trial.promises.shape[1])
+    return (trial.promises - price * steps).argmax(1)
+
+
+def _choose_price(trial: Trial, budget: str | float) -> tuple[float, str]:
+    """Return the price per expert and the reason."""
+    prices = [0.0, *np.geomspace(1e-4, 1.0, 60).tolist()]
+    rows = []
+    for price in prices:
+        k = _count(trial, price)
+        rows.append((price, float(k.float().mean()), trial.right_at(k)))
+    if budget == "accuracy":
+        best = max(rows, key=lambda row: float(row[2].mean()))
+        good = [
+            row
+            for row in rows
+            if float((best[2] - row[2]).mean())
+            <= ALLOWED_LOSS_SE["accuracy"] * _standard_error(best[2] - row[2])
+        ]
+        price, mean_k, right = max(good, key=lambda row: row[0])
+        why = "the dearest price that loses no more than half a standard error"
+    else:
+        aim = LATENCY_K if budget == "latency" else float(budget)
+        price, mean_k, right = min(rows, key=lambda row: (abs(row[1] - aim), row[0]))
+        why = f"the price whose mean K is nearest to {aim:g}"
+    return round(float(price), 6), (
+        f"{why}: mean K {mean_k:.2f}, {right.mean():.3f} right on validation with noisy copies"
+    )
+
+
+def _choose_threshold(
+    trial: Trial, price: float, temperatures: tuple[float, ...]
+) -> tuple[float, str]:
+    """Return the top probability under which fewer than half of the answers were right."""
+    if trial.multi_label:
+        return 0.0, "several labels: no single top probability"
+    k = _count(trial, price)
+    scale = torch.tensor(temperatures)[k].unsqueeze(1)
+    weights = choose_experts(trial.gate.clamp_min(1e-12).log(), k)
+    logits = blend(trial.stem, trial.experts, weights) / scale
+    pooled = trial.segments.pool(logits, len(trial.targets))
+    top = torch.softmax(pooled, 1).amax(1).numpy()
+    right = rightness(pooled, trial.targets, multi_label=False).numpy()
+    order = np.argsort(top)
+    running = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    below = np.nonzero(running < 0.5)[0]
+    if len(below) == 0:
+        return 0.0, "no group of validation answers was wrong more often than right"
+    last = int(below[-1])
+    threshold = float(top[order[min(last + 1, len(order) - 1)]])
+    return round(threshold, 4), (
+        f"of the {last + 1} validation answers under {threshold:.2f} fewer than half were right"
+    )
+
+
+def _hard(trial: Trial) -> npt.NDArray[np.generic]:
+    targets = trial.targets.numpy()
+    return targets if trial.multi_label else targets.argmax(1)
+
+
+def _task(trial: Trial) -> str:
+    return "multi_label" if trial.multi_label else "single_label"

@@ -1,0 +1,289 @@
+"""A store of spectrograms -> fitted weights: one loop for a laptop, a GPU and Ray Train workers.
+
+AdamW with a one-cycle rate, an exponential moving average of the weights that is what is evaluated
+and kept, a checkpoint at the end of epochs. ``best`` is the checkpoint with the lowest validation
+loss of the whole mixture. Everything random follows from the seed and the epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from xmoe.config import RunConfig
+from xmoe.frontend.base import Frontend
+from xmoe.model.combine import blend
+from xmoe.model.losses import compute_losses, draw_step, rightness, soft_loss
+from xmoe.model.moe import MoE, TrainingDraws, TrainingOutput
+from xmoe.training.batches import (
+    Share,
+    eval_segments,
+    soft_targets,
+    steps_per_epoch,
+    train_batches,
+)
+from xmoe.training.store import SpectrogramStore
+
+MIN_STEPS = 1500
+EVAL_BATCH = 64
+MAX_GRAD_NORM = 5.0
+WARM_UP = 0.2
+
+
+@dataclass
+class EpochReport:
+    """What one epoch did: mean losses, accuracy, gate load and validation figures."""
+
+    epoch: int
+    epochs: int
+    step: int
+    seconds: float
+    figures: dict[str, float]
+    expert_load: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "step": self.step,
+            "seconds": self.seconds,
+            **self.figures,
+            "expert_load": self.expert_load,
+        }
+
+
+def choose_epochs(config: RunConfig, num_clips: int) -> int:
+    """Return the epochs asked for, or as many as make at least 1,500 steps."""
+    if config.train.epochs is not None:
+        return config.train.epochs
+    return -(-MIN_STEPS // steps_per_epoch(num_clips, config.train.batch_size))
+
+
+def one_cycle(step: int, total: int) -> float:
+    """Return the share of the peak learning rate at a step: cosine up over a fifth, cosine down.
+
+    Source: Smith and Topin 2018, arXiv:1708.07120.
+    """
+    rise = max(1.0, WARM_UP * total)
+    if step < rise:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * step / rise)) / 2
+    return max(1e-4, (1 + math.cos(math.pi * (step - rise) / max(1.0, total - rise))) / 2)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device asked for; ``auto`` takes a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+class Trainer:
+    """Fits one mixture; ``wrap`` is where a distributed wrapper goes."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        frontend: Frontend,
+        train: SpectrogramStore,
+        val: SpectrogramStore,
+        *,
+        share: Share = Share(),
+        device: torch.device | None = None,
+        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+    ) -> None:
+        self.config = config
+        self.frontend = frontend.cpu()
+        self.train_store, self.val_store = train, val
+        self.share = share
+        self.device = device or choose_device(config.train.device)
+        self.epochs = choose_epochs(config, len(train))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.train.seed)
+            self.model = MoE(config.model, num_bins=config.spectro.num_bins).to(self.device)
+        self.wrapped = wrap(self.model)
+        averaging = get_ema_multi_avg_fn(config.train.ema_decay)
+        self.average = AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.train.learning_rate,
+            weight_decay=config.train.weight_decay,
+        )
+        size = min(config.train.batch_size, len(train))
+        self.steps_per_epoch = steps_per_epoch(len(train), size)
+        self.epoch = 0
+        self.step = 0
+        self.best_loss = float("inf")
+
+    @property
+    def averaged(self) -> MoE:
+        """The averaged model, which is the one that is evaluated and kept."""
+        module = self.average.module
+        assert isinstance(module, MoE)
+        return module
+
+    def train_epoch(self) -> EpochReport:
+        """Run one epoch and return its report; raises FloatingPointError on a non-finite loss."""
+        began = time.monotonic()
+        self.wrapped.train()
+        sums: dict[str, float] = {}
+        load = torch.zeros(len(self.config.model.experts))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.train.seed * 100_003 + self.epoch)
+            batches = train_batches(
+                self.train_store,
+                self.frontend,
+                self.config,
+                epoch=self.epoch,
+                share=self.share,
+            )
+            for spec, targets, generator in batches:
+                figures, chosen = self._step(spec.to(self.device), targets, generator)
+                load += chosen
+                for name, value in figures.items():
+                    sums[name] = sums.get(name, 0.0) + value
+        self.epoch += 1
+        steps = self.steps_per_epoch
+        names = self.config.model.experts
+        return EpochReport(
+            epoch=self.epoch,
+            epochs=self.epochs,
+            step=self.step,
+            seconds=time.monotonic() - began,
+            figures={f"train_{name}": value / steps for name, value in sums.items()},
+            expert_load=dict(zip(names, (load / load.sum().clamp_min(1)).tolist(), strict=True)),
+        )
+
+    def _step(
+        self, spec: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> tuple[dict[str, float], Tensor]:
+        config = self.config.model
+        targets = targets.to(self.device)
+        columns = -(-spec.shape[2] // 4)
+        draws = draw_step(config, batch=len(spec), columns=columns, generator=generator)
+        draws = TrainingDraws(draws.keep, draws.window_noise.to(self.device))
+        output = self._forward(spec, draws)
+        losses = compute_losses(output, targets, config, generator=generator)
+        if not bool(torch.isfinite(losses.total)):
+            raise FloatingPointError(f"the loss is {float(losses.total)} in epoch {self.epoch + 1}")
+        rate = one_cycle(self.step, self.epochs * self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * self.config.train.learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
+        self.optimizer.step()
+        self.step += 1
+        self.average.update_parameters(self.model)
+        with torch.no_grad():
+            right = rightness(losses.logits, targets, multi_label=config.task == "multi_label")
+            figures = {name: float(value) for name, value in losses.parts.items()}
+            figures |= {"loss": float(losses.total.detach()), "accuracy": float(right.mean())}
+            chosen = torch.bincount(output.gate.argmax(1).cpu(), minlength=len(config.experts))
+        return figures, chosen.float()
+
+    def _forward(self, spec: Tensor, draws: TrainingDraws) -> TrainingOutput:
+        precision = self.config.train.precision
+        half = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            output: TrainingOutput = self.wrapped(spec, draws)
+        if not half:
+            return output
+        return TrainingOutput(
+            output.stem.float(),
+            output.full.float(),
+            output.part.float(),
+            output.gate.float(),
+            output.count.float(),
+        )
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return validation loss and accuracy of the averaged mixture on the whole map."""
+        model = self.averaged.eval()
+        losses, rights, total = 0.0, 0.0, 0
+        multi_label = self.config.model.task == "multi_label"
+        plain = self.config.model_copy(
+            update={"train": self.config.train.model_copy(update={"label_smoothing": 0.0})}
+        )
+        for first in range(0, len(self.val_store), EVAL_BATCH):
+            rows = list(range(first, min(first + EVAL_BATCH, len(self.val_store))))
+            segments = eval_segments(self.val_store, self.frontend, self.config, rows)
+            pooled = segments.pool(whole_logits(model, segments.spec.to(self.device)), len(rows))
+            targets = soft_targets(self.val_store, rows, plain)
+            losses += float(soft_loss(pooled, targets, multi_label=multi_label)) * len(rows)
+            rights += float(rightness(pooled, targets, multi_label=multi_label).sum())
+            total += len(rows)
+        return {"val_loss": losses / total, "val_accuracy": rights / total}
+
+    def state_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return every tensor of a checkpoint, one group a file."""
+        groups = split_weights(self.averaged)
+        training = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            training |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        training["average.n_averaged"] = self.average.n_averaged
+        return groups | {"training": training}
+
+    def state_values(self) -> dict[str, Any]:
+        """Return the plain values of a checkpoint."""
+        return {
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "best_loss": self.best_loss,
+            "step": self.step,
+        }
+
+    def restore(
+        self, groups: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]
+    ) -> None:
+        """Put a checkpoint's state back, so that the next epoch is as it would have been."""
+        load_weights_into(self.averaged, groups)
+        training = groups["training"]
+        model = {k.removeprefix("model."): v for k, v in training.items() if k.startswith("model.")}
+        self.model.load_state_dict(model)
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in training.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".", 2)
+                state.setdefault(int(index), {})[name] = value
+        packed = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": state, "param_groups": packed["param_groups"]})
+        self.average.n_averaged.copy_(training["average.n_averaged"])
+        self.epoch, self.step = int(values["epoch"]), int(values["step"])
+        best = values.get("best_loss")
+        self.best_loss = float("inf") if best is None else float(best)
+
+
+def whole_logits(model: MoE, spec: Tensor) -> Tensor:
+    """Return logits [B, C], on the CPU, of all experts on the whole map, weighted by the gate."""
+    glance = model.glance(spec)
+    features = glance.stem.features
+    logits = []
+    for index, name in enumerate(model.config.experts):
+        rows = torch.nonzero(model.bands[index]).squeeze(1)
+        logits.append(model.experts[name](features[:, :, rows[0] : rows[-1] + 1]))
+    return blend(glance.stem.logits, torch.stack(logits), glance.routing.gate).cpu()
+
+
+def split_weights(model: MoE) -> dict[str, dict[str, Tensor]]:
+    """Return a model's weights as one group per file: stem, router, expert-<name>."""
+    groups = {"stem": dict(model.stem.state_dict()), "router": dict(model.router.state_dict())}
+    for name, expert in model.experts.items():
+        groups[f"expert-{name}"] = dict(expert.state_dict())
+    return groups
+
+
+def load_weights_into(model: MoE, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Load weights that ``split_weights`` grouped."""
+    model.stem.load_state_dict(dict(groups["stem"]))
+    model.router.load_state_dict(dict(groups["router"]))
+    for name, expert in model.experts.items():
+        expert.load_state_dict(dict(groups[f"expert-{name}"]))
