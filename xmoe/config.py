@@ -90,7 +90,7 @@ class ModelConfig(Frozen):
     window_frames: int = Field(default=4, ge=1)
     router_evidence: tuple[RouterEvidence, ...] = ("features", "saliency", "belief", "conditions")
     stem_channels: int = Field(default=24, ge=4)
-    expert_channels: int = Field(default=24, ge=4)
+    expert_channels: int = Field(default=48, ge=4)
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
 
     @model_validator(mode="after")
@@ -117,7 +117,7 @@ class TrainConfig(Frozen):
     learning_rate: float = Field(default=4e-3, gt=0.0)
     weight_decay: float = Field(default=0.02, ge=0.0)
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
-    mixup: float = Field(default=0.5, ge=0.0, le=1.0)
+    mixup: float = Field(default=0.0, ge=0.0, le=1.0)
     augment: bool = True
     ema_decay: float = Field(default=0.99, ge=0.0, lt=1.0)
     seed: int = 0

@@ -88,9 +88,8 @@ def _answer_clips(
 ) -> _Clips:
     rows: list[tuple[Any, ...]] = []
     for index in range(len(store)):
-        first, last = int(store.offsets[index]), int(store.offsets[index + 1])
-        power, _ = store.batch([index], [0], last - first)
-        answers = predictor.answer_segments(predictor.specs_of_power(power[0]), k=k)
+        specs = predictor.specs_of_power(store.whole(index))
+        answers = predictor.answer_segments(specs, k=k)
         rows.append(_clip_row(predictor, answers))
         progress("evaluate", index + 1, len(store))
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
@@ -153,7 +152,11 @@ def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -
     top = clips.probabilities.argmax(1)
     p = np.clip(clips.probabilities, 1e-12, 1)
     experts = [
-        [{"name": n, "weight": float(w)} for n, w in zip(config.model.experts, row, strict=True) if w]
+        [
+            {"name": n, "weight": float(w)}
+            for n, w in zip(config.model.experts, row, strict=True)
+            if w
+        ]
         for row in clips.weights
     ]
     return pa.table(

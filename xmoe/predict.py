@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from xmoe.artifacts import RunFolder, Which
-from xmoe.audio.clip import Clip
 from xmoe.config import Frozen, RunConfig
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.registry import build_frontend
@@ -25,7 +24,7 @@ from xmoe.model.combine import Combined, ExpertReply, combine
 from xmoe.model.moe import MoE
 from xmoe.model.plan import Plan
 from xmoe.training.loop import load_weights_into
-from xmoe.training.store import clip_power, segment_starts
+from xmoe.training.store import measure_power, segment_starts
 
 CallExperts = Callable[[Plan], dict[str, ExpertReply]]
 BATCH = 64
@@ -103,15 +102,23 @@ class Predictor:
         load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
         return cls(config, model, device=device)
 
-    def segment_specs(self, clip: Clip) -> Tensor:
-        """Return the compressed segments [n, F, T] of a recording."""
-        return self.specs_of_power(clip_power(clip, self.frontend))
+    def segment_specs(self, samples: npt.NDArray[np.float32], sample_rate_hz: int) -> Tensor:
+        """Return the compressed segments [n, F, T] of a recording [S]."""
+        return self.specs_of_power(measure_power(samples, sample_rate_hz, self.frontend))
+
+    def segment_start_s(self, frames: int, segment: int) -> float:
+        """Return where a segment of a recording of that many frames begins, in seconds."""
+        return self._starts(frames)[segment] / self.config.spectro.frame_rate_hz
+
+    def _starts(self, frames: int) -> list[int]:
+        spectro = self.config.spectro
+        hop = round(spectro.segment_hop_s * spectro.frame_rate_hz)
+        return segment_starts(frames, spectro.num_frames, hop)
 
     def specs_of_power(self, power: Tensor) -> Tensor:
         """Return the compressed segments [n, F, T] of a power spectrogram [F, frames]."""
         spectro = self.config.spectro
-        hop = round(spectro.segment_hop_s * spectro.frame_rate_hz)
-        starts = segment_starts(power.shape[1], spectro.num_frames, hop)
+        starts = self._starts(power.shape[1])
         block = torch.zeros(len(starts), power.shape[0], spectro.num_frames)
         valid = torch.empty(len(starts), dtype=torch.long)
         for row, start in enumerate(starts):
@@ -152,10 +159,18 @@ class Predictor:
         multi_label = self.config.model.task == "multi_label"
         return (torch.sigmoid(pooled) if multi_label else torch.softmax(pooled, 0)).numpy()
 
-    def predict(self, clip: Clip, *, k: int | None = None, k_max: int | None = None) -> Answer:
-        """Return the answer to one recording."""
+    def predict(
+        self,
+        samples: npt.NDArray[np.float32],
+        sample_rate_hz: int,
+        *,
+        k: int | None = None,
+        k_max: int | None = None,
+    ) -> Answer:
+        """Return the answer to one recording [S]."""
         began = time.perf_counter()
-        answers = self.answer_segments(self.segment_specs(clip), k=k, k_max=k_max)
+        specs = self.segment_specs(samples, sample_rate_hz)
+        answers = self.answer_segments(specs, k=k, k_max=k_max)
         return self.summarise(answers, seconds=time.perf_counter() - began)
 
     def summarise(

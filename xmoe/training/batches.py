@@ -56,9 +56,10 @@ def train_batches(
     config: RunConfig,
     *,
     epoch: int,
-    share: Share = Share(),
+    share: Share | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, torch.Generator]]:
     """Yield (spec [b, F, T], soft targets [b, C], generator) for one epoch of one worker."""
+    share = share or Share()
     order = torch.randperm(len(store), generator=epoch_generator(config.train.seed, epoch, 10**6))
     generator = epoch_generator(config.train.seed, epoch, share.rank)
     size = min(config.train.batch_size, len(store))
@@ -86,6 +87,7 @@ def make_batch(
             strength=AugmentConfig(),
             bin_centers_hz=frontend.bin_centers_hz.cpu(),
             generator=generator,
+            valid_frames=valid,
         )
     if config.train.mixup > 0 and len(picked) > 1:
         power, targets = mixup(power, targets, alpha=config.train.mixup, generator=generator)

@@ -93,7 +93,10 @@ def calibrate(
     price, how_many = _choose_price(trial, budget)
     clean = _try(model, copies[0], selector, fraction)
     temperatures = tuple(
-        round(fit_temperature(clean.logits_at(clean.all_ask(k)).numpy(), _hard(clean), _task(clean)), 4)
+        round(
+            fit_temperature(clean.logits_at(clean.all_ask(k)).numpy(), _hard(clean), _task(clean)),
+            4,
+        )
         for k in range(k_max + 1)
     )
     threshold, doubt = _choose_threshold(clean, price, temperatures)
@@ -211,14 +214,22 @@ def _choose_where(
         lost = float(np.mean(reference - right))
         error = _standard_error(reference - right)
         if lost <= allowed * error:
-            return best, fraction, (
-                f"{fraction:g} of the windows chosen by {best} score {right.mean():.3f} on "
-                f"validation with noisy copies; the whole map scores {reference.mean():.3f} "
-                f"(standard error of the difference {error:.3f})"
+            return (
+                best,
+                fraction,
+                (
+                    f"{fraction:g} of the windows chosen by {best} score {right.mean():.3f} on "
+                    f"validation with noisy copies; the whole map scores {reference.mean():.3f} "
+                    f"(standard error of the difference {error:.3f})"
+                ),
             )
-    return "saliency", 1.0, (
-        f"the whole map is sent: it scores {reference.mean():.3f} on validation and every smaller "
-        f"share lost more than {allowed:g} standard errors"
+    return (
+        "saliency",
+        1.0,
+        (
+            f"the whole map is sent: it scores {reference.mean():.3f} on validation and every smaller "
+            f"share lost more than {allowed:g} standard errors"
+        ),
     )
 
 

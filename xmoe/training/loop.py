@@ -1,8 +1,8 @@
 """A store of spectrograms -> fitted weights: one loop for a laptop, a GPU and Ray Train workers.
 
 AdamW with a one-cycle rate, an exponential moving average of the weights that is what is evaluated
-and kept, a checkpoint at the end of epochs. ``best`` is the checkpoint with the lowest validation
-loss of the whole mixture. Everything random follows from the seed and the epoch.
+and kept, a checkpoint at the end of epochs. ``xmoe.training.session`` runs the epochs and decides what
+is kept. Everything random follows from the seed and the epoch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from xmoe.training.batches import (
 )
 from xmoe.training.store import SpectrogramStore
 
-MIN_STEPS = 1500
+MIN_STEPS = 1000
 EVAL_BATCH = 64
 MAX_GRAD_NORM = 5.0
 WARM_UP = 0.2
@@ -61,7 +61,7 @@ class EpochReport:
 
 
 def choose_epochs(config: RunConfig, num_clips: int) -> int:
-    """Return the epochs asked for, or as many as make at least 1,500 steps."""
+    """Return the epochs asked for, or as many as make at least 1,000 steps."""
     if config.train.epochs is not None:
         return config.train.epochs
     return -(-MIN_STEPS // steps_per_epoch(num_clips, config.train.batch_size))
@@ -95,14 +95,14 @@ class Trainer:
         train: SpectrogramStore,
         val: SpectrogramStore,
         *,
-        share: Share = Share(),
+        share: Share | None = None,
         device: torch.device | None = None,
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
     ) -> None:
         self.config = config
         self.frontend = frontend.cpu()
         self.train_store, self.val_store = train, val
-        self.share = share
+        self.share = share or Share()
         self.device = device or choose_device(config.train.device)
         self.epochs = choose_epochs(config, len(train))
         with torch.random.fork_rng(devices=[]):
@@ -177,7 +177,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * self.config.train.learning_rate
         self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         self.optimizer.step()
         self.step += 1
@@ -185,7 +185,11 @@ class Trainer:
         with torch.no_grad():
             right = rightness(losses.logits, targets, multi_label=config.task == "multi_label")
             figures = {name: float(value) for name, value in losses.parts.items()}
-            figures |= {"loss": float(losses.total.detach()), "accuracy": float(right.mean())}
+            figures |= {
+                "loss": float(losses.total.detach()),
+                "accuracy": float(right.mean()),
+                "mean_k": float(output.count.argmax(1).float().mean()),
+            }
             chosen = torch.bincount(output.gate.argmax(1).cpu(), minlength=len(config.experts))
         return figures, chosen.float()
 
@@ -206,9 +210,13 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return validation loss and accuracy of the averaged mixture on the whole map."""
+        """Return validation loss, its standard error, and accuracy of the averaged mixture.
+
+        Every expert sees the whole map.
+        """
         model = self.averaged.eval()
-        losses, rights, total = 0.0, 0.0, 0
+        losses: list[float] = []
+        rights = 0.0
         multi_label = self.config.model.task == "multi_label"
         plain = self.config.model_copy(
             update={"train": self.config.train.model_copy(update={"label_smoothing": 0.0})}
@@ -218,10 +226,17 @@ class Trainer:
             segments = eval_segments(self.val_store, self.frontend, self.config, rows)
             pooled = segments.pool(whole_logits(model, segments.spec.to(self.device)), len(rows))
             targets = soft_targets(self.val_store, rows, plain)
-            losses += float(soft_loss(pooled, targets, multi_label=multi_label)) * len(rows)
+            losses += [
+                float(soft_loss(logits, target, multi_label=multi_label))
+                for logits, target in zip(pooled, targets, strict=True)
+            ]
             rights += float(rightness(pooled, targets, multi_label=multi_label).sum())
-            total += len(rows)
-        return {"val_loss": losses / total, "val_accuracy": rights / total}
+        spread = torch.tensor(losses).std(unbiased=False) / len(losses) ** 0.5
+        return {
+            "val_loss": sum(losses) / len(losses),
+            "val_loss_se": float(spread),
+            "val_accuracy": rights / len(losses),
+        }
 
     def state_tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return every tensor of a checkpoint, one group a file."""

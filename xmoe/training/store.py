@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from xmoe.artifacts import read_json, storage_errors, write_json
-from xmoe.audio.clip import Clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.quarantine import Quarantined
 from xmoe.audio.resample import resample
@@ -68,6 +67,10 @@ class SpectrogramStore:
         power = torch.from_numpy(block).mul_(float(np.log(10.0))).exp_()
         return power.transpose(1, 2).contiguous(), torch.from_numpy(valid)
 
+    def whole(self, index: int) -> Tensor:
+        """Return the power [F, frames] of one whole clip."""
+        return self.batch([index], [0], int(self.frames[index]))[0][0]
+
 
 def segment_starts(frames: int, num_frames: int, hop_frames: int) -> list[int]:
     """Return where segments of a clip begin: every hop, the last one flush with the end."""
@@ -78,11 +81,11 @@ def segment_starts(frames: int, num_frames: int, hop_frames: int) -> list[int]:
     return starts
 
 
-def clip_power(clip: Clip, frontend: Frontend) -> Tensor:
-    """Return the power spectrogram [F, frames] of a whole clip."""
-    samples = resample(
-        clip.samples, from_hz=clip.sample_rate_hz, to_hz=frontend.config.sample_rate_hz
-    )
+def measure_power(
+    samples: npt.NDArray[np.float32], sample_rate_hz: int, frontend: Frontend
+) -> Tensor:
+    """Return the power spectrogram [F, frames] of a whole clip [S]."""
+    samples = resample(samples, from_hz=sample_rate_hz, to_hz=frontend.config.sample_rate_hz)
     with torch.no_grad():
         return frontend.power(torch.from_numpy(np.ascontiguousarray(samples)).unsqueeze(0))[0]
 
@@ -106,9 +109,9 @@ def build_store(
     def rows() -> Iterable[npt.NDArray[np.float16]]:
         for done, (example, clip) in enumerate(load_clips(dataset, examples), 1):
             if isinstance(clip, AudioError):
-                bad.append(Quarantined(example.filepath, clip.code, clip.what, clip.mend or ""))
+                bad.append(Quarantined.from_error(example.filepath, clip))
             else:
-                power = clip_power(clip, frontend)
+                power = measure_power(clip.samples, clip.sample_rate_hz, frontend)
                 kept.append(example)
                 lengths.append(power.shape[1])
                 yield power.clamp_min(LOG_FLOOR).log10_().T.to(torch.float16).numpy()

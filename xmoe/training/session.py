@@ -1,0 +1,198 @@
+"""A training job -> epochs, checkpoints and a history that any interruption leaves whole.
+
+A job is a value: paths and settings, so that the same job runs in this process or on Ray Train
+workers. Checkpoints are written at the end of epochs, about thirty times in a run and always after
+the last epoch; one is there before the first step, so a run can be loaded from its first second.
+
+``best`` is the latest checkpoint whose validation loss is not clearly worse (one standard error)
+than the lowest seen: validation sets are small, and the end of a one-cycle schedule with averaged
+weights is better than their noise can tell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from xmoe.artifacts import RunFolder, Which, write_bytes
+from xmoe.config import RunConfig
+from xmoe.errors import ConfigError
+from xmoe.frontend.registry import build_frontend
+from xmoe.progress import Progress, silent
+from xmoe.training.batches import Share
+from xmoe.training.loop import EpochReport, Trainer
+from xmoe.training.store import open_store
+
+NUM_CHECKPOINTS = 30
+HISTORY = "history.jsonl"
+PARTS = ("stem", "router", "training")
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is to be trained: the run folder, its settings, and the stores of spectrograms."""
+
+    run: Path
+    config: RunConfig
+    train_store: Path
+    val_store: Path
+    resume: bool = False
+
+
+Wrap = Callable[[nn.Module], nn.Module]
+OnEpoch = Callable[[EpochReport], None]
+Engine = Callable[[TrainingJob, Progress], None]
+
+
+def train_here(job: TrainingJob, progress: Progress = silent) -> None:
+    """Run a job in this process."""
+    trainer = make_trainer(job)
+    run_epochs(trainer, job, progress=progress)
+
+
+def make_trainer(
+    job: TrainingJob,
+    *,
+    share: Share | None = None,
+    device: torch.device | None = None,
+    wrap: Wrap | None = None,
+) -> Trainer:
+    """Open the stores of a job and build its trainer, restored where the job resumes."""
+    trainer = Trainer(
+        job.config,
+        build_frontend(job.config.spectro),
+        open_store(job.train_store),
+        open_store(job.val_store),
+        share=share,
+        device=device,
+        wrap=wrap or (lambda module: module),
+    )
+    folder = RunFolder(job.run)
+    if job.resume and folder.exists("last"):
+        restore(trainer, folder)
+    return trainer
+
+
+def restore(trainer: Trainer, folder: RunFolder) -> None:
+    """Put the last checkpoint of a run into a trainer; ConfigError where the settings differ."""
+    values = folder.load_state("last")
+    if values["epochs"] != trainer.epochs:
+        raise ConfigError(
+            f"the run was begun with {values['epochs']} epochs, not {trainer.epochs}",
+            where=str(folder.path),
+            mend="resume with the same settings, or train into another folder",
+        )
+    parts = (*PARTS, *(f"expert-{name}" for name in trainer.config.model.experts))
+    trainer.restore({part: folder.load_tensors(part, "last") for part in parts}, values)
+
+
+def run_epochs(
+    trainer: Trainer,
+    job: TrainingJob,
+    *,
+    progress: Progress = silent,
+    on_epoch: OnEpoch | None = None,
+    writes: bool = True,
+) -> None:
+    """Run the epochs that are left; only one worker of several ``writes``."""
+    recorder = _Recorder(RunFolder(job.run), trainer) if writes else None
+    interval = max(1, trainer.epochs // NUM_CHECKPOINTS)
+    try:
+        if recorder is not None:
+            recorder.begin()
+        while trainer.epoch < trainer.epochs:
+            report = trainer.train_epoch()
+            if report.epoch % interval == 0 or report.epoch == trainer.epochs:
+                if recorder is not None:
+                    recorder.keep(report)
+                if on_epoch is not None:
+                    on_epoch(report)
+            if recorder is not None:
+                recorder.note(report)
+            progress("train", report.epoch, trainer.epochs, describe_epoch(report))
+    finally:
+        if recorder is not None:
+            recorder.close()
+
+
+def describe_epoch(report: EpochReport) -> str:
+    """Return one line on an epoch: losses, accuracies and the expert that leads most often."""
+    figures = report.figures
+    words = [f"loss {figures['train_loss']:.3f}", f"accuracy {figures['train_accuracy']:.1%}"]
+    if "val_accuracy" in figures:
+        words.append(f"validation {figures['val_accuracy']:.1%}")
+    words.append(f"mean K {figures['train_mean_k']:.2f}")
+    if report.expert_load:
+        name, load = max(report.expert_load.items(), key=lambda item: item[1])
+        words.append(f"{name} leads {load:.0%}")
+    return ", ".join(words)
+
+
+class _Recorder:
+    """Writes checkpoints, ``history.jsonl`` and TensorBoard events of one run."""
+
+    def __init__(self, folder: RunFolder, trainer: Trainer) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder, self.trainer = folder, trainer
+        self.rows: list[dict[str, Any]] = []
+        self.board = SummaryWriter(  # type: ignore[no-untyped-call]
+            str(folder.file("tensorboard")), purge_step=trainer.epoch + 1
+        )
+
+    def begin(self) -> None:
+        """Take up the history up to the epoch that training goes on from."""
+        if self.trainer.epoch:
+            rows = read_history(self.folder)
+            self.rows = [row for row in rows if row["epoch"] <= self.trainer.epoch]
+        if not self.folder.exists("last"):
+            self._save(("last", "best"))
+        self._write_history()
+
+    def keep(self, report: EpochReport) -> None:
+        """Validate and write a checkpoint; it becomes ``best`` unless it is clearly worse."""
+        report.figures |= self.trainer.validate()
+        loss, error = report.figures["val_loss"], report.figures["val_loss_se"]
+        good = loss <= self.trainer.best_loss + error
+        self.trainer.best_loss = min(self.trainer.best_loss, loss)
+        self._save(("last", "best") if good else ("last",))
+
+    def note(self, report: EpochReport) -> None:
+        """Add an epoch to the history."""
+        self.rows.append(report.as_dict())
+        self._write_history()
+        for name, value in report.figures.items():
+            self.board.add_scalar(name.replace("_", "/", 1), value, report.epoch)  # type: ignore[no-untyped-call]
+        for name, value in report.expert_load.items():
+            self.board.add_scalar(f"expert_load/{name}", value, report.epoch)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Flush the events."""
+        self.board.close()  # type: ignore[no-untyped-call]
+
+    def _save(self, which: tuple[Which, ...]) -> None:
+        trainer = self.trainer
+        self.folder.save_checkpoint(
+            f"epoch-{trainer.epoch:05d}",
+            trainer.state_tensors(),
+            trainer.state_values(),
+            which=which,
+        )
+
+    def _write_history(self) -> None:
+        lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in self.rows)
+        write_bytes(self.folder.file(HISTORY), lines.encode())
+
+
+def read_history(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the rows of a run's history, one per epoch; none where it has none."""
+    path = folder.file(HISTORY)
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
