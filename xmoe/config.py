@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FrontendName = Literal["stft", "logmel", "pcen", "cqt", "cwt"]
 Task = Literal["single_label", "multi_label"]
+Device = Literal["auto", "cpu", "cuda"]
 SelectorName = Literal["saliency", "cam", "feature", "energy", "random"]
 RouterEvidence = Literal["features", "saliency", "belief", "conditions"]
 
@@ -122,7 +123,7 @@ class TrainConfig(Frozen):
     ema_decay: float = Field(default=0.99, ge=0.0, lt=1.0)
     seed: int = 0
     num_workers: int = Field(default=1, ge=1)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
 

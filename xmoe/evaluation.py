@@ -129,7 +129,7 @@ def measure_usage(
     rounded = np.rint(clips.k).astype(int)
     by_class = {}
     for index, name in enumerate(classes):
-        member = targets == index if targets.ndim == 1 else targets[:, index] > 0.5
+        member = targets == index if targets.ndim == 1 else targets[:, index] != 0
         if member.any():
             by_class[name] = {
                 "mean_k": float(clips.k[member].mean()),
@@ -182,7 +182,7 @@ def _label_names(targets: npt.NDArray[np.generic], classes: tuple[str, ...]) -> 
 
 
 def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
-    """Return millions of multiply-accumulates per segment: stem, each expert, and the mean answer."""
+    """Return millions of multiply-accumulates per segment: stem, experts, and a mean answer."""
     from torch.utils.flop_counter import FlopCounterMode
 
     config = predictor.config
@@ -191,7 +191,7 @@ def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
     def count(call: Any, *args: Any) -> float:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             call(*args)
-        return counter.get_total_flops() / 2e6
+        return float(counter.get_total_flops()) / 2e6
 
     model = predictor.model
     plan = model.plan(spec, config.routing, k=len(config.model.experts))

@@ -31,7 +31,7 @@ BATCH = 64
 
 
 class ExpertUse(Frozen):
-    """One expert's part in an answer: mean ``weight`` over segments, ``share`` of segments asked."""
+    """One expert's part: mean ``weight`` over segments, ``share`` of segments that asked it."""
 
     name: str
     weight: float
@@ -64,7 +64,8 @@ class Answer(Frozen):
 @dataclass(frozen=True)
 class SegmentAnswers:
     """Answers to n segments: calibrated ``logits`` [n, C], ``k`` [n], ``weights`` [n, E], who was
-    ``missing`` [n, E], and ``saliency_share`` [n], the salience in the windows that were sent."""
+    ``missing`` [n, E], and ``saliency_share`` [n], the salience in the windows that were sent.
+    """
 
     logits: Tensor
     k: Tensor

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.classifier.fit import FitOptions, FitRequest, fit_run
 from xmoe.classifier.outcome import pick_groups, write_evaluation
-from xmoe.config import Task, TrainConfig
+from xmoe.config import Device, Task, TrainConfig
 from xmoe.errors import AudioError, ConfigError, DatasetError, InputError
 from xmoe.evaluation import evaluate_store
 from xmoe.explain.clip import explain_clip, method_names
@@ -34,7 +34,6 @@ from xmoe.training.loop import choose_device
 from xmoe.training.store import build_store, measure_power
 
 Audio = str | Path | npt.NDArray[np.floating]
-Device = Literal["auto", "cpu", "cuda"]
 SHORTEST_S = 0.01
 
 
@@ -93,20 +92,21 @@ class MoEAudioClassifier:
         out_dir: str | Path,
         epochs: int | None = None,
         batch_size: int = 32,
+        num_workers: int = 1,
         **options: Unpack[FitOptions],
     ) -> MoEAudioClassifier:
         """Profile the recordings, choose settings for them, train, calibrate and evaluate.
 
         Everything is written to ``out_dir``. ``epochs`` follows from the size of the set unless
-        given. Raises DatasetError, ConfigError, AudioError (``strict`` only) or StorageError, each
-        naming what is wrong and how to mend it.
+        given; ``num_workers`` matters where an ``engine`` trains on several. Raises DatasetError,
+        ConfigError, AudioError (``strict`` only) or StorageError, each naming what is wrong and
+        how to mend it.
         """
-        workers = options.pop("num_workers", 1)
         train = TrainConfig(
             epochs=epochs,
             batch_size=batch_size,
             seed=self.seed,
-            num_workers=workers,
+            num_workers=num_workers,
             device=self.device,
         )
         options.setdefault("policy", "race" if self.auto_config else "rule")

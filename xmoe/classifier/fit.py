@@ -58,7 +58,6 @@ class FitOptions(TypedDict, total=False):
     overrides: PolicyOverrides
     strict: bool
     test_fold: int | None
-    num_workers: int
     engine: Engine
     profiler: Profiler
     progress: Progress

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xmoe.cli.figures import metrics_table
 from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, command, session
 from xmoe.cli.output import Reply
+
+if TYPE_CHECKING:
+    from xmoe.config import Device
 
 
 @command("eval")
@@ -27,7 +31,7 @@ def evaluate(
     split: str,
     test_fold: int | None,
     out: Path | None,
-    device: str,
+    device: Device,
 ) -> Reply:
     """Measure the classifier in RUN on one split of labelled recordings."""
     from xmoe.classifier import MoEAudioClassifier

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from xmoe.cli.options import ANY_PATH, EXISTING_FOLDER, FOLDER, command
 from xmoe.cli.output import Reply, make_table
+
+if TYPE_CHECKING:
+    from xmoe.config import Device
 
 
 @command("explain")
@@ -22,7 +25,7 @@ from xmoe.cli.output import Reply, make_table
     show_default=True,
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-def explain(*, run: Path, file: Path, out: Path, method: str, device: str) -> Reply:
+def explain(*, run: Path, file: Path, out: Path, method: str, device: Device) -> Reply:
     """Show why the classifier in RUN answers as it does for FILE.
 
     Writes gradcam.png (what the answer rests on), saliency_router.png (what the router looks at),

@@ -16,6 +16,7 @@ from xmoe.errors import AudioError
 
 if TYPE_CHECKING:
     from xmoe.classifier import MoEAudioClassifier
+    from xmoe.config import Device
     from xmoe.progress import Progress
 
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("run", type=EXISTING_FOLDER)
 @click.argument("files", type=ANY_PATH, nargs=-1, required=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-def infer(*, run: Path, files: Sequence[Path], device: str) -> Reply:
+def infer(*, run: Path, files: Sequence[Path], device: Device) -> Reply:
     """Answer for each of FILES with the classifier in RUN.
 
     A file that cannot be read is reported in its place and makes the exit code 2; the others are

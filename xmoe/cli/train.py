@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from xmoe.cli.options import (
     session,
 )
 from xmoe.cli.output import Reply
+
+if TYPE_CHECKING:
+    from xmoe.config import Device, Task
 
 FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
 TASKS = ("single_label", "multi_label")
@@ -66,9 +69,9 @@ def train(
     dataset: Path,
     metadata: Path | None,
     out: Path,
-    task: str | None,
+    task: Task | None,
     budget: str | float,
-    device: str,
+    device: Device,
     seed: int,
     **settings: Any,
 ) -> Reply:
@@ -97,9 +100,10 @@ def fit_settings(settings: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in wanted.items() if value is not None}
     local, workers = settings.pop("local"), settings.pop("workers")
     if not local:
+        from xmoe.jobs.profile import run_profile
         from xmoe.jobs.train import train_with_ray
 
-        settings |= {"engine": train_with_ray}
+        settings |= {"engine": train_with_ray, "profiler": run_profile}
     return settings | {"overrides": PolicyOverrides(**given), "num_workers": workers}
 
 

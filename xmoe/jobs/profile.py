@@ -11,7 +11,6 @@ that a small set does not wait for it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +19,7 @@ from typing import Literal
 from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.errors import XmoeError
+from xmoe.jobs.session import ray_session
 from xmoe.profile.profile import ProfileResult, assemble, check_paths, profile_dataset
 from xmoe.profile.table import Row, examples_to_table, measure_block, table_to_rows
 from xmoe.progress import Progress, silent
@@ -87,7 +87,7 @@ def profile_with_ray(
     rows: list[Row] = []
     total = len(dataset.examples)
     check_paths(dataset)
-    with _ray_session():
+    with _data_session():
         resources: dict[str, float] = ray.cluster_resources()
         count = num_blocks or int(resources.get("CPU", 1)) * BLOCKS_PER_CPU
         for measured in _measured_blocks(dataset, max(min(count, total), 1), limits):
@@ -123,20 +123,15 @@ def _deal(examples: tuple[Example, ...], num_blocks: int) -> list[tuple[Example,
 
 
 @contextmanager
-def _ray_session() -> Iterator[None]:
-    """Use the running Ray, or start a local one without a dashboard and stop it afterwards."""
-    import ray
+def _data_session() -> Iterator[None]:
+    """Use Ray without the progress bars of Ray Data."""
     import ray.data
 
-    started = not ray.is_initialized()
-    if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-    context = ray.data.DataContext.get_current()
-    bars = context.enable_progress_bars
-    context.enable_progress_bars = False
-    try:
-        yield
-    finally:
-        context.enable_progress_bars = bars
-        if started:
-            ray.shutdown()
+    with ray_session():
+        context = ray.data.DataContext.get_current()
+        bars = context.enable_progress_bars
+        context.enable_progress_bars = False
+        try:
+            yield
+        finally:
+            context.enable_progress_bars = bars

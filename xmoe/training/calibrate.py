@@ -1,4 +1,4 @@
-"""Fitted weights + validation clips -> the routing: where experts look, the price of K, calibration.
+"""Fitted weights + validation clips -> the routing: where, how many, and calibration.
 
 Every choice is made on validation clips and noisy copies of them, never on test, and carries its
 reason. *Where*: the smallest share of windows, and the selector of windows, that loses no more
@@ -227,8 +227,8 @@ def _choose_where(
         "saliency",
         1.0,
         (
-            f"the whole map is sent: it scores {reference.mean():.3f} on validation and every smaller "
-            f"share lost more than {allowed:g} standard errors"
+            f"the whole map is sent: it scores {reference.mean():.3f} on validation and every "
+            f"smaller share lost more than {allowed:g} standard errors"
         ),
     )
 
@@ -241,7 +241,7 @@ def _ties(one: Trial, other: Trial, k_max: int) -> bool:
 
 def _standard_error(values: npt.NDArray[np.float64]) -> float:
     """Return the standard error of a mean, never under that of one clip in 4 n."""
-    return max(float(values.std()) / len(values) ** 0.5, 0.25 / len(values))
+    return max(float(values.std()) / float(np.sqrt(len(values))), 0.25 / len(values))
 
 
 def _count(trial: Trial, price: float) -> Tensor:

@@ -1,8 +1,8 @@
 """A store of spectrograms -> fitted weights: one loop for a laptop, a GPU and Ray Train workers.
 
-AdamW with a one-cycle rate, an exponential moving average of the weights that is what is evaluated
-and kept, a checkpoint at the end of epochs. ``xmoe.training.session`` runs the epochs and decides what
-is kept. Everything random follows from the seed and the epoch.
+AdamW with a one-cycle rate, and an exponential moving average of the weights, which is what is
+evaluated and kept. ``xmoe.training.session`` runs the epochs and decides what is kept. Everything
+random follows from the seed and the epoch.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ weights is better than their noise can tell.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,23 +115,20 @@ def run_epochs(
                     on_epoch(report)
             if recorder is not None:
                 recorder.note(report)
-            progress("train", report.epoch, trainer.epochs, describe_epoch(report))
+            progress("train", report.epoch, trainer.epochs, describe_row(report.as_dict()))
     finally:
         if recorder is not None:
             recorder.close()
 
 
-def describe_epoch(report: EpochReport) -> str:
-    """Return one line on an epoch: losses, accuracies and the expert that leads most often."""
-    figures = report.figures
-    words = [f"loss {figures['train_loss']:.3f}", f"accuracy {figures['train_accuracy']:.1%}"]
-    if "val_accuracy" in figures:
-        words.append(f"validation {figures['val_accuracy']:.1%}")
-    words.append(f"mean K {figures['train_mean_k']:.2f}")
-    if report.expert_load:
-        name, load = max(report.expert_load.items(), key=lambda item: item[1])
-        words.append(f"{name} leads {load:.0%}")
-    return ", ".join(words)
+def describe_row(row: Mapping[str, Any]) -> str:
+    """Return one line on a row of the history: losses, accuracies and the expert that leads."""
+    words = [f"loss {row['train_loss']:.3f}", f"accuracy {row['train_accuracy']:.1%}"]
+    if "val_accuracy" in row:
+        words.append(f"validation {row['val_accuracy']:.1%}")
+    words.append(f"mean K {row['train_mean_k']:.2f}")
+    name, load = max(row["expert_load"].items(), key=lambda item: float(item[1]))
+    return ", ".join([*words, f"{name} leads {load:.0%}"])
 
 
 class _Recorder:
@@ -142,9 +139,7 @@ class _Recorder:
 
         self.folder, self.trainer = folder, trainer
         self.rows: list[dict[str, Any]] = []
-        self.board = SummaryWriter(  # type: ignore[no-untyped-call]
-            str(folder.file("tensorboard")), purge_step=trainer.epoch + 1
-        )
+        self.board = SummaryWriter(str(folder.file("tensorboard")), purge_step=trainer.epoch + 1)
 
     def begin(self) -> None:
         """Take up the history up to the epoch that training goes on from."""
@@ -168,13 +163,13 @@ class _Recorder:
         self.rows.append(report.as_dict())
         self._write_history()
         for name, value in report.figures.items():
-            self.board.add_scalar(name.replace("_", "/", 1), value, report.epoch)  # type: ignore[no-untyped-call]
+            self.board.add_scalar(name.replace("_", "/", 1), value, report.epoch)
         for name, value in report.expert_load.items():
-            self.board.add_scalar(f"expert_load/{name}", value, report.epoch)  # type: ignore[no-untyped-call]
+            self.board.add_scalar(f"expert_load/{name}", value, report.epoch)
 
     def close(self) -> None:
         """Flush the events."""
-        self.board.close()  # type: ignore[no-untyped-call]
+        self.board.close()
 
     def _save(self, which: tuple[Which, ...]) -> None:
         trainer = self.trainer

@@ -1,0 +1,141 @@
+"""A training job -> fitted weights on Ray Train workers, with the loop that also runs without Ray.
+
+Every worker opens the same stores and takes its share of each global batch; gradients are averaged
+by DistributedDataParallel. Worker 0 validates and writes the checkpoints of the run folder, which
+every node must see. A worker that dies is started again and goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xmoe.artifacts import RunFolder
+from xmoe.config import RunConfig
+from xmoe.errors import XmoeError
+from xmoe.jobs.session import ray_session
+from xmoe.progress import Progress, silent
+from xmoe.training.session import TrainingJob, describe_row, read_history
+
+MAX_FAILURES = 3
+POLL_S = 0.5
+
+
+def train_with_ray(job: TrainingJob, progress: Progress = silent) -> None:
+    """Run a job on ``job.config.train.num_workers`` Ray Train workers.
+
+    Raises XmoeError when the workers fail more often than three times.
+    """
+    import ray
+    from ray.train import FailureConfig, ScalingConfig
+    from ray.train import RunConfig as RayRunConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    workers = job.config.train.num_workers
+    with ray_session(), follow_history(RunFolder(job.run), progress):
+        resources: dict[str, float] = ray.cluster_resources()
+        use_gpu = job.config.train.device != "cpu" and resources.get("GPU", 0) >= workers
+        cpus = max(1, int(resources.get("CPU", 1)) // workers)
+        trainer = TorchTrainer(
+            train_worker,
+            train_loop_config={**job_to_dict(job), "threads": cpus},
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": cpus}
+            ),
+            run_config=RayRunConfig(
+                name="train",
+                storage_path=str((job.train_store.parent / "ray").resolve()),
+                failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            ),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise XmoeError(
+                f"training failed on Ray: {last}",
+                where=str(job.run),
+                mend="what was reached is kept; go on with --resume, or with --local to see more",
+            ) from error
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """Run one worker of a job: what Ray Train calls on each."""
+    import ray.train
+    import torch
+
+    from xmoe.training.batches import Share
+    from xmoe.training.loop import EpochReport
+    from xmoe.training.session import make_trainer, run_epochs
+
+    job = replace(dict_to_job(settings), resume=True)
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(int(settings["threads"]))
+
+    def wrap(model: torch.nn.Module) -> torch.nn.Module:
+        from ray.train.torch import prepare_model
+
+        unused = bool(job.config.model.masked_experts)
+        wrapped: torch.nn.Module = prepare_model(
+            model, parallel_strategy_kwargs={"find_unused_parameters": unused}
+        )
+        return wrapped
+
+    def report(epoch: EpochReport) -> None:
+        ray.train.report({"epoch": epoch.epoch, **epoch.figures})
+
+    from ray.train.torch import get_device
+
+    trainer = make_trainer(job, share=Share(rank, world_size), device=get_device(), wrap=wrap)
+    run_epochs(trainer, job, on_epoch=report, writes=rank == 0)
+
+
+def job_to_dict(job: TrainingJob) -> dict[str, Any]:
+    """Return a job as plain values."""
+    return {
+        "run": str(job.run.resolve()),
+        "config": job.config.model_dump(mode="json"),
+        "train_store": str(job.train_store.resolve()),
+        "val_store": str(job.val_store.resolve()),
+    }
+
+
+def dict_to_job(values: dict[str, Any]) -> TrainingJob:
+    """Return the job that ``job_to_dict`` wrote down."""
+    return TrainingJob(
+        run=Path(values["run"]),
+        config=RunConfig.model_validate(values["config"]),
+        train_store=Path(values["train_store"]),
+        val_store=Path(values["val_store"]),
+    )
+
+
+@contextmanager
+def follow_history(folder: RunFolder, progress: Progress) -> Iterator[None]:
+    """Show every epoch that the workers write down, while the job runs."""
+    over = threading.Event()
+
+    def follow() -> None:
+        shown = 0
+        while True:
+            last = over.wait(POLL_S)
+            rows = read_history(folder)
+            if rows and rows[-1]["epoch"] != shown:
+                shown = rows[-1]["epoch"]
+                progress("train", shown, rows[-1]["epochs"], describe_row(rows[-1]))
+            if last:
+                return
+
+    thread = threading.Thread(target=follow, name="follow-history", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
