@@ -63,9 +63,7 @@ class AudioError(InputError):
         return (_rebuild_audio_error, (self.code, self.what, self.where, self.mend))
 
 
-def _rebuild_audio_error(
-    code: str, what: str, where: str | None, mend: str | None
-) -> AudioError:
+def _rebuild_audio_error(code: str, what: str, where: str | None, mend: str | None) -> AudioError:
     return AudioError(code, what, where=where, mend=mend)
 
 

@@ -19,7 +19,7 @@ STEM_SHARE = 1.0 / 3.0
 
 @dataclass(frozen=True)
 class ExpertReply:
-    """What an expert said of the clips it was sent: ``rows`` [b] of the batch, ``logits`` [b, C]."""
+    """What an expert said: ``rows`` [b] of the batch that it was sent, ``logits`` [b, C]."""
 
     rows: Tensor
     logits: Tensor
@@ -56,7 +56,7 @@ def blend(stem_logits: Tensor, expert_logits: Tensor, weights: Tensor) -> Tensor
 
 
 def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
-    """Return the answer of a plan from the replies that came; non-finite replies count as missing."""
+    """Return the answer of a plan from the replies that came; a non-finite one counts as missing."""
     batch, num_classes = plan.stem_logits.shape
     device = plan.stem_logits.device
     logits = torch.zeros(len(plan.expert_names), batch, num_classes, device=device)

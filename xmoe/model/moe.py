@@ -58,8 +58,11 @@ class TrainingDraws:
 
 @dataclass(frozen=True)
 class TrainingOutput:
-    """Logits of a training pass: ``stem`` [B, C], ``full`` and ``part`` [E, B, C] on the whole map
-    and on the chosen windows, ``gate`` [B, E], ``count`` [B, K_max + 1]."""
+    """Logits of a training pass.
+
+    ``stem`` [B, C]; ``full`` and ``part`` [E, B, C] of every expert on the whole map and on the
+    chosen windows; ``gate`` [B, E]; ``count`` [B, K_max + 1].
+    """
 
     stem: Tensor
     full: Tensor

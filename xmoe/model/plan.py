@@ -23,7 +23,10 @@ LEVELS = 255
 
 @dataclass(frozen=True)
 class ExpertRequest:
-    """What one expert is sent: ``rows`` [b] of the batch, ``windows`` uint8 [b, D, R', W'], ``scale`` [b]."""
+    """What one expert is sent.
+
+    ``rows`` [b] of the batch; ``windows`` uint8 [b, D, R', W'] of the stem map; ``scale`` [b].
+    """
 
     name: str
     rows: Tensor
