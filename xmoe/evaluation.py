@@ -19,6 +19,7 @@ from xmoe.metrics import compute_metrics
 from xmoe.predict import Predictor, SegmentAnswers
 from xmoe.progress import Progress, silent
 from xmoe.training.store import SpectrogramStore
+from xmoe.training.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,12 @@ def _answer_clips(
     predictor: Predictor, store: SpectrogramStore, k: int | None, progress: Progress
 ) -> _Clips:
     rows: list[tuple[Any, ...]] = []
-    for index in range(len(store)):
-        specs = predictor.specs_of_power(store.whole(index))
-        answers = predictor.answer_segments(specs, k=k)
-        rows.append(_clip_row(predictor, answers))
-        progress("evaluate", index + 1, len(store))
+    with one_thread():
+        for index in range(len(store)):
+            specs = predictor.specs_of_power(store.whole(index))
+            answers = predictor.answer_segments(specs, k=k)
+            rows.append(_clip_row(predictor, answers))
+            progress("evaluate", index + 1, len(store))
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
     return _Clips(*columns)
 

@@ -25,6 +25,7 @@ from xmoe.audio.store import load_clips
 from xmoe.errors import AudioError, RunFolderError
 from xmoe.frontend.base import Frontend
 from xmoe.progress import Progress, silent
+from xmoe.training.threads import one_thread
 
 LOG_FLOOR = 1e-12
 
@@ -117,7 +118,8 @@ def build_store(
                 yield power.clamp_min(LOG_FLOOR).log10_().T.to(torch.float16).numpy()
             progress(f"spectrograms of {path.stem}", done, len(examples))
 
-    _write_rows(path.with_suffix(".npy"), rows(), frontend.num_bins)
+    with one_thread():
+        _write_rows(path.with_suffix(".npy"), rows(), frontend.num_bins)
     index = {
         "clip_ids": [example.clip_id for example in kept],
         "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(int).tolist(),
