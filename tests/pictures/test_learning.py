@@ -1,4 +1,4 @@
-"""Learning curves: what was recorded is drawn, the kept epoch is the lowest validation loss."""
+"""Learning curves: what was recorded is drawn, and the kept epoch is marked."""
 
 import pytest
 
@@ -31,6 +31,14 @@ def test_the_kept_epoch_is_marked_and_named():
     assert curve(figure.axes[0], "kept") == [0, 1]
     title = figure.get_suptitle()
     assert title == "Kept: epoch 2 of 3, validation loss 0.700, 90.0% right on validation"
+
+
+def test_the_epoch_that_says_kept_is_kept_and_gaps_are_bridged():
+    gap = {"epoch": 4, "train_mixture": 0.7, "train_accuracy": 0.8}
+    last = {**HISTORY[2], "epoch": 5, "kept": True}
+    figure = draw_learning_curves([*HISTORY, gap, last])
+    assert figure.get_suptitle().startswith("Kept: epoch 5 of 5, validation loss 0.900")
+    assert curve(figure.axes[0], "validation") == [1.5, 0.7, 0.9, 0.9]
 
 
 def test_one_epoch_without_validation_is_drawn(cut_off):

@@ -19,8 +19,9 @@ def draw_learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Return the picture of one record per epoch, with the kept epoch marked.
 
     Reads ``epoch``, ``val_loss``, ``val_accuracy``, ``train_accuracy`` and ``train_mixture`` (the
-    mixture's own loss) or ``train_loss``; what a record lacks is left out. Raises ValueError
-    where there is no epoch.
+    mixture's own loss) or ``train_loss``; what a record lacks is left out. The kept epoch is the
+    last that says ``kept``, or else that of the lowest validation loss. Raises ValueError where
+    there is no epoch.
     """
     if not history:
         raise ValueError("no epochs to draw")
@@ -41,7 +42,10 @@ def draw_learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _best_epoch(history: Sequence[Mapping[str, Any]], epochs: list[int]) -> int | None:
-    """Return the epoch of the lowest validation loss, or None without validation."""
+    """Return the epoch that was kept, or None without validation."""
+    kept = [epoch for epoch, record in zip(epochs, history, strict=True) if record.get("kept")]
+    if kept:
+        return kept[-1]
     losses = _column(history, "val_loss")
     return None if np.isnan(losses).all() else epochs[int(np.nanargmin(losses))]
 
@@ -61,8 +65,10 @@ def _draw_pair(
     )
     for name, label, colour, dash in drawn:
         values = _column(history, name)
-        if not np.isnan(values).all():
-            axes.plot(epochs, values, dash, color=colour, label=label, marker=mark, lw=1.8)
+        there = ~np.isnan(values)
+        if there.any():
+            points = epochs[there], values[there]
+            axes.plot(*points, dash, color=colour, label=label, marker=mark, lw=1.8)
     if best is not None:
         axes.axvline(best, color=QUIET, lw=1.0, ls=":", label="kept")
     axes.set_xlabel("Epoch", color=INK)

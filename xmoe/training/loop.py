@@ -39,7 +39,7 @@ WARM_UP = 0.2
 
 @dataclass
 class EpochReport:
-    """What one epoch did: mean losses, accuracy, gate load and validation figures."""
+    """What one epoch did: mean losses, accuracy, gate load, validation; whether it was kept."""
 
     epoch: int
     epochs: int
@@ -47,6 +47,7 @@ class EpochReport:
     seconds: float
     figures: dict[str, float]
     expert_load: dict[str, float] = field(default_factory=dict)
+    kept: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -57,6 +58,7 @@ class EpochReport:
             "seconds": self.seconds,
             **self.figures,
             "expert_load": self.expert_load,
+            "kept": self.kept,
         }
 
 

@@ -154,9 +154,9 @@ class _Recorder:
         """Validate and write a checkpoint; it becomes ``best`` unless it is clearly worse."""
         report.figures |= self.trainer.validate()
         loss, error = report.figures["val_loss"], report.figures["val_loss_se"]
-        good = loss <= self.trainer.best_loss + error
+        report.kept = loss <= self.trainer.best_loss + error
         self.trainer.best_loss = min(self.trainer.best_loss, loss)
-        self._save(("last", "best") if good else ("last",))
+        self._save(("last", "best") if report.kept else ("last",))
 
     def note(self, report: EpochReport) -> None:
         """Add an epoch to the history."""
