@@ -122,11 +122,11 @@ def augment_batch(
         shift_share=draw.uniform(config.shift_share),
         valid_frames=valid,
     )
-    power = add_noise_power(
+    snr_db = draw.uniform(config.noise_snr_db)
+    power = add_noise(
         power,
-        snr_db_range=config.noise_snr_db,
-        slope_range=config.noise_slope,
-        probability=config.noise_probability,
+        snr_db=snr_db.where(draw.coin(config.noise_probability), torch.inf),
+        slope=draw.uniform(config.noise_slope),
         bin_centers_hz=bin_centers_hz,
         generator=generator,
         noise=noise,
@@ -155,10 +155,8 @@ def add_noise_power(
     generator: torch.Generator,
     bin_centers_hz: Tensor | None = None,
     slope_range: Range = (0.0, 0.0),
-    probability: float = 1.0,
-    noise: Tensor | None = None,
 ) -> Tensor:
-    """Add noise to power [B, F, T], each clip at its own SNR, colour and chance.
+    """Add noise to power [B, F, T], each clip at its own SNR and colour.
 
     A slope of 0 is white noise, -1 pink, -2 brown. Without ``bin_centers_hz`` [F] all bins count as
     equally wide.
@@ -166,14 +164,12 @@ def add_noise_power(
     draw = _Draw(power, generator)
     if bin_centers_hz is None:
         bin_centers_hz = torch.arange(1.0, power.shape[1] + 1.0, device=power.device)
-    snr_db = draw.uniform(snr_db_range)
     return add_noise(
         power,
-        snr_db=snr_db.where(draw.coin(probability), torch.inf),
+        snr_db=draw.uniform(snr_db_range),
         slope=draw.uniform(slope_range),
         bin_centers_hz=bin_centers_hz,
         generator=generator,
-        noise=noise,
     )
 
 
