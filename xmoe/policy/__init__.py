@@ -1,0 +1,11 @@
+"""Profile -> Policy: which front end, which segments and which experts suit a data set, and why.
+
+``rules`` and ``experts`` decide from the profile alone. ``race`` lets the front ends that the rules
+leave compete on the training clips, with the cheap classifier of ``probe``.
+"""
+
+from __future__ import annotations
+
+from xmoe.policy.policy import Policy, PolicyOverrides, choose_policy
+
+__all__ = ["Policy", "PolicyOverrides", "choose_policy"]

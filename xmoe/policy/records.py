@@ -1,0 +1,143 @@
+"""What a policy is made of: choices with their reasons, the race behind them, the user's wishes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from xmoe.config import FrontendName, Frozen, ModelConfig, SpectroConfig, Task
+
+SCHEMA_VERSION = 1
+
+Source = Literal["rule", "race", "user"]
+
+
+class PolicyOverrides(Frozen):
+    """What the user fixed; None leaves the choice to the policy.
+
+    ``experts`` is how many, or which by name.
+    """
+
+    frontend: FrontendName | None = None
+    sample_rate_hz: int | None = None
+    band_hz: tuple[float, float] | None = None
+    num_bins: int | None = None
+    segment_s: float | None = None
+    experts: int | tuple[str, ...] | None = None
+    k_max: int | None = None
+    window_frames: int | None = None
+
+
+class Choice(Frozen):
+    """One decision: its value as JSON has it, who made it, and why in words and numbers."""
+
+    name: str
+    value: Any
+    reason: str
+    source: Source = "rule"
+
+
+class Candidate(Frozen):
+    """How one front end did in the race.
+
+    ``accuracy`` is the mean of ``clean_accuracy`` and ``noisy_accuracy`` over held-out clips (label
+    ranking average precision where clips have several labels). ``gain`` is the paired difference
+    from the front end that defends its place, ``gain_se`` its standard error over groups of clips.
+    """
+
+    name: str
+    spectro: SpectroConfig
+    accuracy: float
+    standard_error: float
+    clean_accuracy: float
+    noisy_accuracy: float
+    gain: float
+    gain_se: float
+
+
+class Race(Frozen):
+    """What the probe measured; ``candidates[0]`` defends its place.
+
+    ``margin`` and ``margin_se`` are the paired difference between winner and runner-up.
+    """
+
+    method: str
+    num_clips: int
+    num_groups: int
+    folds: Literal["group", "stratified"]
+    num_folds: int
+    noisy_copies: int
+    noise_snr_db: tuple[float, float]
+    candidates: tuple[Candidate, ...]
+    winner: str
+    runner_up: str
+    margin: float
+    margin_se: float
+
+
+class Policy(Frozen):
+    """Every choice for a data set; ``race_skipped`` says why there was no race."""
+
+    schema_version: int = SCHEMA_VERSION
+    spectro: SpectroConfig
+    experts: tuple[str, ...]
+    masked_experts: tuple[str, ...] = ()
+    expert_priors: dict[str, float] = Field(default_factory=dict)
+    k_max: int
+    window_frames: int
+    choices: tuple[Choice, ...]
+    race: Race | None = None
+    race_skipped: str | None = None
+
+    def as_model_config(self, *, task: Task, num_classes: int, **settings: Any) -> ModelConfig:
+        """Return the mixture's settings; ``settings`` are further fields of ``ModelConfig``."""
+        return ModelConfig(
+            task=task,
+            num_classes=num_classes,
+            experts=self.experts,
+            masked_experts=self.masked_experts,
+            expert_priors=self.expert_priors,
+            k_max=self.k_max,
+            window_frames=self.window_frames,
+            **settings,
+        )
+
+    def explain(self) -> str:
+        """Return the choices as text, a line each, and below them how the race went."""
+        width = max(len(choice.name) for choice in self.choices)
+        lines = [
+            f"{choice.name:<{width}}  {_show(choice.value)}  [{choice.source}] {choice.reason}"
+            for choice in self.choices
+        ]
+        if self.race_skipped:
+            lines.append(f"no race: {self.race_skipped}")
+        if self.race:
+            lines += _race_lines(self.race)
+        return "\n".join(lines)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return ", ".join(map(_show, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_show(item)}" for name, item in value.items()) or "none"
+    return str(value)
+
+
+def _race_lines(race: Race) -> list[str]:
+    kept = "groups kept whole" if race.folds == "group" else "classes in proportion"
+    head = (
+        f"race on {race.num_clips} training clips, {race.num_folds} folds, {kept}, each clip clean "
+        f"and with noise at {race.noise_snr_db[0]:g} to {race.noise_snr_db[1]:g} dB:"
+    )
+    width = max(len(candidate.name) for candidate in race.candidates)
+    rows = [
+        f"  {one.name:<{width}}  {one.accuracy:6.1%} +- {one.standard_error:.1%}  clean "
+        f"{one.clean_accuracy:.1%}  noisy {one.noisy_accuracy:.1%}  gain {one.gain:+.1%} +- "
+        f"{one.gain_se:.1%}"
+        for one in race.candidates
+    ]
+    return [head, *rows]
