@@ -39,6 +39,6 @@ def seconds_to_samples(duration_s: float, sample_rate_hz: int) -> int:
 
 def format_hz(frequency_hz: float) -> str:
     """Return a frequency for people: ``850 Hz``, ``12.5 kHz``."""
-    if frequency_hz < 1000:
+    if round(frequency_hz) < 1000:
         return f"{frequency_hz:.0f} Hz"
     return f"{frequency_hz / 1000:.4g} kHz"

@@ -56,7 +56,7 @@ def blend(stem_logits: Tensor, expert_logits: Tensor, weights: Tensor) -> Tensor
 
 
 def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
-    """Return the answer of a plan from the replies that came; a non-finite one counts as missing."""
+    """Return the answer of a plan from replies; a non-finite one counts as missing."""
     batch, num_classes = plan.stem_logits.shape
     device = plan.stem_logits.device
     logits = torch.zeros(len(plan.expert_names), batch, num_classes, device=device)
@@ -72,7 +72,7 @@ def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
     planned = plan.weights > 0
     heard = plan.weights * answered
     mass = heard.sum(1, keepdim=True)
-    weights = torch.where(mass > 0, heard / mass.clamp_min(1e-12), heard)
+    weights = heard / torch.where(mass > 0, mass, torch.ones_like(mass))
     gate_mass = torch.where(planned.any(1), mass.squeeze(1), torch.ones(batch, device=device))
     return Combined(
         logits=blend(plan.stem_logits, logits, weights),

@@ -79,9 +79,10 @@ def soft_loss(logits: Tensor, targets: Tensor, *, multi_label: bool) -> Tensor:
 
 
 def rightness(logits: Tensor, targets: Tensor, *, multi_label: bool) -> Tensor:
-    """Return how right answers [B, C] are, in [0, 1]: the target's weight on the answer.
+    """Return how right answers [B, C] are, in [0, 1], as [B].
 
-    For several labels it is the overlap (Jaccard index) of labels over one half.
+    For one label: 1 where the answer is the target's heaviest class. For several: the overlap
+    (Jaccard index) of the labels over one half; 1 where there are none and none is said.
     """
     if not multi_label:
         hard = targets.argmax(1)

@@ -54,8 +54,12 @@ def score_windows(cells: Tensor, bands: Tensor, window_frames: int) -> Tensor:
 
 
 def choose_windows(scores: Tensor, keep: int) -> Tensor:
-    """Return the ``keep`` best windows of scores [..., P] as rising indices [..., keep]."""
-    return torch.topk(scores, keep, dim=-1).indices.sort(dim=-1).values
+    """Return the ``keep`` best windows of scores [..., P] as rising indices [..., keep].
+
+    Ties go to the earliest window, so that batch size and device change nothing.
+    """
+    ranked = scores.argsort(dim=-1, descending=True, stable=True)
+    return ranked[..., :keep].sort(dim=-1).values
 
 
 def gather_windows(features: Tensor, windows: Tensor, window_frames: int) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -102,16 +103,19 @@ class Plan:
 
         Raises ValueError where the bytes are no plan.
         """
-        size = int.from_bytes(data[:8], "little")
-        if len(data) < 8 or size > len(data) - 8:
-            raise ValueError("these bytes are not a plan")
-        header = json.loads(data[8 : 8 + size])
-        meta = json.loads(header["__metadata__"]["plan"])
-        return cls(
-            expert_names=tuple(meta["experts"]),
-            window_frames=int(meta["window_frames"]),
-            **load(data),
-        )
+        try:
+            tensors = load(data)
+            size = int.from_bytes(data[:8], "little")
+            meta = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["plan"])
+            names, window_frames = tuple(meta["experts"]), int(meta["window_frames"])
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"these bytes are not a plan: {error}") from error
+        if set(tensors) != set(_TENSORS):
+            raise ValueError(f"these bytes are not a plan: they hold {sorted(tensors)}")
+        plan = cls(expert_names=names, window_frames=window_frames, **tensors)
+        if plan.weights.shape != (plan.scale.shape[0], len(names)):
+            raise ValueError("these bytes are not a plan: clips and experts disagree")
+        return plan
 
     def describe(self, clip: int = 0) -> str:
         """Return one clip's plan in words."""
@@ -151,12 +155,15 @@ def quantise(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def choose_experts(gate_logits: Tensor, k: Tensor) -> Tensor:
-    """Return weights [B, E]: the ``k`` [B] best experts by gate, softmax over those chosen."""
-    order = gate_logits.argsort(dim=1, descending=True, stable=True)
-    rank = order.argsort(1)
-    chosen = (rank < k.unsqueeze(1)) & torch.isfinite(gate_logits)
-    masked = gate_logits.masked_fill(~chosen, float("-inf"))
-    weights = torch.softmax(masked, 1)
+    """Return weights [B, E]: the ``k`` [B] best experts by gate, softmax over those chosen.
+
+    Ties go to the first expert; a gate [B, E] that is not finite is never chosen.
+    """
+    allowed = torch.isfinite(gate_logits)
+    usable = gate_logits.masked_fill(~allowed, float("-inf"))
+    rank = usable.argsort(dim=1, descending=True, stable=True).argsort(1)
+    chosen = (rank < k.unsqueeze(1)) & allowed
+    weights = torch.softmax(usable.masked_fill(~chosen, float("-inf")), 1)
     return torch.where(chosen.any(1, keepdim=True), weights, torch.zeros_like(weights))
 
 

@@ -52,7 +52,8 @@ def measure_conditions(spec: Tensor) -> Tensor:
     by_frequency, by_time = spec.mean(2), spec.mean(1)
     centred = by_time - by_time.mean(1, keepdim=True)
     spread = centred.square().mean(1).clamp_min(1e-6)
-    steady = (centred[:, 1:] * centred[:, :-1]).mean(1) / spread
+    pairs = max(1, spec.shape[2] - 1)  # a single frame has no neighbour and is not steady
+    steady = (centred[:, 1:] * centred[:, :-1]).sum(1) / pairs / spread
     return torch.stack(
         [
             spec.pow(3).mean((1, 2)),

@@ -3,8 +3,8 @@
 The map is the class activation map of the stem's head, averaged over the classes that the stem
 believes in, times how far each cell rises over the mean of its frequency. Because the head is
 linear in band means under a smooth maximum, the activation map equals gradient times input at the
-stem map exactly; nothing is approximated (class activation maps: Zhou et al. 2016, CVPR; the
-product with the spectrogram's own contrast is ours).
+stem map exactly, times the rows of a band; nothing is approximated (class activation maps: Zhou et
+al. 2016, CVPR; the product with the spectrogram's own contrast is ours).
 """
 
 from __future__ import annotations

@@ -1,0 +1,151 @@
+"""Saliency: closed form against autograd, grids against loops, and no backward pass."""
+
+import pytest
+import torch
+from torch import nn
+
+from xmoe.model.saliency import (
+    activation_map,
+    class_belief,
+    contrast,
+    pool_cells,
+    saliency_cells,
+    saliency_map,
+)
+from xmoe.model.stem import Stem
+
+
+@pytest.fixture(scope="module")
+def stem() -> Stem:
+    """Return a stem whose head is centred over classes, so that centring changes nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        made = Stem(num_bins=32, channels=8, num_classes=4)
+        nn.init.normal_(made.head.weight)
+    with torch.no_grad():
+        made.head.weight -= made.head.weight.mean(0, keepdim=True)
+        made.log_sharpness.fill_(0.7)
+    return made.eval()
+
+
+def gradient_times_input(stem: Stem, spec: torch.Tensor, belief: torch.Tensor) -> torch.Tensor:
+    """Return rows per band times (gradient of the believed logit x the stem map), by autograd."""
+    features = stem.map_features(spec).detach().requires_grad_()
+    (stem.answer(features).logits * belief).sum().backward()
+    return (features * features.grad).sum(1).detach() * (features.shape[2] // 4)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_closed_form_is_gradient_times_input_at_the_stem_map(stem, specs, multi_label):
+    output = stem(specs)
+    belief = class_belief(output.logits, multi_label=multi_label).detach()
+    closed = activation_map(stem, output, belief)
+    assert closed.shape == (3, 8, 11)
+    torch.testing.assert_close(closed, gradient_times_input(stem, specs, belief))
+
+
+def test_closed_form_of_one_class_is_that_class(stem, specs):
+    belief = torch.zeros(3, 4)
+    belief[:, 2] = 1.0
+    closed = activation_map(stem, stem(specs), belief)
+    torch.testing.assert_close(closed, gradient_times_input(stem, specs, belief))
+
+
+def test_map_of_a_clip_sums_to_its_belief_weighted_evidence(stem, specs):
+    output = stem(specs)
+    belief = class_belief(output.logits, multi_label=False)
+    evidence = (belief.unsqueeze(2) * output.attention * output.column_logits).sum((1, 2))
+    torch.testing.assert_close(activation_map(stem, output, belief).sum((1, 2)) / 2, evidence)
+
+
+def test_what_raises_all_classes_alike_is_no_evidence(stem, specs):
+    common = Stem(num_bins=32, channels=8, num_classes=4).eval()
+    common.load_state_dict(stem.state_dict())
+    with torch.no_grad():
+        common.head.weight.copy_(stem.head.weight[:1].expand(4, -1))
+    with torch.no_grad():
+        output = common(specs)
+    cam = activation_map(common, output, class_belief(output.logits, multi_label=False))
+    assert float(cam.detach().abs().max()) < 1e-6
+
+
+def test_single_label_belief_is_the_softmax():
+    belief = class_belief(torch.tensor([[0.0, 0.0], [2.0, 0.0]]), multi_label=False)
+    assert belief[0].tolist() == [0.5, 0.5]
+    assert float(belief[1, 0]) == pytest.approx(0.880797, abs=1e-6)
+
+
+def test_multi_label_belief_shares_out_the_sigmoids():
+    belief = class_belief(torch.tensor([[40.0, 40.0, -40.0]]), multi_label=True)
+    torch.testing.assert_close(belief, torch.tensor([[0.5, 0.5, 0.0]]))
+
+
+def test_multi_label_belief_in_nothing_is_finite_and_no_more_than_one():
+    belief = class_belief(torch.full((1, 3), -200.0), multi_label=True)
+    assert belief.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_contrast_is_the_rise_over_each_frequency_alone():
+    spec = torch.tensor([[[5.0, 5.0, 5.0, 5.0], [0.0, 0.0, 4.0, 0.0]]])
+    assert contrast(spec).tolist() == [[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0]]]
+
+
+@pytest.mark.parametrize("frames", range(1, 14))
+def test_pooled_cells_equal_a_slow_loop_with_a_ragged_end(frames):
+    values = torch.rand(2, 16, frames, generator=torch.Generator().manual_seed(frames))
+    columns = -(-frames // 4)
+    pooled = pool_cells(values, torch.Size((4, columns)))
+    assert pooled.shape == (2, 4, columns)
+    for clip in range(2):
+        for row in range(4):
+            for column in range(columns):
+                cell = values[clip, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+                assert float(pooled[clip, row, column]) == pytest.approx(
+                    float(cell.mean()), abs=1e-6
+                )
+
+
+def test_cells_are_the_positive_map_times_pooled_contrast():
+    spec = torch.zeros(1, 16, 8)
+    spec[0, :4, 4:] = 2.0
+    cam = torch.full((1, 4, 2), 3.0)
+    cam[0, 1:] = -1.0
+    expected = torch.zeros(1, 4, 2)
+    expected[0, 0, 1] = 3.0
+    torch.testing.assert_close(saliency_cells(cam, spec), expected)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 8, 41])
+def test_map_has_the_spectrograms_grid_and_is_never_negative(frames):
+    generator = torch.Generator().manual_seed(frames)
+    spec = torch.randn(2, 32, frames, generator=generator)
+    cam = torch.randn(2, 8, -(-frames // 4), generator=generator)
+    grown = saliency_map(cam, spec)
+    assert grown.shape == (2, 32, frames)
+    assert float(grown.min()) >= 0.0
+
+
+def test_map_under_an_even_activation_is_the_contrast(specs):
+    grown = saliency_map(torch.full((3, 8, 11), 2.0), specs)
+    torch.testing.assert_close(grown, 2.0 * contrast(specs))
+
+
+def test_map_peaks_where_activation_and_contrast_meet():
+    spec, cam = torch.zeros(1, 32, 40), torch.zeros(1, 8, 10)
+    spec[0, 8:12, 20:24] = spec[0, 8:12, 4:8] = 5.0
+    cam[0, 2, 5] = cam[0, 6, 8] = 1.0
+    row, column = divmod(int(saliency_map(cam, spec).argmax()), 40)
+    assert (row in range(8, 12), column in range(20, 24)) == (True, True)
+
+
+def test_negative_activation_is_silent(specs):
+    assert float(saliency_map(torch.full((3, 8, 11), -1.0), specs).max()) == 0.0
+
+
+def test_saliency_needs_no_backward_pass(model, specs):
+    live = model.glance(specs)
+    assert live.stem.logits.requires_grad
+    assert not live.cam.requires_grad
+    assert not live.cells.requires_grad
+    with torch.inference_mode():
+        torch.testing.assert_close(model.glance(specs).cells, live.cells)
