@@ -131,7 +131,8 @@ class TrainConfig(Frozen):
 class RoutingConfig(Frozen):
     """What validation decided: the price of an expert, where experts look, and calibration.
 
-    ``k_price`` is the gain in probability of being right that one more expert must promise.
+    ``k_price`` is the gain in probability of being right that one more expert must promise;
+    negative where experts are asked even without a promise.
     ``window_fraction`` is the share of time windows that an expert is sent, picked by ``selector``.
     ``temperatures[k]`` divides the logits of an answer that k experts gave.
     """

@@ -250,8 +250,12 @@ def _count(trial: Trial, price: float) -> Tensor:
 
 
 def _choose_price(trial: Trial, budget: str | float) -> tuple[float, str]:
-    """Return the price per expert and the reason."""
-    prices = [0.0, *np.geomspace(1e-4, 1.0, 60).tolist()]
+    """Return the price per expert and the reason.
+
+    A negative price is a bonus per expert: with -1 all K_max are always asked, which is right where
+    the promises are worth little.
+    """
+    prices = [-1.0, -0.1, -0.03, -0.01, 0.0, *np.geomspace(1e-4, 1.0, 60).tolist()]
     rows = []
     for price in prices:
         k = _count(trial, price)
