@@ -41,4 +41,4 @@ def format_hz(frequency_hz: float) -> str:
     """Return a frequency for people: ``850 Hz``, ``12.5 kHz``."""
     if round(frequency_hz) < 1000:
         return f"{frequency_hz:.0f} Hz"
-    return f"{frequency_hz / 1000:.4g} kHz"
+    return f"{max(frequency_hz, 1000) / 1000:.4g} kHz"
