@@ -85,9 +85,33 @@ def test_multi_label_belief_in_nothing_is_finite_and_no_more_than_one():
     assert belief.tolist() == [[0.0, 0.0, 0.0]]
 
 
-def test_contrast_is_the_rise_over_each_frequency_alone():
-    spec = torch.tensor([[[5.0, 5.0, 5.0, 5.0], [0.0, 0.0, 4.0, 0.0]]])
-    assert contrast(spec).tolist() == [[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0]]]
+def slow_contrast(spec):
+    """Follow the docstring cell by cell; spec is [F, T]."""
+    bins, frames = spec.shape
+    means = spec.mean(1)
+    rise = torch.zeros(bins, frames)
+    for row in range(bins):
+        near = [min(max(row + k, 0), bins - 1) for k in range(-(bins // 4), bins // 4 + 1)]
+        floor = min(float(means[row]), sorted(float(means[i]) for i in near)[len(near) // 2])
+        for frame in range(frames):
+            around = spec[row, max(frame - 2, 0) : frame + 3]
+            rise[row, frame] = max(0.0, float(around.mean()) - floor) ** 2
+    return rise
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 23])
+def test_contrast_equals_a_slow_loop(frames):
+    spec = torch.randn(2, 16, frames, generator=torch.Generator().manual_seed(frames))
+    slow = torch.stack([slow_contrast(clip) for clip in spec])
+    torch.testing.assert_close(contrast(spec), slow, atol=1e-5, rtol=1e-5)
+
+
+def test_a_line_that_sounds_all_through_stands_out_from_its_neighbours():
+    spec = torch.zeros(1, 32, 40)
+    spec[0, 9] = 3.0
+    rise = contrast(spec)[0]
+    assert rise[9].tolist() == [9.0] * 40
+    assert float(rise.sum()) == 9.0 * 40
 
 
 @pytest.mark.parametrize("frames", range(1, 14))
@@ -106,12 +130,12 @@ def test_pooled_cells_equal_a_slow_loop_with_a_ragged_end(frames):
 
 
 def test_cells_are_the_positive_map_times_pooled_contrast():
-    spec = torch.zeros(1, 16, 8)
-    spec[0, :4, 4:] = 2.0
+    spec = torch.randn(1, 16, 8, generator=torch.Generator().manual_seed(0))
     cam = torch.full((1, 4, 2), 3.0)
     cam[0, 1:] = -1.0
     expected = torch.zeros(1, 4, 2)
-    expected[0, 0, 1] = 3.0
+    rise = contrast(spec)[0]
+    expected[0, 0] = 3.0 * torch.stack([rise[:4, :4].mean(), rise[:4, 4:].mean()])
     torch.testing.assert_close(saliency_cells(cam, spec), expected)
 
 

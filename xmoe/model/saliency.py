@@ -1,10 +1,10 @@
 """Stem answer + spectrogram -> saliency map, in closed form and without a backward pass.
 
 The map is the class activation map of the stem's head, averaged over the classes that the stem
-believes in, times how far each cell rises over the mean of its frequency. Because the head is
-linear in band means under a smooth maximum, the activation map equals gradient times input at the
-stem map exactly, times the rows of a band; nothing is approximated (class activation maps: Zhou et
-al. 2016, CVPR; the product with the spectrogram's own contrast is ours).
+believes in, times how far each cell of the spectrogram stands out. Because the head is linear in
+band means under a smooth maximum, the activation map equals gradient times input at the stem map
+exactly, times the rows of a band; nothing is approximated (class activation maps: Zhou et al. 2016,
+CVPR; the product with the spectrogram's own contrast is ours).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmoe.model.stem import DECIMATION, NUM_BANDS, Stem, StemOutput
+
+SMOOTH_FRAMES = 5
 
 
 def class_belief(logits: Tensor, *, multi_label: bool) -> Tensor:
@@ -40,8 +42,26 @@ def activation_map(stem: Stem, output: StemOutput, belief: Tensor) -> Tensor:
 
 
 def contrast(spec: Tensor) -> Tensor:
-    """Return relu(spec - mean over time), [B, F, T]: how far each cell rises over its frequency."""
-    return F.relu(spec - spec.mean(2, keepdim=True))
+    """Return how far each cell [B, F, T] stands out: the squared rise over its floor, or zero.
+
+    The floor of a frequency is its mean over time or, where that is lower, the median of those
+    means over the neighbouring half of all frequencies: a line that sounds all through a clip has
+    no contrast in time, but it stands out from its neighbours. Five frames are averaged first,
+    because single cells of noise stand out most.
+    """
+    by_frequency = spec.mean(2)
+    reach = spec.shape[1] // 4
+    padded = F.pad(by_frequency.unsqueeze(1), (reach, reach), mode="replicate").squeeze(1)
+    around = padded.unfold(1, 2 * reach + 1, 1).median(2).values
+    floor = torch.minimum(by_frequency, around).unsqueeze(2)
+    smooth = F.avg_pool2d(
+        (spec - floor).unsqueeze(1),
+        (1, SMOOTH_FRAMES),
+        stride=1,
+        padding=(0, SMOOTH_FRAMES // 2),
+        count_include_pad=False,
+    )
+    return F.relu(smooth.squeeze(1)).square()
 
 
 def saliency_cells(cam: Tensor, spec: Tensor) -> Tensor:
