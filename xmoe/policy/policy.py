@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import Literal
 
 from xmoe.audio.dataset import Dataset
+from xmoe.config import SpectroConfig
+from xmoe.policy.candidates import list_candidates
 from xmoe.policy.experts import decide_experts
 from xmoe.policy.overrides import check_against_spectro, check_overrides
+from xmoe.policy.race import choose_clips, reason_to_skip, run_race
 from xmoe.policy.records import Candidate, Choice, Policy, PolicyOverrides, Race
 from xmoe.policy.rules import decide_spectro
 from xmoe.profile.profile import Profile
@@ -19,6 +22,7 @@ from xmoe.progress import Progress, silent
 __all__ = ["Candidate", "Choice", "Policy", "PolicyOverrides", "Race", "choose_policy"]
 
 Method = Literal["race", "rule"]
+RACED = ("frontend", "win_length", "n_fft")
 NO_OVERRIDES = PolicyOverrides()
 
 
@@ -39,10 +43,72 @@ def choose_policy(
     check_overrides(profile, overrides)
     spectro, choices = decide_spectro(profile, overrides)
     check_against_spectro(profile, spectro, overrides)
+    race, skipped = _race(
+        profile, dataset, spectro, method=method, wishes=overrides, seed=seed, progress=progress
+    )
+    if race is not None:
+        spectro = next(one.spectro for one in race.candidates if one.name == race.winner)
+        choices = [_after_race(choice, spectro, race) for choice in choices]
     choices += decide_experts(profile, spectro, overrides)
     values = {choice.name: choice.value for choice in choices}
-    policy = Policy.model_validate(
-        {name: values[name] for name in Policy.model_fields if name in values}
-        | {"spectro": spectro, "choices": choices}
+    return Policy(
+        spectro=spectro,
+        experts=values["experts"],
+        masked_experts=values["masked_experts"],
+        expert_priors=values["expert_priors"],
+        k_max=values["k_max"],
+        window_frames=values["window_frames"],
+        choices=tuple(choices),
+        race=race,
+        race_skipped=skipped,
     )
-    return policy
+
+
+def _race(
+    profile: Profile,
+    dataset: Dataset | None,
+    spectro: SpectroConfig,
+    *,
+    method: Method,
+    wishes: PolicyOverrides,
+    seed: int,
+    progress: Progress,
+) -> tuple[Race | None, str | None]:
+    """Return the race, or None and the reason why there was none."""
+    if method == "rule":
+        return None, "not wanted: the rules alone decide"
+    if wishes.frontend is not None:
+        return None, "the front end was given"
+    if dataset is None:
+        return None, "there is only a profile, no recordings"
+    mean_duration_s = profile.total_duration_s / profile.num_clips
+    examples = choose_clips(dataset, mean_duration_s=mean_duration_s, seed=seed)
+    reason = reason_to_skip(examples, len(dataset.classes))
+    if reason:
+        return None, reason
+    candidates = list_candidates(spectro, num_clips=len(examples))
+    race = run_race(dataset, examples, candidates, seed=seed, progress=progress)
+    return (None, race) if isinstance(race, str) else (race, None)
+
+
+def _after_race(choice: Choice, spectro: SpectroConfig, race: Race) -> Choice:
+    """Return a choice as the race leaves it: the front end, its window and FFT may change."""
+    table = {one.name: one for one in race.candidates}
+    first, winner, second = race.candidates[0], table[race.winner], table[race.runner_up]
+    heard = f"in a race on {race.num_clips} training clips, clean and noisy"
+    if choice.name == "frontend" and winner is first:
+        reason = (
+            f"{first.name} keeps its place with {first.accuracy:.1%} {heard}: the best of the "
+            f"others, {second.name}, gains {second.gain:+.1%} +- {second.gain_se:.1%}, not more "
+            f"than one standard error"
+        )
+        return choice.model_copy(update={"source": "race", "reason": reason})
+    changed = choice.name in RACED and choice.value != getattr(spectro, choice.name)
+    if choice.name != "frontend" and not changed:
+        return choice
+    reason = (
+        f"{winner.name} won with {winner.accuracy:.1%} {heard}: {winner.gain:+.1%} +- "
+        f"{winner.gain_se:.1%} over {first.name}; next is {second.name} with {second.accuracy:.1%}"
+    )
+    value = getattr(spectro, choice.name)
+    return choice.model_copy(update={"value": value, "source": "race", "reason": reason})

@@ -38,9 +38,10 @@ def baseline_probabilities(
     training clips half the kernels are used, beyond 20 000 a random part of the clips.
     """
     assert len(train_specs) == len(train_targets)
-    kept = np.arange(len(train_specs))
+    kept = list(range(len(train_specs)))
     if len(kept) > MOST_CLIPS:
-        kept = np.sort(np.random.default_rng(seed).choice(kept, MOST_CLIPS, replace=False))
+        drawn = np.random.default_rng(seed).choice(kept, MOST_CLIPS, replace=False)
+        kept = sorted(drawn.tolist())
     many = len(kept) > MANY_CLIPS
     bank = KernelBank(seed=seed, count=KERNELS_PER_DILATION // (2 if many else 1))
     rows = as_rows(train_targets[kept], task=task, num_classes=num_classes)

@@ -2,8 +2,9 @@
 
 One eigendecomposition serves every strength of the penalty, and leaving a group of rows out needs
 no second fit: the residuals of the rows left out are (I - H)^-1 times their residuals in the full
-fit, H the group's block of the hat matrix (Allen 1974, Technometrics 16(1), for one row). Departs
-from textbook leave-out in that features and targets are centred and scaled once, by all rows.
+fit, H the group's block of the hat matrix (Allen 1974, Technometrics 16(1), for one row). The
+intercept is free and part of H: without its 1 / n the rows left out would know their own targets.
+Departs from textbook leave-out in that features are scaled once, by all rows.
 n rows, D features, C targets.
 """
 
@@ -83,13 +84,14 @@ def _eigenbasis(x: Floats) -> tuple[Floats, Floats]:
 def _held_out_residuals(
     y: Floats, basis: Floats, shrink: Floats, projected: Floats, members: list[Ints]
 ) -> Floats:
+    """Return what is left of targets y [n, C] when the rows of each of ``members`` are left out."""
     residuals = y - basis @ (shrink[:, None] * projected)
     if len(members) == len(y):
-        leverage = np.square(basis) @ shrink
+        leverage = 1.0 / len(y) + np.square(basis) @ shrink
         return residuals / np.maximum(1.0 - leverage, _LEAST_EIGENVALUE)[:, None]
     held: Floats = np.empty_like(residuals)
     for rows in members:
         block = basis[rows]
-        kernel = np.eye(len(rows)) - (block * shrink) @ block.T
+        kernel = np.eye(len(rows)) - 1.0 / len(y) - (block * shrink) @ block.T
         held[rows] = np.linalg.solve(kernel, residuals[rows])
     return held

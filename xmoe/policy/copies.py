@@ -1,0 +1,82 @@
+"""Training clips -> probe features of a clean and a noisy copy of each, for every candidate.
+
+Clips are decoded once and only features are kept, so memory does not grow with their length. All
+candidates hear the same segment with the same noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xmoe.audio.augment import NOISE_EXPONENTS, add_noise
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.resample import resample
+from xmoe.audio.store import load_clips
+from xmoe.config import SpectroConfig
+from xmoe.errors import AudioError
+from xmoe.frontend.registry import build_frontend
+from xmoe.policy.kernels import KernelBank
+from xmoe.progress import Progress, silent
+
+NOISE_SNR_DB = (0.0, 20.0)
+KERNELS = 32
+_CROP_STEPS = 8
+
+Samples = npt.NDArray[np.float32]
+
+
+def measure_copies(
+    dataset: Dataset,
+    examples: Sequence[Example],
+    candidates: Mapping[str, SpectroConfig],
+    *,
+    seed: int,
+    progress: Progress = silent,
+) -> tuple[list[Example], dict[str, npt.NDArray[np.float32]]]:
+    """Return the examples that can be read, and features [n, 2, D] for each candidate.
+
+    ``[:, 0]`` is clean, ``[:, 1]`` noisy. Candidates share rate and segment.
+    """
+    bank = KernelBank(seed=seed, count=KERNELS)
+    frontends = {name: build_frontend(config) for name, config in candidates.items()}
+    spectro = next(iter(candidates.values()))
+    heard: list[Example] = []
+    rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in candidates}
+    for index, (example, clip) in enumerate(load_clips(dataset, examples)):
+        if not isinstance(clip, AudioError):
+            length = round(spectro.segment_s * clip.sample_rate_hz)
+            part = loudest_part(clip.samples, length)
+            part = resample(part, from_hz=clip.sample_rate_hz, to_hz=spectro.sample_rate_hz)
+            noisy = noisy_copy(part, np.random.default_rng([seed, 3, index]))
+            copies = torch.from_numpy(np.stack([part, noisy]))
+            heard.append(example)
+            for name, frontend in frontends.items():
+                with torch.no_grad():
+                    rows[name].append(bank.measure(frontend(copies)).numpy())
+        progress("race of front ends", index + 1, len(examples))
+    return heard, {name: np.stack(row) for name, row in rows.items() if row}
+
+
+def loudest_part(samples: Samples, length: int) -> Samples:
+    """Return the ``length`` samples in a row with the most energy, of starts an eighth apart.
+
+    A clip that is not longer is returned as it is.
+    """
+    if len(samples) <= length:
+        return samples
+    step = max(length // _CROP_STEPS, 1)
+    starts = np.append(np.arange(0, len(samples) - length, step), len(samples) - length)
+    running = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    first = int(starts[np.argmax(running[starts + length] - running[starts])])
+    return samples[first : first + length]
+
+
+def noisy_copy(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Return the samples under noise of a random colour at 0 to 20 dB."""
+    colours = list(NOISE_EXPONENTS)
+    colour = colours[int(rng.integers(len(colours)))]
+    return add_noise(samples, snr_db=float(rng.uniform(*NOISE_SNR_DB)), color=colour, rng=rng)
