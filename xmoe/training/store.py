@@ -7,7 +7,6 @@ the run's ``cache`` folder, plus a JSON index. Augmentation and compression happ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,11 +133,11 @@ def open_store(path: Path) -> SpectrogramStore:
     """Open a store that ``build_store`` wrote; raises RunFolderError where it is torn."""
     index = read_json(path.with_suffix(".json"))
     array = path.with_suffix(".npy")
-    offsets = np.asarray(index["offsets"], np.int64)
-    targets = np.asarray(index["targets"])
     try:
+        offsets = np.asarray(index["offsets"], np.int64)
+        targets = np.asarray(index["targets"])
         values = np.load(array, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"torn spectrogram store: {error}", where=str(array)) from error
     if len(values) != offsets[-1]:
         raise RunFolderError("spectrogram store and index disagree", where=str(array))
@@ -147,13 +146,14 @@ def open_store(path: Path) -> SpectrogramStore:
 
 
 def matches(path: Path, frontend: Frontend, clip_ids: Sequence[str]) -> bool:
-    """Whether the store at ``path`` was built from these clips with this front end."""
+    """Whether the store at ``path`` is whole, and of these clips with this front end."""
     try:
-        index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        store = open_store(path)
+        index = read_json(path.with_suffix(".json"))
+    except RunFolderError:
         return False
     same = index.get("spectro") == frontend.config.model_dump(mode="json")
-    return bool(same and set(index.get("clip_ids", ())) <= set(clip_ids))
+    return bool(same and set(store.clip_ids) <= set(clip_ids))
 
 
 def _write_rows(path: Path, blocks: Iterable[npt.NDArray[np.float16]], num_bins: int) -> None:
