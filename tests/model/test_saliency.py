@@ -94,7 +94,7 @@ def slow_contrast(spec):
         near = [min(max(row + k, 0), bins - 1) for k in range(-(bins // 4), bins // 4 + 1)]
         floor = min(float(means[row]), sorted(float(means[i]) for i in near)[len(near) // 2])
         for frame in range(frames):
-            around = spec[row, max(frame - 2, 0) : frame + 3]
+            around = spec[row, max(frame - 4, 0) : frame + 5]
             rise[row, frame] = max(0.0, float(around.mean()) - floor) ** 2
     return rise
 

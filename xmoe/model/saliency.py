@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xmoe.model.stem import DECIMATION, NUM_BANDS, Stem, StemOutput
 
-SMOOTH_FRAMES = 5
+SMOOTH_FRAMES = 9
 
 
 def class_belief(logits: Tensor, *, multi_label: bool) -> Tensor:
@@ -46,7 +46,7 @@ def contrast(spec: Tensor) -> Tensor:
 
     The floor of a frequency is its mean over time or, where that is lower, the median of those
     means over the neighbouring half of all frequencies: a line that sounds all through a clip has
-    no contrast in time, but it stands out from its neighbours. Five frames are averaged first,
+    no contrast in time, but it stands out from its neighbours. Nine frames are averaged first,
     because single cells of noise stand out most.
     """
     by_frequency = spec.mean(2)
