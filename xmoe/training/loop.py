@@ -174,7 +174,8 @@ class Trainer:
         output = self._forward(spec, draws)
         losses = compute_losses(output, targets, config, generator=generator)
         if not bool(torch.isfinite(losses.total)):
-            raise FloatingPointError(f"the loss is {float(losses.total)} in epoch {self.epoch + 1}")
+            value = float(losses.total.detach())
+            raise FloatingPointError(f"the loss is {value} in epoch {self.epoch + 1}")
         rate = one_cycle(self.step, self.epochs * self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * self.config.train.learning_rate

@@ -1,0 +1,192 @@
+"""Order, crops, padding and pooling of batches: known answers, and the same bytes for a seed."""
+
+from itertools import chain
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmoe.training import batches
+from xmoe.training.batches import (
+    Segments,
+    Share,
+    epoch_generator,
+    eval_segments,
+    make_batch,
+    shift_in_time,
+    soft_targets,
+    steps_per_epoch,
+    train_batches,
+)
+from xmoe.training.store import SpectrogramStore, segment_starts
+
+# Shows power as it is.
+BARE = SimpleNamespace(
+    bin_centers_hz=torch.linspace(100, 3900, 16), compress=lambda power, valid: power
+)
+
+
+def ramp_store(*lengths):
+    """Return a store whose frame t holds the power 1 + t in every bin."""
+    values = np.concatenate([np.log10(1.0 + np.arange(n)) for n in lengths])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    rows = np.repeat(values[:, None], 16, 1).astype(np.float16)
+    names = tuple(f"{i}.wav" for i in range(len(lengths)))
+    return SpectrogramStore(rows, offsets, np.arange(len(lengths)) % 3, names)
+
+
+@pytest.fixture
+def picks(monkeypatch, stores, frontend):
+    """The function that returns which clips each batch of an epoch picks."""
+    monkeypatch.setattr(batches, "make_batch", lambda s, f, c, picked, g: (picked, None))
+
+    def collect(config, **options):
+        steps = train_batches(stores["train"], frontend, config, **options)
+        return [picked for picked, _, _ in steps]
+
+    return collect
+
+
+def same_bytes(one, other):
+    return all(
+        torch.equal(a, b)
+        for left, right in zip(one, other, strict=True)
+        for a, b in zip(left[:2], right[:2], strict=True)
+    )
+
+
+def test_same_seed_and_epoch_give_the_same_bytes(stores, frontend, config):
+    epochs = [list(train_batches(stores["train"], frontend, config, epoch=e)) for e in (2, 2, 3)]
+    assert same_bytes(epochs[0], epochs[1])
+    assert not same_bytes(epochs[0], epochs[2])
+
+
+def test_other_seed_gives_other_bytes(stores, frontend, config, change):
+    one = list(train_batches(stores["train"], frontend, config, epoch=0))
+    other = list(train_batches(stores["train"], frontend, change("train", seed=4), epoch=0))
+    assert not same_bytes(one, other)
+
+
+def test_batches_have_the_shape_of_the_settings(stores, frontend, config):
+    steps = list(train_batches(stores["train"], frontend, config, epoch=0))
+    assert [tuple(spec.shape) for spec, _, _ in steps] == [(8, 16, 33)] * 4
+    assert [tuple(targets.shape) for _, targets, _ in steps] == [(8, 3)] * 4
+    assert all(bool(torch.isfinite(spec).all()) for spec, _, _ in steps)
+
+
+def test_no_clip_is_picked_twice_in_an_epoch(picks, config):
+    picked = list(chain.from_iterable(picks(config, epoch=0)))
+    assert len(picked) == len(set(picked)) == 32
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_shares_of_workers_partition_each_global_batch(picks, config, workers):
+    whole = picks(config, epoch=1)
+    shares = [picks(config, epoch=1, share=Share(rank, workers)) for rank in range(workers)]
+    for step, batch in enumerate(whole):
+        parts = [share[step] for share in shares]
+        assert sorted(chain.from_iterable(parts)) == sorted(batch)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_batch_larger_than_the_set_takes_the_whole_set(picks, change):
+    (only,) = picks(change("train", batch_size=500), epoch=0)
+    assert sorted(only) == list(range(36))
+
+
+@pytest.mark.parametrize(("clips", "size", "steps"), [(36, 8, 4), (7, 8, 1), (8, 8, 1), (17, 8, 2)])
+def test_steps_are_full_batches_and_at_least_one(clips, size, steps):
+    assert steps_per_epoch(clips, size) == steps
+
+
+def test_generators_differ_by_seed_epoch_and_worker():
+    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (2**31, 5, 1)]
+    draws = {float(torch.rand(1, generator=epoch_generator(*key))) for key in keys}
+    assert len(draws) == 5
+    again = torch.rand(1, generator=epoch_generator(0, 0, 0))
+    assert float(again) in draws
+
+
+def test_one_label_is_smoothed_over_the_classes(stores, change):
+    targets = soft_targets(stores["train"], [0, 1, 5], change("train", label_smoothing=0.3))
+    expected = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
+    torch.testing.assert_close(targets, expected)
+
+
+def test_several_labels_are_smoothed_towards_one_half(change):
+    store = ramp_store(5, 5)
+    rows = np.array([[1, 0, 1], [0, 0, 0]], np.float32)
+    store = SpectrogramStore(store.values, store.offsets, rows, store.clip_ids)
+    config = change("model", task="multi_label")
+    torch.testing.assert_close(
+        soft_targets(store, [0, 1], config),
+        torch.tensor([[0.95, 0.05, 0.95], [0.05, 0.05, 0.05]]),
+    )
+
+
+def test_crops_of_a_long_clip_lie_inside_it_and_begin_anywhere(change):
+    config = change("train", augment=False)
+    generator = torch.Generator().manual_seed(0)
+    spec, _ = make_batch(ramp_store(40), BARE, config, [0] * 200, generator)
+    first = spec[:, 0, 0].round().long() - 1
+    assert set(first.tolist()) == set(range(8))
+    expected = (1.0 + first[:, None] + torch.arange(33)).unsqueeze(1).expand_as(spec)
+    torch.testing.assert_close(spec, expected, rtol=3e-3, atol=0.0)
+
+
+def test_short_clip_begins_anywhere_within_its_padding(change):
+    config = change("train", augment=False)
+    generator = torch.Generator().manual_seed(0)
+    spec, _ = make_batch(ramp_store(29), BARE, config, [0] * 100, generator)
+    begins = set()
+    for row in spec[:, 0]:
+        heard = torch.nonzero(row).squeeze(1)
+        begins.add(int(heard[0]))
+        torch.testing.assert_close(row[heard], 1.0 + torch.arange(29), rtol=3e-3, atol=0.0)
+    assert begins == {0, 1, 2, 3, 4}
+
+
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_shift_never_wraps_a_clip_round(lengths, seed):
+    spec = torch.zeros(len(lengths), 2, 20)
+    for row, length in enumerate(lengths):
+        spec[row, :, :length] = torch.arange(1.0, length + 1)
+    moved = shift_in_time(spec, torch.tensor(lengths), torch.Generator().manual_seed(seed))
+    for row, length in enumerate(lengths):
+        (heard,) = torch.nonzero(moved[row, 0], as_tuple=True)
+        assert torch.equal(heard, torch.arange(int(heard[0]), int(heard[0]) + length))
+        assert torch.equal(moved[row, 1, heard], torch.arange(1.0, length + 1))
+
+
+def test_mixup_keeps_targets_a_distribution_and_mixes_some(stores, frontend, change):
+    config = change("train", mixup=1.0, label_smoothing=0.0)
+    steps = list(train_batches(stores["train"], frontend, config, epoch=0))
+    targets = torch.cat([targets for _, targets, _ in steps])
+    torch.testing.assert_close(targets.sum(1), torch.ones(32))
+    assert int(((targets > 0.01).sum(1) == 2).sum()) >= 8
+
+
+def test_pooling_is_the_mean_over_the_segments_of_each_clip():
+    segments = Segments(torch.empty(0), torch.tensor([0, 0, 1, 3]))
+    logits = torch.tensor([[1.0, 2.0], [3.0, 6.0], [5.0, 5.0], [7.0, 1.0]])
+    expected = torch.tensor([[2.0, 4.0], [5.0, 5.0], [0.0, 0.0], [7.0, 1.0]])
+    assert torch.equal(segments.pool(logits, 4), expected)
+
+
+def test_evaluation_sees_every_segment_in_order(stores, frontend, config):
+    store, rows = stores["val"], [3, 0, 9]
+    segments = eval_segments(store, frontend, config, rows)
+    starts = [segment_starts(int(store.frames[i]), 33, 16) for i in rows]
+    assert segments.clip.tolist() == [r for r, s in enumerate(starts) for _ in s]
+    power, valid = store.batch([3], [starts[0][1]], 33)
+    torch.testing.assert_close(segments.spec[1], frontend.compress(power, valid)[0])
+
+
+def test_evaluation_may_change_the_power_first(config):
+    store = ramp_store(33)
+    plain = eval_segments(store, BARE, config, [0]).spec
+    doubled = eval_segments(store, BARE, config, [0], change=lambda power: 2 * power).spec
+    assert torch.equal(doubled, 2 * plain)
