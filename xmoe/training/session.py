@@ -108,13 +108,11 @@ def run_epochs(
             recorder.begin()
         while trainer.epoch < trainer.epochs:
             report = trainer.train_epoch()
-            if report.epoch % interval == 0 or report.epoch == trainer.epochs:
-                if recorder is not None:
-                    recorder.keep(report)
-                if on_epoch is not None:
-                    on_epoch(report)
+            due = report.epoch % interval == 0 or report.epoch == trainer.epochs
             if recorder is not None:
-                recorder.note(report)
+                recorder.record(report, checkpoint=due)
+            if due and on_epoch is not None:
+                on_epoch(report)
             progress("train", report.epoch, trainer.epochs, describe_row(report.as_dict()))
     finally:
         if recorder is not None:
@@ -147,19 +145,25 @@ class _Recorder:
             rows = read_history(self.folder)
             self.rows = [row for row in rows if row["epoch"] <= self.trainer.epoch]
         if not self.folder.exists("last"):
-            self._save(("last", "best"))
+            self._save(("best", "last"))
         self._write_history()
 
-    def keep(self, report: EpochReport) -> None:
-        """Validate and write a checkpoint; it becomes ``best`` unless it is clearly worse."""
-        report.figures |= self.trainer.validate()
-        loss, error = report.figures["val_loss"], report.figures["val_loss_se"]
-        report.kept = loss <= self.trainer.best_loss + error
-        self.trainer.best_loss = min(self.trainer.best_loss, loss)
-        self._save(("last", "best") if report.kept else ("last",))
+    def record(self, report: EpochReport, *, checkpoint: bool) -> None:
+        """Write an epoch down; its ``checkpoint`` is ``best`` unless it is clearly worse.
 
-    def note(self, report: EpochReport) -> None:
-        """Add an epoch to the history."""
+        History comes first and ``last`` comes last: a process that dies between two writes goes on
+        from the checkpoint before, and does all of them again.
+        """
+        if checkpoint:
+            report.figures |= self.trainer.validate()
+            loss, error = report.figures["val_loss"], report.figures["val_loss_se"]
+            report.kept = loss <= self.trainer.best_loss + error
+            self.trainer.best_loss = min(self.trainer.best_loss, loss)
+        self._note(report)
+        if checkpoint:
+            self._save(("best", "last") if report.kept else ("last",))
+
+    def _note(self, report: EpochReport) -> None:
         self.rows.append(report.as_dict())
         self._write_history()
         for name, value in report.figures.items():
