@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from xmoe.metrics import compute_metrics
-from xmoe.predict import Predictor, SegmentAnswers
+from xmoe.predict import Predictor, SegmentAnswers, measure_entropy
 from xmoe.progress import Progress, silent
 from xmoe.training.store import SpectrogramStore
 from xmoe.training.threads import one_thread
@@ -152,7 +152,7 @@ def measure_usage(
 def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -> pa.Table:
     config = predictor.config
     top = clips.probabilities.argmax(1)
-    p = np.clip(clips.probabilities, 1e-12, 1)
+    multi_label = config.model.task == "multi_label"
     experts = [
         [
             {"name": n, "weight": float(w)}
@@ -167,7 +167,7 @@ def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -
             "label": _label_names(store.targets, config.classes),
             "answer": [config.classes[i] for i in top],
             "probability": clips.probabilities.max(1),
-            "entropy": -(p * np.log(p)).sum(1),
+            "entropy": [measure_entropy(p, multi_label=multi_label) for p in clips.probabilities],
             "uncertain": clips.probabilities.max(1) < config.routing.uncertain_below,
             "k": clips.k,
             "experts": experts,

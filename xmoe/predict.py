@@ -197,7 +197,7 @@ class Predictor:
             label_id=top,
             probability=float(p[top]),
             probabilities={c: float(v) for c, v in zip(config.classes, p, strict=True)},
-            entropy=_entropy(p, multi_label=multi_label),
+            entropy=measure_entropy(p, multi_label=multi_label),
             uncertain=bool(p[top] < config.routing.uncertain_below),
             k=float(answers.k.float().mean()),
             experts=tuple(sorted(experts, key=lambda use: -use.weight)),
@@ -209,8 +209,8 @@ class Predictor:
         )
 
 
-def _entropy(p: npt.NDArray[np.float64], *, multi_label: bool) -> float:
-    """Return the entropy of an answer in nats: of the distribution, or the mean over labels."""
+def measure_entropy(p: npt.NDArray[np.float64], *, multi_label: bool) -> float:
+    """Return the entropy of an answer [C] in nats: of the distribution, or the mean over labels."""
     q = np.clip(p, 1e-12, 1.0)
     if not multi_label:
         return float(-(q * np.log(q)).sum())
