@@ -172,7 +172,7 @@ def test_values_become_plain_json_and_not_finite_becomes_null(tmp_path, value, p
     assert read_json(tmp_path / "x.json") == {"value": plain}
 
 
-@pytest.mark.parametrize("data", [b"", b'{"a": ', b"\xff\xfe\x00", b"{} {}"])
+@pytest.mark.parametrize("data", [b"", b'{"a": ', b"\xff\xfe\x00", b"{} {}", b"[" * 10**5])
 def test_torn_json_is_refused_by_name(tmp_path, data):
     path = tmp_path / "x.json"
     path.write_bytes(data)
@@ -293,11 +293,8 @@ def test_wherever_a_save_stops_both_pointers_name_whole_checkpoints(
     for which, old in (("best", 1), ("last", 2)):
         step = run.load_state(which)["step"]
         assert step in (old, 3)
-        for part in ("stem", "expert-low"):
-            assert torch.equal(
-                run.load_tensors(part, which)["weight" if part == "stem" else "bias"],
-                tensors_of(step)[part]["weight" if part == "stem" else "bias"],
-            )
+        for part, key in (("stem", "weight"), ("expert-low", "bias")):
+            assert torch.equal(run.load_tensors(part, which)[key], tensors_of(step)[part][key])
     assert not [name for name in entries(run.checkpoints) if name.endswith(".tmp")]
     save_step(run, 4, which=("best", "last"))
     assert entries(run.checkpoints) == {"epoch-4", "best.json", "last.json"}
@@ -347,13 +344,31 @@ def test_a_checkpoint_without_a_manifest_is_refused_by_file(run):
     assert caught.value.where == str(manifest)
 
 
-@pytest.mark.parametrize("folder", ["../../other", "/etc", "a/b", ".", 3, None])
+@pytest.mark.parametrize("folder", ["../../other", "/etc", "a/b", ".", "..", "", 3, None])
 def test_a_pointer_that_leaves_the_checkpoints_is_refused_by_file(run, folder):
     pointer = run.checkpoints / "best.json"
     pointer.write_text(json.dumps({"folder": folder}))
     with pytest.raises(RunFolderError, match="names no checkpoint") as caught:
         run.checkpoint_folder("best")
     assert caught.value.where == str(pointer)
+
+
+@pytest.mark.parametrize("record", ["[]", "3", "null", '"best"'])
+def test_a_pointer_or_a_manifest_of_another_kind_is_refused_by_file(run, record):
+    manifest = run.checkpoint_folder("last") / "manifest.json"
+    for path, said in ((manifest, "lists no files"), (run.checkpoints / "last.json", "names no")):
+        path.write_text(record)
+        with pytest.raises(RunFolderError, match=said) as caught:
+            run.load_tensors("stem", "last")
+        assert caught.value.where == str(path)
+
+
+def test_weights_too_large_for_the_disk_are_a_storage_error(run):
+    large = {"stem": {"weight": torch.zeros(256 * 1024)}}
+    with small_disk(64 * 1024), pytest.raises(StorageError, match="cannot write"):
+        run.save_checkpoint("epoch-3", large, {"step": 3})
+    assert run.load_state("last") == {"step": 2}
+    assert entries(run.checkpoints) == {"epoch-1", "epoch-2", "best.json", "last.json"}
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

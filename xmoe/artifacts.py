@@ -40,12 +40,12 @@ TRAIN_AGAIN = "train again, or name a run folder that `xmoe train` wrote"
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError while writing ``path`` into a StorageError with the mend."""
+    """Turn an error of the disk while writing ``path`` into a StorageError with the mend."""
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own
         raise StorageError(
-            f"cannot write: {error.strerror or error}",
+            f"cannot write: {getattr(error, 'strerror', None) or error}",
             where=str(path),
             mend="free some space or name a folder that you may write to with --out",
         ) from error
@@ -82,7 +82,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunFolderError("no such file", where=str(path), mend=TRAIN_AGAIN) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunFolderError(f"not readable as JSON: {error}", where=str(path)) from error
 
 
@@ -171,21 +171,22 @@ class RunFolder:
     def checkpoint_folder(self, which: Which = "best") -> Path:
         """Return the folder that a pointer names."""
         pointer = self.checkpoints / f"{which}.json"
-        name = read_json(pointer).get("folder")
-        if not isinstance(name, str) or Path(name).name != name:
+        record = read_json(pointer)
+        name = record.get("folder") if isinstance(record, dict) else None
+        if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
             raise RunFolderError("names no checkpoint", where=str(pointer), mend=TRAIN_AGAIN)
         return self.checkpoints / name
 
     def load_tensors(self, part: str, which: Which = "best") -> dict[str, Tensor]:
         """Return the tensors of one file of a checkpoint, hash and finiteness checked."""
         folder = self.checkpoint_folder(which)
-        sums = read_json(folder / "manifest.json")["sha256"]
+        sums = _read_sums(folder / "manifest.json")
         return load_weights(folder / f"{part}.safetensors", sha256=sums.get(f"{part}.safetensors"))
 
     def load_state(self, which: Which = "last") -> dict[str, Any]:
         """Return the JSON state of a checkpoint, hash checked."""
         folder = self.checkpoint_folder(which)
-        sums = read_json(folder / "manifest.json")["sha256"]
+        sums = _read_sums(folder / "manifest.json")
         check_sha256(folder / "state.json", sums.get("state.json"))
         state: dict[str, Any] = read_json(folder / "state.json")
         return state
@@ -223,12 +224,24 @@ def check_sha256(path: Path, expected: str | None) -> None:
         raise RunFolderError("no such file", where=str(path), mend=TRAIN_AGAIN)
     if expected is None:
         raise RunFolderError("the manifest does not list this file", where=str(path))
-    if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RunFolderError(f"cannot read: {error.strerror}", where=str(path)) from error
+    if found != expected:
         raise RunFolderError(
             "the bytes are not those that were written (SHA-256 differs)",
             where=str(path),
             mend="restore the file from a copy, or train again",
         )
+
+
+def _read_sums(manifest: Path) -> dict[str, str]:
+    record = read_json(manifest)
+    sums = record.get("sha256") if isinstance(record, dict) else None
+    if not isinstance(sums, dict):
+        raise RunFolderError("lists no files", where=str(manifest), mend=TRAIN_AGAIN)
+    return sums
 
 
 def _fill_checkpoint(

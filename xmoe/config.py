@@ -6,7 +6,7 @@ and training, prediction and serving read them back; unknown fields are refused.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +15,7 @@ Task = Literal["single_label", "multi_label"]
 Device = Literal["auto", "cpu", "cuda"]
 SelectorName = Literal["saliency", "cam", "feature", "energy", "random"]
 RouterEvidence = Literal["features", "saliency", "belief", "conditions"]
+Positive = Annotated[float, Field(gt=0.0)]
 
 EXPERT_NAMES: tuple[str, ...] = (
     "broadband",
@@ -61,6 +62,8 @@ class SpectroConfig(Frozen):
             )
         if self.win_length > self.n_fft:
             raise ValueError(f"win_length {self.win_length} exceeds n_fft {self.n_fft}")
+        if self.segment_samples < self.win_length:
+            raise ValueError(f"segment_s {self.segment_s} is shorter than one window")
         return self
 
     @property
@@ -86,10 +89,12 @@ class ModelConfig(Frozen):
     num_classes: int = Field(default=2, ge=2)
     experts: tuple[str, ...] = EXPERT_NAMES
     masked_experts: tuple[str, ...] = ()
-    expert_priors: dict[str, float] = Field(default_factory=dict)
+    expert_priors: dict[str, Positive] = Field(default_factory=dict)
     k_max: int = Field(default=3, ge=0)
     window_frames: int = Field(default=4, ge=1)
-    router_evidence: tuple[RouterEvidence, ...] = ("features", "saliency", "belief", "conditions")
+    router_evidence: tuple[RouterEvidence, ...] = Field(
+        default=("features", "saliency", "belief", "conditions"), min_length=1
+    )
     stem_channels: int = Field(default=24, ge=4)
     expert_channels: int = Field(default=48, ge=4)
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -103,6 +108,8 @@ class ModelConfig(Frozen):
             raise ValueError("experts must be a non-empty list without repeats")
         if not set(self.masked_experts) <= set(self.experts):
             raise ValueError("masked_experts must be among experts")
+        if not set(self.expert_priors) <= set(self.experts):
+            raise ValueError("expert_priors must be of experts")
         if len(self.masked_experts) == len(self.experts):
             raise ValueError("at least one expert must stay unmasked")
         if self.k_max > len(self.experts) - len(self.masked_experts):
@@ -121,7 +128,7 @@ class TrainConfig(Frozen):
     mixup: float = Field(default=0.0, ge=0.0, le=1.0)
     augment: bool = True
     ema_decay: float = Field(default=0.99, ge=0.0, lt=1.0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     num_workers: int = Field(default=1, ge=1)
     device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -141,7 +148,7 @@ class RoutingConfig(Frozen):
     k_price: float = 0.0
     selector: SelectorName = "saliency"
     window_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
-    temperatures: tuple[float, ...] = ()
+    temperatures: tuple[Positive, ...] = ()
     uncertain_below: float = Field(default=0.0, ge=0.0, le=1.0)
     reasons: dict[str, str] = Field(default_factory=dict)
 
@@ -149,7 +156,7 @@ class RoutingConfig(Frozen):
 class RunConfig(Frozen):
     """Everything that a run folder needs to rebuild its classifier."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     classes: tuple[str, ...]
     spectro: SpectroConfig
     model: ModelConfig
@@ -160,4 +167,8 @@ class RunConfig(Frozen):
     def _check(self) -> RunConfig:
         if len(self.classes) != self.model.num_classes:
             raise ValueError("classes and model.num_classes disagree")
+        if self.spectro.num_bins % 16:
+            raise ValueError("spectro.num_bins must be a multiple of 16 for the model's stem")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes repeat a name")
         return self
