@@ -15,6 +15,7 @@ from xmoe.training.loop import (
     load_weights_into,
     one_cycle,
     split_weights,
+    warm_average,
     whole_logits,
 )
 
@@ -130,15 +131,28 @@ def test_non_finite_loss_is_an_error(make_trainer):
         trainer.train_epoch()
 
 
-def test_average_follows_the_weights_by_its_decay(make_trainer, change):
+def test_average_without_decay_is_the_weights(make_trainer, change):
     trainer = make_trainer(change("train", ema_decay=0.0))
     run(trainer, 1)
     torch.testing.assert_close(trainer.averaged.stem.head.weight, trainer.model.stem.head.weight)
-    slow = make_trainer(change("train", ema_decay=0.999))
-    start = slow.model.stem.head.weight.detach().clone()
-    run(slow, 1)
-    moved, averaged = slow.model.stem.head.weight, slow.averaged.stem.head.weight
-    assert float((averaged - start).detach().norm()) < 0.5 * float((moved - start).detach().norm())
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"), [(1, 2 / 11), (90, 91 / 100), (890, 0.99), (9999, 0.99)]
+)
+def test_decay_of_the_average_rises_to_its_limit(steps, kept):
+    averaged = [torch.tensor([1.0, 3.0])]
+    warm_average(0.99)(averaged, [torch.tensor([2.0, 0.0])], torch.tensor(steps))
+    expected = kept * torch.tensor([1.0, 3.0]) + (1 - kept) * torch.tensor([2.0, 0.0])
+    torch.testing.assert_close(averaged[0], expected)
+
+
+def test_average_of_a_short_run_is_near_its_weights(make_trainer, change):
+    trainer = make_trainer(change("train", ema_decay=0.999))
+    start = trainer.model.stem.head.weight.detach().clone()
+    run(trainer, 2)
+    last, averaged = trainer.model.stem.head.weight, trainer.averaged.stem.head.weight
+    assert float((last - averaged).detach().norm()) < 0.5 * float((last - start).detach().norm())
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2, 3])

@@ -80,6 +80,20 @@ def one_cycle(step: int, total: int) -> float:
     return max(1e-4, (1 + math.cos(math.pi * (step - rise) / max(1.0, total - rise))) / 2)
 
 
+def warm_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
+    """Return the moving average of weights whose decay rises to ``decay`` over its first steps.
+
+    Step n keeps at most (1 + n) / (10 + n) of the average, so that a run of a few steps does not
+    end on its random first weights.
+    """
+
+    def update(averaged: Any, current: Any, steps: Tensor | int) -> None:
+        count = int(steps)
+        get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(averaged, current, steps)
+
+    return update
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device asked for; ``auto`` takes a GPU where there is one."""
     if name == "auto":
@@ -111,7 +125,7 @@ class Trainer:
             torch.manual_seed(config.train.seed)
             self.model = MoE(config.model, num_bins=config.spectro.num_bins).to(self.device)
         self.wrapped = wrap(self.model)
-        averaging = get_ema_multi_avg_fn(config.train.ema_decay)
+        averaging = warm_average(config.train.ema_decay)
         self.average = AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
