@@ -6,13 +6,16 @@ candidates hear the same segment with the same noise.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from xmoe.audio.augment import NOISE_EXPONENTS, add_noise
+from xmoe.audio.clip import Clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.resample import resample
 from xmoe.audio.store import load_clips
@@ -20,13 +23,15 @@ from xmoe.config import SpectroConfig
 from xmoe.errors import AudioError
 from xmoe.frontend.registry import build_frontend
 from xmoe.policy.kernels import KernelBank
+from xmoe.policy.threads import one_torch_thread
 from xmoe.progress import Progress, silent
 
 NOISE_SNR_DB = (0.0, 20.0)
 KERNELS = 32
+WORKERS = 2
 _CROP_STEPS = 8
 
-Samples = npt.NDArray[np.float32]
+Floats32 = npt.NDArray[np.float32]
 
 
 def measure_copies(
@@ -36,32 +41,50 @@ def measure_copies(
     *,
     seed: int,
     progress: Progress = silent,
-) -> tuple[list[Example], dict[str, npt.NDArray[np.float32]]]:
+) -> tuple[list[Example], dict[str, Floats32]]:
     """Return the examples that can be read, and features [n, 2, D] for each candidate.
 
     ``[:, 0]`` is clean, ``[:, 1]`` noisy. Candidates share rate and segment.
     """
-    bank = KernelBank(seed=seed, count=KERNELS)
-    frontends = {name: build_frontend(config) for name, config in candidates.items()}
-    spectro = next(iter(candidates.values()))
+    listen = _Listener(candidates, seed=seed)
     heard: list[Example] = []
-    rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in candidates}
-    for index, (example, clip) in enumerate(load_clips(dataset, examples)):
-        if not isinstance(clip, AudioError):
-            length = round(spectro.segment_s * clip.sample_rate_hz)
-            part = loudest_part(clip.samples, length)
-            part = resample(part, from_hz=clip.sample_rate_hz, to_hz=spectro.sample_rate_hz)
-            noisy = noisy_copy(part, np.random.default_rng([seed, 3, index]))
-            copies = torch.from_numpy(np.stack([part, noisy]))
-            heard.append(example)
-            for name, frontend in frontends.items():
-                with torch.no_grad():
-                    rows[name].append(bank.measure(frontend(copies)).numpy())
-        progress("race of front ends", index + 1, len(examples))
+    rows: dict[str, list[Floats32]] = {name: [] for name in candidates}
+    with one_torch_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="race") as pool:
+        waiting: deque[Future[dict[str, Floats32]]] = deque()
+        for index, (example, clip) in enumerate(load_clips(dataset, examples)):
+            if not isinstance(clip, AudioError):
+                heard.append(example)
+                waiting.append(pool.submit(listen, clip, index))
+            while len(waiting) > (WORKERS if index + 1 < len(examples) else 0):
+                for name, features in waiting.popleft().result().items():
+                    rows[name].append(features)
+            progress("race of front ends", index + 1, len(examples))
     return heard, {name: np.stack(row) for name, row in rows.items() if row}
 
 
-def loudest_part(samples: Samples, length: int) -> Samples:
+class _Listener:
+    """One clip -> features [2, D] of its two copies, for every candidate."""
+
+    def __init__(self, candidates: Mapping[str, SpectroConfig], *, seed: int) -> None:
+        self.seed = seed
+        self.bank = KernelBank(seed=seed, count=KERNELS)
+        self.frontends = {name: build_frontend(config) for name, config in candidates.items()}
+        self.spectro = next(iter(candidates.values()))
+
+    def __call__(self, clip: Clip, index: int) -> dict[str, Floats32]:
+        """Measure the clip; ``index`` seeds its noise."""
+        part = loudest_part(clip.samples, round(self.spectro.segment_s * clip.sample_rate_hz))
+        part = resample(part, from_hz=clip.sample_rate_hz, to_hz=self.spectro.sample_rate_hz)
+        noisy = noisy_copy(part, np.random.default_rng([self.seed, 3, index]))
+        copies = torch.from_numpy(np.stack([part, noisy]))
+        with torch.no_grad():
+            return {
+                name: self.bank.measure(frontend(copies)).numpy()
+                for name, frontend in self.frontends.items()
+            }
+
+
+def loudest_part(samples: Floats32, length: int) -> Floats32:
     """Return the ``length`` samples in a row with the most energy, of starts an eighth apart.
 
     A clip that is not longer is returned as it is.
@@ -75,7 +98,7 @@ def loudest_part(samples: Samples, length: int) -> Samples:
     return samples[first : first + length]
 
 
-def noisy_copy(samples: Samples, rng: np.random.Generator) -> Samples:
+def noisy_copy(samples: Floats32, rng: np.random.Generator) -> Floats32:
     """Return the samples under noise of a random colour at 0 to 20 dB."""
     colours = list(NOISE_EXPONENTS)
     colour = colours[int(rng.integers(len(colours)))]

@@ -17,22 +17,25 @@ import numpy as np
 from xmoe.audio.dataset import Example
 from xmoe.policy.ridge import Ints
 
-NUM_FOLDS = 5
+NUM_FOLDS, PARTITIONS = 5, 4
 LEAST_GROUPS = 5
 
 
 @dataclass(frozen=True)
 class Folds:
-    """``ids`` [n] name each clip's fold; ``units`` [n] what is left out as one (group or clip)."""
+    """``ids`` [R, n] name each clip's fold in R partitions drawn apart.
+
+    ``units`` [n] name what is left out as one: a group or a clip.
+    """
 
     ids: Ints
     units: Ints
     kind: Literal["group", "stratified"]
 
     @property
-    def number(self) -> int:
+    def num_folds(self) -> int:
         """How many folds there are."""
-        return len(np.unique(self.ids))
+        return len(np.unique(self.ids[0]))
 
 
 def strata(examples: Sequence[Example]) -> list[str]:
@@ -60,7 +63,7 @@ def pick_clips(examples: Sequence[Example], count: int, *, seed: int) -> list[Ex
 
 
 def make_folds(examples: Sequence[Example], *, seed: int) -> Folds:
-    """Return five folds (fewer for fewer clips), groups whole if there are enough of them.
+    """Return four partitions into five folds, groups whole if there are enough of them.
 
     That is: five groups or more, and two or more for every class; else clips are held out one by
     one.
@@ -74,18 +77,23 @@ def make_folds(examples: Sequence[Example], *, seed: int) -> Folds:
     enough = len(set(keys)) >= LEAST_GROUPS and min(map(len, by_class.values())) >= 2
     if shared and enough:
         units = np.unique(np.asarray(keys, dtype=object).astype(str), return_inverse=True)[1]
-        return Folds(_spread(labels, units, seed=seed), units, "group")
+        return Folds(_partitions(labels, units, seed=seed), units, "group")
     units = np.arange(len(examples))
-    return Folds(_spread(labels, units, seed=seed), units, "stratified")
+    return Folds(_partitions(labels, units, seed=seed), units, "stratified")
 
 
-def _spread(labels: Sequence[str], units: Ints, *, seed: int) -> Ints:
+def _partitions(labels: Sequence[str], units: Ints, *, seed: int) -> Ints:
+    """Return R partitions [R, n]: which clips share a fold matters as much as which clips exist."""
+    return np.stack([_spread(labels, units, seed=[seed, 2, part]) for part in range(PARTITIONS)])
+
+
+def _spread(labels: Sequence[str], units: Ints, *, seed: list[int]) -> Ints:
     """Return a fold per clip: units in random order, large ones first, where their classes lack."""
     names, classes = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
     num_units = int(units.max()) + 1
     counts = np.zeros((num_units, len(names)))
     np.add.at(counts, (units, classes), 1.0)
-    order = np.random.default_rng([seed, 2]).permutation(num_units)
+    order = np.random.default_rng(seed).permutation(num_units)
     order = order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]
     num_folds = min(NUM_FOLDS, num_units)
     share = counts.sum(axis=0)

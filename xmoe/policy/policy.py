@@ -83,7 +83,7 @@ def _race(
         return None, "there is only a profile, no recordings"
     mean_duration_s = profile.total_duration_s / profile.num_clips
     examples = choose_clips(dataset, mean_duration_s=mean_duration_s, seed=seed)
-    reason = reason_to_skip(examples, len(dataset.classes))
+    reason = reason_to_skip(examples)
     if reason:
         return None, reason
     candidates = list_candidates(spectro, num_clips=len(examples))
@@ -99,8 +99,8 @@ def _after_race(choice: Choice, spectro: SpectroConfig, race: Race) -> Choice:
     if choice.name == "frontend" and winner is first:
         reason = (
             f"{first.name} keeps its place with {first.accuracy:.1%} {heard}: the best of the "
-            f"others, {second.name}, gains {second.gain:+.1%} +- {second.gain_se:.1%}, not more "
-            f"than one standard error"
+            f"others, {second.name}, gains {second.gain:+.1%} +- {second.gain_se:.1%}; the best of "
+            f"{len(table) - 1} must gain {race.bar:.2g} standard errors"
         )
         return choice.model_copy(update={"source": "race", "reason": reason})
     changed = choice.name in RACED and choice.value != getattr(spectro, choice.name)

@@ -7,10 +7,12 @@ clip's gain, over groups. Test and validation clips are never touched.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.config import SpectroConfig, Task
@@ -18,7 +20,7 @@ from xmoe.policy.copies import NOISE_SNR_DB, measure_copies
 from xmoe.policy.folds import Folds, make_folds, pick_clips, strata
 from xmoe.policy.probe import as_rows
 from xmoe.policy.records import Candidate, Race
-from xmoe.policy.ridge import Floats, fit_ridge
+from xmoe.policy.ridge import Floats, hold_out
 from xmoe.progress import Progress, silent
 
 MAX_CLIPS, MOST_DECODED_S = 400, 20_000.0
@@ -27,22 +29,32 @@ METHOD = "ridge on random convolution kernels, held-out accuracy on clean and no
 
 
 def choose_clips(dataset: Dataset, *, mean_duration_s: float, seed: int) -> list[Example]:
-    """Return the training clips to race on: at most 400, fewer where clips are very long."""
+    """Return the training clips to race on: at most 400, fewer where clips are very long.
+
+    Clips of classes with fewer than four are left out.
+    """
     affordable = int(MOST_DECODED_S / max(mean_duration_s, 1e-3))
     count = min(MAX_CLIPS, max(affordable, LEAST_CLIPS))
-    return pick_clips(dataset.split("train"), count, seed=seed)
+    return pick_clips(drop_rare(dataset.split("train")), count, seed=seed)
 
 
-def reason_to_skip(examples: Sequence[Example], num_classes: int) -> str | None:
+def reason_to_skip(examples: Sequence[Example]) -> str | None:
     """Return why these training clips are too few for a race, or None."""
-    if num_classes < 2:
-        return "there are fewer than two classes"
-    if len(examples) < LEAST_CLIPS:
-        return f"there are {len(examples)} training clips, fewer than {LEAST_CLIPS}"
-    smallest = int(np.unique(strata(examples), return_counts=True)[1].min())
-    if smallest < LEAST_PER_CLASS:
-        return f"a class has {smallest} training clips, fewer than {LEAST_PER_CLASS}"
+    kept = drop_rare(examples)
+    least = f"classes with at least {LEAST_PER_CLASS} training clips"
+    if len(set(strata(kept))) < 2:
+        return f"there are fewer than two {least}"
+    if len(kept) < LEAST_CLIPS:
+        return f"{len(kept)} clips are in {least}, a race takes {LEAST_CLIPS}"
     return None
+
+
+def drop_rare(examples: Sequence[Example]) -> list[Example]:
+    """Return the clips of classes with at least four: of fewer, held-out answers tell nothing."""
+    labels = strata(examples)
+    counts = Counter(labels)
+    pairs = zip(examples, labels, strict=True)
+    return [example for example, label in pairs if counts[label] >= LEAST_PER_CLASS]
 
 
 def run_race(
@@ -58,9 +70,9 @@ def run_race(
     They share rate and segment. Returns a reason instead where too few clips can be read.
     """
     heard, features = measure_copies(dataset, examples, candidates, seed=seed, progress=progress)
-    reason = reason_to_skip(heard, len(dataset.classes))
+    reason = reason_to_skip(heard)
     if reason:
-        return f"{reason}, that can be read"
+        return f"of the clips that can be read, {reason}"
     folds = make_folds(heard, seed=seed)
     rows = as_rows(dataset.targets(heard), task=dataset.task, num_classes=len(dataset.classes))
     scores = {
@@ -75,17 +87,21 @@ def score_copies(
 ) -> Floats:
     """Return how well each copy [n, 2] of a clip is answered when its fold is held out.
 
-    ``features`` [n, 2, D], ``rows`` [n, C] of 0/1. The score is 1 or 0 for one label, average
-    precision over the ranked labels for several.
+    ``features`` [n, 2, D], ``rows`` [n, C] of 0/1. The mean over the partitions.
     """
     clips, copies, _ = features.shape
     truth = np.repeat(rows, copies, axis=0)
     flat = features.reshape(clips * copies, -1).astype(np.float64)
-    answers = fit_ridge(flat, truth, np.repeat(folds.ids, copies)).held_out
-    if task == "single_label":
-        right = answers.argmax(axis=1) == truth.argmax(axis=1)
-        return np.asarray(right.reshape(clips, copies), dtype=np.float64)
-    return ranking_precision(answers, truth).reshape(clips, copies)
+    answers = hold_out(flat, truth, np.repeat(folds.ids, copies, axis=1))
+    scores = np.mean([score_answers(part, truth, task=task) for part in answers], axis=0)
+    return np.asarray(scores.reshape(clips, copies))
+
+
+def score_answers(answers: Floats, truth: Floats, *, task: Task) -> Floats:
+    """Return the score [n] of answers [n, C]: 1 or 0 for one label, average precision for more."""
+    if task == "multi_label":
+        return ranking_precision(answers, truth)
+    return np.asarray(answers.argmax(axis=1) == truth.argmax(axis=1), dtype=np.float64)
 
 
 def ranking_precision(answers: Floats, truth: Floats) -> Floats:
@@ -102,15 +118,16 @@ def judge(
 ) -> Race:
     """Return the verdict on the scores [n, 2] of each candidate, clean and noisy.
 
-    The first stays unless another gains more than one standard error over it; of several that do,
-    the most accurate wins. The runner-up is the most accurate of the rest.
+    The first stays unless another gains more than ``bar`` standard errors over it; of several that
+    do, the most accurate wins. The runner-up is the most accurate of the rest.
     """
     champion = next(iter(candidates))
+    bar = error_bar(len(candidates) - 1)
     entries = [
         _describe(name, candidates[name], scores[name], scores[champion], folds)
         for name in candidates
     ]
-    better = [entry for entry in entries if entry.gain > entry.gain_se]
+    better = [entry for entry in entries if entry.gain > bar * entry.gain_se]
     winner = max(better, key=lambda entry: entry.accuracy, default=entries[0])
     rest = [entry for entry in entries if entry.name != winner.name]
     runner_up = max(rest, key=lambda entry: entry.accuracy)
@@ -118,18 +135,30 @@ def judge(
     margin, margin_se = mean_and_error(difference.mean(axis=1), folds.units)
     return Race(
         method=METHOD,
-        num_clips=len(folds.ids),
+        num_clips=len(folds.units),
         num_groups=len(np.unique(folds.units)),
         folds=folds.kind,
-        num_folds=folds.number,
+        num_folds=folds.num_folds,
+        partitions=len(folds.ids),
         noisy_copies=1,
         noise_snr_db=NOISE_SNR_DB,
+        bar=bar,
         candidates=tuple(entries),
         winner=winner.name,
         runner_up=runner_up.name,
         margin=margin,
         margin_se=margin_se,
     )
+
+
+def error_bar(contenders: int) -> float:
+    """Return how many standard errors the best of ``contenders`` must gain.
+
+    One for one contender. For more it rises so that luck alone still passes it as rarely as one
+    standard error (16 %; Sidak 1967, JASA 62): the best of five equals gains one by luck alone in
+    58 % of all races.
+    """
+    return round(float(norm.ppf(norm.cdf(1.0) ** (1.0 / contenders))), 4)
 
 
 def _describe(

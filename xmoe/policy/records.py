@@ -59,6 +59,7 @@ class Candidate(Frozen):
 class Race(Frozen):
     """What the probe measured; ``candidates[0]`` defends its place.
 
+    Another takes it with a gain of more than ``bar`` standard errors (see ``race.error_bar``).
     ``margin`` and ``margin_se`` are the paired difference between winner and runner-up.
     """
 
@@ -67,8 +68,10 @@ class Race(Frozen):
     num_groups: int
     folds: Literal["group", "stratified"]
     num_folds: int
+    partitions: int
     noisy_copies: int
     noise_snr_db: tuple[float, float]
+    bar: float
     candidates: tuple[Candidate, ...]
     winner: str
     runner_up: str
@@ -129,9 +132,10 @@ def _show(value: Any) -> str:
 
 def _race_lines(race: Race) -> list[str]:
     kept = "groups kept whole" if race.folds == "group" else "classes in proportion"
+    low_db, high_db = race.noise_snr_db
     head = (
-        f"race on {race.num_clips} training clips, {race.num_folds} folds, {kept}, each clip clean "
-        f"and with noise at {race.noise_snr_db[0]:g} to {race.noise_snr_db[1]:g} dB:"
+        f"race on {race.num_clips} training clips, {race.partitions} times {race.num_folds} folds, "
+        f"{kept}, each clip clean and with noise at {low_db:g} to {high_db:g} dB:"
     )
     width = max(len(candidate.name) for candidate in race.candidates)
     rows = [

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.policy.threads import one_torch_thread
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -22,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 PENALTIES: tuple[float, ...] = tuple(float(x) for x in np.logspace(-4, 2, 13))
 _LEAST_SCALE = 1e-6
 _LEAST_EIGENVALUE = 1e-10
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -49,49 +54,77 @@ def fit_ridge(features: Floats, targets: Floats, groups: Ints) -> Ridge:
 
     ``groups`` [n] are integers; rows of a group are left out together.
     """
-    mean, scale = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(scale > _LEAST_SCALE, scale, 1.0)
-    x = (features - mean) / scale / np.sqrt(features.shape[1])
-    offset = targets.mean(axis=0)
-    y = targets - offset
-    basis, eigenvalues = _eigenbasis(x)
-    projected = basis.T @ y
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    fits = []
-    for strength in PENALTIES:
-        penalty = strength * float(eigenvalues.sum()) / len(x)
-        shrink = eigenvalues / (eigenvalues + penalty)
-        residuals = _held_out_residuals(y, basis, shrink, projected, members)
-        fits.append((float(np.square(residuals).mean()), penalty, residuals))
-    _, penalty, residuals = min(fits, key=lambda fit: fit[0])
-    dual = basis @ (projected / (eigenvalues + penalty)[:, None])
-    weights = x.T @ dual / np.sqrt(features.shape[1])
-    return Ridge(mean, scale, weights, offset, penalty, targets - residuals)
+    with one_torch_thread():
+        problem = _Problem(features, targets)
+        penalty, residuals = problem.leave_out(groups)
+        return Ridge(
+            mean=problem.mean.numpy(),
+            scale=problem.scale.numpy(),
+            weights=problem.weights(penalty).numpy(),
+            offset=problem.offset.numpy(),
+            penalty=penalty,
+            held_out=targets - residuals.numpy(),
+        )
 
 
-def _eigenbasis(x: Floats) -> tuple[Floats, Floats]:
+def hold_out(features: Floats, targets: Floats, partitions: Ints) -> Floats:
+    """Return the held-out scores [R, n, C] of R partitions [R, n] of the rows into groups."""
+    with one_torch_thread():
+        problem = _Problem(features, targets)
+        return np.stack([targets - problem.leave_out(part)[1].numpy() for part in partitions])
+
+
+class _Problem:
+    """Centred and scaled x [n, D] and y [n, C] in the eigenbasis [n, r] of x x^T."""
+
+    def __init__(self, features: Floats, targets: Floats) -> None:
+        x, y = torch.from_numpy(features), torch.from_numpy(targets)
+        self.mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
+        self.scale = torch.where(scale > _LEAST_SCALE, scale, 1.0) * x.shape[1] ** 0.5
+        self.offset = y.mean(dim=0)
+        self.x, self.y = (x - self.mean) / self.scale, y - self.offset
+        self.basis, self.eigenvalues = _eigenbasis(self.x)
+        self.projected = self.basis.T @ self.y
+
+    def weights(self, penalty: float) -> Tensor:
+        """Return the weights [D, C]."""
+        dual = self.basis @ (self.projected / (self.eigenvalues + penalty)[:, None])
+        weights: Tensor = self.x.T @ dual
+        return weights
+
+    def leave_out(self, groups: Ints) -> tuple[float, Tensor]:
+        """Return the best penalty, and the residuals [n, C] of rows whose group was left out."""
+        members = [torch.from_numpy(np.flatnonzero(groups == one)) for one in np.unique(groups)]
+        fits = []
+        for strength in PENALTIES:
+            penalty = strength * float(self.eigenvalues.sum()) / len(self.x)
+            shrink = self.eigenvalues / (self.eigenvalues + penalty)
+            fitted = self.basis @ (shrink[:, None] * self.projected)
+            residuals = _left_out(self.y - fitted, self.basis, shrink, members)
+            fits.append((float(residuals.square().mean()), penalty, residuals))
+        _, penalty, residuals = min(fits, key=lambda fit: fit[0])
+        return penalty, residuals
+
+
+def _eigenbasis(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvectors [n, r] and eigenvalues [r] of x x^T, by its smaller side."""
-    if x.shape[0] <= x.shape[1]:
-        eigenvalues, vectors = np.linalg.eigh(x @ x.T)
-        kept = eigenvalues > _LEAST_EIGENVALUE * max(eigenvalues[-1], 1e-300)
-        return vectors[:, kept], eigenvalues[kept]
-    eigenvalues, vectors = np.linalg.eigh(x.T @ x)
-    kept = eigenvalues > _LEAST_EIGENVALUE * max(eigenvalues[-1], 1e-300)
-    eigenvalues = eigenvalues[kept]
-    return x @ vectors[:, kept] / np.sqrt(eigenvalues), eigenvalues
+    wide = x.shape[0] <= x.shape[1]
+    eigenvalues, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+    kept = eigenvalues > _LEAST_EIGENVALUE * eigenvalues[-1].clamp_min(_TINY)
+    eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
+    return (vectors if wide else x @ vectors / eigenvalues.sqrt()), eigenvalues
 
 
-def _held_out_residuals(
-    y: Floats, basis: Floats, shrink: Floats, projected: Floats, members: list[Ints]
-) -> Floats:
-    """Return what is left of targets y [n, C] when the rows of each of ``members`` are left out."""
-    residuals = y - basis @ (shrink[:, None] * projected)
-    if len(members) == len(y):
-        leverage = 1.0 / len(y) + np.square(basis) @ shrink
-        return residuals / np.maximum(1.0 - leverage, _LEAST_EIGENVALUE)[:, None]
-    held: Floats = np.empty_like(residuals)
+def _left_out(residuals: Tensor, basis: Tensor, shrink: Tensor, members: list[Tensor]) -> Tensor:
+    """Turn residuals [n, C] of the full fit into those with each of ``members`` left out."""
+    count = len(residuals)
+    if len(members) == count:
+        leverage = 1.0 / count + basis.square() @ shrink
+        return residuals / (1.0 - leverage).clamp_min(_LEAST_EIGENVALUE)[:, None]
+    held = torch.empty_like(residuals)
     for rows in members:
         block = basis[rows]
-        kernel = np.eye(len(rows)) - 1.0 / len(y) - (block * shrink) @ block.T
-        held[rows] = np.linalg.solve(kernel, residuals[rows])
+        hat = 1.0 / count + (block * shrink) @ block.T
+        identity = torch.eye(len(rows), dtype=hat.dtype)
+        held[rows] = torch.linalg.solve(identity - hat, residuals[rows])
     return held
