@@ -60,34 +60,39 @@ def decide_spectro(
 
 def _ceiling(profile: Profile, overrides: PolicyOverrides) -> Choice:
     """Return the highest rate that the set supports, before the band may lower it."""
-    mode, rates = profile.fs_mode_hz, profile.fs_unique
-    if overrides.sample_rate_hz is not None:
-        value, reason = overrides.sample_rate_hz, "given"
-        return Choice(name="sample_rate_hz", value=value, reason=reason, source="user")
-    if overrides.band_hz is not None and overrides.band_hz[1] > mode / 2:
+    given, rates = overrides.sample_rate_hz, profile.fs_unique
+    if given is not None:
+        return Choice(name="sample_rate_hz", value=given, reason="given", source="user")
+    value, reason = _common_rate(profile)
+    if overrides.band_hz is not None and overrides.band_hz[1] > value / 2:
         top_hz = overrides.band_hz[1]
         value = min(rate for rate in rates if rate / 2 >= top_hz)
         reason = f"the lowest rate among the recordings that holds {format_hz(top_hz)} as given"
-        return Choice(name="sample_rate_hz", value=value, reason=reason)
+    return Choice(name="sample_rate_hz", value=value, reason=reason)
+
+
+def _common_rate(profile: Profile) -> tuple[int, str]:
+    """Return a rate that most recordings reach, and why."""
+    rates, mode = profile.fs_unique, profile.fs_mode_hz
     if len(rates) == 1:
-        return Choice(
-            name="sample_rate_hz", value=mode, reason=f"all recordings have {format_hz(mode)}"
-        )
+        return mode, f"all recordings have {format_hz(mode)}"
     minor = [
         rate
         for rate, count in rates.items()
         if MINOR_RATE_LEAST * mode <= rate < mode and count >= MINOR_RATE_SHARE * profile.num_clips
     ]
     if minor and "sample_rate" in profile.leakage.leaking:
-        reason = (
+        return min(minor), (
             f"the sample rate alone gives the label away (balanced accuracy "
             f"{profile.leakage.accuracy['sample_rate']:.0%}, chance {profile.leakage.chance:.0%}): "
             f"the lowest common rate hides it"
         )
-        return Choice(name="sample_rate_hz", value=min(minor), reason=reason)
-    share = rates[mode] / profile.num_clips
-    reason = f"the most frequent of {len(rates)} rates ({share:.0%}); none of them is upsampled"
-    return Choice(name="sample_rate_hz", value=mode, reason=reason)
+    half = sum(rates.values()) / 2
+    reached = {rate: sum(n for other, n in rates.items() if other >= rate) for rate in rates}
+    value = min(mode, max(rate for rate, count in reached.items() if count >= half))
+    share = reached[value] / sum(rates.values())
+    which = "most frequent" if value == mode else "highest that half of the recordings have"
+    return value, f"the {which} of {len(rates)} rates: {share:.0%} have it or a higher one"
 
 
 def _band(profile: Profile, overrides: PolicyOverrides, ceiling: Choice) -> Choice:

@@ -1,0 +1,88 @@
+"""Random-kernel features: shapes, determinism, what they are blind to and what they see."""
+
+import numpy as np
+import pytest
+import torch
+
+from xmoe.policy.kernels import DILATIONS, MAX_FRAMES, NUM_BANDS, KernelBank
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def bank():
+    return KernelBank(seed=0, count=8)
+
+
+def num_features(bins, count):
+    return 3 * bins + 2 * NUM_BANDS * len(DILATIONS) * count
+
+
+@pytest.mark.parametrize(("bins", "frames"), [(64, 100), (16, 40), (64, 1), (32, 7)])
+def test_shape_depends_on_rows_and_kernels_only(bank, bins, frames):
+    features = bank.measure(draw(2, bins, frames))
+    assert features.shape == (2, num_features(bins, 8))
+    assert torch.isfinite(features).all()
+
+
+def test_kernels_have_no_mean_and_unit_norm(bank):
+    assert bank.weights.mean(dim=(-2, -1)).abs().max() < 1e-6
+    assert bank.weights.square().sum(dim=(-2, -1)).sqrt().numpy() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_same_seed_same_kernels_other_seed_others():
+    specs = draw(1, 32, 50)
+    first, again, other = (KernelBank(seed=seed, count=4).measure(specs) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_global_random_state_is_untouched():
+    before = torch.random.get_rng_state()
+    KernelBank(seed=5, count=4)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_shares_lie_between_zero_and_one(bank):
+    features = bank.measure(draw(3, 32, 60))
+    step = NUM_BANDS * 8
+    first_shares = features[:, 3 * 32 + step : 3 * 32 + 2 * step]
+    assert (first_shares >= 0).all()
+    assert (first_shares <= 1).all()
+
+
+def test_a_sound_later_in_the_clip_measures_nearly_the_same(bank):
+    specs = torch.full((2, 64, 200), -0.5)
+    event = draw(64, 20).abs() + 1
+    specs[0, :, 60:80] = event
+    specs[1, :, 120:140] = event
+    early, late = bank.measure(specs)
+    assert torch.allclose(early, late, atol=1e-4)
+
+
+def test_a_sound_at_another_pitch_measures_differently(bank):
+    specs = torch.full((2, 64, 100), -0.5)
+    specs[0, 10:14] = 3.0
+    specs[1, 40:44] = 3.0
+    low, high = bank.measure(specs)
+    assert (low - high).abs().mean() > 0.1
+
+
+def test_long_clips_are_averaged_until_they_fit(bank):
+    specs = draw(1, 16, 2 * MAX_FRAMES)
+    pairs = specs.unflatten(2, (MAX_FRAMES, 2)).mean(3)
+    assert torch.allclose(bank.measure(specs), bank.measure(pairs), atol=1e-6)
+
+
+def test_all_lengths_together_equal_each_alone(bank):
+    specs = [draw(16, frames, seed=frames) for frames in (30, 50, 30, 12, 50)]
+    table = bank.measure_all(specs)
+    assert table.dtype == np.float64
+    for row, spec in zip(table, specs, strict=True):
+        assert row == pytest.approx(bank.measure(spec[None])[0].numpy(), abs=1e-5)
+
+
+def test_features_carry_no_gradient(bank):
+    assert not bank.measure(draw(1, 16, 20).requires_grad_()).requires_grad
