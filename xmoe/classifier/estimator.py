@@ -23,7 +23,7 @@ from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.classifier.fit import FitOptions, FitRequest, fit_run
 from xmoe.classifier.outcome import pick_groups, write_evaluation
 from xmoe.config import Device, Task, TrainConfig
-from xmoe.errors import AudioError, ConfigError, DatasetError, InputError
+from xmoe.errors import AudioError, ConfigError, DatasetError, InputError, RunFolderError
 from xmoe.evaluation import evaluate_store
 from xmoe.explain.clip import explain_clip, method_names
 from xmoe.explain.reasons import Subject
@@ -55,17 +55,11 @@ class MoEAudioClassifier:
         device: Device = "auto",
         seed: int = 0,
     ) -> None:
-        if explainability not in method_names():
-            raise ConfigError(
-                f"no method {explainability!r}",
-                where="explainability",
-                mend=f"choose one of {', '.join(method_names())}",
-            )
         check_budget(budget, 10**6)
         self.task = task
         self.budget = budget
         self.auto_config = auto_config
-        self.explainability = explainability
+        self.explainability = check_method(explainability)
         self.device: Device = device
         self.seed = seed
         self._folder: RunFolder | None = None
@@ -159,15 +153,17 @@ class MoEAudioClassifier:
         ``k`` fixes how many experts are asked, ``k_max`` bounds it. Raises AudioError for a file
         that cannot be read, InputError for samples that are no recording.
         """
+        predictor = self.predictor
         samples, rate = self._samples(audio, sample_rate_hz)
-        return self.predictor.predict(samples, rate, k=k, k_max=k_max)
+        return predictor.predict(samples, rate, k=k, k_max=k_max)
 
     def predict_proba(
         self, audios: Iterable[Audio], sample_rate_hz: int | None = None
     ) -> npt.NDArray[np.float64]:
         """Return calibrated probabilities [n, C] of recordings."""
         answers = [self.predict(audio, sample_rate_hz) for audio in audios]
-        return np.array([list(answer.probabilities.values()) for answer in answers])
+        rows = [list(answer.probabilities.values()) for answer in answers]
+        return np.array(rows, dtype=np.float64).reshape(-1, len(self.classes_))
 
     def _samples(
         self, audio: Audio, sample_rate_hz: int | None
@@ -191,7 +187,7 @@ class MoEAudioClassifier:
         ``explanation.json`` to ``save_dir`` and returns what the last holds. A recording of several
         segments is explained by the one that is surest of its answer.
         """
-        predictor = self.predictor
+        predictor, method = self.predictor, check_method(method or self.explainability)
         samples, rate = self._samples(audio_path, sample_rate_hz)
         power = measure_power(samples, rate, predictor.frontend)
         specs = predictor.specs_of_power(power)
@@ -202,7 +198,7 @@ class MoEAudioClassifier:
             subject,
             specs[segment].to(predictor.device),
             save_dir,
-            method=method or self.explainability,
+            method=method,
             start_s=predictor.segment_start_s(power.shape[1], segment),
         )
 
@@ -224,7 +220,11 @@ class MoEAudioClassifier:
         """Return figures with intervals on one split; written to ``out_dir`` too if given."""
         predictor = self.predictor
         dataset = load_dataset(
-            dataset_dir, metadata_csv, test_fold=test_fold, task=predictor.config.model.task
+            dataset_dir,
+            metadata_csv,
+            test_fold=test_fold,
+            task=predictor.config.model.task,
+            seed=predictor.config.train.seed,
         )
         dataset = self._with_own_classes(dataset, split)
         examples = dataset.split(split)
@@ -265,6 +265,8 @@ class MoEAudioClassifier:
     def print_architecture(self) -> None:
         """Print front end, stem, router and experts with their sizes and costs."""
         path = self.run_dir / "architecture.txt"
+        if not path.is_file():
+            raise RunFolderError("no such file", where=str(path), mend="finish the run (--resume)")
         print(path.read_text(encoding="utf-8"), end="")  # noqa: T201
 
     def print_expert_usage(self) -> None:
@@ -286,6 +288,17 @@ def describe_usage(usage: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def check_method(name: str) -> str:
+    """Return the name of a method of explanation; ConfigError where there is none of that name."""
+    if name not in method_names():
+        raise ConfigError(
+            f"no method {name!r}",
+            where="explainability",
+            mend=f"choose one of {', '.join(method_names())}",
+        )
+    return name
+
+
 def check_samples(
     audio: npt.NDArray[np.floating], sample_rate_hz: int | None
 ) -> npt.NDArray[np.float32]:
@@ -297,14 +310,16 @@ def check_samples(
             mend="give the rate of the samples, from 1000 to 384000 Hz",
         )
     samples = np.asarray(audio)
-    if samples.ndim == 2:
-        samples = samples.mean(0)
-    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
         raise InputError(
             f"samples of type {samples.dtype} and shape {samples.shape} are no recording",
             where="audio",
             mend="give floats from -1 to 1 of shape [S] or [channels, S]",
         )
+    with np.errstate(over="ignore"):
+        samples = samples.astype(np.float32)
+    if samples.ndim == 2:
+        samples = samples.mean(0)
     if len(samples) < SHORTEST_S * sample_rate_hz:
         raise InputError(
             f"{len(samples)} samples are too few",
@@ -313,7 +328,7 @@ def check_samples(
         )
     if not bool(np.isfinite(samples).all()):
         raise InputError("samples are not finite", where="audio", mend="leave out NaN and infinity")
-    return np.ascontiguousarray(samples, dtype=np.float32)
+    return np.ascontiguousarray(samples)
 
 
 __all__ = ["Answer", "AudioError", "MoEAudioClassifier", "check_samples", "describe_usage"]
