@@ -9,7 +9,6 @@ from xmoe.policy.probe import (
     as_rows,
     baseline_probabilities,
     fit_sharpness,
-    group_ids,
     to_probabilities,
 )
 
@@ -72,22 +71,6 @@ def test_classes_without_a_training_clip_get_a_column():
     assert answers[0].argmax() == 0
 
 
-def test_groups_make_the_probabilities_humbler():
-    rng = np.random.default_rng(2)
-    groups = np.repeat(np.arange(10), 6)
-    train = rng.integers(0, 2, 10)[groups]
-    places = torch.randn(10, 16, 20, generator=torch.Generator().manual_seed(0))
-    specs = [
-        places[group] + 0.1 * torch.randn(16, 20, generator=torch.Generator().manual_seed(i))
-        for i, group in enumerate(groups)
-    ]
-    fresh = list(torch.randn(30, 16, 20, generator=torch.Generator().manual_seed(99)))
-    args = {"task": "single_label", "num_classes": 2}
-    alone = baseline_probabilities(specs, train, fresh, **args)
-    whole = baseline_probabilities(specs, train, fresh, groups=[f"g{g}" for g in groups], **args)
-    assert whole.max(axis=1).mean() < alone.max(axis=1).mean()
-
-
 def test_same_seed_same_bytes():
     train = np.arange(24) % 2
     first, second = (
@@ -124,12 +107,6 @@ def test_rows_of_targets():
     ]
     rows = np.array([[1, 1, 0]], dtype=np.float32)
     assert as_rows(rows, task="multi_label", num_classes=3).tolist() == [[1, 1, 0]]
-
-
-def test_group_ids():
-    assert group_ids(["b", "a", "b"], 3).tolist() == [1, 0, 1]
-    assert group_ids(None, 3).tolist() == [0, 1, 2]
-    assert group_ids(["a", "a", "a"], 3).tolist() == [0, 1, 2]
 
 
 def test_sharpness_is_high_where_held_out_answers_are_right():

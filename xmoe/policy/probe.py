@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xmoe.config import Task
 from xmoe.policy.kernels import KERNELS_PER_DILATION, KernelBank
-from xmoe.policy.ridge import Floats, Ints, fit_ridge
+from xmoe.policy.ridge import Floats, fit_ridge
 
 MANY_CLIPS, MOST_CLIPS = 3000, 20_000
 SHARPNESSES: tuple[float, ...] = tuple(float(x) for x in np.logspace(-0.5, 2.5, 31))
@@ -28,14 +28,13 @@ def baseline_probabilities(
     *,
     task: Task,
     num_classes: int,
-    groups: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Floats:
     """Return probabilities [n_test, C] for compressed spectrograms [F, T_i] of whole clips.
 
     ``train_targets`` are class indices [n], or 0/1 rows [n, C] for several labels. Penalty and
-    sharpness are chosen on rows left out, whole ``groups`` [n] at a time if given. Beyond 3000
-    training clips half the kernels are used, beyond 20 000 a random part of the clips.
+    sharpness are chosen on clips left out one by one. Beyond 3000 training clips half the kernels
+    are used, beyond 20 000 a random part of the clips.
     """
     assert len(train_specs) == len(train_targets)
     kept = list(range(len(train_specs)))
@@ -45,8 +44,8 @@ def baseline_probabilities(
     many = len(kept) > MANY_CLIPS
     bank = KernelBank(seed=seed, count=KERNELS_PER_DILATION // (2 if many else 1))
     rows = as_rows(train_targets[kept], task=task, num_classes=num_classes)
-    ids = group_ids(None if groups is None else [groups[i] for i in kept], len(kept))
-    ridge = fit_ridge(bank.measure_all([train_specs[i] for i in kept]), rows, ids)
+    features = bank.measure_all([train_specs[i] for i in kept])
+    ridge = fit_ridge(features, rows, np.arange(len(kept)))
     sharpness = fit_sharpness(ridge.held_out, rows, task=task)
     if not test_specs:
         return np.empty((0, num_classes))
@@ -58,13 +57,6 @@ def as_rows(targets: npt.NDArray[np.generic], *, task: Task, num_classes: int) -
     if task == "multi_label":
         return targets.astype(np.float64)
     return np.eye(num_classes)[targets.astype(np.int64)]
-
-
-def group_ids(groups: Sequence[str] | None, count: int) -> Ints:
-    """Return an integer per row [count], the same for rows of a group; fewer than two: each own."""
-    if groups is None or len(set(groups)) < 2:
-        return np.arange(count)
-    return np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)[1]
 
 
 def fit_sharpness(held_out: Floats, rows: Floats, *, task: Task) -> float:

@@ -1,0 +1,124 @@
+"""Records survive JSON, refuse what is unknown, and read well."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from xmoe.artifacts import to_json
+from xmoe.config import EXPERT_NAMES, SpectroConfig
+from xmoe.policy.records import Candidate, Choice, Policy, PolicyOverrides, Race
+
+SPECTRO = SpectroConfig(fmin_hz=50.0, fmax_hz=7000.0)
+
+
+def candidate(name, accuracy, gain):
+    return Candidate(
+        name=name,
+        spectro=SPECTRO,
+        accuracy=accuracy,
+        standard_error=0.01,
+        clean_accuracy=accuracy + 0.05,
+        noisy_accuracy=accuracy - 0.05,
+        gain=gain,
+        gain_se=0.02,
+    )
+
+
+RACE = Race(
+    method="ridge",
+    num_clips=100,
+    num_groups=20,
+    folds="group",
+    num_folds=5,
+    partitions=4,
+    noisy_copies=1,
+    noise_snr_db=(0.0, 20.0),
+    bar=1.0,
+    candidates=(candidate("logmel", 0.8, 0.0), candidate("stft", 0.75, -0.05)),
+    winner="logmel",
+    runner_up="stft",
+    margin=0.05,
+    margin_se=0.02,
+)
+CHOICES = (
+    Choice(name="sample_rate_hz", value=16_000, reason="all recordings have 16 kHz"),
+    Choice(name="band_hz", value=[50.0, 7000.0], reason="effective band", source="user"),
+    Choice(name="expert_priors", value={"transient": 1.5}, reason="many clicks"),
+    Choice(name="masked_experts", value=[], reason="nothing rules one out"),
+    Choice(name="frontend", value="logmel", reason="kept its place", source="race"),
+)
+
+
+@pytest.fixture
+def policy():
+    return Policy(
+        spectro=SPECTRO,
+        experts=EXPERT_NAMES,
+        masked_experts=("high_band",),
+        expert_priors={"transient": 1.5},
+        k_max=3,
+        window_frames=4,
+        choices=CHOICES,
+        race=RACE,
+    )
+
+
+def test_a_policy_survives_json(policy):
+    assert Policy.model_validate(json.loads(to_json(policy.model_dump(mode="json")))) == policy
+
+
+def test_unknown_fields_are_refused():
+    with pytest.raises(ValidationError):
+        PolicyOverrides.model_validate({"tempo": 3})
+    with pytest.raises(ValidationError):
+        Choice.model_validate({"name": "x", "value": 1, "reason": "y", "source": "dice"})
+
+
+def test_no_wish_is_the_default():
+    assert set(PolicyOverrides().model_dump().values()) == {None}
+
+
+@pytest.mark.parametrize(("given", "kept"), [(4, 4), (["low", "mid"], ("low", "mid"))])
+def test_experts_by_number_or_name(given, kept):
+    assert PolicyOverrides.model_validate({"experts": given}).experts == kept
+
+
+def test_the_mixture_gets_what_was_chosen(policy):
+    config = policy.as_model_config(task="multi_label", num_classes=7, dropout=0.3)
+    assert config.task == "multi_label"
+    assert config.num_classes == 7
+    assert config.dropout == 0.3
+    assert config.experts == EXPERT_NAMES
+    assert config.masked_experts == ("high_band",)
+    assert config.expert_priors == {"transient": 1.5}
+    assert (config.k_max, config.window_frames) == (3, 4)
+
+
+def test_explanation_has_a_line_for_every_choice(policy):
+    lines = policy.explain().splitlines()
+    for line, choice in zip(lines, CHOICES, strict=False):
+        assert line.startswith(choice.name)
+        assert line.endswith(choice.reason)
+        assert f"[{choice.source}]" in line
+
+
+def test_values_are_shown_as_people_write_them(policy):
+    text = policy.explain()
+    assert "50, 7000" in text
+    assert "transient 1.5" in text
+    assert "none  [rule]" in text
+
+
+def test_explanation_ends_with_the_race(policy):
+    lines = policy.explain().splitlines()
+    assert "100 training clips" in lines[-3]
+    assert "groups kept whole" in lines[-3]
+    assert "0 to 20 dB" in lines[-3]
+    assert lines[-2].split()[:2] == ["logmel", "80.0%"]
+    assert "-5.0%" in lines[-1]
+
+
+def test_explanation_says_why_there_was_no_race(policy):
+    skipped = policy.model_copy(update={"race": None, "race_skipped": "too few clips"})
+    assert skipped.explain().endswith("no race: too few clips")
