@@ -8,7 +8,7 @@ any work; a recording that cannot be read is quarantined and never stops a run u
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypedDict
@@ -154,7 +154,7 @@ def decide(request: FitRequest, folder: RunFolder, dataset: Dataset) -> tuple[Ru
     say(request.progress, "warning", warnings)
     write_profile(folder.file("profile.json"), result.profile)
     write_clip_table(folder.file("clips.parquet"), result.stats)
-    dataset = keep_readable(dataset, result.quarantined)
+    dataset = keep_readable(dataset, result.hashes)
     policy = choose_policy(
         result.profile,
         dataset,
@@ -237,14 +237,12 @@ def describe_quarantine(bad: Sequence[Quarantined], folder: RunFolder) -> list[s
     return [f"{len(bad)} recordings left out ({shown}{' ...' if bad[SHOWN_BAD:] else ''}): {where}"]
 
 
-def keep_readable(dataset: Dataset, bad: Sequence[Quarantined]) -> Dataset:
-    """Return the data set without the quarantined files."""
-    gone = {row.filepath for row in bad}
-    kept = tuple(
-        example
-        for example in dataset.examples
-        if example.filepath not in gone and example.clip_id not in gone
-    )
+def keep_readable(dataset: Dataset, readable: Collection[str]) -> Dataset:
+    """Return the data set without the clips that could not be read; one is named by its id.
+
+    Of a file with several clips the others stay.
+    """
+    kept = tuple(example for example in dataset.examples if example.clip_id in readable)
     return replace(dataset, examples=kept)
 
 
