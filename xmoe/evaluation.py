@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from xmoe.frontend.threads import one_thread
 from xmoe.metrics import compute_metrics
 from xmoe.predict import Predictor, SegmentAnswers, measure_entropy
 from xmoe.progress import Progress, silent
 from xmoe.training.store import SpectrogramStore
-from xmoe.training.threads import one_thread
 
 
 @dataclass(frozen=True)

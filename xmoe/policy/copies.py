@@ -22,8 +22,8 @@ from xmoe.audio.store import load_clips
 from xmoe.config import SpectroConfig
 from xmoe.errors import AudioError
 from xmoe.frontend.registry import build_frontend
+from xmoe.frontend.threads import one_thread
 from xmoe.policy.kernels import KernelBank
-from xmoe.policy.threads import one_torch_thread
 from xmoe.progress import Progress, silent
 
 NOISE_SNR_DB = (0.0, 20.0)
@@ -49,7 +49,7 @@ def measure_copies(
     listen = _Listener(candidates, seed=seed)
     heard: list[Example] = []
     rows: dict[str, list[Floats32]] = {name: [] for name in candidates}
-    with one_torch_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="race") as pool:
+    with one_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="race") as pool:
         waiting: deque[Future[dict[str, Floats32]]] = deque()
         for index, (example, clip) in enumerate(load_clips(dataset, examples)):
             if not isinstance(clip, AudioError):

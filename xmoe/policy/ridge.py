@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xmoe.policy.threads import one_torch_thread
+from xmoe.frontend.threads import one_thread
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ def fit_ridge(features: Floats, targets: Floats, groups: Ints) -> Ridge:
 
     ``groups`` [n] are integers; rows of a group are left out together.
     """
-    with one_torch_thread():
+    with one_thread():
         problem = _Problem(features, targets)
         penalty, residuals = problem.leave_out(groups)
         return Ridge(
@@ -69,7 +69,7 @@ def fit_ridge(features: Floats, targets: Floats, groups: Ints) -> Ridge:
 
 def hold_out(features: Floats, targets: Floats, partitions: Ints) -> Floats:
     """Return the held-out scores [R, n, C] of R partitions [R, n] of the rows into groups."""
-    with one_torch_thread():
+    with one_thread():
         problem = _Problem(features, targets)
         return np.stack([targets - problem.leave_out(part)[1].numpy() for part in partitions])
 

@@ -23,8 +23,8 @@ from xmoe.audio.resample import resample
 from xmoe.audio.store import load_clips
 from xmoe.errors import AudioError, RunFolderError
 from xmoe.frontend.base import Frontend
+from xmoe.frontend.threads import one_thread
 from xmoe.progress import Progress, silent
-from xmoe.training.threads import one_thread
 
 LOG_FLOOR = 1e-12
 

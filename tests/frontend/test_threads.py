@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xmoe.training.threads import one_thread
+from xmoe.frontend.threads import one_thread
 
 
 @pytest.fixture
