@@ -136,18 +136,18 @@ class Predictor:
         parts = []
         for block in specs.split(BATCH):
             plan = self.model.plan(block.to(self.device), self.config.routing, k=k, k_max=k_max)
-            parts.append(self._read(plan, combine(plan, self.call_experts(plan))))
-        columns = zip(*parts, strict=True)
-        logits, count, weights, missing, share = (torch.cat(column) for column in columns)
-        return SegmentAnswers(logits, count, weights, missing, share)
+            parts.append(self.read_combined(plan, combine(plan, self.call_experts(plan))))
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return SegmentAnswers(*(torch.cat(column) for column in columns))
 
-    def _read(self, plan: Plan, combined: Combined) -> tuple[Tensor, ...]:
+    def read_combined(self, plan: Plan, combined: Combined) -> SegmentAnswers:
+        """Return the calibrated answers to the segments of one plan."""
         heard = (combined.weights > 0).sum(1)
         logits = combined.logits / self._temperatures(heard)
         total = plan.window_scores.sum((1, 2)).clamp_min(1e-9)
         sent = plan.window_scores.gather(2, plan.windows).sum((1, 2))
         values = (logits, plan.k, combined.weights, combined.missing, sent / total)
-        return tuple(value.cpu() for value in values)
+        return SegmentAnswers(*(value.cpu() for value in values))
 
     def _temperatures(self, heard: Tensor) -> Tensor:
         scale = self.config.routing.temperatures or (1.0,) * (self.config.model.k_max + 1)
