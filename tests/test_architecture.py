@@ -18,7 +18,13 @@ MAX_FUNCTION_LINES = 70
 MAX_ARGUMENTS = 6
 
 # Tests of the whole rather than of one module.
-CROSS_CUTTING = {"test_architecture", "test_public_api", "test_readme", "test_parity"}
+CROSS_CUTTING = {
+    "test_architecture",
+    "test_bad_folder",
+    "test_parity",
+    "test_public_api",
+    "test_readme",
+}
 # Folders of tests that mirror something beside the package.
 BESIDE_THE_PACKAGE = {"benchmarks", "cluster", "deployments"}
 
