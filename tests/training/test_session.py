@@ -21,8 +21,8 @@ from xmoe.training.session import (
     train_here,
 )
 
-# Each kind of write at the start and in the third epoch; the others are slow tests.
-SHOWN_WRITES = {1, 2, 3, 4, 13, 14, 15, 16}
+# The pointers at the start, and what the third epoch writes; the others are slow tests.
+SHOWN_WRITES = {2, 3, 14, 15, 16}
 
 
 class Killed(BaseException):
