@@ -11,7 +11,7 @@ import torch
 
 from xmoe.artifacts import RunFolder, write_bytes, write_json
 from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.errors import XmoeError
+from xmoe.errors import ConfigError, XmoeError
 from xmoe.jobs import train as jobs
 from xmoe.jobs.train import dict_to_job, follow_history, job_to_dict, train_with_ray
 from xmoe.predict import Predictor
@@ -222,3 +222,14 @@ def test_failing_workers_are_an_error_that_says_what_to_do(job, local_ray, tmp_p
     with pytest.raises(XmoeError, match="failed on Ray") as raised:
         train_with_ray(broken)
     assert "--resume" in (raised.value.mend or "")
+
+
+@pytest.mark.parametrize(("cpus", "workers", "share"), [(2, 1, 2), (2, 2, 1), (9, 2, 4)])
+def test_workers_share_the_processors(cpus, workers, share):
+    assert jobs.share_of_cpus(cpus, workers) == share
+
+
+def test_more_workers_than_processors_are_refused():
+    with pytest.raises(ConfigError, match="3 workers, but Ray has 2") as raised:
+        jobs.share_of_cpus(2, 3)
+    assert raised.value.where == "--workers"

@@ -8,7 +8,7 @@ import torch
 
 from xmoe import artifacts
 from xmoe.artifacts import RunFolder
-from xmoe.errors import ConfigError
+from xmoe.errors import ConfigError, XmoeError
 from xmoe.predict import Predictor
 from xmoe.training import session
 from xmoe.training.session import (
@@ -128,6 +128,19 @@ def test_run_is_loadable_before_its_first_step(make_job, config, tmp_path, monke
     assert folder.load_state("last")["epoch"] == 0
     assert Predictor.load(tmp_path).config.classes == ("low", "middle", "top")
     assert read_history(folder) == []
+
+
+def test_loss_that_is_not_finite_says_what_to_do(make_job, config, tmp_path, monkeypatch):
+    RunFolder(tmp_path).write_record("run_config.json", config)
+    trainer = make_trainer(make_job(tmp_path))
+
+    def diverge():
+        raise FloatingPointError("the loss is nan in epoch 1")
+
+    monkeypatch.setattr(trainer, "train_epoch", diverge)
+    with pytest.raises(XmoeError, match="the loss is nan in epoch 1") as raised:
+        run_epochs(trainer, make_job(tmp_path))
+    assert (raised.value.where, bool(raised.value.mend)) == (str(tmp_path), True)
 
 
 def test_long_runs_write_about_thirty_checkpoints(make_job, change, tmp_path, monkeypatch):

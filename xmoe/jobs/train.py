@@ -16,7 +16,7 @@ from typing import Any
 
 from xmoe.artifacts import RunFolder
 from xmoe.config import RunConfig
-from xmoe.errors import XmoeError
+from xmoe.errors import ConfigError, XmoeError
 from xmoe.jobs.session import ray_session
 from xmoe.progress import Progress, silent
 from xmoe.training.session import TrainingJob, describe_row, read_history
@@ -40,7 +40,7 @@ def train_with_ray(job: TrainingJob, progress: Progress = silent) -> None:
     with ray_session(), follow_history(RunFolder(job.run), progress):
         resources: dict[str, float] = ray.cluster_resources()
         use_gpu = job.config.train.device != "cpu" and resources.get("GPU", 0) >= workers
-        cpus = max(1, int(resources.get("CPU", 1)) // workers)
+        cpus = share_of_cpus(int(resources.get("CPU", 1)), workers)
         trainer = TorchTrainer(
             train_worker,
             train_loop_config={**job_to_dict(job), "threads": cpus},
@@ -62,6 +62,17 @@ def train_with_ray(job: TrainingJob, progress: Progress = silent) -> None:
                 where=str(job.run),
                 mend="what was reached is kept; go on with --resume, or with --local to see more",
             ) from error
+
+
+def share_of_cpus(cpus: int, workers: int) -> int:
+    """Return the processors of each worker; ConfigError where there are fewer than workers."""
+    if workers > cpus:
+        raise ConfigError(
+            f"{workers} workers, but Ray has {cpus} processors: some would wait for ever",
+            where="--workers",
+            mend=f"ask for at most {cpus}, or connect to a larger cluster (RAY_ADDRESS)",
+        )
+    return cpus // workers
 
 
 def train_worker(settings: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from torch import nn
 
 from xmoe.artifacts import RunFolder, Which, write_bytes
 from xmoe.config import RunConfig
-from xmoe.errors import ConfigError
+from xmoe.errors import ConfigError, XmoeError
 from xmoe.frontend.registry import build_frontend
 from xmoe.progress import Progress, silent
 from xmoe.training.batches import Share
@@ -114,6 +114,12 @@ def run_epochs(
             if due and on_epoch is not None:
                 on_epoch(report)
             progress("train", report.epoch, trainer.epochs, describe_row(report.as_dict()))
+    except FloatingPointError as error:
+        raise XmoeError(
+            str(error),
+            where=str(job.run),
+            mend="the last checkpoint is sound; look for broken recordings, or train with --seed",
+        ) from error
     finally:
         if recorder is not None:
             recorder.close()
