@@ -28,7 +28,7 @@ MARKER = ".xmoe-demo"
 @command("demo")
 @click.option("--out", type=FOLDER, default=Path("demo"), show_default=True)
 @click.option("--clips", type=click.IntRange(80), default=1200, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=24, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def demo(*, out: Path, clips: int, epochs: int, seed: int) -> Reply:
     """Make recordings, profile them, decide, train, evaluate and explain three clips.
