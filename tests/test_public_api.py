@@ -20,7 +20,7 @@ NAMES = {
     "XmoeError",
     "__version__",
 }
-COMMANDS = {"demo", "doctor", "eval", "explain", "infer", "profile", "synth", "train"}
+COMMANDS = {"demo", "doctor", "eval", "explain", "infer", "profile", "serve", "synth", "train"}
 
 
 def test_public_names():

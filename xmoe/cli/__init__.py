@@ -20,6 +20,7 @@ from xmoe.cli.evaluate import evaluate
 from xmoe.cli.explain import explain
 from xmoe.cli.infer import infer
 from xmoe.cli.profile import profile
+from xmoe.cli.serve import serve
 from xmoe.cli.synth import synth
 from xmoe.cli.train import train
 
@@ -35,10 +36,11 @@ def cli() -> None:
     xmoe train --dataset DIR --out RUN        decide, train, evaluate
     xmoe infer RUN FILE...                    answer for recordings
     xmoe explain RUN FILE --out DIR           show why
+    xmoe serve RUN                            answer over HTTP
     """
 
 
-for _command in (demo, synth, profile, train, evaluate, infer, explain, doctor):
+for _command in (demo, synth, profile, train, evaluate, infer, explain, serve, doctor):
     cli.add_command(_command)
 
 

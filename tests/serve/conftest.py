@@ -1,0 +1,192 @@
+"""A tiny run with random weights, its router in this process, and a client of ASGI applications."""
+
+import asyncio
+import io
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+from xmoe.artifacts import RunFolder
+from xmoe.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.model.moe import MoE
+from xmoe.predict import Predictor
+from xmoe.serve.api import build_app
+from xmoe.serve.explainer import Explainer
+from xmoe.serve.local import LocalExperts
+from xmoe.serve.router import RouterCore, load_router
+from xmoe.serve.service import Service
+from xmoe.serve.settings import ServeSettings
+from xmoe.training.loop import split_weights
+
+RATE_HZ = 8000
+
+
+def make_config(**routing):
+    return RunConfig(
+        classes=("click", "tone"),
+        spectro=SpectroConfig(
+            sample_rate_hz=RATE_HZ,
+            fmax_hz=4000.0,
+            n_fft=256,
+            win_length=200,
+            hop_length=80,
+            num_bins=16,
+            segment_s=0.4,
+            segment_hop_s=0.2,
+        ),
+        model=ModelConfig(
+            experts=("broadband", "low", "transient", "high_band"),
+            masked_experts=("high_band",),
+            k_max=2,
+            window_frames=2,
+            stem_channels=8,
+            expert_channels=4,
+        ),
+        train=TrainConfig(),
+        routing=RoutingConfig(**{"k_price": -1.0, "window_fraction": 0.5} | routing),
+    )
+
+
+def write_run(path, **routing):
+    """Write a run folder with random weights of order one; return its path."""
+    config = make_config(**routing)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MoE(config.model, num_bins=16)
+        for part in model.modules():
+            if isinstance(part, torch.nn.Linear):
+                torch.nn.init.normal_(part.weight, std=0.3)
+    folder = RunFolder(path)
+    folder.write_record("run_config.json", config)
+    folder.save_checkpoint("best", split_weights(model), {}, which=("best", "last"))
+    return path
+
+
+def make_sound(seconds=0.4, seed=0):
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    tone = np.sin(2 * np.pi * (300 + 400 * seed) * time_s)
+    return (0.2 * tone + 0.05 * rng.standard_normal(len(time_s))).astype(np.float32)
+
+
+def to_wav(samples, rate_hz=RATE_HZ, subtype="FLOAT"):
+    buffer = io.BytesIO()
+    sf.write(buffer, samples, rate_hz, format="WAV", subtype=subtype)
+    return buffer.getvalue()
+
+
+@dataclass
+class Reply:
+    """What an application answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self):
+        return json.loads(self.body)
+
+
+async def ask_asgi(app, method, path, *, body=b"", headers=None, query="", stalls=False):
+    """Return what an ASGI application answers; ``body`` is bytes or a list of pieces."""
+    pieces = [body] if isinstance(body, bytes) else list(body)
+    given = {"host": "test"} | {key.lower(): value for key, value in (headers or {}).items()}
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(key.encode(), value.encode("latin-1")) for key, value in given.items()],
+        "server": ("test", 80),
+        "client": ("test", 1),
+        "state": {},
+    }
+    sent = []
+
+    async def receive():
+        if pieces:
+            piece = pieces.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(pieces) or stalls}
+        await asyncio.sleep(3600)
+        return None
+
+    async def send(message):
+        sent.append(message)
+
+    await app(scope, receive, send)
+    head = next(message for message in sent if message["type"] == "http.response.start")
+    data = b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
+    return Reply(
+        head["status"], {key.decode().lower(): v.decode() for key, v in head["headers"]}, data
+    )
+
+
+def make_service(run, callers=None, **settings):
+    """Return a service whose experts are in this process, or reached by ``callers``."""
+    checked = ServeSettings(run=str(run), topology="colocated", **settings)
+    predictor = load_router(checked)
+    local = LocalExperts.load(checked, predictor.config).callers()
+    router = RouterCore(predictor, local | (callers or {}), checked)
+    return Service(router, explainer=Explainer(str(run), predictor.config))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def sound():
+    return make_sound
+
+
+@pytest.fixture(scope="session")
+def wav():
+    """The function that writes samples as bytes of a WAV file."""
+    return to_wav
+
+
+@pytest.fixture(scope="session")
+def in_process(tiny_run):
+    """The same run in this process, without serving."""
+    return Predictor.load(tiny_run)
+
+
+@pytest.fixture
+def serve_run(tiny_run):
+    """The function that makes a service; its threads are let go afterwards."""
+    made = []
+
+    def make(callers=None, run=tiny_run, **settings):
+        service = make_service(run, callers, **settings)
+        made.append(service)
+        return service
+
+    yield make
+    for service in made:
+        service.router.close()
+
+
+@pytest.fixture
+def ask(serve_run):
+    """The function that sends one request to an application of its own and returns the reply."""
+
+    def call(method, path, *, service=None, token=None, **request):
+        app = build_app(service or serve_run(), token=token)
+        return asyncio.run(ask_asgi(app, method, path, **request))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def write_tiny_run():
+    return write_run

@@ -1,0 +1,142 @@
+"""The routes under /v1: what answers hold, options, forms, batches, descriptions, health."""
+
+import json
+
+import pytest
+
+from xmoe.serve.settings import HttpSettings
+
+RATE_HZ = 8000
+
+
+def form(*files, boundary="cut"):
+    """Return body and headers of a form with one part per file."""
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        f"Content-Type: audio/wav\r\n\r\n".encode()
+        + data
+        + b"\r\n"
+        for name, data in files
+    ]
+    body = b"".join(parts) + f"--{boundary}--\r\n".encode()
+    return {
+        "body": body,
+        "headers": {"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    }
+
+
+def test_answer_is_that_of_predict(ask, wav, sound, in_process):
+    expected = in_process.predict(sound(), RATE_HZ)
+    reply = ask("POST", "/v1/classify", body=wav(sound()))
+    assert reply.status == 200
+    answer = reply.json()
+    assert answer["label"] == expected.label
+    assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+    assert answer["k"] == expected.k == 2.0
+    assert [use["name"] for use in answer["experts"]] == [use.name for use in expected.experts]
+    weights = [use["weight"] for use in answer["experts"]]
+    assert weights == pytest.approx([use.weight for use in expected.experts], abs=1e-5)
+    assert answer["degraded"] is False
+    assert set(answer["timing_ms"]) == {"decode", "frontend", "plan", "experts", "total"}
+    assert answer["request_id"] == reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("k_max", [0, 1, 2])
+def test_request_bounds_its_experts(ask, wav, sound, in_process, k_max):
+    answer = ask("POST", "/v1/classify", body=wav(sound()), query=f"k_max={k_max}").json()
+    expected = in_process.predict(sound(), RATE_HZ, k_max=k_max)
+    assert answer["k"] == len(answer["experts"]) == k_max
+    assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_samples_as_numbers_give_the_same_answer(ask, wav, sound):
+    body = json.dumps({"samples": sound().tolist(), "sample_rate_hz": RATE_HZ}).encode()
+    told = ask("POST", "/v1/classify", body=body, headers={"Content-Type": "application/json"})
+    sent = ask("POST", "/v1/classify", body=wav(sound()))
+    assert told.json()["probabilities"] == pytest.approx(sent.json()["probabilities"], abs=1e-6)
+
+
+def test_form_with_one_file(ask, wav, sound):
+    reply = ask("POST", "/v1/classify", **form(("../../etc/passwd", wav(sound()))))
+    assert reply.status == 200
+    assert "passwd" not in reply.body.decode()
+
+
+def test_long_recording_has_windows_and_events(ask, wav, sound, in_process):
+    reply = ask("POST", "/v1/classify", body=wav(sound(2.0)))
+    answer = reply.json()
+    expected = in_process.predict(sound(2.0), RATE_HZ)
+    assert answer["segments"] == expected.segments == len(answer["windows"]) > 4
+    assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+    assert answer["windows"][1]["start_s"] == pytest.approx(0.2)
+    assert answer["events"][0]["start_s"] == 0.0
+    assert answer["events"][-1]["end_s"] == pytest.approx(2.0, abs=0.02)
+
+
+def test_batch_answers_around_a_bad_file(ask, wav, sound):
+    files = [("a.wav", wav(sound())), ("b.wav", b"no sound"), ("c.wav", wav(sound(seed=1)))]
+    answer = ask("POST", "/v1/classify/batch", **form(*files)).json()
+    assert answer["failed"] == 1
+    assert [item["error"] and item["error"]["code"] for item in answer["answers"]] == [
+        None,
+        "not_audio",
+        None,
+    ]
+
+
+def test_explanation_as_numbers_and_as_picture(ask, wav, sound):
+    record = ask("POST", "/v1/explain", body=wav(sound())).json()
+    assert {"target", "experts", "maps", "k"} <= set(record)
+    reply = ask("POST", "/v1/explain", body=wav(sound()), query="output=png&picture=patch_routing")
+    assert reply.headers["content-type"] == "image/png"
+    assert reply.body.startswith(b"\x89PNG")
+
+
+def test_answer_may_carry_its_explanation(ask, wav, sound):
+    answer = ask("POST", "/v1/classify", body=wav(sound()), query="explain=true").json()
+    assert answer["explanation"]["answer"] == answer["label"]
+
+
+def test_model_is_described(ask):
+    model = ask("GET", "/v1/model").json()
+    assert model["labels"] == ["click", "tone"]
+    assert [e["name"] for e in model["experts"] if e["masked"]] == ["high_band"]
+    assert model["experts"][0]["band_hz"][1] > model["experts"][1]["band_hz"][1]
+
+
+def test_experts_are_described(ask):
+    experts = ask("GET", "/v1/experts").json()["experts"]
+    assert [(e["name"], e["breaker"]) for e in experts] == [
+        ("broadband", "closed"),
+        ("low", "closed"),
+        ("transient", "closed"),
+    ]
+
+
+def test_ready_asks_every_expert(ask):
+    reply = ask("GET", "/readyz")
+    assert reply.status == 200
+    assert reply.json()["experts"] == {"broadband": "ok", "low": "ok", "transient": "ok"}
+
+
+def test_ready_fails_with_an_expert(ask, serve_run):
+    async def broken(request, budget_s):
+        raise RuntimeError("gone")
+
+    reply = ask("GET", "/readyz", service=serve_run({"low": broken}))
+    assert reply.status == 503
+    assert reply.json()["experts"] == {"broadband": "ok", "low": "error", "transient": "ok"}
+
+
+def test_body_over_the_limit_is_refused_with_and_without_its_length(ask, serve_run):
+    service = serve_run(http=HttpSettings(max_body_bytes=1000))
+    declared = {"Content-Length": "5000"}
+    for request in ({"body": b"", "headers": declared}, {"body": [b"x" * 600, b"x" * 600]}):
+        reply = ask("POST", "/v1/classify", service=service, **request)
+        assert (reply.status, reply.json()["code"]) == (413, "too_large")
+
+
+def test_stalled_body_is_refused(ask, serve_run):
+    service = serve_run(http=HttpSettings(body_timeout_s=0.05))
+    reply = ask("POST", "/v1/classify", service=service, body=[b"RIFF"], stalls=True)
+    assert (reply.status, reply.json()["code"]) == (408, "body_timeout")

@@ -1,0 +1,82 @@
+"""``xmoe serve``: a run folder -> an HTTP endpoint, until Ctrl-C."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xmoe.cli.options import EXISTING_FILE, command, session
+from xmoe.cli.output import Reply
+
+if TYPE_CHECKING:
+    from xmoe.serve.settings import ServeSettings, Topology
+
+
+@command("serve")
+@click.argument("run")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=8000, show_default=True)
+@click.option(
+    "--topology",
+    type=click.Choice(["distributed", "colocated"]),
+    default="distributed",
+    show_default=True,
+    help="One deployment per expert, or the experts inside the router.",
+)
+@click.option("--deadline-ms", type=click.FloatRange(1.0), help="Per request; 2000 if left out.")
+@click.option("--routers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--token-file", type=EXISTING_FILE, help="One line that requests must carry.")
+def serve(
+    *,
+    run: str,
+    host: str,
+    port: int,
+    topology: Topology,
+    deadline_ms: float | None,
+    routers: int,
+    token_file: Path | None,
+) -> Reply:
+    """Serve the classifier in RUN, a folder or an s3:// or gs:// address, until Ctrl-C.
+
+    The address and a line that tries it are printed once it is ready. Without a token only this
+    machine is listened to; one is taken from --token-file or from XMOE_TOKEN.
+    """
+    from xmoe.serve.session import serving, wait_for_signal
+    from xmoe.serve.settings import FaultSettings, HttpSettings, RouterSettings, ServeSettings
+
+    where = run if "://" in run else str(Path(run).resolve())
+    faults = FaultSettings() if deadline_ms is None else FaultSettings(deadline_ms=deadline_ms)
+    settings = ServeSettings(
+        run=where,
+        topology=topology,
+        router=RouterSettings(replicas=routers),
+        faults=faults,
+        http=HttpSettings(token_file=None if token_file is None else str(token_file.resolve())),
+    )
+    with serving(settings, host=host, port=port) as address:
+        for line in describe_start(address, settings):
+            click.echo(line, err=True)
+        wait_for_signal()
+        if not session().quiet:
+            click.echo("draining ...", err=True)
+    return Reply({"ok": True, "run": run, "address": address, "topology": topology})
+
+
+def describe_start(address: str, settings: ServeSettings) -> list[str]:
+    """Return what is printed once the service stands: where it is and a line that tries it."""
+    from xmoe.serve.settings import read_token
+
+    file, variable = settings.http.token_file, settings.http.token_variable
+    header = ""
+    if read_token(settings.http) is not None:
+        source = f"$(cat {shlex.quote(file)})" if file else f"${variable}"
+        header = f'-H "Authorization: Bearer {source}" '
+    return [
+        f"serving  {settings.run} ({settings.topology})",
+        f"address  {address}",
+        f"try it   curl {header}--data-binary @clip.wav {address}/v1/classify",
+        "stop     Ctrl-C",
+    ]

@@ -1,0 +1,90 @@
+"""The service -> one ASGI application: routes, errors as JSON, the door in front.
+
+Built anew in every replica, and in tests without Ray. The pages of FastAPI's documentation are left
+out because they load scripts from elsewhere; the schema is at ``/openapi.json``.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp
+
+from xmoe import __version__
+from xmoe.serve import v1, v2
+from xmoe.serve.auth import Door
+from xmoe.serve.problems import HttpProblem, Problem, describe_error
+from xmoe.serve.service import Service
+
+LOG = logging.getLogger("xmoe.serve")
+CODES = {
+    400: ("bad_request", "send a well-formed request"),
+    404: ("not_found", "see /openapi.json for the routes"),
+    405: ("bad_method", "see /openapi.json for the methods of this route"),
+}
+
+
+def build_app(service: Service, *, token: str | None = None) -> ASGIApp:
+    """Return the application for a service; ``token`` is asked on every route but health."""
+    return Door(build_routes(service), token=token)
+
+
+def build_routes(service: Service) -> FastAPI:
+    """Return the routes without the door."""
+    app = FastAPI(
+        title="xmoe",
+        version=__version__,
+        summary="Classification of recordings by a mixture of experts that explanations route",
+        docs_url=None,
+        redoc_url=None,
+        responses={
+            status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 429, 500, 503)
+        },
+    )
+    app.include_router(v1.build_router(service))
+    app.include_router(v2.build_router(service))
+
+    def answer_problem(request: Request, error: Exception) -> JSONResponse:
+        problem = describe_error(error, retry_after_s=service.settings.faults.retry_after_s)
+        service.meter.note_refusal(problem.problem.code)
+        if problem.status == 500:
+            LOG.exception("request %s failed", _id_of(request), exc_info=error)
+        return _to_response(request, problem)
+
+    def answer_http(request: Request, error: Exception) -> JSONResponse:
+        status = getattr(error, "status_code", 400)
+        code, hint = CODES.get(status, ("bad_request", "send a well-formed request"))
+        message = str(getattr(error, "detail", ""))[:200]
+        return _to_response(request, HttpProblem(status, code, message, hint=hint))
+
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_http)
+    for kind in v1.EXPECTED:
+        app.add_exception_handler(kind, answer_problem)
+    app.add_exception_handler(Exception, answer_problem)
+    return app
+
+
+def answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """Return 422 for fields that are wrong, naming the first; its value is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    problem = HttpProblem(
+        422, "bad_field", f"{where}: {first['msg']}"[:300], hint="see /openapi.json for the fields"
+    )
+    return _to_response(request, problem)
+
+
+def _to_response(request: Request, error: HttpProblem) -> JSONResponse:
+    body = error.problem.model_copy(update={"request_id": _id_of(request)})
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return JSONResponse(body.model_dump(), error.status, headers=headers)
+
+
+def _id_of(request: Request) -> str:
+    return str(request.scope.get("state", {}).get("request_id", ""))

@@ -1,0 +1,91 @@
+"""Requests that wait -> one block of work at a time, without a timer.
+
+A request that finds the worker idle starts at once, alone. Requests that arrive while a block is
+being worked on wait for its end and then go together: the busier the router, the larger its blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class QueueFull(Exception):
+    """More waits than is allowed; the request is refused at once."""
+
+
+class MicroBatcher(Generic[Item, Result]):
+    """Calls ``work`` with the items that wait, ``max_size`` of ``size_of`` at most.
+
+    ``work`` returns one result per item in their order; an exception is that of each item.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[Item]], Awaitable[list[Result]]],
+        *,
+        size_of: Callable[[Item], int],
+        max_size: int,
+        max_waiting: int,
+    ) -> None:
+        self._work = work
+        self._size_of = size_of
+        self._max_size = max_size
+        self._max_waiting = max_waiting
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting_size = 0
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Size of what waits."""
+        return self._waiting_size
+
+    async def submit(self, item: Item) -> Result:
+        """Return the result of one item; raises QueueFull, or what ``work`` raises."""
+        size = self._size_of(item)
+        if self._waiting and self._waiting_size + size > self._max_waiting:
+            raise QueueFull
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        self._waiting_size += size
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        while self._waiting:
+            block = self._take()
+            if not block:
+                continue
+            try:
+                results = await self._work([item for item, _ in block])
+            except Exception as error:
+                for _, future in block:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), result in zip(block, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+
+    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        """Take what fits into one block, at least one item; those given up are dropped."""
+        block: list[tuple[Item, asyncio.Future[Result]]] = []
+        room = self._max_size
+        while self._waiting:
+            item, future = self._waiting[0]
+            size = self._size_of(item)
+            if block and size > room:
+                break
+            self._waiting.popleft()
+            self._waiting_size -= size
+            if not future.done():
+                block.append((item, future))
+                room -= size
+        return block

@@ -1,0 +1,102 @@
+"""Settings -> a Ray Serve application: the only place that binds deployments.
+
+``distributed`` gives each expert a deployment of its own, ``expert-<name>``, beside the ``router``;
+``colocated`` has the router alone. ``serve deploy`` files name ``build`` and pass its settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from ray import serve
+from ray.serve import Application, Deployment
+from ray.serve.config import AutoscalingConfig
+
+from xmoe.errors import ConfigError
+from xmoe.serve.replicas import ExpertReplica, RouterReplica
+from xmoe.serve.router import callable_experts
+from xmoe.serve.settings import ExpertDeployment, ServeSettings
+from xmoe.serve.source import open_run
+
+ROUTER = "router"
+
+
+def build(args: dict[str, Any]) -> Application:
+    """Return the application for settings as plain values; ConfigError names what is wrong."""
+    return build_application(check_settings(args))
+
+
+def check_settings(args: dict[str, Any]) -> ServeSettings:
+    """Return checked settings; ConfigError for options that are unknown or out of range."""
+    try:
+        return ServeSettings.model_validate(args)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(first["msg"], where=where, mend="see docs/serving.md") from error
+
+
+def build_application(settings: ServeSettings) -> Application:
+    """Return the application for a run; RunFolderError where there is no run."""
+    config = open_run(settings.run, [], which=settings.which).read_config()
+    names = callable_experts(config)
+    if unknown := sorted(set(settings.experts) - set(names)):
+        raise ConfigError(
+            f"the run has no experts {', '.join(unknown)}",
+            where="experts",
+            mend=f"its experts are {', '.join(names)}",
+        )
+    values = settings.model_dump(mode="json")
+    router = settings.router
+    make_router = declare(
+        serve.ingress()(RouterReplica),
+        name=ROUTER,
+        num_replicas=router.replicas,
+        max_ongoing_requests=router.max_ongoing_requests,
+        max_queued_requests=router.max_queued_requests,
+        ray_actor_options={"num_cpus": router.num_cpus, "num_gpus": router.num_gpus},
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=10.0,
+    )
+    if settings.topology == "colocated":
+        return make_router.bind(values)
+    return make_router.bind(values, {name: _bind_expert(settings, name) for name in names})
+
+
+def _bind_expert(settings: ServeSettings, name: str) -> Application:
+    expert = settings.deployment_of(name)
+    return declare(
+        ExpertReplica,
+        name=f"expert-{name}",
+        max_ongoing_requests=expert.max_ongoing_requests,
+        max_queued_requests=expert.max_queued_requests,
+        health_check_period_s=expert.health_check_period_s,
+        health_check_timeout_s=expert.health_check_timeout_s,
+        ray_actor_options={"num_cpus": expert.num_cpus, "num_gpus": expert.num_gpus},
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=10.0,
+        **scaling_of(expert),
+    ).bind(settings.model_dump(mode="json"), name)
+
+
+def declare(kind: type[Any], **options: Any) -> Deployment:
+    """Return a deployment of a class."""
+    deployment: Deployment = serve.deployment(**options)(kind)
+    return deployment
+
+
+def scaling_of(expert: ExpertDeployment) -> dict[str, Any]:
+    """Return the arguments that say how many replicas there are."""
+    if expert.max_replicas <= expert.min_replicas:
+        return {"num_replicas": expert.min_replicas}
+    config = AutoscalingConfig(
+        min_replicas=expert.min_replicas,
+        max_replicas=expert.max_replicas,
+        target_ongoing_requests=expert.target_ongoing_requests,
+        upscale_delay_s=expert.upscale_delay_s,
+        downscale_delay_s=expert.downscale_delay_s,
+        look_back_period_s=expert.look_back_period_s,
+        metrics_interval_s=expert.metrics_interval_s,
+    )
+    return {"autoscaling_config": config}

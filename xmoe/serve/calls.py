@@ -1,0 +1,31 @@
+"""What a call to an expert may come to, and who makes it.
+
+``CallExpert`` is the seam between one process and a cluster: the router holds one for each expert
+and knows nothing of replicas. Everything that can go wrong is a ``CallFailed`` with a kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from torch import Tensor
+
+from xmoe.model.plan import ExpertRequest
+
+FailureKind = Literal["dead", "timeout", "overloaded", "nonfinite", "error"]
+
+# (request, seconds left) -> logits [b, C]; raises CallFailed
+CallExpert = Callable[[ExpertRequest, float], Awaitable[Tensor]]
+
+
+class CallFailed(Exception):
+    """An expert did not answer; ``kind`` says why.
+
+    Only a ``dead`` replica is tried again: another may live. An ``overloaded`` one would be made
+    worse, and a ``timeout`` has used its time up.
+    """
+
+    def __init__(self, kind: FailureKind) -> None:
+        super().__init__(kind)
+        self.kind: FailureKind = kind

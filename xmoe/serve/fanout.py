@@ -1,0 +1,250 @@
+"""A plan -> one stacked call per expert -> what each request has heard by its own deadline.
+
+Calls are shared by the requests of a block; waiting is not: a request with a short deadline goes on
+without an expert for which its neighbour still waits. Where too little of the planned weight has
+answered, the next-ranked experts are asked, and only then is a request refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from xmoe.model.combine import Combined, ExpertReply, combine
+from xmoe.model.plan import ExpertRequest, Plan
+from xmoe.serve.breaker import Breaker
+from xmoe.serve.calls import CallExpert, CallFailed
+from xmoe.serve.meter import Meter
+from xmoe.serve.replan import drop_rows, lost_mass, without_experts
+from xmoe.serve.settings import FaultSettings
+
+Calls = dict[str, "asyncio.Task[ExpertReply]"]
+
+
+class TooFewExperts(Exception):
+    """Too little of the planned weight answered, the next-ranked experts included."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """One request's share of a block.
+
+    ``wanted`` is its plan before anything was lost, ``plan`` the one carried out; ``calls`` answer
+    rows of the whole block, of which this request has ``first`` to ``last``. ``deadline`` is a
+    moment of ``time.monotonic``.
+    """
+
+    wanted: Plan
+    plan: Plan
+    calls: Calls
+    first: int
+    last: int
+    deadline: float
+
+
+@dataclass
+class Tally:
+    """How the calls to one expert went so far."""
+
+    calls: int = 0
+    failures: int = 0
+    nonfinite: int = 0
+    ok_s: float = 0.0
+
+    def add(self, outcome: str, seconds: float) -> None:
+        """Count a call: ``ok``, ``nonfinite``, or the kind of its failure."""
+        self.calls += 1
+        if outcome == "ok":
+            self.ok_s += seconds
+        elif outcome == "nonfinite":
+            self.nonfinite += 1
+        else:
+            self.failures += 1
+
+    @property
+    def mean_ms(self) -> float:
+        """Mean milliseconds of the calls that went well."""
+        return round(1000.0 * self.ok_s / max(1, self.calls - self.failures - self.nonfinite), 3)
+
+
+class FanOut:
+    """Calls experts, with one breaker for each."""
+
+    def __init__(
+        self, callers: Mapping[str, CallExpert], faults: FaultSettings, meter: Meter | None = None
+    ) -> None:
+        self.callers = dict(callers)
+        self.faults = faults
+        self.meter = meter or Meter()
+        self.breakers = {
+            name: Breaker(failures=faults.breaker_failures, open_s=faults.breaker_open_s)
+            for name in callers
+        }
+        self.tallies = {name: Tally() for name in callers}
+        self._running: set[asyncio.Task[ExpertReply]] = set()
+
+    def shut_out(self) -> set[str]:
+        """Return the experts that nobody asks now."""
+        return {name for name, breaker in self.breakers.items() if breaker.state == "open"}
+
+    def avoid_open(self, plan: Plan) -> Plan:
+        """Return the plan with others in the place of shut-out experts, in rows that need them."""
+        lost = self.shut_out()
+        if not lost:
+            return plan
+        return without_experts(plan, lost, lost_mass(plan, lost) > 1.0 - self.faults.min_gate_mass)
+
+    def start(self, plan: Plan, deadline: float) -> Calls:
+        """Start one stacked call to each expert that the plan asks."""
+        calls: Calls = {}
+        for request in plan.requests():
+            task = asyncio.create_task(self.call(request, deadline))
+            self._running.add(task)
+            task.add_done_callback(self._forget)
+            calls[request.name] = task
+        return calls
+
+    def _forget(self, task: asyncio.Task[ExpertReply]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # a failure nobody waited for was noted where it happened
+
+    async def call(self, request: ExpertRequest, deadline: float) -> ExpertReply:
+        """Return one expert's reply; raises CallFailed. A dead replica is tried again."""
+        breaker = self.breakers[request.name]
+        if not breaker.allows():
+            raise CallFailed("dead")
+        began = time.monotonic()
+        try:
+            logits = await self._try(request, deadline)
+        except CallFailed as failure:
+            self._note(request.name, failure.kind, began)
+            hurried = deadline - began < self.faults.deadline_ms / 2000.0
+            if not (failure.kind == "overloaded" or (failure.kind == "timeout" and hurried)):
+                breaker.fail()
+            raise
+        finite = torch.isfinite(logits).all(1)
+        outcome = "ok" if bool(finite.all()) else "nonfinite"
+        self._note(request.name, outcome, began)
+        breaker.succeed() if bool(finite.any()) else breaker.fail()
+        return ExpertReply(request.rows, logits)
+
+    def _note(self, name: str, outcome: str, began: float) -> None:
+        seconds = time.monotonic() - began
+        self.tallies[name].add(outcome, seconds)
+        self.meter.note_call(name, outcome, seconds)
+
+    async def _try(self, request: ExpertRequest, deadline: float) -> Tensor:
+        for attempt in range(self.faults.retries + 1):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                async with asyncio.timeout(left):
+                    logits = await self.callers[request.name](request, left)
+            except TimeoutError:
+                break
+            except CallFailed as failure:
+                if failure.kind == "dead" and attempt < self.faults.retries:
+                    continue
+                raise
+            if logits.ndim != 2 or len(logits) != len(request.rows):
+                raise CallFailed("error")
+            return logits
+        raise CallFailed("timeout")
+
+    async def collect(self, share: Share) -> Combined:
+        """Return what a request's experts said by its deadline; raises TooFewExperts."""
+        begun = time.monotonic()
+        first_round = begun + (share.deadline - begun) * self.faults.first_round_share
+        await wait_until(share.calls.values(), first_round)
+        replies = share_of(share.calls, share)
+        combined = combine(share.plan, replies)
+        weak = self._too_little(share, share.plan, combined)
+        if bool(weak.any()):
+            return await self._ask_others(share, combined, weak)
+        if any(not call.done() for call in share.calls.values()):
+            await wait_until(share.calls.values(), share.deadline)
+            combined = combine(share.plan, share_of(share.calls, share))
+        return mark_missing(share.wanted, share_of(share.calls, share), combined)
+
+    async def _ask_others(self, share: Share, combined: Combined, weak: Tensor) -> Combined:
+        """Ask the next-ranked experts for the rows that are ``weak`` [n]."""
+        names = share.plan.expert_names
+        lost = {n for n, gone in zip(names, combined.missing.any(0).tolist(), strict=True) if gone}
+        plan = without_experts(share.plan, lost | self.shut_out(), weak)
+        answered = have_answered(share.plan, share_of(share.calls, share))
+        others = self.start(drop_rows(plan, answered), share.deadline)
+        await wait_until(others.values(), share.deadline)
+        replies = merge_replies(share_of(share.calls, share), finished(others))
+        combined = combine(plan, replies)
+        if bool(self._too_little(share, plan, combined).any()):
+            raise TooFewExperts
+        return mark_missing(share.wanted, replies, combined)
+
+    def _too_little(self, share: Share, plan: Plan, combined: Combined) -> Tensor:
+        """Return the rows [n] in which less than the least allowed share of weight answered."""
+        nobody_left = share.wanted.weights.any(1) & ~plan.weights.any(1)
+        mass = combined.gate_mass.masked_fill(nobody_left, 0.0)
+        return mass < self.faults.min_gate_mass
+
+
+async def wait_until(calls: Iterable[asyncio.Task[ExpertReply]], moment: float) -> None:
+    """Wait for calls until a moment of ``time.monotonic``; calls go on where it passes."""
+    pending = [call for call in calls if not call.done()]
+    if pending:
+        await asyncio.wait(pending, timeout=max(0.0, moment - time.monotonic()))
+
+
+def finished(calls: Calls) -> dict[str, ExpertReply]:
+    """Return the replies of the calls that have ended well."""
+    return {
+        name: call.result()
+        for name, call in calls.items()
+        if call.done() and not call.cancelled() and call.exception() is None
+    }
+
+
+def share_of(calls: Calls, share: Share) -> dict[str, ExpertReply]:
+    """Return replies to the rows of one request, counted from its first."""
+    replies = {}
+    for name, reply in finished(calls).items():
+        own = (reply.rows >= share.first) & (reply.rows < share.last)
+        if bool(own.any()):
+            replies[name] = ExpertReply(reply.rows[own] - share.first, reply.logits[own])
+    return replies
+
+
+def merge_replies(
+    one: Mapping[str, ExpertReply], other: Mapping[str, ExpertReply]
+) -> dict[str, ExpertReply]:
+    """Return the replies of both; an expert in both was asked about different rows."""
+    merged = dict(one)
+    for name, reply in other.items():
+        if name in merged:
+            before = merged[name]
+            rows = torch.cat([before.rows, reply.rows])
+            reply = ExpertReply(rows, torch.cat([before.logits, reply.logits]))
+        merged[name] = reply
+    return merged
+
+
+def have_answered(plan: Plan, replies: Mapping[str, ExpertReply]) -> Tensor:
+    """Return [B, E], true where an expert gave a finite answer to a row."""
+    answered = torch.zeros_like(plan.weights, dtype=torch.bool)
+    for index, name in enumerate(plan.expert_names):
+        if name in replies:
+            reply = replies[name]
+            answered[reply.rows[torch.isfinite(reply.logits).all(1)], index] = True
+    return answered
+
+
+def mark_missing(wanted: Plan, replies: Mapping[str, ExpertReply], combined: Combined) -> Combined:
+    """Return the answer with those missing that were wanted at first and did not answer."""
+    missing = (wanted.weights > 0) & ~have_answered(wanted, replies)
+    return replace(combined, missing=missing)

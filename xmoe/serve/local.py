@@ -1,0 +1,53 @@
+"""Experts in the router's own process, for a small machine, for the baseline and for tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from xmoe.config import RunConfig
+from xmoe.model.plan import ExpertRequest
+from xmoe.serve.calls import CallExpert, CallFailed
+from xmoe.serve.expert import ExpertCore
+from xmoe.serve.router import callable_experts
+from xmoe.serve.settings import ServeSettings
+
+
+class LocalExperts:
+    """All experts of a run behind one thread."""
+
+    def __init__(self, cores: Mapping[str, ExpertCore]) -> None:
+        self._cores = dict(cores)
+        self._thread = ThreadPoolExecutor(1, "experts")
+
+    @classmethod
+    def load(
+        cls, settings: ServeSettings, config: RunConfig, *, device: torch.device | None = None
+    ) -> Self:
+        """Load every expert of a run that may be asked."""
+        return cls(
+            {
+                name: ExpertCore.load(settings.run, name, which=settings.which, device=device)
+                for name in callable_experts(config)
+            }
+        )
+
+    def callers(self) -> dict[str, CallExpert]:
+        """Return one caller per expert."""
+        return dict.fromkeys(self._cores, self.call)
+
+    async def call(self, request: ExpertRequest, budget_s: float) -> Tensor:
+        """Return logits [b, C]; raises CallFailed where the expert fails."""
+        core = self._cores[request.name]
+        windows, scale = request.windows.numpy(), request.scale.numpy()
+        loop = asyncio.get_running_loop()
+        try:
+            logits = await loop.run_in_executor(self._thread, core.infer, windows, scale)
+        except RuntimeError as error:
+            raise CallFailed("error") from error
+        return torch.from_numpy(logits)

@@ -1,0 +1,25 @@
+"""What serving measures, as events; where they go is somebody else's business.
+
+The router reports to a ``Meter``. This one forgets everything; ``xmoe.serve.metrics`` hands the
+same events to Ray, from where Prometheus reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Meter:
+    """Takes events and forgets them."""
+
+    def note_call(self, expert: str, outcome: str, seconds: float) -> None:
+        """Take one call to an expert: ``ok``, ``nonfinite``, or the kind of its failure."""
+
+    def note_block(self, rows: int) -> None:
+        """Take the number of segments in one micro-batch."""
+
+    def note_answer(self, *, k: float, degraded: bool, stages_s: Mapping[str, float]) -> None:
+        """Take one answer: mean K, whether experts were missing, seconds by stage."""
+
+    def note_refusal(self, code: str) -> None:
+        """Take one refused request and its code."""

@@ -1,0 +1,65 @@
+"""The router's events as Ray metrics, which Ray exports for Prometheus.
+
+xmoe_stage_ms{stage}                       decode, frontend, plan, experts
+xmoe_experts_asked                         K of each answer
+xmoe_expert_calls{expert,outcome}          ok, nonfinite, dead, timeout, overloaded, error
+xmoe_expert_call_ms{expert}
+xmoe_block_rows                            segments in one micro-batch
+xmoe_answers{degraded}                     xmoe_refusals{code}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ray.util.metrics import Counter, Histogram
+
+from xmoe.serve.meter import Meter
+
+LATENCY_MS = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+
+
+class RayMeter(Meter):
+    """Hands every event to Ray."""
+
+    def __init__(self) -> None:
+        self._stage = Histogram(
+            "xmoe_stage_ms", "Milliseconds by stage", boundaries=LATENCY_MS, tag_keys=("stage",)
+        )
+        self._asked = Histogram(
+            "xmoe_experts_asked", "Mean K of an answer", boundaries=[0.5, 1.5, 2.5, 3.5, 4.5, 8.5]
+        )
+        self._calls = Counter(
+            "xmoe_expert_calls", "Calls to experts", tag_keys=("expert", "outcome")
+        )
+        self._call_ms = Histogram(
+            "xmoe_expert_call_ms",
+            "Milliseconds of a call",
+            boundaries=LATENCY_MS,
+            tag_keys=("expert",),
+        )
+        self._rows = Histogram(
+            "xmoe_block_rows", "Segments in one micro-batch", boundaries=[1, 2, 4, 8, 16, 32, 64]
+        )
+        self._answers = Counter("xmoe_answers", "Answers given", tag_keys=("degraded",))
+        self._refusals = Counter("xmoe_refusals", "Requests refused", tag_keys=("code",))
+
+    def note_call(self, expert: str, outcome: str, seconds: float) -> None:
+        """Count one call to an expert."""
+        self._calls.inc(1.0, tags={"expert": expert, "outcome": outcome})
+        self._call_ms.observe(seconds * 1000.0, tags={"expert": expert})
+
+    def note_block(self, rows: int) -> None:
+        """Observe the size of one micro-batch."""
+        self._rows.observe(float(rows))
+
+    def note_answer(self, *, k: float, degraded: bool, stages_s: Mapping[str, float]) -> None:
+        """Count one answer and observe its stages."""
+        self._answers.inc(1.0, tags={"degraded": str(degraded).lower()})
+        self._asked.observe(k)
+        for stage, seconds in stages_s.items():
+            self._stage.observe(seconds * 1000.0, tags={"stage": stage})
+
+    def note_refusal(self, code: str) -> None:
+        """Count one refused request."""
+        self._refusals.inc(1.0, tags={"code": code})

@@ -1,0 +1,86 @@
+"""Every refusal over HTTP: status, code, message and how to mend it.
+
+    400 bad_request, bad_form, bad_json    413 too_large, too_long      429 overloaded
+    401 unauthorised                       415 not_audio, unsupported   503 too_few_experts, ...
+    404 not_found    405 bad_method        422 everything else that is wrong with a recording
+    408 body_timeout                       500 internal
+
+A message never holds a file name, a sample or an address of this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xmoe.config import Frozen
+from xmoe.errors import AudioError, InputError, XmoeError
+from xmoe.serve.batching import QueueFull
+from xmoe.serve.fanout import TooFewExperts
+
+AUDIO_STATUS: Mapping[str, int] = {
+    "not_audio": 415,
+    "unsupported": 415,
+    "too_large": 413,
+    "too_long": 413,
+}
+FORMATS = "send WAV, FLAC, OGG, MP3 or AIFF, or JSON with samples and sample_rate_hz"
+
+
+class Problem(Frozen):
+    """The body of every refusal."""
+
+    code: str
+    message: str
+    hint: str
+    request_id: str = ""
+
+
+class HttpProblem(Exception):
+    """A request that is refused; ``retry_after_s`` becomes the header Retry-After."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, hint: str, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = Problem(code=code, message=message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+def describe_error(error: Exception, *, retry_after_s: int = 1) -> HttpProblem:
+    """Return how an error is told over HTTP; an unknown one tells nothing of itself."""
+    if isinstance(error, HttpProblem):
+        return error
+    if isinstance(error, AudioError):
+        status = AUDIO_STATUS.get(error.code, 422)
+        return HttpProblem(status, error.code, error.what, hint=error.mend or FORMATS)
+    if isinstance(error, InputError):
+        message = f"{error.where}: {error.what}" if error.where else error.what
+        return HttpProblem(422, "bad_input", message, hint=error.mend or FORMATS)
+    if isinstance(error, QueueFull):
+        return busy(retry_after_s)
+    if isinstance(error, TooFewExperts):
+        return HttpProblem(
+            503,
+            "too_few_experts",
+            "too few experts answered in time",
+            hint="try again, with a longer deadline_ms, or with k_max=0 for the stem alone",
+            retry_after_s=retry_after_s,
+        )
+    if isinstance(error, MemoryError):
+        return busy(retry_after_s)
+    code = "storage" if isinstance(error, XmoeError) else "internal"
+    return HttpProblem(
+        500, code, "the server failed", hint="try again; the request id finds it in the logs"
+    )
+
+
+def busy(retry_after_s: int) -> HttpProblem:
+    """Return the refusal of a request for which there is no room now."""
+    return HttpProblem(
+        429,
+        "overloaded",
+        "too many requests wait",
+        hint="try again after the seconds in Retry-After",
+        retry_after_s=retry_after_s,
+    )

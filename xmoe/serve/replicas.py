@@ -1,0 +1,136 @@
+"""What Ray Serve runs: an expert replica, a router replica, and how the one calls the other.
+
+Thin shells around plain classes. Nothing else in this package but ``metrics``, ``build`` and
+``session`` knows that Ray exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ray.exceptions
+import torch
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+from torch import Tensor
+
+from xmoe.model.plan import ExpertRequest
+from xmoe.serve.api import build_app
+from xmoe.serve.calls import CallExpert, CallFailed, FailureKind
+from xmoe.serve.expert import ExpertCore, Logits, Windows
+from xmoe.serve.explainer import Explainer
+from xmoe.serve.local import LocalExperts
+from xmoe.serve.metrics import RayMeter
+from xmoe.serve.router import RouterCore, load_router
+from xmoe.serve.service import Service
+from xmoe.serve.settings import ServeSettings, read_token
+
+EXPIRED = "the time of this call was over before it began"
+
+
+class ExpertReplica:
+    """One expert in a process of its own; calls wait their turn in one thread."""
+
+    def __init__(self, settings: dict[str, Any], name: str) -> None:
+        checked = ServeSettings.model_validate(settings)
+        deployment = checked.deployment_of(name)
+        torch.set_num_threads(deployment.threads)
+        device = pick_device(deployment.num_gpus)
+        self._core = ExpertCore.load(checked.run, name, which=checked.which, device=device)
+        self._thread = ThreadPoolExecutor(1, name)
+
+    async def infer(
+        self, windows: Windows, scale: npt.NDArray[np.float32], budget_s: float
+    ) -> Logits:
+        """Return logits [b, C] of windows [b, D, R', W']; work that came too late is dropped."""
+        end = time.monotonic() + budget_s
+
+        def work() -> Logits:
+            if time.monotonic() > end:
+                raise TimeoutError(EXPIRED)
+            return self._core.infer(windows, scale)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def check_health(self) -> None:
+        """Raise where only a new replica can help; Serve asks."""
+        self._core.check_health()
+
+
+class RouterReplica:
+    """The ingress: HTTP in, one stacked call per expert out."""
+
+    def __init__(
+        self, settings: dict[str, Any], handles: dict[str, DeploymentHandle[Any]] | None = None
+    ) -> None:
+        checked = ServeSettings.model_validate(settings)
+        torch.set_num_threads(checked.router.threads)
+        device = pick_device(checked.router.num_gpus)
+        predictor = load_router(checked, device=device)
+        callers: dict[str, CallExpert]
+        if handles is None:
+            callers = LocalExperts.load(checked, predictor.config, device=device).callers()
+        else:
+            callers = {name: call_handle(handle) for name, handle in handles.items()}
+        router = RouterCore(predictor, callers, checked, meter=RayMeter())
+        explainer = Explainer(checked.run, predictor.config, which=checked.which)
+        self.service = Service(router, explainer=explainer)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Return the application; Serve asks for it after the constructor."""
+        return build_app(self.service, token=read_token(self.service.settings.http))
+
+    async def classify(self, data: bytes, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Answer for one recording without HTTP, for callers that hold a handle."""
+        from xmoe.serve.schemas import Options
+
+        checked = Options.model_validate(options or {})
+        return (await self.service.classify_bytes(data, checked)).model_dump(mode="json")
+
+
+def pick_device(num_gpus: float) -> torch.device:
+    """Return the GPU of a replica that was given one, else the processor."""
+    return torch.device("cuda" if num_gpus > 0 and torch.cuda.is_available() else "cpu")
+
+
+def call_handle(handle: DeploymentHandle[Any]) -> CallExpert:
+    """Return a caller that reaches an expert's deployment by gRPC, values in the message."""
+    by_value = handle.options(method_name="infer", _by_reference=False)
+
+    async def call(request: ExpertRequest, budget_s: float) -> Tensor:
+        response = by_value.remote(request.windows.numpy(), request.scale.numpy(), budget_s)
+        try:
+            return torch.from_numpy(np.array(await response))
+        except Exception as error:
+            raise CallFailed(kind_of_failure(error)) from error
+        finally:
+            cancel_quietly(response.cancel)
+
+    return call
+
+
+def kind_of_failure(error: BaseException) -> FailureKind:
+    """Return what an exception from a handle means for the call."""
+    if isinstance(error, BackPressureError):
+        return "overloaded"
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return "timeout" if isinstance(error.cause, TimeoutError) else "error"
+    dead = (ray.exceptions.RayActorError, ray.exceptions.RaySystemError, RayServeException)
+    if isinstance(error, dead) or type(error).__name__ == "AioRpcError":
+        return "dead"
+    return "timeout" if isinstance(error, TimeoutError) else "error"
+
+
+def cancel_quietly(cancel: Callable[[], None]) -> None:
+    """Cancel a call, whatever has become of it; nothing waits for it any more."""
+    try:
+        cancel()
+    except (RayServeException, ray.exceptions.RayError, RuntimeError, ValueError):
+        return

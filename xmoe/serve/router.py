@@ -1,0 +1,226 @@
+"""Recordings -> answers: front end, stem, saliency and gate once; then experts; then combine.
+
+The same three steps as in one process. What is added is for many at a time: segments of requests
+that wait are planned together, and each expert is called once for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.config import RunConfig
+from xmoe.model.combine import Combined
+from xmoe.model.moe import MoE
+from xmoe.model.plan import Plan
+from xmoe.predict import Predictor, SegmentAnswers
+from xmoe.serve.batching import MicroBatcher
+from xmoe.serve.calls import CallExpert, CallFailed
+from xmoe.serve.fanout import FanOut, Share, wait_until
+from xmoe.serve.limits import Limits, count_experts
+from xmoe.serve.meter import Meter
+from xmoe.serve.replan import slice_rows, to_cpu, with_counts
+from xmoe.serve.settings import ServeSettings
+from xmoe.serve.source import open_run
+
+Value = TypeVar("Value")
+READY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Segments [n, F, T] of one request that are planned together, and what it allows."""
+
+    specs: Tensor
+    limits: Limits
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Served:
+    """Answers to the segments of one recording, where they begin, and seconds by stage."""
+
+    segments: SegmentAnswers
+    starts_s: tuple[float, ...]
+    stages_s: dict[str, float]
+
+
+class RouterCore:
+    """The router of one run; ``callers`` reach its experts, wherever they are."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        callers: Mapping[str, CallExpert],
+        settings: ServeSettings,
+        *,
+        meter: Meter | None = None,
+    ) -> None:
+        self.predictor = predictor
+        self.settings = settings
+        self.meter = meter or Meter()
+        self.fanout = FanOut(callers, settings.faults, self.meter)
+        self._model_thread = ThreadPoolExecutor(1, "model")
+        self._decoders = ThreadPoolExecutor(settings.router.decode_threads, "decode")
+        self.max_rows = rows_per_block(predictor, settings)
+        self._batcher: MicroBatcher[Job, Share] = MicroBatcher(
+            self._start_block,
+            size_of=lambda job: len(job.specs),
+            max_size=self.max_rows,
+            max_waiting=settings.router.max_waiting,
+        )
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        return self.predictor.config
+
+    @property
+    def waiting(self) -> int:
+        """Segments that wait for a micro-batch."""
+        return self._batcher.waiting
+
+    async def work(self, function: Callable[[], Value]) -> Value:
+        """Run a function of a recording, such as its decoding, beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
+
+    async def answer(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, limits: Limits, deadline: float
+    ) -> Served:
+        """Return answers to the segments of a recording [S].
+
+        Raises QueueFull where too much waits and TooFewExperts where too little answered.
+        """
+        began = time.monotonic()
+        predictor = self.predictor
+        specs = await self.work(lambda: predictor.segment_specs(samples, sample_rate_hz))
+        framed = time.monotonic()
+        jobs = [Job(part, limits, deadline) for part in specs.split(self.max_rows)]
+        done = await asyncio.gather(*(self._answer_job(job) for job in jobs))
+        parts = [part for part, _ in done]
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        planned = max(moment for _, moment in done)
+        stages = {
+            "frontend": framed - began,
+            "plan": planned - framed,
+            "experts": time.monotonic() - planned,
+        }
+        return Served(
+            SegmentAnswers(*(torch.cat(column) for column in columns)),
+            self._starts(len(samples), sample_rate_hz, len(specs)),
+            stages,
+        )
+
+    def _starts(self, num_samples: int, sample_rate_hz: int, segments: int) -> tuple[float, ...]:
+        spectro = self.config.spectro
+        last = max(0.0, num_samples / sample_rate_hz - spectro.segment_s)
+        return tuple(min(index * spectro.segment_hop_s, last) for index in range(segments))
+
+    async def _answer_job(self, job: Job) -> tuple[SegmentAnswers, float]:
+        share = await self._batcher.submit(job)
+        planned = time.monotonic()
+        combined = await self.fanout.collect(share)
+        return self._read(share.plan, combined), planned
+
+    def _read(self, plan: Plan, combined: Combined) -> SegmentAnswers:
+        return self.predictor.read_combined(plan, combined)
+
+    async def _start_block(self, jobs: list[Job]) -> list[Share]:
+        """Plan the segments of all jobs together and start one call to each expert."""
+        loop = asyncio.get_running_loop()
+        specs = torch.cat([job.specs for job in jobs])
+        limits = [job.limits for job in jobs for _ in range(len(job.specs))]
+        wanted = await loop.run_in_executor(self._model_thread, self._plan, specs, limits)
+        plan = self.fanout.avoid_open(wanted)
+        calls = self.fanout.start(plan, max(job.deadline for job in jobs))
+        self.meter.note_block(len(specs))
+        shares, first = [], 0
+        for job in jobs:
+            last = first + len(job.specs)
+            own = slice_rows(plan, first, last)
+            asked = slice_rows(wanted, first, last) if plan is not wanted else own
+            names = {name for name in calls if bool((own.weights[:, _index(own, name)] > 0).any())}
+            mine = {name: calls[name] for name in names}
+            shares.append(Share(asked, own, mine, first, last, job.deadline))
+            first = last
+        return shares
+
+    @torch.no_grad()
+    def _plan(self, specs: Tensor, limits: list[Limits]) -> Plan:
+        predictor = self.predictor
+        plan = to_cpu(predictor.model.plan(specs.to(predictor.device), predictor.config.routing))
+        if all(limit == Limits() for limit in limits):
+            return plan
+        k_price = predictor.config.routing.k_price
+        return with_counts(plan, count_experts(plan.promises, limits, k_price))
+
+    async def check_experts(self, timeout_s: float = READY_S) -> dict[str, str]:
+        """Return ``ok`` or what is wrong for each expert, by a real inference through every one."""
+        spectro = self.config.spectro
+        specs = torch.randn(1, spectro.num_bins, spectro.num_frames)
+        every = len(self.config.model.experts)
+
+        def plan_all() -> Plan:
+            routing = self.config.routing
+            plan = self.predictor.model.plan(specs.to(self.predictor.device), routing, k=every)
+            return to_cpu(plan)
+
+        loop = asyncio.get_running_loop()
+        plan = await loop.run_in_executor(self._model_thread, plan_all)
+        deadline = time.monotonic() + timeout_s
+        calls = self.fanout.start(plan, deadline)
+        await wait_until(calls.values(), deadline)
+        return {name: _state(call) for name, call in calls.items()}
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._model_thread.shutdown(wait=False)
+        self._decoders.shutdown(wait=False)
+
+
+def _index(plan: Plan, name: str) -> int:
+    return plan.expert_names.index(name)
+
+
+def _state(call: asyncio.Task[object]) -> str:
+    if not call.done() or call.cancelled():
+        return "timeout"
+    error = call.exception()
+    if isinstance(error, CallFailed):
+        return error.kind
+    return "ok" if error is None else "error"
+
+
+def rows_per_block(predictor: Predictor, settings: ServeSettings) -> int:
+    """Return how many segments one call may carry; plans one segment, which warms the model up."""
+    spectro = predictor.config.spectro
+    specs = torch.zeros(1, spectro.num_bins, spectro.num_frames)
+    plan = predictor.model.plan(specs.to(predictor.device), predictor.config.routing, k=0)
+    fit = settings.router.max_call_bytes // plan.quantised[0].numel()
+    return max(1, min(settings.router.max_rows, fit))
+
+
+def load_router(settings: ServeSettings, *, device: torch.device | None = None) -> Predictor:
+    """Return a predictor with stem and router alone: the experts are elsewhere."""
+    folder = open_run(settings.run, ["stem", "router"], which=settings.which)
+    config = folder.read_config()
+    model = MoE(config.model, num_bins=config.spectro.num_bins)
+    model.stem.load_state_dict(folder.load_tensors("stem", settings.which))
+    model.router.load_state_dict(folder.load_tensors("router", settings.which))
+    model.experts.clear()
+    return Predictor(config, model, device=device)
+
+
+def callable_experts(config: RunConfig) -> tuple[str, ...]:
+    """Return the experts that may be asked: those that the policy did not mask."""
+    masked = config.model.masked_experts
+    return tuple(name for name in config.model.experts if name not in masked)

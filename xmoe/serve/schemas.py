@@ -1,0 +1,162 @@
+"""What travels over HTTP, as records: unknown fields are refused, examples are in the schema."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from xmoe.config import Frozen, SpectroConfig
+from xmoe.predict import Answer
+from xmoe.serve.limits import Limits
+
+MAX_JSON_SAMPLES = 2_000_000
+
+ANSWER_EXAMPLE: dict[str, Any] = {
+    "label": "whale",
+    "labels": ["whale"],
+    "label_id": 1,
+    "probability": 0.93,
+    "probabilities": {"ship": 0.07, "whale": 0.93},
+    "entropy": 0.25,
+    "uncertain": False,
+    "k": 2.0,
+    "experts": [
+        {"name": "low", "weight": 0.7, "share": 1.0},
+        {"name": "harmonic", "weight": 0.3, "share": 1.0},
+    ],
+    "segments": 1,
+    "degraded": False,
+    "missing_experts": [],
+    "warnings": [],
+    "seconds": 0.012,
+    "timing_ms": {"decode": 1.1, "frontend": 2.5, "plan": 3.0, "experts": 4.8, "total": 12.0},
+    "request_id": "5f0c2b7d9e3a4c51",
+    "windows": [],
+}
+
+
+class Options(Limits):
+    """What one request may ask for beside its recording."""
+
+    deadline_ms: float | None = Field(default=None, gt=0.0, le=600_000.0)
+    explain: bool = False
+
+    @property
+    def limits(self) -> Limits:
+        """The part of the options that the router decides by."""
+        return Limits(k_max=self.k_max, budget=self.budget)
+
+
+class SamplesRequest(Options):
+    """A recording as numbers: floats from -1 to 1, one channel."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"samples": [0.0, 0.1, 0.0, -0.1], "sample_rate_hz": 16000, "k_max": 2}]
+        }
+    )
+
+    samples: list[float] = Field(min_length=1, max_length=MAX_JSON_SAMPLES)
+    sample_rate_hz: int = Field(ge=1000, le=384_000)
+
+
+class WindowAnswer(Frozen):
+    """The answer to one segment of a longer recording."""
+
+    start_s: float
+    end_s: float
+    label: str
+    probability: float
+    k: int
+
+
+class EventAnswer(Frozen):
+    """Neighbouring segments with one label, merged."""
+
+    start_s: float
+    end_s: float
+    label: str
+    probability: float
+
+
+class ClassifyAnswer(Answer):
+    """The answer to one recording.
+
+    ``timing_ms`` holds decode, frontend, plan, experts and total. ``windows`` and ``events`` are
+    there for recordings of several segments.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_EXAMPLE]})
+
+    timing_ms: dict[str, float] = Field(default_factory=dict)
+    request_id: str = ""
+    windows: tuple[WindowAnswer, ...] = ()
+    events: tuple[EventAnswer, ...] = ()
+    explanation: dict[str, Any] | None = None
+
+
+class BatchItem(Frozen):
+    """One recording of a batch: its answer, or why there is none."""
+
+    index: int
+    answer: ClassifyAnswer | None = None
+    error: dict[str, str] | None = None
+
+
+class BatchAnswer(Frozen):
+    """Answers to a batch in the order of its recordings."""
+
+    answers: tuple[BatchItem, ...]
+    failed: int
+
+
+class ExpertDescription(Frozen):
+    """One expert: the band it sees, and whether and why the policy leaves it out."""
+
+    name: str
+    band_hz: tuple[float, float]
+    masked: bool
+    prior: float
+    reason: str = ""
+
+
+class ModelDescription(Frozen):
+    """What is served."""
+
+    name: str
+    version: str
+    task: Literal["single_label", "multi_label"]
+    labels: tuple[str, ...]
+    frontend: SpectroConfig
+    experts: tuple[ExpertDescription, ...]
+    k_max: int
+    budget: str | float
+    window_fraction: float
+    selector: str
+    topology: str
+
+
+class ExpertState(Frozen):
+    """One expert as the router sees it now."""
+
+    name: str
+    breaker: Literal["closed", "open", "half-open"]
+    calls: int
+    failures: int
+    nonfinite: int
+    mean_ms: float
+
+
+class ExpertsAnswer(Frozen):
+    """All experts as one router replica sees them, and the segments that wait in it."""
+
+    experts: tuple[ExpertState, ...]
+    waiting_segments: int
+
+
+class Readiness(Frozen):
+    """Whether every expert answered a real inference."""
+
+    ready: bool
+    experts: dict[str, str]

@@ -1,0 +1,219 @@
+"""Bytes or samples of one recording -> the answer that HTTP sends. No HTTP and no Ray in here."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xmoe import __version__
+from xmoe.audio.clip import Clip, DecodeLimits, read_clip
+from xmoe.classifier.estimator import check_samples
+from xmoe.explain.scales import scales_of
+from xmoe.model.experts import band_rows
+from xmoe.serve.explainer import Explainer
+from xmoe.serve.meter import Meter
+from xmoe.serve.router import RouterCore, Served, callable_experts
+from xmoe.serve.schemas import (
+    ClassifyAnswer,
+    ExpertDescription,
+    ExpertsAnswer,
+    ExpertState,
+    ModelDescription,
+    Options,
+    Readiness,
+    SamplesRequest,
+)
+from xmoe.serve.timeline import list_windows, merge_events
+
+SILENT_PEAK = 1e-4
+CLIPPED_SHARE = 0.01
+READY_FOR_S = 1.0
+
+Source = tuple[npt.NDArray[np.float32], int]
+
+
+class Service:
+    """What every route asks: one router and what is said about it."""
+
+    def __init__(
+        self, router: RouterCore, *, explainer: Explainer, reasons: Mapping[str, str] | None = None
+    ) -> None:
+        self.router = router
+        self.settings = router.settings
+        self.explainer = explainer
+        self._reasons = dict(reasons or {})
+        self._ready: tuple[float, Readiness] | None = None
+        http = self.settings.http
+        self._decode_limits = DecodeLimits(
+            max_duration_s=http.max_duration_s,
+            max_samples=http.max_samples,
+            max_bytes=http.max_body_bytes,
+        )
+
+    @property
+    def meter(self) -> Meter:
+        """Where this service reports to."""
+        return self.router.meter
+
+    def decode(self, data: bytes) -> Clip:
+        """Return the recording in ``data``; AudioError where it is none."""
+        return read_clip(io.BytesIO(data), limits=self._decode_limits, name="the recording")
+
+    async def classify_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
+        """Return the answer to a recording in any format that is read."""
+        began = time.monotonic()
+        clip = await self.router.work(lambda: self.decode(data))
+        doubts = find_doubts(clip.samples, clip.clipped_rate) + self._rate_doubts(
+            clip.sample_rate_hz
+        )
+        return await self._answer(clip.samples, clip.sample_rate_hz, options, (began, doubts))
+
+    async def classify_samples(self, request: SamplesRequest) -> ClassifyAnswer:
+        """Return the answer to a recording that came as numbers."""
+        began = time.monotonic()
+        samples, rate = await self.router.work(lambda: self.samples_of(request))
+        clipped = float((np.abs(samples) >= 1.0).mean())
+        doubts = find_doubts(samples, clipped) + self._rate_doubts(rate)
+        return await self._answer(samples, rate, request, (began, doubts))
+
+    async def _answer(
+        self,
+        samples: npt.NDArray[np.float32],
+        sample_rate_hz: int,
+        options: Options,
+        noted: tuple[float, list[str]],
+    ) -> ClassifyAnswer:
+        began, doubts = noted
+        decoded = time.monotonic()
+        deadline = began + self._deadline_s(options)
+        served = await self.router.answer(samples, sample_rate_hz, options.limits, deadline)
+        answer = self._describe(served, {"decode": decoded - began}, doubts)
+        if options.explain:
+            record = await self.router.work(lambda: self.explainer.explain(samples, sample_rate_hz))
+            answer = answer.model_copy(update={"explanation": record})
+        return answer
+
+    def _deadline_s(self, options: Options) -> float:
+        faults = self.settings.faults
+        asked = faults.deadline_ms if options.deadline_ms is None else options.deadline_ms
+        return min(asked, faults.max_deadline_ms) / 1000.0
+
+    def _describe(
+        self, served: Served, before_s: Mapping[str, float], doubts: list[str]
+    ) -> ClassifyAnswer:
+        stages_s = {**before_s, **served.stages_s}
+        total_s = sum(stages_s.values())
+        predictor = self.router.predictor
+        answer = predictor.summarise(served.segments, warnings=doubts, seconds=total_s)
+        timing = {name: round(value * 1000.0, 3) for name, value in stages_s.items()}
+        windows = list_windows(served, predictor)
+        self.meter.note_answer(k=answer.k, degraded=answer.degraded, stages_s=stages_s)
+        return ClassifyAnswer(
+            **dict(answer),
+            timing_ms=timing | {"total": round(total_s * 1000.0, 3)},
+            windows=windows,
+            events=merge_events(windows),
+        )
+
+    def _rate_doubts(self, sample_rate_hz: int) -> list[str]:
+        spectro = self.router.config.spectro
+        if sample_rate_hz / 2 >= 0.95 * spectro.fmax_hz:
+            return []
+        return [
+            f"band: sampled at {sample_rate_hz} Hz it holds nothing above "
+            f"{sample_rate_hz / 2:g} Hz; the model looks up to {spectro.fmax_hz:g} Hz"
+        ]
+
+    async def check_ready(self) -> Readiness:
+        """Return whether every expert answers a real inference; the finding is kept for a second.
+
+        Kept because the route is open to all and costs a call to every expert.
+        """
+        if self._ready is not None and time.monotonic() - self._ready[0] < READY_FOR_S:
+            return self._ready[1]
+        states = await self.router.check_experts()
+        found = Readiness(ready=all(state == "ok" for state in states.values()), experts=states)
+        self._ready = (time.monotonic(), found)
+        return found
+
+    def describe_model(self) -> ModelDescription:
+        """Return what is served."""
+        config = self.router.config
+        model = self.router.predictor.model
+        scales = scales_of(self.router.predictor.frontend, config.spectro.num_frames)
+        experts = []
+        for name in config.model.experts:
+            low_hz, high_hz = scales.rows_hz(*band_rows(name, model.stem.num_rows))
+            experts.append(
+                ExpertDescription(
+                    name=name,
+                    band_hz=(round(low_hz, 1), round(high_hz, 1)),
+                    masked=name in config.model.masked_experts,
+                    prior=config.model.expert_priors.get(name, 1.0),
+                    reason=self._reasons.get(name, ""),
+                )
+            )
+        return ModelDescription(
+            name="xmoe",
+            version=__version__,
+            task=config.model.task,
+            labels=config.classes,
+            frontend=config.spectro,
+            experts=tuple(experts),
+            k_max=config.model.k_max,
+            budget=config.routing.budget,
+            window_fraction=config.routing.window_fraction,
+            selector=config.routing.selector,
+            topology=self.settings.topology,
+        )
+
+    def describe_experts(self) -> ExpertsAnswer:
+        """Return the experts as this router sees them."""
+        fanout = self.router.fanout
+        states = []
+        for name in callable_experts(self.router.config):
+            tally = fanout.tallies[name]
+            states.append(
+                ExpertState(
+                    name=name,
+                    breaker=fanout.breakers[name].state,
+                    calls=tally.calls,
+                    failures=tally.failures,
+                    nonfinite=tally.nonfinite,
+                    mean_ms=tally.mean_ms,
+                )
+            )
+        return ExpertsAnswer(experts=tuple(states), waiting_segments=self.router.waiting)
+
+    async def clip_of(self, data: bytes) -> Source:
+        """Return samples and rate of a recording in any format that is read."""
+        clip = await self.router.work(lambda: self.decode(data))
+        return clip.samples, clip.sample_rate_hz
+
+    def samples_of(self, request: SamplesRequest) -> Source:
+        """Return samples and rate of a recording that came as numbers; InputError if it is none."""
+        rate = request.sample_rate_hz
+        return check_samples(np.asarray(request.samples, np.float32), rate), rate
+
+    async def explain(self, source: Source) -> dict[str, Any]:
+        """Return the explanation of a recording as numbers."""
+        return await self.router.work(lambda: self.explainer.explain(*source))
+
+    async def draw(self, source: Source, picture: str) -> bytes:
+        """Return one picture of the explanation of a recording as PNG."""
+        return await self.router.work(lambda: self.explainer.draw(*source, picture))
+
+
+def find_doubts(samples: npt.NDArray[np.float32], clipped_rate: float) -> list[str]:
+    """Return warnings about a recording [S] that can be answered but hardly trusted."""
+    doubts = []
+    if float(np.abs(samples).max(initial=0.0)) < SILENT_PEAK:
+        doubts.append("silent: there is no sound in this recording")
+    if clipped_rate > CLIPPED_SHARE:
+        doubts.append(f"clipped: {clipped_rate:.0%} of the samples are at full scale")
+    return doubts

@@ -1,0 +1,80 @@
+"""A Ray Serve of one's own for as long as ``xmoe serve`` runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from xmoe.errors import ConfigError, XmoeError
+from xmoe.serve.settings import ServeSettings, read_token
+
+APP = "xmoe"
+REQUEST_TIMEOUT_S = 30.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def check_address(host: str, settings: ServeSettings) -> None:
+    """Raise ConfigError for an address that others reach where no token is set."""
+    if host not in LOOPBACK and read_token(settings.http) is None:
+        raise ConfigError(
+            f"{host} can be reached by others, and no token is set",
+            where="--host",
+            mend=f"set {settings.http.token_variable} or --token-file, or use 127.0.0.1",
+        )
+
+
+@contextmanager
+def serving(settings: ServeSettings, *, host: str, port: int) -> Iterator[str]:
+    """Serve a run on a Ray of this process, or on the one that is connected; yield its address.
+
+    Afterwards the application is drained and what was started here is stopped. Raises ConfigError
+    for settings or an address that will not do, RunFolderError for a run that cannot be read.
+    """
+    import ray
+    from ray import serve
+
+    from xmoe.serve.build import build_application
+
+    check_address(host, settings)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    application = build_application(settings)
+    started = not ray.is_initialized()
+    if started:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": host, "port": port, "request_timeout_s": REQUEST_TIMEOUT_S},
+            logging_config={"enable_access_log": False},
+        )
+        try:
+            serve.run(application, name=APP, route_prefix="/")
+        except RuntimeError as error:
+            raise XmoeError(
+                "the deployments did not start",
+                mend="look at the replica's own words in /tmp/ray/session_latest/logs/serve",
+            ) from error
+        yield f"http://{host if host != '::1' else '[::1]'}:{port}"
+    finally:
+        serve.shutdown()
+        if started:
+            ray.shutdown()
+
+
+def wait_for_signal() -> None:
+    """Return at SIGINT (Ctrl-C) or SIGTERM."""
+    stop = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        while not stop.wait(1.0):
+            continue
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,138 @@
+"""What can be set about serving: one frozen record, checked where it enters, unknown names refused.
+
+The same record is read from the command line, from ``serve deploy`` files and in tests.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from xmoe.artifacts import Which
+from xmoe.config import Frozen
+from xmoe.errors import ConfigError
+
+Topology = Literal["distributed", "colocated"]
+TOKEN_VARIABLE = "XMOE_TOKEN"  # noqa: S105  (the name of a variable)
+
+
+class ExpertDeployment(Frozen):
+    """How one expert is deployed: replicas, queues and how fast it scales.
+
+    ``target_ongoing_requests`` counts stacked calls, each of up to ``max_rows`` of the router.
+    ``max_queued_requests`` bounds the calls that one router replica holds back for this expert.
+    """
+
+    min_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=1, ge=1)
+    target_ongoing_requests: float = Field(default=1.0, gt=0.0)
+    max_ongoing_requests: int = Field(default=4, ge=1)
+    max_queued_requests: int = Field(default=32, ge=1)
+    upscale_delay_s: float = Field(default=2.0, ge=0.0)
+    downscale_delay_s: float = Field(default=60.0, ge=0.0)
+    look_back_period_s: float = Field(default=5.0, gt=0.0)
+    metrics_interval_s: float = Field(default=1.0, gt=0.0)
+    health_check_period_s: float = Field(default=2.0, gt=0.0)
+    health_check_timeout_s: float = Field(default=10.0, gt=0.0)
+    num_cpus: float = Field(default=0.1, ge=0.0)
+    num_gpus: float = Field(default=0.0, ge=0.0)
+    threads: int = Field(default=1, ge=1)
+
+
+class RouterSettings(Frozen):
+    """How the router works: replicas, batches, queues.
+
+    ``max_rows`` bounds the segments of one micro-batch; ``max_waiting`` the segments that wait for
+    one; ``max_call_bytes`` the windows in one call to an expert.
+    """
+
+    replicas: int = Field(default=1, ge=1)
+    max_rows: int = Field(default=32, ge=1)
+    max_waiting: int = Field(default=1024, ge=1)
+    max_call_bytes: int = Field(default=3 << 20, ge=1 << 10)
+    max_ongoing_requests: int = Field(default=64, ge=1)
+    max_queued_requests: int = Field(default=128, ge=1)
+    decode_threads: int = Field(default=2, ge=1)
+    num_cpus: float = Field(default=0.2, ge=0.0)
+    num_gpus: float = Field(default=0.0, ge=0.0)
+    threads: int = Field(default=1, ge=1)
+
+
+class FaultSettings(Frozen):
+    """What is done about experts that fail.
+
+    A request has ``deadline_ms`` unless it says otherwise, at most ``max_deadline_ms``. An answer
+    needs ``min_gate_mass`` of the weight that was planned; below it the next experts are asked, and
+    then the request is refused. After ``breaker_failures`` in a row an expert is left alone for
+    ``breaker_open_s``.
+    """
+
+    deadline_ms: float = Field(default=2000.0, gt=0.0)
+    max_deadline_ms: float = Field(default=25_000.0, gt=0.0)
+    min_gate_mass: float = Field(default=0.5, ge=0.0, le=1.0)
+    first_round_share: float = Field(default=0.6, gt=0.0, le=1.0)
+    retries: int = Field(default=1, ge=0, le=3)
+    breaker_failures: int = Field(default=5, ge=1)
+    breaker_open_s: float = Field(default=10.0, gt=0.0)
+    retry_after_s: int = Field(default=1, ge=1)
+
+
+class HttpSettings(Frozen):
+    """What a request may cost, and who may ask.
+
+    The token is read by each replica from ``token_file``, or from the environment variable
+    ``token_variable`` where it is set; without one, every request is answered.
+    """
+
+    max_body_bytes: int = Field(default=16 << 20, ge=1)
+    body_timeout_s: float = Field(default=10.0, gt=0.0)
+    max_duration_s: float = Field(default=600.0, gt=0.0)
+    max_samples: int = Field(default=24_000_000, ge=1)
+    max_files: int = Field(default=32, ge=1)
+    token_file: str | None = None
+    token_variable: str = TOKEN_VARIABLE
+
+
+class ServeSettings(Frozen):
+    """Everything that a served run is built from; ``run`` is a path, or an s3:// or gs:// address.
+
+    ``experts`` replaces ``expert`` for the experts that it names.
+    """
+
+    run: str
+    which: Which = "best"
+    topology: Topology = "distributed"
+    router: RouterSettings = RouterSettings()
+    expert: ExpertDeployment = ExpertDeployment()
+    experts: dict[str, ExpertDeployment] = Field(default_factory=dict)
+    faults: FaultSettings = FaultSettings()
+    http: HttpSettings = HttpSettings()
+
+    def deployment_of(self, name: str) -> ExpertDeployment:
+        """Return how the expert of that name is deployed."""
+        return self.experts.get(name, self.expert)
+
+
+def read_token(http: HttpSettings) -> str | None:
+    """Return the token that requests must carry, or None where none is set.
+
+    Raises ConfigError for a file that cannot be read or holds no token.
+    """
+    if http.token_file is None:
+        return os.environ.get(http.token_variable) or None
+    try:
+        token = Path(http.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "the token file cannot be read", where=http.token_file, mend="check path and rights"
+        ) from error
+    if len(token) < 16 or not token.isascii() or not token.isprintable():
+        raise ConfigError(
+            "the token must be one line of at least 16 printable ASCII characters",
+            where=http.token_file,
+            mend="make one: openssl rand -hex 32",
+        )
+    return token

@@ -1,0 +1,62 @@
+"""Answers to the segments of a long recording -> windows in time, and windows merged to events."""
+
+from __future__ import annotations
+
+import torch
+
+from xmoe.predict import Predictor
+from xmoe.serve.router import Served
+from xmoe.serve.schemas import EventAnswer, WindowAnswer
+
+
+def list_windows(served: Served, predictor: Predictor) -> tuple[WindowAnswer, ...]:
+    """Return the answer to each segment; none for a recording of one segment."""
+    logits = served.segments.logits
+    if len(logits) < 2:
+        return ()
+    multi_label = predictor.config.model.task == "multi_label"
+    p = torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)
+    best = p.max(1)
+    length_s = predictor.config.spectro.segment_s
+    return tuple(
+        WindowAnswer(
+            start_s=round(start_s, 4),
+            end_s=round(start_s + length_s, 4),
+            label=predictor.config.classes[int(top)],
+            probability=round(float(value), 6),
+            k=int(k),
+        )
+        for start_s, top, value, k in zip(
+            served.starts_s, best.indices, best.values, served.segments.k, strict=True
+        )
+    )
+
+
+def merge_events(windows: tuple[WindowAnswer, ...]) -> tuple[EventAnswer, ...]:
+    """Return runs of neighbouring windows with one label; the probability is their mean.
+
+    Windows overlap, so an event ends in the middle of what it shares with the next.
+    """
+    runs: list[list[WindowAnswer]] = []
+    for window in windows:
+        if runs and runs[-1][-1].label == window.label:
+            runs[-1].append(window)
+        else:
+            runs.append([window])
+    events = []
+    for index, run in enumerate(runs):
+        start_s, end_s = run[0].start_s, run[-1].end_s
+        if index > 0:
+            start_s = (runs[index - 1][-1].end_s + start_s) / 2
+        if index + 1 < len(runs):
+            end_s = (end_s + runs[index + 1][0].start_s) / 2
+        mean = sum(window.probability for window in run) / len(run)
+        events.append(
+            EventAnswer(
+                start_s=round(start_s, 4),
+                end_s=round(end_s, 4),
+                label=run[0].label,
+                probability=round(mean, 6),
+            )
+        )
+    return tuple(events)
