@@ -1,6 +1,7 @@
 """A tiny run with random weights, its router in this process, and a client of ASGI applications."""
 
 import asyncio
+import contextlib
 import io
 import json
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ class Reply:
         return json.loads(self.body)
 
 
-async def ask_asgi(app, method, path, *, body=b"", headers=None, query="", stalls=False):
+async def ask_asgi(
+    app, method, path, *, body=b"", headers=None, query="", stalls=False, fails=False
+):
     """Return what an ASGI application answers; ``body`` is bytes or a list of pieces."""
     pieces = [body] if isinstance(body, bytes) else list(body)
     given = {"host": "test"} | {key.lower(): value for key, value in (headers or {}).items()}
@@ -122,7 +125,8 @@ async def ask_asgi(app, method, path, *, body=b"", headers=None, query="", stall
     async def send(message):
         sent.append(message)
 
-    await app(scope, receive, send)
+    with contextlib.suppress(KeyError) if fails else contextlib.nullcontext():
+        await app(scope, receive, send)
     head = next(message for message in sent if message["type"] == "http.response.start")
     data = b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
     return Reply(
@@ -183,6 +187,21 @@ def ask(serve_run):
     def call(method, path, *, service=None, token=None, **request):
         app = build_app(service or serve_run(), token=token)
         return asyncio.run(ask_asgi(app, method, path, **request))
+
+    return call
+
+
+@pytest.fixture
+def ask_app():
+    """The function that gives ``script`` a sender of requests to one application."""
+
+    def call(service, script, *, token=None):
+        app = build_app(service, token=token)
+
+        async def send(method, path, **request):
+            return await ask_asgi(app, method, path, **request)
+
+        return asyncio.run(script(send))
 
     return call
 

@@ -198,7 +198,7 @@ class Service:
     def samples_of(self, request: SamplesRequest) -> Source:
         """Return samples and rate of a recording that came as numbers; InputError if it is none."""
         rate = request.sample_rate_hz
-        return check_samples(np.asarray(request.samples, np.float32), rate), rate
+        return check_samples(np.asarray(request.samples, np.float64), rate), rate
 
     async def explain(self, source: Source) -> dict[str, Any]:
         """Return the explanation of a recording as numbers."""

@@ -1,0 +1,42 @@
+"""The token: on every route but health, in a header only, whatever else is asked."""
+
+import pytest
+
+TOKEN = "0123456789abcdef0123"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": f"Basic {TOKEN}"}, 401),
+        ({"Authorization": f"Bearer {TOKEN}x"}, 401),
+        ({"X-API-Key": "\xff\xfe"}, 401),
+        ({"Authorization": f"Bearer {TOKEN}"}, 200),
+        ({"authorization": f"bearer {TOKEN}"}, 200),
+        ({"X-API-Key": TOKEN}, 200),
+    ],
+)
+def test_token(ask, headers, status):
+    reply = ask("GET", "/v1/model", token=TOKEN, headers=headers)
+    assert reply.status == status
+    if status == 401:
+        assert reply.json()["code"] == "unauthorised"
+        assert reply.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/classify", "/v1/experts", "/openapi.json", "/v2/models/xmoe", "/nothing"]
+)
+def test_every_route_asks(ask, path):
+    assert ask("GET", path, token=TOKEN).status == 401
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"])
+def test_health_does_not_ask(ask, path):
+    assert ask("GET", path, token=TOKEN).status == 200
+
+
+def test_key_in_the_query_does_not_count(ask):
+    assert ask("GET", "/v1/model", token=TOKEN, query=f"token={TOKEN}").status == 401

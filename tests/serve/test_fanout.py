@@ -1,0 +1,176 @@
+"""Experts that are dead, slow, overloaded or not finite: who stands in, and what is said of it."""
+
+import asyncio
+import time
+
+import pytest
+import torch
+
+from xmoe.model.combine import combine
+from xmoe.serve.calls import CallFailed
+from xmoe.serve.fanout import FanOut, Share, TooFewExperts
+from xmoe.serve.settings import FaultSettings
+
+RATE_HZ = 8000
+NAMES = ("broadband", "low", "transient")
+
+
+@pytest.fixture(scope="module")
+def plan(in_process, sound):
+    """The plan of three clips for one expert each."""
+    specs = torch.cat([in_process.segment_specs(sound(seed=s), RATE_HZ) for s in range(3)])
+    return in_process.model.plan(specs, in_process.config.routing, k=1)
+
+
+@pytest.fixture
+def callers(in_process):
+    """Experts that answer, and how often each was called."""
+    counts = dict.fromkeys(NAMES, 0)
+
+    async def answer(request, budget_s):
+        counts[request.name] += 1
+        with torch.inference_mode():
+            return in_process.model.experts[request.name](request.dequantise())
+
+    return dict.fromkeys(NAMES, answer), counts
+
+
+def fail_as(kind, times=10**6):
+    """Return an expert that fails ``times`` times and the list of its calls."""
+    calls = []
+
+    async def call(request, budget_s):
+        calls.append(budget_s)
+        if kind == "hang":
+            await asyncio.sleep(30)
+        if len(calls) <= times:
+            raise CallFailed(kind)
+        return torch.zeros(len(request.rows), 2)
+
+    return call, calls
+
+
+def gather(callers, plan, *, deadline_s=0.5, **faults):
+    """Run one block of one request; return what it heard, the fan-out, and the seconds."""
+    fanout = FanOut(callers, FaultSettings(**{"deadline_ms": 1000.0 * deadline_s} | faults))
+
+    async def main():
+        deadline = time.monotonic() + deadline_s
+        used = fanout.avoid_open(plan)
+        calls = fanout.start(used, deadline)
+        share = Share(plan, used, calls, 0, len(plan.scale), deadline)
+        return await fanout.collect(share)
+
+    began = time.monotonic()
+    return asyncio.run(main()), fanout, time.monotonic() - began
+
+
+def chosen(plan):
+    """Return the name of the expert that each clip chose."""
+    return [plan.expert_names[int(i)] for i in plan.weights.argmax(1)]
+
+
+def test_healthy_experts_give_what_one_process_gives(plan, callers, in_process):
+    heard, _, _ = gather(callers[0], plan)
+    expected = combine(plan, in_process.model.call_experts(plan))
+    assert torch.allclose(heard.logits, expected.logits, atol=1e-6)
+    assert not heard.missing.any()
+    assert max(callers[1].values()) == 1
+
+
+@pytest.mark.parametrize("kind", ["dead", "overloaded", "error", "hang"])
+def test_next_ranked_expert_stands_in(plan, callers, kind):
+    lost = chosen(plan)[0]
+    broken, calls = fail_as(kind)
+    heard, fanout, seconds = gather(callers[0] | {lost: broken}, plan)
+    rows = torch.tensor([name == lost for name in chosen(plan)])
+    assert heard.degraded.tolist() == rows.tolist()
+    assert bool((heard.weights.sum(1) > 0.99).all())
+    assert float(heard.weights[rows, plan.expert_names.index(lost)].sum()) == 0.0
+    assert len(calls) == (2 if kind == "dead" else 1)
+    assert fanout.tallies[lost].failures == (0 if kind == "hang" else 1)
+    assert seconds < 0.5
+
+
+def test_dead_replica_is_tried_once_more(plan, callers):
+    lost = chosen(plan)[0]
+    broken, calls = fail_as("dead", times=1)
+    heard, _, _ = gather(callers[0] | {lost: broken}, plan)
+    assert len(calls) == 2
+    assert not heard.degraded.any()
+
+
+def test_logits_that_are_not_finite_never_reach_an_answer(plan, callers):
+    lost = chosen(plan)[0]
+
+    async def broken(request, budget_s):
+        return torch.full((len(request.rows), 2), float("nan"))
+
+    heard, fanout, _ = gather(callers[0] | {lost: broken}, plan)
+    assert bool(torch.isfinite(heard.logits).all())
+    assert bool(heard.degraded[0])
+    assert fanout.tallies[lost].nonfinite == 1
+
+
+def test_wrong_number_of_rows_is_a_failure(plan, callers):
+    lost = chosen(plan)[0]
+
+    async def broken(request, budget_s):
+        return torch.zeros(len(request.rows) + 1, 2)
+
+    assert bool(gather(callers[0] | {lost: broken}, plan)[0].degraded[0])
+
+
+def test_without_any_expert_the_request_is_refused(plan):
+    broken = {name: fail_as("error")[0] for name in NAMES}
+    with pytest.raises(TooFewExperts):
+        gather(broken, plan)
+
+
+def test_without_any_expert_the_stem_answers_where_that_is_allowed(plan):
+    broken = {name: fail_as("error")[0] for name in NAMES}
+    heard, _, _ = gather(broken, plan, min_gate_mass=0.0)
+    assert torch.allclose(heard.logits, plan.stem_logits)
+    assert bool(heard.degraded.all())
+
+
+def test_all_experts_hanging_costs_no_more_than_the_deadline(plan):
+    broken = {name: fail_as("hang")[0] for name in NAMES}
+    began = time.monotonic()
+    with pytest.raises(TooFewExperts):
+        gather(broken, plan, deadline_s=0.3)
+    assert time.monotonic() - began < 0.8
+
+
+def test_shut_out_expert_is_not_asked_and_still_reported(plan, callers):
+    lost = chosen(plan)[0]
+    broken, calls = fail_as("error")
+    fanout = FanOut(callers[0] | {lost: broken}, FaultSettings(breaker_failures=2))
+
+    async def main():
+        for _ in range(4):
+            deadline = time.monotonic() + 1.0
+            used = fanout.avoid_open(plan)
+            share = Share(plan, used, fanout.start(used, deadline), 0, len(plan.scale), deadline)
+            heard = await fanout.collect(share)
+            assert bool(heard.degraded[0])
+
+    asyncio.run(main())
+    assert len(calls) == 2
+    assert fanout.shut_out() == {lost}
+
+
+def test_hasty_requests_do_not_shut_an_expert_out(plan, callers):
+    lost = chosen(plan)[0]
+    slow, _ = fail_as("hang")
+    fanout = FanOut(callers[0] | {lost: slow}, FaultSettings(breaker_failures=1))
+
+    async def main():
+        deadline = time.monotonic() + 0.05
+        share = Share(plan, plan, fanout.start(plan, deadline), 0, len(plan.scale), deadline)
+        await fanout.collect(share)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+    assert fanout.tallies[lost].failures == 1
+    assert fanout.shut_out() == set()

@@ -1,0 +1,251 @@
+"""The bad recordings and bad requests that a public endpoint meets: status, code, hint, never 5xx.
+
+The numbers are those of the project's list of bad inputs.
+"""
+
+import asyncio
+import io
+import re
+import struct
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from xmoe.errors import AudioError, ConfigError, StorageError
+from xmoe.serve.batching import QueueFull
+from xmoe.serve.fanout import TooFewExperts
+from xmoe.serve.problems import describe_error
+
+RATE_HZ = 8000
+
+
+def wav(*, rate=RATE_HZ, channels=1, bits=16, tag=1, data=b"\x01\x02" * 4000, claim=None):
+    """Return a WAV file whose header says whatever is asked for."""
+    align = max(1, channels * bits // 8) & 0xFFFF
+    body = struct.pack("<HHIIHH", tag, channels, rate, (rate * align) & 0xFFFFFFFF, align, bits)
+    size = len(data) if claim is None else claim
+    chunks = b"fmt " + struct.pack("<I", 16) + body + b"data" + struct.pack("<I", size) + data
+    return b"RIFF" + struct.pack("<I", (4 + len(chunks)) & 0xFFFFFFFF) + b"WAVE" + chunks
+
+
+def encode(samples, *, rate=RATE_HZ, format="WAV", subtype=None):
+    buffer = io.BytesIO()
+    sf.write(buffer, samples, rate, format=format, subtype=subtype)
+    return buffer.getvalue()
+
+
+def noise(seconds=0.5, channels=1):
+    shape = round(seconds * RATE_HZ) if channels == 1 else (round(seconds * RATE_HZ), channels)
+    return np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
+
+
+def flac_claiming(frames):
+    """Return a FLAC file whose header claims a number of samples (36 bits)."""
+    data = bytearray(encode(noise(), format="FLAC"))
+    packed = int.from_bytes(data[18:26], "big")
+    packed = (packed >> 36 << 36) | frames
+    data[18:26] = packed.to_bytes(8, "big")
+    return bytes(data)
+
+
+BAD = {
+    "03 empty": (b"", 422),
+    "04 one byte": (b"x", 415),
+    "05 text": (b"this is not a recording" * 20, 415),
+    "06 html": (b"<!doctype html><html><body>hello</body></html>", 415),
+    "07 zip": (b"PK\x03\x04" + bytes(100), 415),
+    "08 random": (bytes(np.random.default_rng(1).integers(0, 255, 4096, np.uint8)), 415),
+    "09 RIFF only": (b"RIFF", 415),
+    "10 header without data": (wav(data=b"")[:36], 422),
+    "11 header cut": (wav()[:30], 422),
+    "12 cut in half": (wav()[: 44 + 4000], 422),
+    "13 data length 0xFFFFFFFF": (wav(claim=0xFFFFFFFF), 422),
+    "14 no samples": (wav(data=b""), 422),
+    "15 one sample": (wav(data=b"\x01\x02"), 422),
+    "16 no channels": (wav(channels=0), 422),
+    "17 nine channels": (wav(channels=9, data=bytes(18 * 4000)), 422),
+    "18 a thousand channels": (wav(channels=1000, data=bytes(2000 * 500)), 422),
+    "19 65535 channels": (wav(channels=65535, data=bytes(131070 * 2)), 422),
+    "20 rate 0": (wav(rate=0), 422),
+    "21 rate 1": (wav(rate=1), 422),
+    "22 rate 655350": (wav(rate=655350, data=bytes(200_000)), 422),
+    "23 rate 2^31-1": (wav(rate=2**31 - 1), 422),
+    "24 no bits": (wav(bits=0), 422),
+    "26 unknown coding": (wav(tag=99), 415),
+    "27 ADPCM": (encode(noise(), subtype="IMA_ADPCM"), 415),
+    "28 NaN": (encode(np.full(4000, np.nan, np.float32), subtype="FLOAT"), 422),
+    "29 infinity": (encode(np.full(4000, np.inf, np.float32), subtype="FLOAT"), 422),
+    "31 double 1e300": (encode(np.full(4000, 1e300), subtype="DOUBLE"), 422),
+    "32 FLAC claims 2^32": (flac_claiming(2**32), 413),
+    "33 FLAC claims 2^36-1": (flac_claiming(2**36 - 1), 413),
+    "34 FLAC claims nothing": (flac_claiming(0), 422),
+    "35 an hour of silence": (encode(np.zeros(RATE_HZ * 3600, np.int16), format="FLAC"), 413),
+    "38 FLAC cut": (encode(noise(), format="FLAC")[:2000], 422),
+    "39 OGG cut": (encode(noise(), format="OGG")[:200], 422),
+    "41 MAT": (b"MATLAB 5.0 MAT-file" + bytes(200), 415),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_recording_is_refused_with_a_hint(ask, name):
+    data, status = BAD[name]
+    reply = ask("POST", "/v1/classify", body=data)
+    problem = reply.json()
+    assert reply.status == status, problem
+    assert problem["code"]
+    assert problem["message"]
+    assert len(problem["hint"]) > 10
+    assert not re.search("0x[0-9a-f]{6,}", problem["message"])
+    assert problem["request_id"] == reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "warned"),
+    [
+        ("42 silence", encode(np.zeros(4000, np.int16)), "silent"),
+        ("43 full-scale DC", encode(np.full(4000, 32767, np.int16)), "clipped"),
+        ("54 wrong type", encode(noise()), None),
+        ("a stereo recording", encode(noise(channels=2)), None),
+        ("a slow recording", encode(noise(2.0), rate=4000), "band"),
+    ],
+)
+def test_doubtful_recording_is_answered_with_a_warning(ask, name, data, warned):
+    reply = ask("POST", "/v1/classify", body=data, headers={"Content-Type": "text/html"})
+    assert reply.status == 200
+    found = {warning.partition(":")[0] for warning in reply.json()["warnings"]}
+    assert found == ({warned} if warned else set())
+
+
+def test_flipped_bits_are_answered_or_refused(ask):
+    whole = encode(noise(1.0), format="MP3")
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), 40):
+            data[place] ^= 1 << int(rng.integers(0, 8))
+        assert ask("POST", "/v1/classify", body=bytes(data)).status in (200, 415, 422)
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=cut"}
+PART = b'--cut\r\nContent-Disposition: form-data; name="f"; filename="%s"\r\n\r\n%s\r\n'
+END = b"--cut--\r\n"
+SOUND = encode(noise())
+BAD_FORMS = {
+    "01 no file": (END, 422, FORM),
+    "02 two files": (PART % (b"a", SOUND) + PART % (b"b", SOUND) + END, 422, FORM),
+    "49 many parts": (PART % (b"a", b"x") * 1001 + END, 400, FORM),
+    "50 no boundary": (END, 400, {"Content-Type": "multipart/form-data"}),
+    "51 large part header": (
+        b"--cut\r\nContent-Disposition: form-data; name="
+        + b"n" * 1_000_000
+        + b"\r\n\r\n\r\n"
+        + END,
+        400,
+        FORM,
+    ),
+    "52 path as name": (PART % (b"../../etc/passwd", SOUND) + END, 200, FORM),
+    "53 NUL as name": (PART % (b"a\x00b", SOUND) + END, 200, FORM),
+    "53 right to left": (PART % ("\u202egnp.wav".encode(), SOUND) + END, 200, FORM),
+    "broken form": (b"no form at all", 400, FORM),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FORMS)
+def test_bad_form(ask, name):
+    body, status, headers = BAD_FORMS[name]
+    reply = ask("POST", "/v1/classify", body=body, headers=headers)
+    assert reply.status == status, reply.body[:300]
+
+
+JSON = {"Content-Type": "application/json"}
+BAD_JSON = {
+    "no JSON": (b"{", 400),
+    "a list": (b"[]", 422),
+    "no rate": (b'{"samples": [0.1]}', 422),
+    "unknown field": (b'{"samples": [0.1], "sample_rate_hz": 8000, "x": 1}', 422),
+    "text as samples": (b'{"samples": "x", "sample_rate_hz": 8000}', 422),
+    "too short": (b'{"samples": [0.1], "sample_rate_hz": 8000}', 422),
+    "NaN": (b'{"samples": [NaN], "sample_rate_hz": 8000}', 422),
+    "1e999": (b'{"samples": [1e999], "sample_rate_hz": 8000}', 422),
+    "1e39 in float32": (
+        b'{"samples": [' + b",".join([b"1e39"] * 800) + b'], "sample_rate_hz": 8000}',
+        422,
+    ),
+    "deeply nested": (b"[" * 100_000, 400),
+}
+
+
+@pytest.mark.parametrize("name", BAD_JSON)
+def test_bad_json(ask, name):
+    body, status = BAD_JSON[name]
+    reply = ask("POST", "/v1/classify", body=body, headers=JSON)
+    assert reply.status == status, reply.body[:300]
+    assert reply.json()["hint"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "status"),
+    [
+        ("GET", "/v1/classify", "", 405),
+        ("GET", "/nothing", "", 404),
+        ("POST", "/v1/classify", "k_max=-1", 422),
+        ("POST", "/v1/classify", "k_max=x", 422),
+        ("POST", "/v1/classify", "budget=much", 422),
+        ("POST", "/v1/classify", "budget=nan", 422),
+        ("POST", "/v1/classify", "deadline_ms=0", 422),
+        ("POST", "/v1/classify", "deadline_ms=inf", 422),
+        ("POST", "/v1/classify", "unknown=1", 422),
+        ("POST", "/v1/explain", "picture=mona_lisa", 422),
+        ("POST", "/v1/classify/batch", "", 415),
+        ("POST", "/v2/models/other/infer", "", 404),
+        ("POST", "/v2/models/xmoe/infer", "", 400),
+    ],
+)
+def test_bad_request(ask, method, path, query, status):
+    reply = ask(method, path, query=query, body=SOUND)
+    assert reply.status == status, reply.body[:300]
+    assert set(reply.json()) == {"code", "message", "hint", "request_id"}
+
+
+def test_negative_length_is_refused(ask):
+    reply = ask("POST", "/v1/classify", body=SOUND, headers={"Content-Length": "-1"})
+    assert reply.status in (400, 413)
+
+
+def test_request_id_of_the_client_is_replaced(ask):
+    reply = ask("GET", "/healthz", headers={"X-Request-Id": "x" * 3000})
+    assert len(reply.headers["x-request-id"]) == 16
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (AudioError("not_audio", "text", where="/home/me/secret.wav"), 415, "not_audio"),
+        (ConfigError("wrong", where="k_max"), 422, "bad_input"),
+        (QueueFull(), 429, "overloaded"),
+        (TooFewExperts(), 503, "too_few_experts"),
+        (StorageError("full", where="/home/me"), 500, "storage"),
+        (KeyError("secret"), 500, "internal"),
+    ],
+)
+def test_error_becomes_a_status_and_keeps_its_secrets(error, status, code):
+    found = describe_error(error)
+    assert (found.status, found.problem.code) == (status, code)
+    assert not {"secret", "/home"} & set(found.problem.message.split())
+    assert (found.retry_after_s is not None) == (status in (429, 503))
+
+
+def test_many_at_once_are_answered_or_told_to_come_back(serve_run, ask_app):
+    service = serve_run(router={"max_rows": 1, "max_waiting": 2})
+
+    async def burst(send):
+        return await asyncio.gather(*(send("POST", "/v1/classify", body=SOUND) for _ in range(20)))
+
+    replies = ask_app(service, burst)
+    counts = dict.fromkeys((200, 429), 0)
+    for reply in replies:
+        counts[reply.status] += 1
+        assert reply.status == 200 or reply.headers["retry-after"] == "1"
+    assert counts[200] >= 1
+    assert counts[429] > 0

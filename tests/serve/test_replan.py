@@ -1,0 +1,73 @@
+"""Plans with limits and without lost experts, against the planner's own choice."""
+
+import pytest
+import torch
+
+from xmoe.serve.replan import (
+    choose_counts,
+    drop_rows,
+    lost_mass,
+    slice_rows,
+    with_counts,
+    without_experts,
+)
+
+RATE_HZ = 8000
+
+
+@pytest.fixture(scope="module")
+def specs(in_process, sound):
+    return torch.cat([in_process.segment_specs(sound(seed=s), RATE_HZ) for s in range(4)])
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 3])
+def test_counts_give_the_planners_own_weights(in_process, specs, k):
+    routing = in_process.config.routing
+    base = in_process.model.plan(specs, routing)
+    changed = with_counts(base, torch.full((4,), k))
+    expected = in_process.model.plan(specs, routing, k=k)
+    assert torch.allclose(changed.weights, expected.weights, atol=1e-6)
+
+
+def test_price_and_bound_count_as_the_router_does(in_process, specs):
+    routing = in_process.model.glance(specs).routing
+    for price in (-1.0, 0.0, 0.01, 2.0):
+        found = choose_counts(routing.promises, torch.full((4,), price), torch.full((4,), 1))
+        assert found.tolist() == routing.choose_count(price, 1).tolist()
+
+
+def test_lost_experts_are_replaced_by_the_next(in_process, specs):
+    plan = in_process.model.plan(specs, in_process.config.routing, k=1)
+    lost = plan.expert_names[int(plan.weights[0].argmax())]
+    other = without_experts(plan, {lost})
+    assert other.k.tolist() == [1, 1, 1, 1]
+    assert float(other.weights[:, plan.expert_names.index(lost)].sum()) == 0.0
+    second = plan.gate[0].argsort(descending=True)[1]
+    assert int(other.weights[0].argmax()) == int(second)
+
+
+def test_only_marked_rows_change(in_process, specs):
+    plan = in_process.model.plan(specs, in_process.config.routing, k=2)
+    rows = torch.tensor([True, False, False, False])
+    other = without_experts(plan, {"low", "broadband"}, rows)
+    assert torch.equal(other.weights[1:], plan.weights[1:])
+    assert other.weights[0].tolist() == pytest.approx([0.0, 0.0, 1.0, 0.0])
+
+
+def test_lost_mass_is_the_planned_weight(in_process, specs):
+    plan = in_process.model.plan(specs, in_process.config.routing, k=3)
+    assert lost_mass(plan, plan.expert_names).tolist() == pytest.approx([1.0] * 4)
+    assert torch.equal(lost_mass(plan, ["low"]), plan.weights[:, plan.expert_names.index("low")])
+
+
+def test_who_answered_is_not_asked_again(in_process, specs):
+    plan = in_process.model.plan(specs, in_process.config.routing, k=2)
+    assert drop_rows(plan, plan.weights > 0).requests() == []
+
+
+def test_slice_is_the_plan_of_its_rows(in_process, specs):
+    plan = in_process.model.plan(specs, in_process.config.routing)
+    part = slice_rows(plan, 1, 3)
+    alone = in_process.model.plan(specs[1:3], in_process.config.routing)
+    assert torch.allclose(part.weights, alone.weights, atol=1e-5)
+    assert [r.name for r in part.requests()] == [r.name for r in alone.requests()]

@@ -1,0 +1,111 @@
+"""A real cluster on this machine: the answers of ``predict``, experts that die, a clean end."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import ray.exceptions
+import requests
+from ray.serve.exceptions import BackPressureError
+
+from xmoe.serve.replicas import kind_of_failure
+from xmoe.serve.session import serving
+from xmoe.serve.settings import ServeSettings
+
+# Ray warns of its own settings, and leaves files and sockets to the collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+RATE_HZ = 8000
+PORT = 8765
+DEADLINE_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def address(tiny_run) -> Iterator[str]:
+    """The address of a distributed service of the tiny run."""
+    settings = ServeSettings(run=str(tiny_run), faults={"deadline_ms": 1000.0 * DEADLINE_S})
+    with serving(settings, host="127.0.0.1", port=PORT) as url:
+        yield url
+
+
+def post(address, data, **query):
+    return requests.post(f"{address}/v1/classify", data=data, params=query, timeout=30)
+
+
+def test_cluster_gives_the_answers_of_predict(address, wav, sound, in_process):
+    for seed in range(3):
+        for k_max in (0, 1, 2):
+            answer = post(address, wav(sound(seed=seed)), k_max=k_max).json()
+            expected = in_process.predict(sound(seed=seed), RATE_HZ, k_max=k_max)
+            assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+            assert answer["k"] == expected.k
+            assert not answer["degraded"]
+
+
+def test_each_expert_is_a_deployment_of_its_own(address):
+    from ray import serve
+
+    deployments = serve.status().applications["xmoe"].deployments
+    experts = {"expert-broadband", "expert-low", "expert-transient"}
+    assert set(deployments) == {"router"} | experts
+
+
+def test_readiness_reaches_every_expert(address):
+    reply = requests.get(f"{address}/readyz", timeout=30)
+    assert reply.status_code == 200
+    assert set(reply.json()["experts"].values()) == {"ok"}
+
+
+def test_many_at_once_are_all_answered(address, wav, sound):
+    data, statuses = wav(sound()), []
+
+    def ask():
+        statuses.extend(post(address, data).status_code for _ in range(5))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 40
+
+
+@pytest.mark.slow
+def test_answers_go_on_when_the_only_replica_of_an_expert_is_killed(address, wav, sound):
+    wanted = post(address, wav(sound())).json()["experts"][0]["name"]
+    victims = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if any(f"expert-{wanted}" in word for word in child.cmdline())
+    ]
+    assert len(victims) == 1
+    victims[0].kill()
+    degraded, until = 0, time.monotonic() + 12.0
+    while time.monotonic() < until:
+        began = time.monotonic()
+        reply = post(address, wav(sound()))
+        assert reply.status_code == 200, reply.text
+        assert time.monotonic() - began < DEADLINE_S + 0.5
+        degraded += reply.json()["degraded"]
+    assert degraded > 0
+    assert not post(address, wav(sound())).json()["degraded"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (BackPressureError(num_queued_requests=1, max_queued_requests=1), "overloaded"),
+        (ray.exceptions.ActorDiedError(), "dead"),
+        (ray.exceptions.ActorUnavailableError("gone", None), "dead"),
+        (TimeoutError(), "timeout"),
+        (ValueError(), "error"),
+    ],
+)
+def test_what_an_exception_means(error, kind):
+    assert kind_of_failure(error) == kind

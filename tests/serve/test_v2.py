@@ -1,0 +1,62 @@
+"""The Open Inference Protocol answers as /v1 does."""
+
+import json
+
+import pytest
+
+RATE_HZ = 8000
+
+
+def body(samples, **changes):
+    tensor = {
+        "name": "samples",
+        "shape": [len(samples)],
+        "datatype": "FP32",
+        "data": samples,
+        "parameters": {"sample_rate_hz": RATE_HZ},
+    }
+    return json.dumps({"id": "a", "inputs": [tensor | changes]}).encode()
+
+
+def test_infer(ask, sound, in_process):
+    reply = ask("POST", "/v2/models/xmoe/infer", body=body(sound().tolist()))
+    answer = reply.json()
+    expected = in_process.predict(sound(), RATE_HZ)
+    outputs = {output["name"]: output for output in answer["outputs"]}
+    assert outputs["probabilities"]["data"] == pytest.approx(
+        list(expected.probabilities.values()), abs=1e-5
+    )
+    assert outputs["label"]["data"] == [expected.label]
+    assert answer["id"] == "a"
+
+
+def test_row_of_one_recording_is_taken(ask, sound):
+    samples = sound().tolist()
+    changes = {"shape": [1, len(samples)], "data": [samples]}
+    assert ask("POST", "/v2/models/xmoe/infer", body=body(samples, **changes)).status == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "x"},
+        {"shape": [3]},
+        {"shape": [2, 1600]},
+        {"datatype": "INT8"},
+        {"parameters": {}},
+        {"parameters": {"sample_rate_hz": 1}},
+        {"data": "x"},
+    ],
+)
+def test_bad_tensor(ask, sound, changes):
+    reply = ask("POST", "/v2/models/xmoe/infer", body=body(sound().tolist(), **changes))
+    assert reply.status == 422
+    assert reply.json()["hint"]
+
+
+def test_metadata(ask):
+    model = ask("GET", "/v2/models/xmoe").json()
+    assert model["inputs"][0]["name"] == "samples"
+    assert model["outputs"][0]["shape"] == [2]
+    assert ask("GET", "/v2/models/xmoe/ready").status == 200
+    assert ask("GET", "/v2").json()["name"] == "xmoe"
