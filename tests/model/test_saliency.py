@@ -88,15 +88,13 @@ def test_multi_label_belief_in_nothing_is_finite_and_no_more_than_one():
 def slow_contrast(spec):
     """Follow the docstring cell by cell; spec is [F, T]."""
     bins, frames = spec.shape
-    means, reach = spec.mean(1), bins // 4
+    means, step = spec.mean(1), bins // 16
     rise = torch.zeros(bins, frames)
     for row in range(bins):
-        first = 4 * (row // 4) + 2 - reach
-        near = [min(max(first + 2 * k, 0), bins - 1) for k in range(reach)]
-        middle = sorted(float(means[i]) for i in near)[(reach - 1) // 2]
-        floor = min(float(means[row]), middle)
+        near = [min(max(row + step * k, 0), bins - 1) for k in range(-4, 5)]
+        floor = min(float(means[row]), sorted(float(means[i]) for i in near)[4])
         for frame in range(frames):
-            around = spec[row, max(frame - 4, 0) : frame + 5]
+            around = spec[row, max(frame - 4, 0) : frame + 4]
             rise[row, frame] = max(0.0, float(around.mean()) - floor) ** 2
     return rise
 
