@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import json
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,10 @@ from xmoe.serve.router import RouterCore, load_router
 from xmoe.serve.service import Service
 from xmoe.serve.settings import ServeSettings
 from xmoe.training.loop import split_weights
+
+with warnings.catch_warnings():  # Ray warns of its own settings
+    warnings.simplefilter("ignore")
+    import ray.serve  # noqa: F401
 
 RATE_HZ = 8000
 
