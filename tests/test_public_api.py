@@ -11,6 +11,7 @@ from xmoe.cli import cli
 
 NAMES = {
     "AudioError",
+    "Client",
     "ConfigError",
     "DatasetError",
     "InputError",
@@ -20,7 +21,7 @@ NAMES = {
     "XmoeError",
     "__version__",
 }
-COMMANDS = {"demo", "doctor", "eval", "explain", "infer", "profile", "serve", "synth", "train"}
+COMMANDS = {"demo", "doctor", "eval", "explain", "infer", "profile", "report", "serve", "synth", "train"}
 
 
 def test_public_names():

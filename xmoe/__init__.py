@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from xmoe.errors import RunFolderError as RunFolderError
     from xmoe.errors import StorageError as StorageError
     from xmoe.errors import XmoeError as XmoeError
+    from xmoe.serve.client import Client as Client
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AudioError": "xmoe.errors",
+    "Client": "xmoe.serve.client",
     "ConfigError": "xmoe.errors",
     "DatasetError": "xmoe.errors",
     "InputError": "xmoe.errors",
@@ -33,6 +35,7 @@ _HOMES = {
 
 __all__ = [
     "AudioError",
+    "Client",
     "ConfigError",
     "DatasetError",
     "InputError",

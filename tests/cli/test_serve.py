@@ -1,0 +1,61 @@
+"""``xmoe serve``: options to settings, what is printed, addresses that need a token."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from xmoe.cli.serve import describe_start
+from xmoe.serve import session
+from xmoe.serve.settings import HttpSettings, ServeSettings
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Put a service that only notes its settings in the place of the real one."""
+    calls = []
+
+    @contextmanager
+    def serving(settings, *, host, port):
+        session.check_address(host, settings)
+        calls.append(settings)
+        yield f"http://{host}:{port}"
+
+    monkeypatch.setattr(session, "serving", serving)
+    monkeypatch.setattr(session, "wait_for_signal", lambda: None)
+    monkeypatch.delenv("XMOE_TOKEN", raising=False)
+    return calls
+
+
+def test_options_become_settings(served, run_json, tmp_path):
+    code, fields = run_json(
+        "serve", tmp_path, "--port", 9000, "--topology", "colocated", "--deadline-ms", 500
+    )
+    assert code == 0
+    assert fields["address"] == "http://127.0.0.1:9000"
+    (settings,) = served
+    assert (settings.run, settings.topology) == (str(tmp_path), "colocated")
+    assert settings.faults.deadline_ms == 500.0
+
+
+def test_address_of_a_store_is_left_as_it_is(served, run_json):
+    run_json("serve", "s3://bucket/run")
+    assert served[0].run == "s3://bucket/run"
+
+
+def test_others_are_not_let_in_without_a_token(served, run_json, tmp_path, monkeypatch):
+    code, fields = run_json("serve", tmp_path, "--host", "0.0.0.0")
+    assert (code, fields["where"]) == (2, "--host")
+    monkeypatch.setenv("XMOE_TOKEN", "0123456789abcdef")
+    assert run_json("serve", tmp_path, "--host", "0.0.0.0")[0] == 0
+
+
+def test_line_to_try_carries_the_way_to_the_token_not_the_token(tmp_path, monkeypatch):
+    monkeypatch.delenv("XMOE_TOKEN", raising=False)
+    plain = describe_start("http://127.0.0.1:8000", ServeSettings(run="r"))
+    assert "curl --data-binary @clip.wav http://127.0.0.1:8000/v1/classify" in plain[2]
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef")
+    settings = ServeSettings(run="r", http=HttpSettings(token_file=str(path)))
+    line = describe_start("http://127.0.0.1:8000", settings)[2]
+    assert f"Bearer $(cat {path})" in line
+    assert "0123456789abcdef" not in line

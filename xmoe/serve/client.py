@@ -1,0 +1,127 @@
+"""A small client of a served run, for scripts: the standard library is all that it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from xmoe.errors import InputError, XmoeError
+
+Audio = str | os.PathLike[str] | bytes
+BUSY = (429, 503)
+
+
+class RequestOptions(TypedDict, total=False):
+    """What a request may ask for: see ``xmoe.serve.schemas.Options``."""
+
+    k_max: int
+    budget: str | float
+    deadline_ms: float
+    explain: bool
+
+
+class Client:
+    """Asks the service at ``url``; ``token`` is taken from XMOE_TOKEN where it is not given.
+
+    Where the service is busy, a request is tried again after the seconds that it asks for, up to
+    ``retries`` times. A recording that the service refuses raises InputError, everything else
+    XmoeError.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, *, timeout_s: float = 30.0, retries: int = 2
+    ) -> None:
+        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+            raise InputError("not an address of a service", where=url, mend="give http://HOST:PORT")
+        self._url = url.rstrip("/")
+        self._token = token or os.environ.get("XMOE_TOKEN")
+        self._timeout_s = timeout_s
+        self._retries = retries
+
+    def classify(self, audio: Audio, **options: Unpack[RequestOptions]) -> dict[str, Any]:
+        """Return the answer to a file, or to the bytes of one."""
+        answer: dict[str, Any] = json.loads(self._post("/v1/classify", audio, dict(options)))
+        return answer
+
+    def explain(self, audio: Audio) -> dict[str, Any]:
+        """Return why a recording is answered as it is, as numbers."""
+        record: dict[str, Any] = json.loads(self._post("/v1/explain", audio, {}))
+        return record
+
+    def draw(self, audio: Audio, picture: str = "gradcam") -> bytes:
+        """Return why as PNG: ``gradcam``, ``saliency_router`` or ``patch_routing``."""
+        return self._post("/v1/explain", audio, {"output": "png", "picture": picture})
+
+    def model(self) -> dict[str, Any]:
+        """Return what is served: labels, front end, experts."""
+        described: dict[str, Any] = json.loads(self._send("/v1/model", None))
+        return described
+
+    def ready(self) -> bool:
+        """Whether every expert answers."""
+        try:
+            self._send("/readyz", None, retries=0)
+        except XmoeError:
+            return False
+        return True
+
+    def _post(self, path: str, audio: Audio, options: dict[str, Any]) -> bytes:
+        data = audio if isinstance(audio, bytes) else read_file(Path(audio))
+        query = urllib.parse.urlencode({key: str(value).lower() for key, value in options.items()})
+        return self._send(f"{path}?{query}" if query else path, data)
+
+    def _send(self, path: str, data: bytes | None, *, retries: int | None = None) -> bytes:
+        headers = {"Content-Type": "application/octet-stream"} if data is not None else {}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        request = urllib.request.Request(self._url + path, data, headers)  # noqa: S310
+        left = self._retries if retries is None else retries
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=self._timeout_s) as reply:  # noqa: S310
+                    body: bytes = reply.read()
+                    return body
+            except urllib.error.HTTPError as error:
+                wait_s = _seconds(error.headers.get("Retry-After"))
+                with error:
+                    refusal = read_refusal(error)
+                if error.code not in BUSY or left <= 0:
+                    raise refusal from None
+            except (OSError, HTTPException) as error:
+                raise XmoeError(
+                    "the service cannot be reached", where=self._url, mend="is it running?"
+                ) from error
+            left -= 1
+            time.sleep(wait_s)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file; InputError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}", where=str(path), mend="check the path"
+        ) from error
+
+
+def read_refusal(error: urllib.error.HTTPError) -> XmoeError:
+    """Return the error that a refused request raises."""
+    try:
+        body = json.loads(error.read())
+        what, mend = f"{body['message']} ({body['code']})", body["hint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        what, mend = f"the service answered {error.code}", None
+    kind = InputError if 400 <= error.code < 500 and error.code not in BUSY else XmoeError
+    return kind(what, mend=mend)
+
+
+def _seconds(value: str | None) -> float:
+    return min(float(value), 30.0) if value and value.isdecimal() else 1.0
