@@ -21,7 +21,18 @@ NAMES = {
     "XmoeError",
     "__version__",
 }
-COMMANDS = {"demo", "doctor", "eval", "explain", "infer", "profile", "report", "serve", "synth", "train"}
+COMMANDS = {
+    "demo",
+    "doctor",
+    "eval",
+    "explain",
+    "infer",
+    "profile",
+    "report",
+    "serve",
+    "synth",
+    "train",
+}
 
 
 def test_public_names():

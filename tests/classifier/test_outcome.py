@@ -61,6 +61,7 @@ def test_run_folder_holds_every_record_and_no_rest(run):
         "policy.json",
         "profile.json",
         "quarantine.csv",
+        "report.html",
         "run_config.json",
         "spectro_config.json",
         "tensorboard",

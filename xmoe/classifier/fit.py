@@ -18,6 +18,7 @@ from xmoe.audio.checks import check_content, check_manifest, raise_on_errors
 from xmoe.audio.dataset import SPLITS, Dataset, load_dataset
 from xmoe.audio.quarantine import Quarantined, write_quarantine
 from xmoe.classifier.outcome import finish_run
+from xmoe.classifier.reporting import try_report
 from xmoe.config import RunConfig, SpectroConfig, Task, TrainConfig
 from xmoe.errors import AudioError, ConfigError, DatasetError
 from xmoe.frontend.registry import build_frontend
@@ -109,6 +110,7 @@ def fit_run(request: FitRequest) -> RunFolder:
     finish_run(folder, stores, budget=request.budget, groups=groups, progress=request.progress)
     with storage_errors(folder.path):
         shutil.rmtree(store_path(folder, "train").parent)
+    try_report(folder.path, progress=request.progress)
     return folder
 
 

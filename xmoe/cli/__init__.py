@@ -20,6 +20,7 @@ from xmoe.cli.evaluate import evaluate
 from xmoe.cli.explain import explain
 from xmoe.cli.infer import infer
 from xmoe.cli.profile import profile
+from xmoe.cli.report import report
 from xmoe.cli.serve import serve
 from xmoe.cli.synth import synth
 from xmoe.cli.train import train
@@ -36,11 +37,12 @@ def cli() -> None:
     xmoe train --dataset DIR --out RUN        decide, train, evaluate
     xmoe infer RUN FILE...                    answer for recordings
     xmoe explain RUN FILE --out DIR           show why
+    xmoe report RUN                           one page on all of it
     xmoe serve RUN                            answer over HTTP
     """
 
 
-for _command in (demo, synth, profile, train, evaluate, infer, explain, serve, doctor):
+for _command in (demo, synth, profile, train, evaluate, infer, explain, report, serve, doctor):
     cli.add_command(_command)
 
 

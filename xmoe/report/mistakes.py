@@ -1,0 +1,96 @@
+"""Traces -> the most certain mistakes, each with what can be seen and heard of it.
+
+A report lies below whatever explains, so how a mistake looks and sounds is asked of an
+``Illustrator`` that is passed in. Without one the mistakes are listed and the reason is given.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xmoe.report.html import Markup, element, join, paragraph, percent, picture, table
+from xmoe.report.records import Row, RunRecords
+
+MOST_MISTAKES = 10
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A mistake as a picture and a sound: PNG, WAV, what each shows, and what to beware of."""
+
+    png: bytes
+    alt: str
+    wav: bytes
+    note: str = ""
+
+
+Illustrator = Callable[[str], Illustration]
+
+
+def find_mistakes(traces: list[Row], *, most: int = MOST_MISTAKES) -> list[Row]:
+    """Return the wrong answers, the most certain first.
+
+    A clip with several labels is wrong where the most probable is none of them.
+    """
+    wrong = [
+        row
+        for row in traces
+        if row["answer"] != row["label"] and row["answer"] not in row["label"].split(";")
+    ]
+    return sorted(wrong, key=lambda row: (-row["probability"], row["clip_id"]))[:most]
+
+
+def describe_mistakes(records: RunRecords, illustrate: Illustrator | None, absent: str) -> Markup:
+    """Return the most certain mistakes; ``absent`` says why they are neither seen nor heard."""
+    mistakes = find_mistakes(records.traces)
+    if not mistakes:
+        return paragraph("No test recording was answered wrongly.")
+    if illustrate is None:
+        rows = [
+            (
+                row["clip_id"],
+                row["label"],
+                row["answer"],
+                percent(row["probability"]),
+                f"{row['k']:.1f}",
+            )
+            for row in mistakes
+        ]
+        columns = ("Clip", "Truth", "Answer", "Claimed", "K")
+        return join(
+            paragraph(absent, class_="absent") if absent else "",
+            table("The most certain mistakes", columns, rows, texts=3),
+        )
+    cards = [show_mistake(row, illustrate) for row in mistakes]
+    return join(
+        paragraph(
+            "Dark is loud; the orange to red overlay is what the router finds salient. "
+            "The player has the segment that the picture shows."
+        ),
+        element("div", *cards, class_="cards"),
+    )
+
+
+def show_mistake(row: Row, illustrate: Illustrator) -> Markup:
+    """Return one mistake as a card; what cannot be shown of it says so."""
+    title = element("h3", row["label"] or "no label", " taken for ", row["answer"])
+    experts = ", ".join(str(use["name"]).replace("_", " ") for use in row["experts"] or ())
+    words = paragraph(
+        f"Claimed {percent(row['probability'])}"
+        f"{', said to be uncertain' if row['uncertain'] else ''}; K {row['k']:.1f}"
+        f"{f' ({experts})' if experts else ', the stem alone'}. {row['clip_id']}",
+        class_="quiet",
+    )
+    try:
+        shown = illustrate(row["clip_id"])
+    except Exception as error:  # whatever a recording does, the card says it
+        return element("article", title, paragraph(f"Not shown: {error}", class_="absent"), words)
+    sound = base64.b64encode(shown.wav).decode("ascii")
+    player = Markup(
+        f'<audio controls preload="metadata" src="data:audio/wav;base64,{sound}" '
+        f'aria-label="Sound of this clip"></audio>'
+    )
+    note = paragraph(shown.note, class_="quiet") if shown.note else ""
+    return element("article", title, picture(shown.png, shown.alt), player, words, note)

@@ -1,0 +1,113 @@
+"""A run folder -> its records, each read when it is first asked for, so that one torn file costs
+one part of the report and not the whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xmoe.artifacts import RunFolder, read_json
+from xmoe.config import RunConfig
+from xmoe.errors import RunFolderError
+from xmoe.policy.records import Policy
+from xmoe.profile.profile import Profile, read_profile
+
+Row = dict[str, Any]
+CLIP_COLUMNS = ["clip_id", "filepath", "split", "snr_db", "content_sha256"]
+
+
+class RunRecords:
+    """What a run folder holds; RunFolderError from a record that is missing or torn."""
+
+    def __init__(self, run: str | Path) -> None:
+        self.folder = RunFolder(run)
+
+    @property
+    def name(self) -> str:
+        """Name of the run: that of its folder, wherever it lies."""
+        return self.folder.path.resolve().name
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """Everything needed to rebuild the classifier."""
+        return self.folder.read_config()
+
+    @cached_property
+    def metrics(self) -> Row:
+        """Figures on the test split."""
+        return self._object("metrics.json")
+
+    @cached_property
+    def usage(self) -> Row:
+        """How often each expert was asked."""
+        return self._object("expert_usage.json")
+
+    @cached_property
+    def dataset(self) -> Row:
+        """Where the recordings were, and what was assumed of them."""
+        return self._object("dataset.json")
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What the recordings are like."""
+        return read_profile(self.folder.file("profile.json"))
+
+    @cached_property
+    def policy(self) -> Policy:
+        """What was chosen and why."""
+        return self.folder.read_record("policy.json", Policy)
+
+    @cached_property
+    def history(self) -> list[Row]:
+        """One record per epoch."""
+        lines = self._text("history.jsonl").splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
+
+    @cached_property
+    def quarantine(self) -> list[Row]:
+        """The recordings that were left out."""
+        return list(csv.DictReader(self._text("quarantine.csv").splitlines()))
+
+    @cached_property
+    def architecture(self) -> str:
+        """The classifier in words."""
+        return self._text("architecture.txt")
+
+    @cached_property
+    def traces(self) -> list[Row]:
+        """One row per test clip: what was answered and who was asked."""
+        return self._rows("traces.parquet")
+
+    @cached_property
+    def clips(self) -> dict[str, Row]:
+        """Clip id -> its file, split, SNR and the hash of its content."""
+        rows = self._rows("clips.parquet", columns=CLIP_COLUMNS)
+        return {str(row["clip_id"]): row for row in rows}
+
+    def _object(self, name: str) -> Row:
+        value = read_json(self.folder.file(name))
+        if not isinstance(value, dict):
+            raise RunFolderError("not a JSON object", where=str(self.folder.file(name)))
+        return value
+
+    def _text(self, name: str) -> str:
+        path = self.folder.file(name)
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"cannot be read: {error}", where=str(path)) from error
+
+    def _rows(self, name: str, columns: list[str] | None = None) -> list[Row]:
+        path = self.folder.file(name)
+        try:
+            rows: list[Row] = pq.read_table(path, columns=columns).to_pylist()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise RunFolderError(f"cannot be read: {error}", where=str(path)) from error
+        return rows

@@ -1,0 +1,102 @@
+"""A run folder -> ``report.html``: every part in order, and for a part that fails, why it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from xmoe.artifacts import write_bytes
+from xmoe.errors import RunFolderError
+from xmoe.report.choices import describe_choices
+from xmoe.report.data import describe_data
+from xmoe.report.html import Markup, paragraph, section
+from xmoe.report.mistakes import Illustrator, describe_mistakes
+from xmoe.report.outcome import (
+    describe_calibration,
+    describe_classes,
+    describe_confusion,
+    describe_figures,
+    describe_learning,
+    say_answer,
+)
+from xmoe.report.page import render_page
+from xmoe.report.records import RunRecords
+from xmoe.report.routing import (
+    describe_accuracy_by_k,
+    describe_costs,
+    describe_k_by_snr,
+    describe_usage,
+)
+
+REPORT = "report.html"
+NO_ILLUSTRATOR = "Spectrograms and sounds are absent: the recordings were not at hand."
+Describe = Callable[[RunRecords], Markup]
+
+PARTS: dict[str, Describe] = {
+    "Figures": describe_figures,
+    "What the data is": describe_data,
+    "What was chosen and why": describe_choices,
+    "How the training went": describe_learning,
+    "Confusion": describe_confusion,
+    "Calibration": describe_calibration,
+    "Accuracy against K": describe_accuracy_by_k,
+    "Expert usage by class": describe_usage,
+    "K against SNR": describe_k_by_snr,
+    "Classes": describe_classes,
+}
+
+
+def render_report(
+    run: str | Path, *, illustrate: Illustrator | None = None, absent: str = NO_ILLUSTRATOR
+) -> str:
+    """Return the report of a run as one HTML document.
+
+    ``illustrate`` turns a clip id into picture and sound; where it is None, ``absent`` says why.
+    Raises RunFolderError where ``run`` is no folder.
+    """
+    records = RunRecords(run)
+    if not records.folder.path.is_dir():
+        raise RunFolderError(
+            "no such run folder", where=str(run), mend="name one `xmoe train` wrote"
+        )
+    parts = dict(PARTS)
+    parts["The most certain mistakes"] = lambda found: describe_mistakes(found, illustrate, absent)
+    parts["What it costs"] = describe_costs
+    sections = [(title, render_part(title, part, records)) for title, part in parts.items()]
+    return render_page(f"xmoe run: {records.name}", _say_answer(records), sections)
+
+
+def render_part(title: str, describe: Describe, records: RunRecords) -> Markup:
+    """Return one section, which says what went wrong if it cannot be made."""
+    try:
+        return section(title, describe(records))
+    except Exception as error:  # one torn record must not cost the rest of the report
+        return section(
+            title, paragraph(f"This part is absent: {_say_error(error)}", class_="absent")
+        )
+
+
+def write_report(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    illustrate: Illustrator | None = None,
+    absent: str = NO_ILLUSTRATOR,
+) -> Path:
+    """Write the report, by default into the run folder, and return where it is."""
+    path = Path(out) if out is not None else Path(run) / REPORT
+    write_bytes(path, render_report(run, illustrate=illustrate, absent=absent).encode("utf-8"))
+    return path
+
+
+def _say_answer(records: RunRecords) -> str:
+    try:
+        return say_answer(records.metrics)
+    except Exception as error:  # as in render_part
+        return f"There are no figures on the test split: {_say_error(error)}"
+
+
+def _say_error(error: Exception) -> str:
+    return (
+        f"{type(error).__name__}: {error}" if not isinstance(error, RunFolderError) else str(error)
+    )
