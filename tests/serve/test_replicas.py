@@ -1,5 +1,6 @@
 """A real cluster on this machine: the answers of ``predict``, experts that die, a clean end."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 RATE_HZ = 8000
-PORT = 8765
 DEADLINE_S = 2.0
 
 
@@ -30,7 +30,10 @@ DEADLINE_S = 2.0
 def address(tiny_run) -> Iterator[str]:
     """The address of a distributed service of the tiny run."""
     settings = ServeSettings(run=str(tiny_run), faults={"deadline_ms": 1000.0 * DEADLINE_S})
-    with serving(settings, host="127.0.0.1", port=PORT) as url:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serving(settings, host="127.0.0.1", port=port) as url:
         yield url
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from ray import serve
 from ray.serve import Application, Deployment
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from xmoe.errors import ConfigError
 from xmoe.serve.replicas import ExpertReplica, RouterReplica
@@ -55,6 +55,9 @@ def build_application(settings: ServeSettings) -> Application:
         num_replicas=router.replicas,
         max_ongoing_requests=router.max_ongoing_requests,
         max_queued_requests=router.max_queued_requests,
+        backpressure_config=BackpressureConfig(
+            status_code=429, retry_after_s=settings.faults.retry_after_s
+        ),
         ray_actor_options={"num_cpus": router.num_cpus, "num_gpus": router.num_gpus},
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10.0,
