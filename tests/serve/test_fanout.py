@@ -163,7 +163,7 @@ def test_shut_out_expert_is_not_asked_and_still_reported(plan, callers):
 def test_hasty_requests_do_not_shut_an_expert_out(plan, callers):
     lost = chosen(plan)[0]
     slow, _ = fail_as("hang")
-    fanout = FanOut(callers[0] | {lost: slow}, FaultSettings(breaker_failures=1))
+    fanout = FanOut(callers[0] | {lost: slow}, FaultSettings(breaker_failures=1, min_gate_mass=0.0))
 
     async def main():
         deadline = time.monotonic() + 0.05
