@@ -23,7 +23,7 @@ from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.classifier.fit import FitOptions, FitRequest, fit_run
 from xmoe.classifier.outcome import pick_groups, write_evaluation
 from xmoe.config import Device, Task, TrainConfig
-from xmoe.errors import AudioError, ConfigError, DatasetError, InputError, RunFolderError
+from xmoe.errors import ConfigError, DatasetError, InputError, RunFolderError
 from xmoe.evaluation import evaluate_store
 from xmoe.explain.clip import explain_clip, method_names
 from xmoe.explain.reasons import Subject
@@ -130,8 +130,8 @@ class MoEAudioClassifier:
 
     @property
     def run_dir(self) -> Path:
-        """The run folder."""
-        assert self.predictor is not None
+        """The run folder; ConfigError before ``fit`` or ``load``."""
+        _ = self.predictor  # says so where nothing is fitted
         assert self._folder is not None
         return self._folder.path
 
@@ -329,6 +329,3 @@ def check_samples(
     if not bool(np.isfinite(samples).all()):
         raise InputError("samples are not finite", where="audio", mend="leave out NaN and infinity")
     return np.ascontiguousarray(samples)
-
-
-__all__ = ["Answer", "AudioError", "MoEAudioClassifier", "check_samples", "describe_usage"]
