@@ -109,17 +109,21 @@ class Predictor:
 
     def segment_start_s(self, frames: int, segment: int) -> float:
         """Return where a segment of a recording of that many frames begins, in seconds."""
-        return self._starts(frames)[segment] / self.config.spectro.frame_rate_hz
+        return self.segment_starts(frames)[segment] / self.config.spectro.frame_rate_hz
 
-    def _starts(self, frames: int) -> list[int]:
+    def segment_starts(self, frames: int, hop_s: float | None = None) -> list[int]:
+        """Return the frames at which segments begin, ``hop_s`` apart or as in training."""
         spectro = self.config.spectro
-        hop = round(spectro.segment_hop_s * spectro.frame_rate_hz)
+        hop = round((hop_s or spectro.segment_hop_s) * spectro.frame_rate_hz)
         return segment_starts(frames, spectro.num_frames, hop)
 
     def specs_of_power(self, power: Tensor) -> Tensor:
         """Return the compressed segments [n, F, T] of a power spectrogram [F, frames]."""
+        return self.specs_at(power, self.segment_starts(power.shape[1]))
+
+    def specs_at(self, power: Tensor, starts: Sequence[int]) -> Tensor:
+        """Return the compressed segments [n, F, T] of [F, frames] that begin at those frames."""
         spectro = self.config.spectro
-        starts = self._starts(power.shape[1])
         block = torch.zeros(len(starts), power.shape[0], spectro.num_frames)
         valid = torch.empty(len(starts), dtype=torch.long)
         for row, start in enumerate(starts):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from xmoe.serve.settings import HttpSettings
+from xmoe.training.store import measure_power
 
 RATE_HZ = 8000
 
@@ -71,6 +72,39 @@ def test_long_recording_has_windows_and_events(ask, wav, sound, in_process):
     assert answer["windows"][1]["start_s"] == pytest.approx(0.2)
     assert answer["events"][0]["start_s"] == 0.0
     assert answer["events"][-1]["end_s"] == pytest.approx(2.0, abs=0.02)
+
+
+def test_windows_lie_as_far_apart_as_is_asked(ask, wav, sound, in_process):
+    answer = ask("POST", "/v1/classify", body=wav(sound(2.0)), query="hop_s=0.1").json()
+    starts = [window["start_s"] for window in answer["windows"]]
+    assert starts == pytest.approx([0.1 * index for index in range(len(starts))])
+    assert answer["windows"][-1]["end_s"] == pytest.approx(2.0, abs=0.02)
+    specs = in_process.specs_at(power_of(in_process, sound(2.0)), [30])
+    logits = in_process.answer_segments(specs).logits
+    third = answer["windows"][3]
+    assert third["label"] == in_process.config.classes[int(logits.argmax())]
+    assert third["probability"] == pytest.approx(float(logits.softmax(1).max()), abs=1e-5)
+
+
+def power_of(predictor, samples):
+    return measure_power(samples, RATE_HZ, predictor.frontend)
+
+
+@pytest.mark.parametrize(("hop_s", "status"), [("0.1", 200), ("0.01", 422), ("0", 422), ("x", 422)])
+def test_hop_is_bounded(ask, serve_run, wav, sound, hop_s, status):
+    service = serve_run(http=HttpSettings(max_windows=20))
+    reply = ask("POST", "/v1/classify", service=service, body=wav(sound()), query=f"hop_s={hop_s}")
+    long = ask("POST", "/v1/classify", service=service, body=wav(sound(2)), query=f"hop_s={hop_s}")
+    assert long.status == status
+    if hop_s == "0.01":
+        assert reply.status == 200
+        assert long.json()["message"].startswith("hop_s: ")
+
+
+def test_many_windows_pass_through_a_short_queue(ask, serve_run, wav, sound):
+    service = serve_run(router={"max_rows": 2, "max_waiting": 4})
+    reply = ask("POST", "/v1/classify", service=service, body=wav(sound(4.0)))
+    assert (reply.status, reply.json()["segments"]) == (200, 19)
 
 
 def test_batch_answers_around_a_bad_file(ask, wav, sound):

@@ -31,9 +31,12 @@ from xmoe.serve.meter import Meter
 from xmoe.serve.replan import slice_rows, to_cpu, with_counts
 from xmoe.serve.settings import ServeSettings
 from xmoe.serve.source import open_run
+from xmoe.training.store import measure_power
 
 Value = TypeVar("Value")
 READY_S = 5.0
+# A long recording keeps two blocks on their way, so that short ones are answered in between.
+JOBS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -94,18 +97,24 @@ class RouterCore:
         return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
 
     async def answer(
-        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, limits: Limits, deadline: float
+        self,
+        samples: npt.NDArray[np.float32],
+        sample_rate_hz: int,
+        limits: Limits,
+        deadline: float,
+        *,
+        hop_s: float | None = None,
     ) -> Served:
-        """Return answers to the segments of a recording [S].
+        """Return answers to the segments of a recording [S], ``hop_s`` apart or as in training.
 
         Raises QueueFull where too much waits and TooFewExperts where too little answered.
         """
         began = time.monotonic()
-        predictor = self.predictor
-        specs = await self.work(lambda: predictor.segment_specs(samples, sample_rate_hz))
+        specs, starts_s = await self.work(lambda: self._cut(samples, sample_rate_hz, hop_s))
         framed = time.monotonic()
         jobs = [Job(part, limits, deadline) for part in specs.split(self.max_rows)]
-        done = await asyncio.gather(*(self._answer_job(job) for job in jobs))
+        turns = asyncio.Semaphore(JOBS_AT_ONCE)
+        done = await asyncio.gather(*(self._answer_job(job, turns) for job in jobs))
         parts = [part for part, _ in done]
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         planned = max(moment for _, moment in done)
@@ -116,19 +125,24 @@ class RouterCore:
         }
         return Served(
             SegmentAnswers(*(torch.cat(column) for column in columns)),
-            self._starts(len(samples), sample_rate_hz, len(specs)),
+            starts_s,
             stages,
         )
 
-    def _starts(self, num_samples: int, sample_rate_hz: int, segments: int) -> tuple[float, ...]:
-        spectro = self.config.spectro
-        last = max(0.0, num_samples / sample_rate_hz - spectro.segment_s)
-        return tuple(min(index * spectro.segment_hop_s, last) for index in range(segments))
+    def _cut(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, hop_s: float | None
+    ) -> tuple[Tensor, tuple[float, ...]]:
+        """Return the segments [n, F, T] of a recording [S] and where each begins, in seconds."""
+        power = measure_power(samples, sample_rate_hz, self.predictor.frontend)
+        starts = self.predictor.segment_starts(power.shape[1], hop_s)
+        frame_s = 1.0 / self.config.spectro.frame_rate_hz
+        return self.predictor.specs_at(power, starts), tuple(start * frame_s for start in starts)
 
-    async def _answer_job(self, job: Job) -> tuple[SegmentAnswers, float]:
-        share = await self._batcher.submit(job)
-        planned = time.monotonic()
-        combined = await self.fanout.collect(share)
+    async def _answer_job(self, job: Job, turns: asyncio.Semaphore) -> tuple[SegmentAnswers, float]:
+        async with turns:
+            share = await self._batcher.submit(job)
+            planned = time.monotonic()
+            combined = await self.fanout.collect(share)
         return self._read(share.plan, combined), planned
 
     def _read(self, plan: Plan, combined: Combined) -> SegmentAnswers:

@@ -37,10 +37,14 @@ ANSWER_EXAMPLE: dict[str, Any] = {
 
 
 class Options(Limits):
-    """What one request may ask for beside its recording."""
+    """What one request may ask for beside its recording.
+
+    ``hop_s`` is how far the windows of a long recording lie apart; half a window if left out.
+    """
 
     deadline_ms: float | None = Field(default=None, gt=0.0, le=600_000.0)
     explain: bool = False
+    hop_s: float | None = Field(default=None, ge=0.01, le=600.0)
 
     @property
     def limits(self) -> Limits:

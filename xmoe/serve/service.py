@@ -28,7 +28,7 @@ from xmoe.serve.schemas import (
     Readiness,
     SamplesRequest,
 )
-from xmoe.serve.timeline import list_windows, merge_events
+from xmoe.serve.timeline import choose_hop_s, list_windows, merge_events
 
 SILENT_PEAK = 1e-4
 CLIPPED_SHARE = 0.01
@@ -90,17 +90,26 @@ class Service:
     ) -> ClassifyAnswer:
         began, doubts = noted
         decoded = time.monotonic()
-        deadline = began + self._deadline_s(options)
-        served = await self.router.answer(samples, sample_rate_hz, options.limits, deadline)
+        duration_s = len(samples) / sample_rate_hz
+        hop_s = choose_hop_s(
+            duration_s, self.router.config.spectro, options.hop_s, self.settings.http.max_windows
+        )
+        deadline = began + self._deadline_s(options, duration_s / hop_s)
+        served = await self.router.answer(
+            samples, sample_rate_hz, options.limits, deadline, hop_s=hop_s
+        )
         answer = self._describe(served, {"decode": decoded - began}, doubts)
         if options.explain:
             record = await self.router.work(lambda: self.explainer.explain(samples, sample_rate_hz))
             answer = answer.model_copy(update={"explanation": record})
         return answer
 
-    def _deadline_s(self, options: Options) -> float:
+    def _deadline_s(self, options: Options, windows: float = 1.0) -> float:
+        """Return how long a request may take: what it asks, else so much per block of windows."""
         faults = self.settings.faults
-        asked = faults.deadline_ms if options.deadline_ms is None else options.deadline_ms
+        blocks = max(1.0, windows / self.router.max_rows)
+        usual = faults.deadline_ms * blocks
+        asked = usual if options.deadline_ms is None else options.deadline_ms
         return min(asked, faults.max_deadline_ms) / 1000.0
 
     def _describe(

@@ -92,6 +92,7 @@ class HttpSettings(Frozen):
     max_duration_s: float = Field(default=600.0, gt=0.0)
     max_samples: int = Field(default=24_000_000, ge=1)
     max_files: int = Field(default=32, ge=1)
+    max_windows: int = Field(default=2048, ge=1)
     token_file: str | None = None
     token_variable: str = TOKEN_VARIABLE
 

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
+from xmoe.config import SpectroConfig
+from xmoe.errors import InputError
 from xmoe.predict import Predictor
 from xmoe.serve.router import Served
 from xmoe.serve.schemas import EventAnswer, WindowAnswer
+
+
+def choose_hop_s(
+    duration_s: float, spectro: SpectroConfig, asked_s: float | None, max_windows: int
+) -> float:
+    """Return how far windows lie apart: as asked, else as in training, or more where that is many.
+
+    Raises InputError where what is asked makes more than ``max_windows`` windows.
+    """
+    least_s = max(0.0, duration_s - spectro.segment_s) / max_windows
+    if asked_s is None:
+        return max(spectro.segment_hop_s, least_s)
+    if asked_s < least_s:
+        raise InputError(
+            f"{asked_s:g} s makes more than {max_windows} windows of {duration_s:.1f} s",
+            where="hop_s",
+            mend=f"ask for at least {math.ceil(least_s * 1000) / 1000:g}, or send a shorter part",
+        )
+    return asked_s
 
 
 def list_windows(served: Served, predictor: Predictor) -> tuple[WindowAnswer, ...]:
