@@ -126,6 +126,18 @@ def test_explanation_as_numbers_and_as_picture(ask, wav, sound):
     assert reply.body.startswith(b"\x89PNG")
 
 
+def test_explanation_with_arrays_of_the_segment_that_is_asked_for(ask, wav, sound):
+    query = "arrays=true&at_s=0.73&k_max=1"
+    record = ask("POST", "/v1/explain", body=wav(sound(2.0)), query=query).json()
+    assert record["k"] == len(record["experts"]) == 1
+    assert record["segment_s"] == pytest.approx([0.73, 1.135])
+    assert record["arrays"]["spectrogram"]["frames"] == 41
+    assert record["overview"]["extent_s"] == [0.0, 2.0]
+    last = ask("POST", "/v1/explain", body=wav(sound(2.0)), query="at_s=99").json()
+    assert last["segment_s"] == pytest.approx([1.6, 2.005])
+    assert "arrays" not in last
+
+
 def test_answer_may_carry_its_explanation(ask, wav, sound):
     answer = ask("POST", "/v1/classify", body=wav(sound()), query="explain=true").json()
     assert answer["explanation"]["answer"] == answer["label"]

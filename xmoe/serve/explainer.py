@@ -16,13 +16,16 @@ from torch import Tensor
 
 from xmoe.artifacts import Which
 from xmoe.config import RunConfig
+from xmoe.explain.arrays import pack_arrays, pack_overview
 from xmoe.explain.numbers import to_record
 from xmoe.explain.reasons import Reasons, Subject, find_reasons
+from xmoe.explain.scales import scales_of
 from xmoe.predict import Predictor
+from xmoe.serve.limits import Limits, count_experts
+from xmoe.serve.replan import with_counts
+from xmoe.serve.schemas import ExplainOptions
 from xmoe.serve.source import open_run
 from xmoe.training.store import measure_power
-
-PICTURES = ("gradcam", "saliency_router", "patch_routing")
 
 
 class Explainer:
@@ -43,30 +46,68 @@ class Explainer:
                 self._predictor = Predictor.load(folder.path, which=self._which)
             return self._predictor
 
-    def explain(self, samples: npt.NDArray[np.float32], sample_rate_hz: int) -> dict[str, Any]:
-        """Return the explanation of a recording [S] as numbers."""
-        return to_record(self._find(samples, sample_rate_hz))
+    def explain(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
+    ) -> dict[str, Any]:
+        """Return the explanation of a recording [S] as numbers, with arrays where asked for."""
+        power, reasons = self._find(samples, sample_rate_hz, asked)
+        record = to_record(reasons)
+        if not asked.arrays:
+            return record
+        scales = scales_of(self._load().frontend, power.shape[1])
+        duration_s = len(samples) / sample_rate_hz
+        overview = pack_overview(power, scales, duration_s)
+        return record | {"arrays": pack_arrays(reasons), "overview": overview}
 
-    def draw(self, samples: npt.NDArray[np.float32], sample_rate_hz: int, picture: str) -> bytes:
-        """Return one of ``PICTURES`` of a recording [S] as PNG."""
+    def draw(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
+    ) -> bytes:
+        """Return the picture that is asked for as PNG."""
         from xmoe.explain.render import draw_answer, draw_router_saliency, draw_routing
         from xmoe.pictures.style import to_png
 
-        draws = dict(zip(PICTURES, (draw_answer, draw_router_saliency, draw_routing), strict=True))
-        reasons = self._find(samples, sample_rate_hz)
+        draws = {
+            "gradcam": draw_answer,
+            "saliency_router": draw_router_saliency,
+            "patch_routing": draw_routing,
+        }
+        _, reasons = self._find(samples, sample_rate_hz, asked)
         with self._lock:  # matplotlib is not made for threads
-            return to_png(draws[picture](reasons))
+            return to_png(draws[asked.picture](reasons))
 
-    def _find(self, samples: npt.NDArray[np.float32], sample_rate_hz: int) -> Reasons:
+    def _find(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
+    ) -> tuple[Tensor, Reasons]:
+        """Return the power [F, frames] of a recording and the reasons of one of its segments."""
         predictor = self._load()
         config = predictor.config
         subject = Subject(predictor.model, predictor.frontend, config.routing, config.classes)
         power = measure_power(samples, sample_rate_hz, predictor.frontend)
-        specs = predictor.specs_of_power(power)
         with self._lock:  # gradients of one clip at a time
-            segment = surest_segment(predictor, specs)
-            start_s = predictor.segment_start_s(power.shape[1], segment)
-            return find_reasons(subject, specs[segment], start_s=start_s)
+            start, spec = pick_segment(predictor, power, asked.at_s)
+            plan = predictor.model.plan(spec.unsqueeze(0), config.routing)
+            if asked.limits != Limits():
+                counts = count_experts(plan.promises, [asked.limits], config.routing.k_price)
+                plan = with_counts(plan, counts)
+            start_s = start / config.spectro.frame_rate_hz
+            return power, find_reasons(subject, spec, plan=plan, start_s=start_s)
+
+
+def pick_segment(predictor: Predictor, power: Tensor, at_s: float | None) -> tuple[int, Tensor]:
+    """Return first frame and spectrogram [F, T] of the segment that begins at ``at_s``.
+
+    One that would end after the recording is flush with its end. Without ``at_s`` it is the one
+    that is surest of the recording's answer.
+    """
+    spectro = predictor.config.spectro
+    if at_s is not None:
+        last = max(0, power.shape[1] - spectro.num_frames)
+        start = min(round(at_s * spectro.frame_rate_hz), last)
+        return start, predictor.specs_at(power, [start])[0]
+    starts = predictor.segment_starts(power.shape[1])
+    specs = predictor.specs_at(power, starts)
+    surest = surest_segment(predictor, specs)
+    return starts[surest], specs[surest]
 
 
 def surest_segment(predictor: Predictor, specs: Tensor) -> int:

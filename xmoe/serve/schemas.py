@@ -52,6 +52,25 @@ class Options(Limits):
         return Limits(k_max=self.k_max, budget=self.budget)
 
 
+class ExplainOptions(Limits):
+    """What is asked of an explanation.
+
+    It is that of the segment which begins at ``at_s``, or of the one that is surest of the answer.
+    ``arrays`` adds the spectrogram and the maps themselves, one byte a cell, and an overview of the
+    whole recording.
+    """
+
+    output: Literal["json", "png"] = "json"
+    picture: Literal["gradcam", "saliency_router", "patch_routing"] = "gradcam"
+    arrays: bool = False
+    at_s: float | None = Field(default=None, ge=0.0, le=86_400.0)
+
+    @property
+    def limits(self) -> Limits:
+        """The part of the options that the router decides by."""
+        return Limits(k_max=self.k_max, budget=self.budget)
+
+
 class SamplesRequest(Options):
     """A recording as numbers: floats from -1 to 1, one channel."""
 

@@ -23,6 +23,7 @@ from xmoe.serve.schemas import (
     ExpertDescription,
     ExpertsAnswer,
     ExpertState,
+    ExplainOptions,
     ModelDescription,
     Options,
     Readiness,
@@ -100,7 +101,8 @@ class Service:
         )
         answer = self._describe(served, {"decode": decoded - began}, doubts)
         if options.explain:
-            record = await self.router.work(lambda: self.explainer.explain(samples, sample_rate_hz))
+            asked = ExplainOptions(k_max=options.k_max, budget=options.budget)
+            record = await self.explain((samples, sample_rate_hz), asked)
             answer = answer.model_copy(update={"explanation": record})
         return answer
 
@@ -209,13 +211,13 @@ class Service:
         rate = request.sample_rate_hz
         return check_samples(np.asarray(request.samples, np.float64), rate), rate
 
-    async def explain(self, source: Source) -> dict[str, Any]:
+    async def explain(self, source: Source, asked: ExplainOptions) -> dict[str, Any]:
         """Return the explanation of a recording as numbers."""
-        return await self.router.work(lambda: self.explainer.explain(*source))
+        return await self.router.work(lambda: self.explainer.explain(*source, asked))
 
-    async def draw(self, source: Source, picture: str) -> bytes:
+    async def draw(self, source: Source, asked: ExplainOptions) -> bytes:
         """Return one picture of the explanation of a recording as PNG."""
-        return await self.router.work(lambda: self.explainer.draw(*source, picture))
+        return await self.router.work(lambda: self.explainer.draw(*source, asked))
 
 
 def find_doubts(samples: npt.NDArray[np.float32], clipped_rate: float) -> list[str]:

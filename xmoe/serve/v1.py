@@ -6,7 +6,7 @@ by its first bytes, not by its name or its Content-Type.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -22,6 +22,7 @@ from xmoe.serve.schemas import (
     BatchItem,
     ClassifyAnswer,
     ExpertsAnswer,
+    ExplainOptions,
     ModelDescription,
     Options,
     Readiness,
@@ -37,7 +38,6 @@ EXPECTED: tuple[type[Exception], ...] = (
     MemoryError,
 )
 AsQuery = Annotated[Options, Query()]
-Picture = Literal["gradcam", "saliency_router", "patch_routing"]
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 RECORDING: dict[str, Any] = {
     "requestBody": {
@@ -156,20 +156,16 @@ def add_explain(router: APIRouter, service: Service) -> None:
         response_model=None,
         responses={200: {"content": {"image/png": BINARY, "application/json": {}}}},
     )
-    async def explain(
-        request: Request,
-        output: Literal["json", "png"] = "json",
-        picture: Picture = "gradcam",
-    ) -> Response:
+    async def explain(request: Request, asked: Annotated[ExplainOptions, Query()]) -> Response:
         """Say why: class evidence, what the router looks at, who was sent which windows."""
         if kind_of(request) == "application/json":
             given = await read_samples(request, service)
             source = service.samples_of(given)
         else:
             source = await service.clip_of(await read_recording(request, service))
-        if output == "png":
-            return Response(await service.draw(source, picture), media_type="image/png")
-        return JSONResponse(await service.explain(source))
+        if asked.output == "png":
+            return Response(await service.draw(source, asked), media_type="image/png")
+        return JSONResponse(await service.explain(source, asked))
 
 
 def add_descriptions(router: APIRouter, service: Service) -> None:

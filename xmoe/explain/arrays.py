@@ -1,0 +1,116 @@
+"""Reasons -> the arrays that a page draws, small enough for JSON: one byte a cell, base64.
+
+Rows begin at the lowest frequency. What is larger than the bounds is averaged down, so that the
+record of any front end stays under half a megabyte.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from xmoe.explain.reasons import Reasons
+from xmoe.explain.scales import Scales
+from xmoe.model.experts import band_rows
+from xmoe.model.stem import DECIMATION
+
+Array = npt.NDArray[np.floating]
+MOST_BINS = 128
+MOST_FRAMES = 400
+OVERVIEW_FRAMES = 1000
+SHOWN_Z = (-1.5, 4.0)
+SHOWN_DB = 60.0
+SILENCE = 1e-20
+
+
+def pack_arrays(reasons: Reasons) -> dict[str, Any]:
+    """Return spectrogram and maps of one clip as bytes, with what places them in Hz and seconds.
+
+    ``extent_s`` is where the first column begins and the last one ends; ``window_edges_s`` [P + 1];
+    ``bands`` the height of each asked expert's band from 0 to 1; ``window_scores`` what the router
+    gave its windows. ``spectrogram`` spans ``low`` to ``high``, a map its own zero to peak.
+    """
+    scales, plan = reasons.scales, reasons.plan
+    chosen = [name for name, _, _ in reasons.chosen()]
+    low = max(SHOWN_Z[0], float(reasons.spec.min()))
+    high = max(low + 1e-6, min(SHOWN_Z[1], float(reasons.spec.max())))
+    windows = [scales.window_s(i, plan.window_frames) for i in range(plan.num_windows)]
+    scores = plan.window_scores[0]
+    return {
+        "extent_s": extent_s(scales),
+        "ticks_hz": place_ticks(scales),
+        "window_edges_s": [windows[0][0], *(end for _, end in windows)],
+        "window_scores": {
+            name: [round(value, 6) for value in scores[plan.expert_names.index(name)].tolist()]
+            for name in chosen
+        },
+        "bands": {name: place_band(reasons, name) for name in chosen},
+        "spectrogram": {"unit": "z-score", **pack(shrink(reasons.spec), low, high)},
+        "maps": {name: pack_map(values) for name, values in reasons.maps.items()},
+        "expert_maps": {name: pack_map(values) for name, values in reasons.expert_maps.items()},
+    }
+
+
+def pack_overview(power: Tensor, scales: Scales, duration_s: float) -> dict[str, Any]:
+    """Return the power [F, frames] of a whole recording as bytes, in dB below its loudest cell."""
+    values = shrink(power.double().cpu().numpy(), OVERVIEW_FRAMES)
+    level_db = 10.0 * np.log10(values.clip(SILENCE) / max(float(values.max()), SILENCE))
+    return {
+        "extent_s": [0.0, duration_s],
+        "ticks_hz": place_ticks(scales),
+        "spectrogram": {"unit": "dB", **pack(level_db, -SHOWN_DB, 0.0)},
+    }
+
+
+def shrink(values: Array, most_frames: int = MOST_FRAMES) -> Array:
+    """Return [F, T] averaged down to at most ``MOST_BINS`` bins and ``most_frames`` frames."""
+    for axis, most in ((0, MOST_BINS), (1, most_frames)):
+        size = values.shape[axis]
+        if size > most:
+            edges = np.linspace(0, size, most + 1).astype(np.intp)
+            sums = np.add.reduceat(values, edges[:-1], axis=axis)
+            counts = np.diff(edges)
+            values = sums / (counts[:, None] if axis == 0 else counts)
+    return values
+
+
+def pack(values: Array, low: float, high: float) -> dict[str, Any]:
+    """Return [F, T] as bytes, ``low`` as 0 and ``high`` as 255, row after row in base64."""
+    levels = np.rint((values - low) / (high - low) * 255.0).clip(0, 255).astype(np.uint8)
+    return {
+        "bins": values.shape[0],
+        "frames": values.shape[1],
+        "low": round(low, 3),
+        "high": round(high, 3),
+        "data": base64.b64encode(levels.tobytes()).decode("ascii"),
+    }
+
+
+def pack_map(values: Array) -> dict[str, Any]:
+    """Return a map [F, T] as shares of its peak."""
+    peak = max(float(values.max()), 1e-12)
+    return pack(shrink(values / peak), 0.0, 1.0)
+
+
+def extent_s(scales: Scales) -> list[float]:
+    """Return where the first frame's cell begins and the last one's ends."""
+    times = scales.frame_times_s
+    half_s = (times[1] - times[0]) / 2 if len(times) > 1 else 0.5
+    return [float(times[0] - half_s), float(times[-1] + half_s)]
+
+
+def place_ticks(scales: Scales) -> list[list[float]]:
+    """Return (height from 0 to 1, Hz) of round frequencies, evenly apart."""
+    bins = len(scales.bin_centers_hz)
+    return [[round((place + 0.5) / bins, 5), hertz] for place, hertz in scales.hz_ticks()]
+
+
+def place_band(reasons: Reasons, name: str) -> list[float]:
+    """Return between which heights, from 0 to 1, the band of an expert lies."""
+    bins = reasons.spec.shape[0]
+    first, last = band_rows(name, reasons.plan.quantised.shape[2])
+    return [round(min(row * DECIMATION / bins, 1.0), 5) for row in (first, last)]
