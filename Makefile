@@ -9,12 +9,13 @@ EXTRAS := $(VENV)/.installed-extras
 COVERAGE_MIN ?= 90
 PYTEST_ARGS ?=
 DEMO_DIR ?= demo
+ACCELERATOR ?= cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-extras check format test test-all bench demo lock clean
+.PHONY: help setup setup-extras check format test test-all bench demo lock image clean
 
 help: ## Print this list
 	@echo "xmoe: make <target>"
@@ -50,9 +51,13 @@ bench: $(EXTRAS) ## Run every file in benchmarks/; each prints its table
 demo: $(INSTALLED) ## The whole path on a synthetic set: profile to pictures (<= 5 minutes)
 	$(BIN)/xmoe demo --out $(DEMO_DIR)
 
-lock: $(INSTALLED) ## Resolve the dependencies afresh and write both hash locks
+lock: $(INSTALLED) ## Resolve the dependencies afresh and write the hash locks
 	$(LOCK) --upgrade --extra dev -o requirements.lock
 	$(LOCK) --upgrade --constraint requirements.lock --all-extras -o requirements-extras.lock
+	$(LOCK) --upgrade --constraint requirements.lock --extra image -o requirements-image.lock
+
+image: ## Build the container image (ACCELERATOR=cpu or gpu); needs Docker
+	docker build -f cluster/Dockerfile --build-arg ACCELERATOR=$(ACCELERATOR) -t xmoe:$(ACCELERATOR) .
 
 clean: ## Remove what tests, checks and the demo left; .venv stays
 	rm -rf $(DEMO_DIR) build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache \
