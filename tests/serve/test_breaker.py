@@ -2,7 +2,7 @@
 
 import pytest
 
-from xmoe.serve.breaker import Breaker
+from xmoe.serve.breaker import Breaker, make_breakers
 
 
 @pytest.fixture
@@ -61,3 +61,25 @@ def test_lost_probe_does_not_shut_the_expert_out_for_ever(breaker, clock):
     assert breaker.allows()
     clock[0] = 20.0
     assert breaker.allows()
+
+
+@pytest.mark.parametrize(("experts", "most"), [(1, 0), (2, 1), (3, 1), (8, 4)])
+def test_never_more_than_half_of_the_experts_are_shut_out(experts, most):
+    breakers = make_breakers(map(str, range(experts)), failures=2, open_s=10.0)
+    for _ in range(3):
+        for breaker in breakers.values():
+            breaker.fail()
+    assert sum(breaker.state == "open" for breaker in breakers.values()) == most
+
+
+def test_one_that_was_kept_closed_opens_when_another_closes(clock):
+    breakers = make_breakers("ab", failures=2, open_s=10.0, clock=lambda: clock[0])
+    for breaker in (*breakers.values(), *breakers.values()):
+        breaker.fail()
+    assert [breakers[name].state for name in "ab"] == ["open", "closed"]
+    clock[0] = 10.0
+    breakers["b"].fail()
+    assert [breakers[name].state for name in "ab"] == ["half-open", "closed"]
+    breakers["a"].succeed()
+    breakers["b"].fail()
+    assert [breakers[name].state for name in "ab"] == ["closed", "open"]

@@ -88,7 +88,8 @@ def test_next_ranked_expert_stands_in(plan, callers, kind):
     assert bool((heard.weights.sum(1) > 0.99).all())
     assert float(heard.weights[rows, plan.expert_names.index(lost)].sum()) == 0.0
     assert len(calls) == (2 if kind == "dead" else 1)
-    assert fanout.tallies[lost].failures == (0 if kind == "hang" else 1)
+    given_up = "cancelled" if kind == "hang" else kind
+    assert fanout.tallies[lost].failures == {given_up: 1}
     assert seconds < 0.5
 
 
@@ -109,16 +110,68 @@ def test_logits_that_are_not_finite_never_reach_an_answer(plan, callers):
     heard, fanout, _ = gather(callers[0] | {lost: broken}, plan)
     assert bool(torch.isfinite(heard.logits).all())
     assert bool(heard.degraded[0])
-    assert fanout.tallies[lost].nonfinite == 1
+    assert fanout.tallies[lost].failures == {"nonfinite": 1}
 
 
-def test_wrong_number_of_rows_is_a_failure(plan, callers):
+@pytest.mark.parametrize("shape", [(9, 2), (1, 3), (2,), ()])
+def test_logits_of_another_shape_are_a_failure(plan, callers, shape):
     lost = chosen(plan)[0]
 
     async def broken(request, budget_s):
-        return torch.zeros(len(request.rows) + 1, 2)
+        return torch.zeros(shape)
 
-    assert bool(gather(callers[0] | {lost: broken}, plan)[0].degraded[0])
+    heard, fanout, _ = gather(callers[0] | {lost: broken}, plan)
+    assert bool(heard.degraded[0])
+    assert fanout.tallies[lost].failures == {"error": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ValueError("bad weights"), "error"),
+        (KeyError("x"), "error"),
+        (MemoryError(), "error"),
+        (TimeoutError(), "timeout"),
+        (asyncio.CancelledError(), "dead"),
+    ],
+)
+def test_whatever_an_expert_raises_counts_and_shuts_it_out(plan, callers, error, kind):
+    lost = chosen(plan)[0]
+
+    async def broken(request, budget_s):
+        raise error
+
+    heard, fanout, _ = gather(callers[0] | {lost: broken}, plan, breaker_failures=1)
+    assert bool(heard.degraded[0])
+    assert fanout.tallies[lost].failures == {kind: 1}
+    assert fanout.tallies[lost].ongoing == 0
+    assert fanout.shut_out() == {lost}
+
+
+def test_reply_that_is_no_tensor_is_a_failure(plan, callers):
+    lost = chosen(plan)[0]
+
+    async def broken(request, budget_s):
+        return None
+
+    heard, fanout, _ = gather(callers[0] | {lost: broken}, plan)
+    assert bool(heard.degraded[0])
+    assert fanout.tallies[lost].failures == {"error": 1}
+
+
+def test_with_every_expert_failing_half_of_them_are_still_asked(plan):
+    broken = {name: fail_as("error")[0] for name in NAMES}
+    fanout = FanOut(broken, FaultSettings(breaker_failures=1, min_gate_mass=0.0))
+
+    async def main():
+        for _ in range(5):
+            deadline = time.monotonic() + 1.0
+            used = fanout.avoid_open(plan)
+            share = Share(plan, used, fanout.start(used, deadline), 0, len(plan.scale), deadline)
+            await fanout.collect(share)
+
+    asyncio.run(main())
+    assert len(fanout.shut_out()) == 1
 
 
 def test_without_any_expert_the_request_is_refused(plan):
@@ -172,5 +225,5 @@ def test_hasty_requests_do_not_shut_an_expert_out(plan, callers):
         await asyncio.sleep(0.05)
 
     asyncio.run(main())
-    assert fanout.tallies[lost].failures == 1
+    assert fanout.tallies[lost].failures == {"timeout": 1}
     assert fanout.shut_out() == set()

@@ -65,6 +65,16 @@ def test_readiness_reaches_every_expert(address):
     assert set(reply.json()["experts"].values()) == {"ok"}
 
 
+def test_experts_say_where_they_live_and_how_many_they_are(address, wav, sound):
+    post(address, wav(sound()), k_max=2)
+    experts = requests.get(f"{address}/v1/experts", timeout=30).json()["experts"]
+    assert {expert["deployment"] for expert in experts} == {f"expert-{e['name']}" for e in experts}
+    assert all(expert["replicas"] == {"running": 1, "target": 1} for expert in experts)
+    asked = [expert for expert in experts if expert["calls"]]
+    assert len(asked) >= 2
+    assert all(expert["mean_ms"] > 0.0 and expert["ongoing"] == 0 for expert in asked)
+
+
 def test_many_at_once_are_all_answered(address, wav, sound):
     data, statuses = wav(sound()), []
 

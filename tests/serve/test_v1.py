@@ -152,6 +152,8 @@ def test_model_is_described(ask):
 
 def test_experts_are_described(ask):
     experts = ask("GET", "/v1/experts").json()["experts"]
+    assert all(expert["failures"] == {} for expert in experts)
+    assert {(expert["deployment"], expert["replicas"]) for expert in experts} == {(None, None)}
     assert [(e["name"], e["breaker"]) for e in experts] == [
         ("broadband", "closed"),
         ("low", "closed"),

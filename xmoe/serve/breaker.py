@@ -1,26 +1,37 @@
 """An expert that keeps failing is left alone for a while, so that nobody waits for it.
 
 Closed, it is asked. After a number of failures in a row it opens: nobody asks it. When its time is
-over one request may try (half-open); the outcome closes it or opens it again.
+over one request may try (half-open); the outcome closes it or opens it again. However many experts
+fail, never more than half of them are shut out: with most of them failing the fault is likely
+elsewhere, and somebody has to be asked to find out that it is over.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 State = Literal["closed", "open", "half-open"]
 
 
 class Breaker:
-    """The breaker of one expert; ``clock`` gives seconds that only rise."""
+    """The breaker of one expert.
+
+    ``clock`` gives seconds that only rise; ``may_open`` is asked before a closed breaker opens.
+    """
 
     def __init__(
-        self, *, failures: int, open_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        failures: int,
+        open_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        may_open: Callable[[], bool] = lambda: True,
     ) -> None:
         self._limit = failures
         self._open_s = open_s
+        self._may_open = may_open
         self._clock = clock
         self._failures = 0
         self._opened_at: float | None = None
@@ -48,5 +59,25 @@ class Breaker:
     def fail(self) -> None:
         """Note a failure; enough of them in a row, or one while half-open, open the breaker."""
         self._failures += 1
-        if self._opened_at is not None or self._failures >= self._limit:
-            self._opened_at, self._probe_until = self._clock(), 0.0
+        if self._opened_at is None and (self._failures < self._limit or not self._may_open()):
+            return
+        self._opened_at, self._probe_until = self._clock(), 0.0
+
+
+def make_breakers(
+    names: Iterable[str],
+    *,
+    failures: int,
+    open_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Breaker]:
+    """Return a breaker for each expert, of which at most half are open or half-open at a time."""
+    breakers: dict[str, Breaker] = {}
+
+    def may_open() -> bool:
+        shut = sum(breaker.state != "closed" for breaker in breakers.values())
+        return 2 * (shut + 1) <= len(breakers)
+
+    for name in names:
+        breakers[name] = Breaker(failures=failures, open_s=open_s, clock=clock, may_open=may_open)
+    return breakers

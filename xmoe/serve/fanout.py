@@ -8,6 +8,7 @@ answered, the next-ranked experts are asked, and only then is a request refused.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from torch import Tensor
 
 from xmoe.model.combine import Combined, ExpertReply, combine
 from xmoe.model.plan import ExpertRequest, Plan
-from xmoe.serve.breaker import Breaker
+from xmoe.serve.breaker import make_breakers
 from xmoe.serve.calls import CallExpert, CallFailed
 from xmoe.serve.meter import Meter
 from xmoe.serve.replan import drop_rows, lost_mass, without_experts
 from xmoe.serve.settings import FaultSettings
+from xmoe.serve.tally import Tally
 
+LOG = logging.getLogger("xmoe.serve")
 Calls = dict[str, "asyncio.Task[ExpertReply]"]
 
 
@@ -47,31 +50,6 @@ class Share:
     deadline: float
 
 
-@dataclass
-class Tally:
-    """How the calls to one expert went so far."""
-
-    calls: int = 0
-    failures: int = 0
-    nonfinite: int = 0
-    ok_s: float = 0.0
-
-    def add(self, outcome: str, seconds: float) -> None:
-        """Count a call: ``ok``, ``nonfinite``, or the kind of its failure."""
-        self.calls += 1
-        if outcome == "ok":
-            self.ok_s += seconds
-        elif outcome == "nonfinite":
-            self.nonfinite += 1
-        else:
-            self.failures += 1
-
-    @property
-    def mean_ms(self) -> float:
-        """Mean milliseconds of the calls that went well."""
-        return round(1000.0 * self.ok_s / max(1, self.calls - self.failures - self.nonfinite), 3)
-
-
 class FanOut:
     """Calls experts, with one breaker for each."""
 
@@ -81,10 +59,9 @@ class FanOut:
         self.callers = dict(callers)
         self.faults = faults
         self.meter = meter or Meter()
-        self.breakers = {
-            name: Breaker(failures=faults.breaker_failures, open_s=faults.breaker_open_s)
-            for name in callers
-        }
+        self.breakers = make_breakers(
+            callers, failures=faults.breaker_failures, open_s=faults.breaker_open_s
+        )
         self.tallies = {name: Tally() for name in callers}
         self._running: set[asyncio.Task[ExpertReply]] = set()
 
@@ -102,8 +79,9 @@ class FanOut:
     def start(self, plan: Plan, deadline: float) -> Calls:
         """Start one stacked call to each expert that the plan asks."""
         calls: Calls = {}
+        num_classes = plan.stem_logits.shape[1]
         for request in plan.requests():
-            task = asyncio.create_task(self.call(request, deadline))
+            task = asyncio.create_task(self.call(request, deadline, num_classes))
             self._running.add(task)
             task.add_done_callback(self._forget)
             calls[request.name] = task
@@ -114,19 +92,26 @@ class FanOut:
         if not task.cancelled():
             task.exception()  # a failure nobody waited for was noted where it happened
 
-    async def call(self, request: ExpertRequest, deadline: float) -> ExpertReply:
-        """Return one expert's reply; raises CallFailed. A dead replica is tried again."""
+    async def call(self, request: ExpertRequest, deadline: float, num_classes: int) -> ExpertReply:
+        """Return one expert's reply; raises CallFailed, whatever went wrong."""
         breaker = self.breakers[request.name]
         if not breaker.allows():
-            raise CallFailed("dead")
+            raise CallFailed("shut_out")
         began = time.monotonic()
+        self.tallies[request.name].begin()
         try:
             logits = await self._try(request, deadline)
+            shape = getattr(logits, "shape", None)
+            if shape != (len(request.rows), num_classes):
+                raise CallFailed("error")
         except CallFailed as failure:
             self._note(request.name, failure.kind, began)
             hurried = deadline - began < self.faults.deadline_ms / 2000.0
             if not (failure.kind == "overloaded" or (failure.kind == "timeout" and hurried)):
                 breaker.fail()
+            raise
+        except asyncio.CancelledError:
+            self._note(request.name, "cancelled", began)
             raise
         finite = torch.isfinite(logits).all(1)
         outcome = "ok" if bool(finite.all()) else "nonfinite"
@@ -136,27 +121,42 @@ class FanOut:
 
     def _note(self, name: str, outcome: str, began: float) -> None:
         seconds = time.monotonic() - began
-        self.tallies[name].add(outcome, seconds)
+        self.tallies[name].end(outcome, seconds)
         self.meter.note_call(name, outcome, seconds)
 
     async def _try(self, request: ExpertRequest, deadline: float) -> Tensor:
+        """Return logits; a dead replica is tried again within the deadline."""
         for attempt in range(self.faults.retries + 1):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             try:
                 async with asyncio.timeout(left):
-                    logits = await self.callers[request.name](request, left)
+                    return await self._ask(request, left)
             except TimeoutError:
                 break
             except CallFailed as failure:
-                if failure.kind == "dead" and attempt < self.faults.retries:
-                    continue
-                raise
-            if logits.ndim != 2 or len(logits) != len(request.rows):
-                raise CallFailed("error")
-            return logits
+                if failure.kind != "dead" or attempt == self.faults.retries:
+                    raise
         raise CallFailed("timeout")
+
+    async def _ask(self, request: ExpertRequest, budget_s: float) -> Tensor:
+        """Return logits of one attempt; what an expert raises is told as CallFailed.
+
+        A cancellation that nobody here asked for is the expert's end, not ours.
+        """
+        try:
+            return await self.callers[request.name](request, budget_s)
+        except (CallFailed, TimeoutError):
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise CallFailed("dead") from None
+        except Exception as error:
+            LOG.warning("expert %s failed: %s", request.name, type(error).__name__)
+            raise CallFailed("error") from error
 
     async def collect(self, share: Share) -> Combined:
         """Return what a request's experts said by its deadline; raises TooFewExperts."""

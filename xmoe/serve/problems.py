@@ -1,9 +1,9 @@
 """Every refusal over HTTP: status, code, message and how to mend it.
 
     400 bad_request, bad_form, bad_json    413 too_large, too_long      429 overloaded
-    401 unauthorised                       415 not_audio, unsupported   503 too_few_experts, ...
+    401 unauthorised                       415 not_audio, unsupported   503 too_few_experts
     404 not_found    405 bad_method        422 everything else that is wrong with a recording
-    408 body_timeout                       500 internal
+    408 body_timeout                       500 internal                 503 draining
 
 A message never holds a file name, a sample or an address of this machine.
 """
@@ -82,5 +82,16 @@ def busy(retry_after_s: int) -> HttpProblem:
         "overloaded",
         "too many requests wait",
         hint="try again after the seconds in Retry-After",
+        retry_after_s=retry_after_s,
+    )
+
+
+def draining(retry_after_s: int) -> HttpProblem:
+    """Return the refusal of a request that came after the service was told to stop."""
+    return HttpProblem(
+        503,
+        "draining",
+        "the service is about to stop",
+        hint="ask another, or this one after the seconds in Retry-After",
         retry_after_s=retry_after_s,
     )

@@ -1,21 +1,23 @@
 """What Ray Serve runs: an expert replica, a router replica, and how the one calls the other.
 
-Thin shells around plain classes. Nothing else in this package but ``metrics``, ``build`` and
-``session`` knows that Ray exists.
+Thin shells around plain classes. Nothing else in this package but ``metrics``, ``status``,
+``build`` and ``session`` knows that Ray exists.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import ray.exceptions
 import torch
+from ray import serve
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
@@ -24,6 +26,7 @@ from torch import Tensor
 from xmoe.model.plan import ExpertRequest
 from xmoe.serve.api import build_app
 from xmoe.serve.calls import CallExpert, CallFailed, FailureKind
+from xmoe.serve.drain import Gate
 from xmoe.serve.expert import ExpertCore, Logits, Windows
 from xmoe.serve.explainer import Explainer
 from xmoe.serve.local import LocalExperts
@@ -31,6 +34,7 @@ from xmoe.serve.metrics import RayMeter
 from xmoe.serve.router import RouterCore, load_router
 from xmoe.serve.service import Service
 from xmoe.serve.settings import ServeSettings, read_token
+from xmoe.serve.status import Homes, ask_serve
 
 EXPIRED = "the time of this call was over before it began"
 
@@ -81,11 +85,19 @@ class RouterReplica:
             callers = {name: call_handle(handle) for name, handle in handles.items()}
         router = RouterCore(predictor, callers, checked, meter=RayMeter())
         explainer = Explainer(checked.run, predictor.config, which=checked.which)
-        self.service = Service(router, explainer=explainer)
+        self.service = Service(router, explainer=explainer, homes=find_homes(callers, handles))
+        self._gate = Gate(
+            build_app(self.service, token=read_token(checked.http)),
+            retry_after_s=checked.faults.retry_after_s,
+        )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application; Serve asks for it after the constructor."""
-        return build_app(self.service, token=read_token(self.service.settings.http))
+        return self._gate
+
+    async def drain(self, timeout_s: float) -> int:
+        """Answer what is here and nothing else; return how many are left when the time is over."""
+        return await self._gate.drain(timeout_s)
 
     async def classify(self, data: bytes, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Answer for one recording without HTTP, for callers that hold a handle."""
@@ -93,6 +105,22 @@ class RouterReplica:
 
         checked = Options.model_validate(options or {})
         return (await self.service.classify_bytes(data, checked)).model_dump(mode="json")
+
+
+def find_homes(
+    callers: Mapping[str, CallExpert], handles: Mapping[str, DeploymentHandle[Any]] | None
+) -> Homes | None:
+    """Return the deployment of each expert, that of this router where they are inside it.
+
+    None in Serve's local testing mode, where there are no replicas.
+    """
+    try:
+        here = serve.get_replica_context()
+    except RayServeException:
+        return None
+    own = here.deployment
+    homes = {n: handles[n].deployment_name if handles is not None else own for n in callers}
+    return Homes(homes, partial(ask_serve, here.app_name))
 
 
 def pick_device(num_gpus: float) -> torch.device:
@@ -105,13 +133,14 @@ def call_handle(handle: DeploymentHandle[Any]) -> CallExpert:
     by_value = handle.options(method_name="infer", _by_reference=False)
 
     async def call(request: ExpertRequest, budget_s: float) -> Tensor:
-        response = by_value.remote(request.windows.numpy(), request.scale.numpy(), budget_s)
         try:
-            return torch.from_numpy(np.array(await response))
+            response = by_value.remote(request.windows.numpy(), request.scale.numpy(), budget_s)
+            try:
+                return torch.from_numpy(np.array(await response))
+            finally:
+                cancel_quietly(response.cancel)
         except Exception as error:
             raise CallFailed(kind_of_failure(error)) from error
-        finally:
-            cancel_quietly(response.cancel)
 
     return call
 

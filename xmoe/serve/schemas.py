@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from xmoe.config import Frozen, SpectroConfig
 from xmoe.predict import Answer
 from xmoe.serve.limits import Limits
+from xmoe.serve.status import ReplicaCount
 
 MAX_JSON_SAMPLES = 2_000_000
 
@@ -161,14 +162,24 @@ class ModelDescription(Frozen):
 
 
 class ExpertState(Frozen):
-    """One expert as the router sees it now."""
+    """One expert as the router sees it now.
+
+    ``deployment`` is where it lives: its own, or the router's; ``replicas`` are that deployment's,
+    null where Ray Serve cannot be asked. ``ongoing`` counts calls of this router that are not
+    answered yet, ``queued`` those of them beyond what the running replicas take at once.
+    Milliseconds are those of the last calls that went well, null before the first.
+    """
 
     name: str
+    deployment: str | None = None
+    replicas: ReplicaCount | None = None
     breaker: Literal["closed", "open", "half-open"]
     calls: int
-    failures: int
-    nonfinite: int
-    mean_ms: float
+    ongoing: int
+    queued: int
+    failures: dict[str, int]
+    mean_ms: float | None
+    p95_ms: float | None
 
 
 class ExpertsAnswer(Frozen):

@@ -29,6 +29,7 @@ from xmoe.serve.schemas import (
     Readiness,
     SamplesRequest,
 )
+from xmoe.serve.status import Homes, ReplicaCount, ReplicaWatch
 from xmoe.serve.timeline import choose_hop_s, list_windows, merge_events
 
 SILENT_PEAK = 1e-4
@@ -42,9 +43,15 @@ class Service:
     """What every route asks: one router and what is said about it."""
 
     def __init__(
-        self, router: RouterCore, *, explainer: Explainer, reasons: Mapping[str, str] | None = None
+        self,
+        router: RouterCore,
+        *,
+        explainer: Explainer,
+        reasons: Mapping[str, str] | None = None,
+        homes: Homes | None = None,
     ) -> None:
         self.router = router
+        self._watch = ReplicaWatch(homes)
         self.settings = router.settings
         self.explainer = explainer
         self._reasons = dict(reasons or {})
@@ -183,23 +190,29 @@ class Service:
             topology=self.settings.topology,
         )
 
-    def describe_experts(self) -> ExpertsAnswer:
+    async def describe_experts(self) -> ExpertsAnswer:
         """Return the experts as this router sees them."""
-        fanout = self.router.fanout
-        states = []
-        for name in callable_experts(self.router.config):
-            tally = fanout.tallies[name]
-            states.append(
-                ExpertState(
-                    name=name,
-                    breaker=fanout.breakers[name].state,
-                    calls=tally.calls,
-                    failures=tally.failures,
-                    nonfinite=tally.nonfinite,
-                    mean_ms=tally.mean_ms,
-                )
-            )
-        return ExpertsAnswer(experts=tuple(states), waiting_segments=self.router.waiting)
+        counts = await self._watch.count()
+        names = callable_experts(self.router.config)
+        states = tuple(self._describe_expert(name, counts.get(name)) for name in names)
+        return ExpertsAnswer(experts=states, waiting_segments=self.router.waiting)
+
+    def _describe_expert(self, name: str, replicas: ReplicaCount | None) -> ExpertState:
+        tally = self.router.fanout.tallies[name]
+        running = 1 if replicas is None else replicas.running
+        at_once = running * self.settings.deployment_of(name).max_ongoing_requests
+        return ExpertState(
+            name=name,
+            deployment=self._watch.deployment_of(name),
+            replicas=replicas,
+            breaker=self.router.fanout.breakers[name].state,
+            calls=tally.calls,
+            ongoing=tally.ongoing,
+            queued=max(0, tally.ongoing - at_once),
+            failures=dict(tally.failures),
+            mean_ms=tally.mean_ms,
+            p95_ms=tally.p95_ms,
+        )
 
     async def clip_of(self, data: bytes) -> Source:
         """Return samples and rate of a recording in any format that is read."""

@@ -178,8 +178,8 @@ def add_descriptions(router: APIRouter, service: Service) -> None:
 
     @router.get("/v1/experts", tags=["model"])
     async def experts() -> ExpertsAnswer:
-        """Return calls, failures and breaker of each expert, as this router replica sees them."""
-        return service.describe_experts()
+        """Return replicas, load, latency, failures and breaker of each expert."""
+        return await service.describe_experts()
 
 
 def add_health(router: APIRouter, service: Service) -> None:

@@ -1,0 +1,91 @@
+"""How many replicas each deployment of an application has, as Ray Serve itself says.
+
+Asking takes a round trip to Serve's controller, so an answer is kept for a second and is fetched
+beside the event loop. A controller that does not answer is no reason to fail a request: the counts
+are then unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xmoe.config import Frozen
+
+LOG = logging.getLogger("xmoe.serve")
+KEPT_S = 1.0
+ANSWER_S = 2.0
+COMING = ("STARTING", "UPDATING", "RECOVERING", "RUNNING")
+
+
+class ReplicaCount(Frozen):
+    """Replicas that answer, and replicas that there shall be."""
+
+    running: int
+    target: int
+
+
+CountReplicas = Callable[[], Mapping[str, ReplicaCount]]
+
+
+def count_replicas(states: Mapping[Any, int]) -> ReplicaCount:
+    """Return the count for replicas by state (a name, as Serve's are); stopping ones are gone."""
+    return ReplicaCount(
+        running=states.get("RUNNING", 0),
+        target=sum(states.get(state, 0) for state in COMING),
+    )
+
+
+def ask_serve(app: str) -> dict[str, ReplicaCount]:
+    """Return the count of each deployment of an application; blocks for the answer."""
+    from ray import serve
+
+    application = serve.status().applications.get(app)
+    deployments = {} if application is None else application.deployments
+    return {name: count_replicas(found.replica_states) for name, found in deployments.items()}
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Where each expert lives: the name of its deployment, and who counts replicas."""
+
+    deployments: Mapping[str, str]
+    count: CountReplicas
+
+
+class ReplicaWatch:
+    """Counts for each expert, at most a second old."""
+
+    def __init__(self, homes: Homes | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._homes = homes
+        self._clock = clock
+        self._asked_at = float("-inf")
+        self._counts: Mapping[str, ReplicaCount] = {}
+        self._lock = asyncio.Lock()
+
+    def deployment_of(self, expert: str) -> str | None:
+        """Return the deployment that an expert lives in; None without Serve."""
+        return None if self._homes is None else self._homes.deployments.get(expert)
+
+    async def count(self) -> dict[str, ReplicaCount]:
+        """Return the counts of the experts for which they are known."""
+        if self._homes is None:
+            return {}
+        async with self._lock:
+            if self._clock() - self._asked_at >= KEPT_S:
+                self._counts = await self._ask(self._homes.count)
+                self._asked_at = self._clock()
+        homes = self._homes.deployments.items()
+        return {name: self._counts[home] for name, home in homes if home in self._counts}
+
+    async def _ask(self, count: CountReplicas) -> Mapping[str, ReplicaCount]:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await asyncio.to_thread(count)
+        except Exception as error:  # Ray raises its own kinds for a controller that is not there
+            LOG.warning("replicas cannot be counted: %s", type(error).__name__)
+            return {}
