@@ -16,6 +16,8 @@ from xmoe.artifacts import RunFolder
 from xmoe.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.model.moe import MoE
 from xmoe.predict import Predictor
+from xmoe.profile.clip_stats import ClipStats, measure_samples
+from xmoe.serve.about import read_about
 from xmoe.serve.api import build_app
 from xmoe.serve.explainer import Explainer
 from xmoe.serve.local import LocalExperts
@@ -145,7 +147,8 @@ def make_service(run, callers=None, **settings):
     predictor = load_router(checked)
     local = LocalExperts.load(checked, predictor.config).callers()
     router = RouterCore(predictor, local | (callers or {}), checked)
-    return Service(router, explainer=Explainer(str(run), predictor.config))
+    explainer = Explainer(str(run), predictor.config)
+    return Service(router, explainer=explainer, about=read_about(checked, predictor.config))
 
 
 @pytest.fixture(scope="session")
@@ -209,6 +212,38 @@ def ask_app():
         return asyncio.run(script(send))
 
     return call
+
+
+@pytest.fixture(scope="session")
+def clip_rows():
+    """The function that makes rows of a table of training clips: tones in noise, at any level."""
+
+    def make(count, split="train"):
+        rows = []
+        for seed in range(count):
+            level = 10 ** np.random.default_rng(10_000 + seed).uniform(-0.5, 0.5)
+            samples = make_sound(seed=seed % 7) * np.float32(level)
+            rows.append(
+                ClipStats(
+                    clip_id=f"{split}-{seed}",
+                    filepath=f"{seed}.wav",
+                    labels=(("click", "tone")[seed % 2],),
+                    split=split,
+                    group=None,
+                    sample_rate_hz=RATE_HZ,
+                    channels=1,
+                    bit_depth=32,
+                    format="WAV",
+                    duration_s=len(samples) / RATE_HZ,
+                    peak=float(np.abs(samples).max()),
+                    clipping_rate=0.0,
+                    content_sha256=f"{split}-{seed}",
+                    **vars(measure_samples(samples, sample_rate_hz=RATE_HZ)),
+                )
+            )
+        return rows
+
+    return make
 
 
 @pytest.fixture(scope="session")

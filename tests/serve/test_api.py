@@ -5,6 +5,7 @@ PATHS = {
     "/readyz",
     "/v1/classify",
     "/v1/classify/batch",
+    "/v1/drift",
     "/v1/explain",
     "/v1/experts",
     "/v1/model",

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 from xmoe.profile.clip_stats import ClipStats
 
@@ -28,7 +29,31 @@ SNR_LEAST = 0.05
 TRANSIENT_KURTOSIS = 10.0
 
 
-def quality_parts(row: ClipStats) -> dict[str, float]:
+class Measured(Protocol):
+    """What the quality of a clip is made of."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Samples per second."""
+
+    @property
+    def snr_db(self) -> float:
+        """Signal-to-noise proxy."""
+
+    @property
+    def clipping_rate(self) -> float:
+        """Share of clipped samples."""
+
+    @property
+    def silence_rate(self) -> float:
+        """Share of silent frames."""
+
+    @property
+    def band_limit_hz(self) -> float | None:
+        """Where a codec cut the band off."""
+
+
+def quality_parts(row: Measured) -> dict[str, float]:
     """Return the four parts of a clip's quality, each in [0, 1]."""
     snr = (row.snr_db - SNR_WORST_DB) / (SNR_BEST_DB - SNR_WORST_DB)
     nyquist_hz = row.sample_rate_hz / 2
@@ -40,7 +65,7 @@ def quality_parts(row: ClipStats) -> dict[str, float]:
     }
 
 
-def clip_quality(row: ClipStats) -> float:
+def clip_quality(row: Measured) -> float:
     """Return Q of one clip in [0, 1]; the formula stands at the top of this module."""
     parts = quality_parts(row)
     return float(math.prod(parts[name] ** weight for name, weight in WEIGHTS.items()))

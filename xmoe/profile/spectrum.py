@@ -64,11 +64,13 @@ def frame_length(num_samples: int, sample_rate_hz: int) -> int:
     return max(length, MIN_FRAME)
 
 
-def measure_spectrum(samples: npt.NDArray[np.floating], sample_rate_hz: int) -> Spectrum:
+def measure_spectrum(
+    samples: npt.NDArray[np.floating], sample_rate_hz: int, *, max_cells: int = MAX_CELLS
+) -> Spectrum:
     """Return the one-sided power of half-overlapping Hann frames, each without its mean.
 
     ``samples`` is [S]. ``psd.sum() * bin_width`` equals the mean square (Parseval). A long clip
-    is represented by evenly spread frames, at most ``MAX_CELLS`` cells, so memory is bounded.
+    is represented by evenly spread frames, at most ``max_cells`` cells, so memory is bounded.
 
     Source: Welch 1967, IEEE Trans. Audio Electroacoustics 15(2).
     """
@@ -77,7 +79,7 @@ def measure_spectrum(samples: npt.NDArray[np.floating], sample_rate_hz: int) -> 
         samples = np.pad(samples, (0, length - len(samples)))
     starts = np.arange(0, len(samples) - length + 1, length // 2)
     num_bins = length // 2 + 1
-    most = max(MAX_CELLS // num_bins, 8)
+    most = max(max_cells // num_bins, 8)
     if len(starts) > most:
         starts = starts[np.linspace(0, len(starts) - 1, most).round().astype(np.int64)]
     window = np.hanning(length + 1)[:-1]

@@ -21,5 +21,11 @@ class Meter:
     def note_answer(self, *, k: float, degraded: bool, stages_s: Mapping[str, float]) -> None:
         """Take one answer: mean K, whether experts were missing, seconds by stage."""
 
+    def note_quality(self, quality: float) -> None:
+        """Take the quality, 0 to 1, of one incoming recording."""
+
+    def note_drift(self, psi: Mapping[str, float]) -> None:
+        """Take how far each feature of the incoming recordings is from training."""
+
     def note_refusal(self, code: str) -> None:
         """Take one refused request and its code."""

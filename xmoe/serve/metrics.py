@@ -6,13 +6,16 @@ xmoe_expert_calls{expert,outcome}          ok, nonfinite, dead, timeout, overloa
 xmoe_expert_call_ms{expert}
 xmoe_block_rows                            segments in one micro-batch
 xmoe_answers{degraded}                     xmoe_refusals{code}
+xmoe_incoming_quality                      0 to 1, of each recording that is measured
+xmoe_incoming_quality_last                 that of the last one
+xmoe_drift_psi{feature}                    distance from training, see xmoe.serve.drift
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ray.util.metrics import Counter, Histogram
+from ray.util.metrics import Counter, Gauge, Histogram
 
 from xmoe.serve.meter import Meter
 
@@ -42,6 +45,17 @@ class RayMeter(Meter):
             "xmoe_block_rows", "Segments in one micro-batch", boundaries=[1, 2, 4, 8, 16, 32, 64]
         )
         self._answers = Counter("xmoe_answers", "Answers given", tag_keys=("degraded",))
+        self._quality = Histogram(
+            "xmoe_incoming_quality",
+            "Quality of incoming recordings",
+            boundaries=[step / 10 for step in range(1, 11)],
+        )
+        self._last_quality = Gauge(
+            "xmoe_incoming_quality_last", "Quality of the last recording that was measured"
+        )
+        self._drift = Gauge(
+            "xmoe_drift_psi", "Population stability index to training", tag_keys=("feature",)
+        )
         self._refusals = Counter("xmoe_refusals", "Requests refused", tag_keys=("code",))
 
     def note_call(self, expert: str, outcome: str, seconds: float) -> None:
@@ -59,6 +73,16 @@ class RayMeter(Meter):
         self._asked.observe(k)
         for stage, seconds in stages_s.items():
             self._stage.observe(seconds * 1000.0, tags={"stage": stage})
+
+    def note_quality(self, quality: float) -> None:
+        """Observe the quality of one incoming recording."""
+        self._quality.observe(quality)
+        self._last_quality.set(quality)
+
+    def note_drift(self, psi: Mapping[str, float]) -> None:
+        """Set the distance of each feature from training."""
+        for feature, value in psi.items():
+            self._drift.set(value, tags={"feature": feature})
 
     def note_refusal(self, code: str) -> None:
         """Count one refused request."""

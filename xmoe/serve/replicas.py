@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from torch import Tensor
 
 from xmoe.model.plan import ExpertRequest
+from xmoe.serve.about import read_about
 from xmoe.serve.api import build_app
 from xmoe.serve.calls import CallExpert, CallFailed, FailureKind
 from xmoe.serve.drain import Gate
@@ -85,7 +86,12 @@ class RouterReplica:
             callers = {name: call_handle(handle) for name, handle in handles.items()}
         router = RouterCore(predictor, callers, checked, meter=RayMeter())
         explainer = Explainer(checked.run, predictor.config, which=checked.which)
-        self.service = Service(router, explainer=explainer, homes=find_homes(callers, handles))
+        self.service = Service(
+            router,
+            explainer=explainer,
+            about=read_about(checked, predictor.config),
+            homes=find_homes(callers, handles),
+        )
         self._gate = Gate(
             build_app(self.service, token=read_token(checked.http)),
             retry_after_s=checked.faults.retry_after_s,

@@ -37,6 +37,28 @@ ANSWER_EXAMPLE: dict[str, Any] = {
 }
 
 
+DRIFT_EXAMPLE: dict[str, Any] = {
+    "watching": True,
+    "verdict": "drifted",
+    "recordings": 200,
+    "window": 1000,
+    "at_least": 50,
+    "training_recordings": 720,
+    "mean_quality": 0.41,
+    "features": [
+        {
+            "name": "sample_rate_hz",
+            "verdict": "drifted",
+            "psi": 3.2,
+            "by_chance": 0.07,
+            "bins": ["16000", "other"],
+            "training": [720, 0],
+            "incoming": [120, 80],
+        }
+    ],
+}
+
+
 class Options(Limits):
     """What one request may ask for beside its recording.
 
@@ -145,8 +167,35 @@ class ExpertDescription(Frozen):
     reason: str = ""
 
 
+class RequestLimits(Frozen):
+    """What a request may cost."""
+
+    max_body_bytes: int
+    max_duration_s: float
+    max_samples: int
+    max_files: int
+    max_windows: int
+    deadline_ms: float
+    max_deadline_ms: float
+
+
+class TrainingSummary(Frozen):
+    """The data set that the run was trained on, in short."""
+
+    clips: int
+    duration_s: float
+    sample_rates_hz: dict[int, int]
+    effective_band_hz: tuple[float, float]
+    quality: float
+    snr_db: float | None
+    clips_by_class: dict[str, int]
+
+
 class ModelDescription(Frozen):
-    """What is served."""
+    """What is served.
+
+    ``weights_sha256`` is the sum of the checkpoint's manifest, which lists the sums of all weights.
+    """
 
     name: str
     version: str
@@ -159,6 +208,46 @@ class ModelDescription(Frozen):
     window_fraction: float
     selector: str
     topology: str
+    limits: RequestLimits
+    run: str = ""
+    weights_sha256: str = ""
+    training: TrainingSummary | None = None
+    routing_reasons: dict[str, str] = Field(default_factory=dict)
+
+
+class FeatureAnswer(Frozen):
+    """One feature of the incoming recordings beside training, as counts in the same ``bins``.
+
+    ``psi`` is the population stability index; ``by_chance`` what it exceeds once in a thousand
+    times without any drift. Both are null until there is a recording.
+    """
+
+    name: str
+    verdict: Literal["waiting", "stable", "moderate", "drifted"]
+    psi: float | None
+    by_chance: float | None
+    bins: tuple[str, ...]
+    training: tuple[int, ...]
+    incoming: tuple[int, ...]
+
+
+class DriftAnswer(Frozen):
+    """The last recordings of one router replica against the training recordings.
+
+    ``verdict`` is the worst of the features'; ``reason`` says why there is none.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DRIFT_EXAMPLE]})
+
+    watching: bool
+    verdict: Literal["waiting", "stable", "moderate", "drifted"]
+    reason: str = ""
+    recordings: int = 0
+    window: int = 0
+    at_least: int = 0
+    training_recordings: int = 0
+    mean_quality: float | None = None
+    features: tuple[FeatureAnswer, ...] = ()
 
 
 class ExpertState(Frozen):

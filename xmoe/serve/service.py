@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from xmoe.audio.clip import Clip, DecodeLimits, read_clip
 from xmoe.classifier.estimator import check_samples
 from xmoe.explain.scales import scales_of
 from xmoe.model.experts import band_rows
+from xmoe.serve.about import NOTHING_KNOWN, About
 from xmoe.serve.explainer import Explainer
+from xmoe.serve.incoming import Incoming, find_doubts, measure_incoming
 from xmoe.serve.meter import Meter
 from xmoe.serve.router import RouterCore, Served, callable_experts
 from xmoe.serve.schemas import (
@@ -27,13 +30,13 @@ from xmoe.serve.schemas import (
     ModelDescription,
     Options,
     Readiness,
+    RequestLimits,
     SamplesRequest,
 )
 from xmoe.serve.status import Homes, ReplicaCount, ReplicaWatch
 from xmoe.serve.timeline import choose_hop_s, list_windows, merge_events
+from xmoe.serve.watch import Watch
 
-SILENT_PEAK = 1e-4
-CLIPPED_SHARE = 0.01
 READY_FOR_S = 1.0
 
 Source = tuple[npt.NDArray[np.float32], int]
@@ -47,14 +50,15 @@ class Service:
         router: RouterCore,
         *,
         explainer: Explainer,
-        reasons: Mapping[str, str] | None = None,
+        about: About = NOTHING_KNOWN,
         homes: Homes | None = None,
     ) -> None:
         self.router = router
         self._watch = ReplicaWatch(homes)
         self.settings = router.settings
         self.explainer = explainer
-        self._reasons = dict(reasons or {})
+        self.about = about
+        self.incoming = Watch(about, self.settings.drift, router.meter)
         self._ready: tuple[float, Readiness] | None = None
         http = self.settings.http
         self._decode_limits = DecodeLimits(
@@ -76,37 +80,43 @@ class Service:
         """Return the answer to a recording in any format that is read."""
         began = time.monotonic()
         clip = await self.router.work(lambda: self.decode(data))
-        doubts = find_doubts(clip.samples, clip.clipped_rate) + self._rate_doubts(
-            clip.sample_rate_hz
+        return await self._answer(
+            clip.samples, clip.sample_rate_hz, options, (began, clip.clipped_rate)
         )
-        return await self._answer(clip.samples, clip.sample_rate_hz, options, (began, doubts))
 
     async def classify_samples(self, request: SamplesRequest) -> ClassifyAnswer:
         """Return the answer to a recording that came as numbers."""
         began = time.monotonic()
         samples, rate = await self.router.work(lambda: self.samples_of(request))
         clipped = float((np.abs(samples) >= 1.0).mean())
-        doubts = find_doubts(samples, clipped) + self._rate_doubts(rate)
-        return await self._answer(samples, rate, request, (began, doubts))
+        return await self._answer(samples, rate, request, (began, clipped))
 
     async def _answer(
         self,
         samples: npt.NDArray[np.float32],
         sample_rate_hz: int,
         options: Options,
-        noted: tuple[float, list[str]],
+        noted: tuple[float, float],
     ) -> ClassifyAnswer:
-        began, doubts = noted
+        began, clipped = noted
         decoded = time.monotonic()
         duration_s = len(samples) / sample_rate_hz
         hop_s = choose_hop_s(
             duration_s, self.router.config.spectro, options.hop_s, self.settings.http.max_windows
         )
         deadline = began + self._deadline_s(options, duration_s / hop_s)
+        measuring = self._measure(samples, sample_rate_hz, clipped)
         served = await self.router.answer(
             samples, sample_rate_hz, options.limits, deadline, hop_s=hop_s
         )
+        fmax_hz = self.router.config.spectro.fmax_hz
+        doubts = find_doubts(samples, sample_rate_hz, clipped, fmax_hz=fmax_hz)
+        heard = None if measuring is None else await measuring
+        if heard is not None:
+            doubts += self.incoming.find_doubts(heard)
         answer = self._describe(served, {"decode": decoded - began}, doubts)
+        if heard is not None:
+            self.incoming.note(heard, answer.label)
         if options.explain:
             asked = ExplainOptions(k_max=options.k_max, budget=options.budget)
             record = await self.explain((samples, sample_rate_hz), asked)
@@ -138,14 +148,15 @@ class Service:
             events=merge_events(windows),
         )
 
-    def _rate_doubts(self, sample_rate_hz: int) -> list[str]:
-        spectro = self.router.config.spectro
-        if sample_rate_hz / 2 >= 0.95 * spectro.fmax_hz:
-            return []
-        return [
-            f"band: sampled at {sample_rate_hz} Hz it holds nothing above "
-            f"{sample_rate_hz / 2:g} Hz; the model looks up to {spectro.fmax_hz:g} Hz"
-        ]
+    def _measure(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, clipped: float
+    ) -> asyncio.Task[Incoming] | None:
+        """Begin to measure a recording [S] while it is answered, if there is time for it."""
+        if not self.incoming.has_time():
+            return None
+        return asyncio.create_task(
+            self.router.work(lambda: measure_incoming(samples, sample_rate_hz, clipped))
+        )
 
     async def check_ready(self) -> Readiness:
         """Return whether every expert answers a real inference; the finding is kept for a second.
@@ -173,7 +184,7 @@ class Service:
                     band_hz=(round(low_hz, 1), round(high_hz, 1)),
                     masked=name in config.model.masked_experts,
                     prior=config.model.expert_priors.get(name, 1.0),
-                    reason=self._reasons.get(name, ""),
+                    reason=self.about.mask_reasons.get(name, ""),
                 )
             )
         return ModelDescription(
@@ -188,6 +199,23 @@ class Service:
             window_fraction=config.routing.window_fraction,
             selector=config.routing.selector,
             topology=self.settings.topology,
+            limits=self._limits(),
+            run=self.about.name,
+            weights_sha256=self.about.weights_sha256,
+            training=self.about.training,
+            routing_reasons=config.routing.reasons,
+        )
+
+    def _limits(self) -> RequestLimits:
+        http, faults = self.settings.http, self.settings.faults
+        return RequestLimits(
+            max_body_bytes=http.max_body_bytes,
+            max_duration_s=http.max_duration_s,
+            max_samples=http.max_samples,
+            max_files=http.max_files,
+            max_windows=http.max_windows,
+            deadline_ms=faults.deadline_ms,
+            max_deadline_ms=faults.max_deadline_ms,
         )
 
     async def describe_experts(self) -> ExpertsAnswer:
@@ -231,13 +259,3 @@ class Service:
     async def draw(self, source: Source, asked: ExplainOptions) -> bytes:
         """Return one picture of the explanation of a recording as PNG."""
         return await self.router.work(lambda: self.explainer.draw(*source, asked))
-
-
-def find_doubts(samples: npt.NDArray[np.float32], clipped_rate: float) -> list[str]:
-    """Return warnings about a recording [S] that can be answered but hardly trusted."""
-    doubts = []
-    if float(np.abs(samples).max(initial=0.0)) < SILENT_PEAK:
-        doubts.append("silent: there is no sound in this recording")
-    if clipped_rate > CLIPPED_SHARE:
-        doubts.append(f"clipped: {clipped_rate:.0%} of the samples are at full scale")
-    return doubts

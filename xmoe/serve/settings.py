@@ -97,6 +97,19 @@ class HttpSettings(Frozen):
     token_variable: str = TOKEN_VARIABLE
 
 
+class DriftSettings(Frozen):
+    """Whether incoming recordings are compared with the training recordings, and how many.
+
+    The last ``window`` recordings are compared, and judged once there are ``at_least`` so many. Of
+    a busy stream only ``max_per_second`` are measured.
+    """
+
+    enabled: bool = True
+    window: int = Field(default=1000, ge=1, le=1_000_000)
+    at_least: int = Field(default=50, ge=1)
+    max_per_second: float = Field(default=20.0, gt=0.0)
+
+
 class ServeSettings(Frozen):
     """Everything that a served run is built from; ``run`` is a path, or an s3:// or gs:// address.
 
@@ -111,6 +124,7 @@ class ServeSettings(Frozen):
     experts: dict[str, ExpertDeployment] = Field(default_factory=dict)
     faults: FaultSettings = FaultSettings()
     http: HttpSettings = HttpSettings()
+    drift: DriftSettings = DriftSettings()
 
     def deployment_of(self, name: str) -> ExpertDeployment:
         """Return how the expert of that name is deployed."""

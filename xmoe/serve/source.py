@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from xmoe.artifacts import RunFolder, Which, read_json
@@ -16,10 +17,13 @@ from xmoe.errors import RunFolderError, StorageError
 CHECK_ADDRESS = "check the address, and that this machine may read it"
 
 
-def open_run(run: str, parts: Sequence[str], *, which: Which = "best") -> RunFolder:
+def open_run(
+    run: str, parts: Sequence[str], *, which: Which = "best", wanted: Sequence[str] = ()
+) -> RunFolder:
     """Return a run folder in which ``parts`` (stem, router, expert-<name>) of a checkpoint are.
 
-    A path is used where it is; an address is copied to a temporary folder first. Raises
+    A path is used where it is; an address is copied to a temporary folder first, with the files
+    ``wanted`` beside the checkpoint where they are there. Raises
     RunFolderError where the address cannot be read or is no run, StorageError where there is no
     room for the copy.
     """
@@ -27,14 +31,16 @@ def open_run(run: str, parts: Sequence[str], *, which: Which = "best") -> RunFol
         return RunFolder(run)
     target = Path(tempfile.mkdtemp(prefix="xmoe-run-"))
     try:
-        _copy_run(run, target, parts, which)
+        _copy_run(run, target, parts, which, wanted)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
     return RunFolder(target)
 
 
-def _copy_run(run: str, target: Path, parts: Sequence[str], which: Which) -> None:
+def _copy_run(
+    run: str, target: Path, parts: Sequence[str], which: Which, wanted: Sequence[str]
+) -> None:
     from pyarrow import fs
 
     try:
@@ -67,3 +73,6 @@ def _copy_run(run: str, target: Path, parts: Sequence[str], which: Which) -> Non
         raise RunFolderError("names no checkpoint", where=f"{run}/checkpoints/{which}.json")
     for name in ("manifest.json", *(f"{part}.safetensors" for part in parts)):
         copy(f"checkpoints/{folder}/{name}")
+    for name in wanted:
+        with suppress(RunFolderError):  # a run may lack its reports
+            copy(name)

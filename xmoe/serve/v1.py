@@ -21,6 +21,7 @@ from xmoe.serve.schemas import (
     BatchAnswer,
     BatchItem,
     ClassifyAnswer,
+    DriftAnswer,
     ExpertsAnswer,
     ExplainOptions,
     ModelDescription,
@@ -175,6 +176,11 @@ def add_descriptions(router: APIRouter, service: Service) -> None:
     async def model() -> ModelDescription:
         """Return labels, front end, experts, masks with reasons, and budget."""
         return service.describe_model()
+
+    @router.get("/v1/drift", tags=["model"])
+    async def drift() -> DriftAnswer:
+        """Return how far the last recordings are from those of training, in this router replica."""
+        return service.incoming.describe()
 
     @router.get("/v1/experts", tags=["model"])
     async def experts() -> ExpertsAnswer:

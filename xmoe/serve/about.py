@@ -1,0 +1,103 @@
+"""What a run folder tells of its own making: why experts are masked, what it was trained on.
+
+A folder may lack all of it, as one that was copied without its reports; then serving goes on and
+says what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from xmoe.artifacts import RunFolder
+from xmoe.config import RunConfig
+from xmoe.errors import RunFolderError
+from xmoe.policy.records import Policy
+from xmoe.profile.profile import Profile, read_clip_table, read_profile
+from xmoe.serve.reference import Reference
+from xmoe.serve.schemas import TrainingSummary
+from xmoe.serve.settings import ServeSettings
+from xmoe.serve.source import open_run
+
+FILES = ("policy.json", "profile.json", "clips.parquet")
+NO_TABLE = "the run has no clips.parquet that can be read, so there is nothing to compare with"
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a run: its name, the hash of its weights, masks with reasons, training.
+
+    ``no_reference`` says why there is no ``reference``.
+    """
+
+    name: str = ""
+    weights_sha256: str = ""
+    mask_reasons: dict[str, str] = field(default_factory=dict)
+    training: TrainingSummary | None = None
+    reference: Reference | None = None
+    no_reference: str = NO_TABLE
+
+
+NOTHING_KNOWN = About()
+
+
+def read_about(settings: ServeSettings, config: RunConfig) -> About:
+    """Return what the run's folder tells; its configuration and weights must be there."""
+    folder = open_run(settings.run, [], which=settings.which, wanted=FILES)
+    manifest = folder.checkpoint_folder(settings.which) / "manifest.json"
+    reference, missing = None, "" if settings.drift.enabled else "switched off in the settings"
+    if settings.drift.enabled:
+        reference, missing = read_reference(folder, config)
+    return About(
+        name=PurePosixPath(settings.run).name,
+        weights_sha256=hashlib.sha256(manifest.read_bytes()).hexdigest(),
+        mask_reasons=read_mask_reasons(folder, config),
+        training=read_training(folder),
+        reference=reference,
+        no_reference=missing,
+    )
+
+
+def read_mask_reasons(folder: RunFolder, config: RunConfig) -> dict[str, str]:
+    """Return why each masked expert is masked; empty where the folder has no policy.
+
+    The policy keeps one text, ``name: reason; name: reason``.
+    """
+    try:
+        policy = folder.read_record("policy.json", Policy)
+    except RunFolderError:
+        return {}
+    text = next((one.reason for one in policy.choices if one.name == "masked_experts"), "")
+    parts = dict(part.split(": ", 1) for part in text.split("; ") if ": " in part)
+    return {name: parts.get(name, text) for name in config.model.masked_experts}
+
+
+def read_training(folder: RunFolder) -> TrainingSummary | None:
+    """Return the training set in short, or None where the folder has no profile."""
+    try:
+        profile = read_profile(folder.file("profile.json"))
+    except RunFolderError:
+        return None
+    return _summarise(profile)
+
+
+def _summarise(profile: Profile) -> TrainingSummary:
+    return TrainingSummary(
+        clips=profile.num_clips,
+        duration_s=profile.total_duration_s,
+        sample_rates_hz=profile.fs_unique,
+        effective_band_hz=(profile.fmin_eff_hz, profile.fmax_eff_hz),
+        quality=profile.quality,
+        snr_db=profile.snr_db,
+        clips_by_class={name: one.count for name, one in profile.classes.items()},
+    )
+
+
+def read_reference(folder: RunFolder, config: RunConfig) -> tuple[Reference | None, str]:
+    """Return what incoming recordings are compared with, or None and the reason."""
+    try:
+        rows = read_clip_table(folder.file("clips.parquet"))
+    except RunFolderError:
+        return None, NO_TABLE
+    return (Reference.of(rows, config.classes), "") if rows else (None, NO_TABLE)
