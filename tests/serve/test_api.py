@@ -26,6 +26,16 @@ def test_schema_lists_the_routes_with_examples(ask):
     assert schema["components"]["schemas"]["ClassifyAnswer"]["examples"]
 
 
+def test_schema_asks_for_the_token_on_every_route_but_health(ask):
+    schema = ask("GET", "/openapi.json").json()
+    assert set(schema["components"]["securitySchemes"]) == {"bearer", "key"}
+    assert schema["security"][:2] == [{"bearer": []}, {"key": []}]
+    unasked = {
+        path for path, item in schema["paths"].items() if item.get("get", {}).get("security") == []
+    }
+    assert unasked == {"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
+
+
 def test_no_page_of_documentation(ask):
     assert ask("GET", "/docs").status == 404
     assert ask("GET", "/redoc").status == 404

@@ -7,6 +7,7 @@ out because they load scripts from elsewhere; the schema is at ``/openapi.json``
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp
 
 from xmoe import __version__
 from xmoe.serve import v1, v2
-from xmoe.serve.auth import Door
+from xmoe.serve.auth import OPEN_PATHS, Door
 from xmoe.serve.problems import HttpProblem, Problem, describe_error
 from xmoe.serve.service import Service
 
@@ -27,6 +28,38 @@ CODES = {
     405: ("bad_method", "see /openapi.json for the methods of this route"),
 }
 
+REFUSALS: dict[int | str, str] = {
+    400: "malformed",
+    401: "no token, or a wrong one",
+    404: "there is no such route or model",
+    405: "the route has other methods",
+    408: "the body came too slowly",
+    413: "too large or too long",
+    415: "no recording, or a coding that is not read",
+    422: "something else is wrong with the recording or an option",
+    429: "too many requests wait; come back after Retry-After seconds",
+    500: "the server failed",
+    503: "too few experts answered; come back after Retry-After seconds",
+}
+SECURITY: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+class Application(FastAPI):
+    """The routes, with the token in their schema: either header, or none where none is set."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the schema."""
+        schema = super().openapi()
+        schema["components"]["securitySchemes"] = SECURITY
+        schema["security"] = [{"bearer": []}, {"key": []}, {}]
+        for path in OPEN_PATHS & set(schema["paths"]):
+            for operation in schema["paths"][path].values():
+                operation["security"] = []
+        return schema
+
 
 def build_app(service: Service, *, token: str | None = None) -> ASGIApp:
     """Return the application for a service; ``token`` is asked on every route but health."""
@@ -35,14 +68,14 @@ def build_app(service: Service, *, token: str | None = None) -> ASGIApp:
 
 def build_routes(service: Service) -> FastAPI:
     """Return the routes without the door."""
-    app = FastAPI(
+    app = Application(
         title="xmoe",
         version=__version__,
         summary="Classification of recordings by a mixture of experts that explanations route",
         docs_url=None,
         redoc_url=None,
         responses={
-            status: {"model": Problem} for status in (400, 401, 408, 413, 415, 422, 429, 500, 503)
+            status: {"model": Problem, "description": words} for status, words in REFUSALS.items()
         },
     )
     app.include_router(v1.build_router(service))

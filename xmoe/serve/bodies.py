@@ -23,7 +23,10 @@ MAX_FIELDS = 8
 async def read_body(request: Request, http: HttpSettings) -> bytes:
     """Return the whole body; HttpProblem where it is too large, too slow, or breaks off."""
     declared = request.headers.get("content-length")
-    if declared is not None and (not declared.isdecimal() or int(declared) > http.max_body_bytes):
+    if declared is not None and not declared.isdecimal():
+        hint = "send the number of bytes, or leave it out and send chunks"
+        raise HttpProblem(400, "bad_request", "Content-Length is no number", hint=hint)
+    if declared is not None and int(declared) > http.max_body_bytes:
         raise too_large(http.max_body_bytes)
     pieces = [piece async for piece in limited_stream(request, http)]
     return b"".join(pieces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +15,11 @@ import numpy.typing as npt
 from xmoe import __version__
 from xmoe.audio.clip import Clip, DecodeLimits, read_clip
 from xmoe.classifier.estimator import check_samples
+from xmoe.errors import AudioError
 from xmoe.explain.scales import scales_of
 from xmoe.model.experts import band_rows
 from xmoe.serve.about import NOTHING_KNOWN, About
+from xmoe.serve.batching import QueueFull
 from xmoe.serve.explainer import Explainer
 from xmoe.serve.incoming import Incoming, find_doubts, measure_incoming
 from xmoe.serve.meter import Meter
@@ -76,10 +79,31 @@ class Service:
         """Return the recording in ``data``; AudioError where it is none."""
         return read_clip(io.BytesIO(data), limits=self._decode_limits, name="the recording")
 
+    async def decode_in_time(self, data: bytes) -> Clip:
+        """Return the recording in ``data``, decoded beside the event loop.
+
+        Raises AudioError where it is none or takes too long, QueueFull where its turn never came.
+        """
+        begun = threading.Event()
+
+        def work() -> Clip:
+            begun.set()
+            return self.decode(data)
+
+        limit_s = self.settings.http.decode_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self.router.work(work)
+        except TimeoutError as error:
+            if not begun.is_set():
+                raise QueueFull from error
+            what = f"it takes more than {limit_s:g} s to decode"
+            raise AudioError("too_long", what, mend="send a shorter part") from error
+
     async def classify_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
         """Return the answer to a recording in any format that is read."""
         began = time.monotonic()
-        clip = await self.router.work(lambda: self.decode(data))
+        clip = await self.decode_in_time(data)
         return await self._answer(
             clip.samples, clip.sample_rate_hz, options, (began, clip.clipped_rate)
         )
@@ -244,7 +268,7 @@ class Service:
 
     async def clip_of(self, data: bytes) -> Source:
         """Return samples and rate of a recording in any format that is read."""
-        clip = await self.router.work(lambda: self.decode(data))
+        clip = await self.decode_in_time(data)
         return clip.samples, clip.sample_rate_hz
 
     def samples_of(self, request: SamplesRequest) -> Source:

@@ -54,6 +54,7 @@ RECORDING: dict[str, Any] = {
         },
     }
 }
+READINESS: dict[str, Any] = {"model": Readiness, "description": "what each expert answered"}
 FILES: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -196,7 +197,7 @@ def add_health(router: APIRouter, service: Service) -> None:
         """Answer while the process lives."""
         return {"status": "alive"}
 
-    @router.get("/readyz", tags=["health"])
+    @router.get("/readyz", tags=["health"], responses=dict.fromkeys((200, 503), READINESS))
     async def readyz() -> Response:
         """Run one real inference through every expert; 503 where one does not answer."""
         found: Readiness = await service.check_ready()
