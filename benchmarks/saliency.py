@@ -34,8 +34,8 @@ from xmoe.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, Tr
 from xmoe.explain.faithfulness import measure_faithfulness
 from xmoe.explain.localise import Localisation, box_mask, map_batches, score_maps
 from xmoe.explain.methods import METHODS
-from xmoe.explain.reasons import Subject
 from xmoe.explain.scales import scales_of
+from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget
 from xmoe.frontend.registry import build_frontend
 from xmoe.model.saliency import activation_map, class_belief, saliency_cells, saliency_map
@@ -83,9 +83,7 @@ def load_subject(run: Path) -> Subject:
     """Return the classifier of a run folder."""
     from xmoe.predict import Predictor
 
-    predictor = Predictor.load(run)
-    config = predictor.config
-    return Subject(predictor.model, predictor.frontend, config.routing, config.classes)
+    return Subject.of(Predictor.load(run))
 
 
 def load_test(subject: Subject, dataset: Dataset, folder: Path) -> BoxedClips:

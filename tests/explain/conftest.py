@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from xmoe.config import ModelConfig, RoutingConfig, SpectroConfig
-from xmoe.explain.reasons import Subject
+from xmoe.explain.subject import Subject
 from xmoe.frontend.registry import build_frontend
 from xmoe.model.moe import MoE
 

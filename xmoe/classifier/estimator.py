@@ -14,8 +14,6 @@ from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from xmoe.artifacts import RunFolder, read_json
 from xmoe.audio.clip import read_clip
@@ -26,7 +24,7 @@ from xmoe.config import Device, Task, TrainConfig
 from xmoe.errors import ConfigError, DatasetError, InputError, RunFolderError
 from xmoe.evaluation import evaluate_store
 from xmoe.explain.clip import explain_clip, method_names
-from xmoe.explain.reasons import Subject
+from xmoe.explain.subject import Subject, surest_segment
 from xmoe.predict import Answer, Predictor
 from xmoe.progress import Progress, silent
 from xmoe.training.calibrate import check_budget
@@ -183,29 +181,23 @@ class MoEAudioClassifier:
     ) -> dict[str, Any]:
         """Draw why the answer, why these experts, why this K and these windows.
 
-        Writes ``gradcam.png``, ``saliency_router.png``, ``patch_routing.png`` and
-        ``explanation.json`` to ``save_dir`` and returns what the last holds. A recording of several
+        Writes ``gradcam.png``, ``why_experts.png``, ``why_k.png``, ``saliency_router.png``,
+        ``patch_routing.png`` and ``explanation.json``, which has a sentence for each question, to
+        ``save_dir`` and returns what the last holds. A recording of several
         segments is explained by the one that is surest of its answer.
         """
         predictor, method = self.predictor, check_method(method or self.explainability)
         samples, rate = self._samples(audio_path, sample_rate_hz)
         power = measure_power(samples, rate, predictor.frontend)
         specs = predictor.specs_of_power(power)
-        segment = self._surest(specs)
-        config = predictor.config
-        subject = Subject(predictor.model, predictor.frontend, config.routing, config.classes)
+        segment = surest_segment(predictor, specs)
         return explain_clip(
-            subject,
+            Subject.of(predictor),
             specs[segment].to(predictor.device),
             save_dir,
             method=method,
             start_s=predictor.segment_start_s(power.shape[1], segment),
         )
-
-    def _surest(self, specs: Tensor) -> int:
-        answers = self.predictor.answer_segments(specs)
-        top = int(self.predictor.probabilities(answers.logits).argmax())
-        return int(torch.log_softmax(answers.logits, 1)[:, top].argmax())
 
     def evaluate(
         self,

@@ -14,13 +14,20 @@ if TYPE_CHECKING:
     from xmoe.config import Device
 
 
+QUESTIONS = {
+    "label": "why this label",
+    "experts": "why these experts",
+    "k": "why this K and these windows",
+}
+
+
 @command("explain")
 @click.argument("run", type=EXISTING_FOLDER)
 @click.argument("file", type=ANY_PATH)
 @click.option("--out", type=FOLDER, required=True, help="Where the pictures go.")
 @click.option(
     "--method",
-    type=click.Choice(["gradcam", "saliency", "gradient_x_input"]),
+    type=click.Choice(["gradcam", "saliency", "gradient_x_input", "occlusion"]),
     default="gradcam",
     show_default=True,
 )
@@ -28,8 +35,9 @@ if TYPE_CHECKING:
 def explain(*, run: Path, file: Path, out: Path, method: str, device: Device) -> Reply:
     """Show why the classifier in RUN answers as it does for FILE.
 
-    Writes gradcam.png (what the answer rests on), saliency_router.png (what the router looks at),
-    patch_routing.png (which experts, how many, where) and explanation.json (all of it as numbers).
+    Writes gradcam.png (why this label), why_experts.png, why_k.png, saliency_router.png (what the
+    router looks at), patch_routing.png (which experts, how many, where) and explanation.json (all
+    of it as numbers).
     """
     from xmoe.classifier import MoEAudioClassifier
 
@@ -48,6 +56,7 @@ def describe_explanation(record: dict[str, Any], out: Path) -> list[Any]:
     lines: list[Any] = [f"answer {record['answer']} (p = {probability:.3f}), K = {record['k']}"]
     if rows:
         lines.append(make_table("", ("expert", "weight", "band", "looks at"), rows))
+    lines += [f"{lead}: {record['sentences'][name]}" for name, lead in QUESTIONS.items()]
     return [*lines, *(str(out / name) for name in record["files"])]
 
 

@@ -1,6 +1,8 @@
-"""One clip -> three pictures and their numbers in a folder.
+"""One clip -> five pictures and their numbers in a folder.
 
-    gradcam.png           why this answer, and what each expert saw
+    gradcam.png           why this label, and what each expert saw
+    why_experts.png       why these experts
+    why_k.png             why this K, and why these windows
     saliency_router.png   what the router looks at
     patch_routing.png     which experts, how many, where
     explanation.json      all of it as numbers; written last, so where it is, the pictures are
@@ -18,7 +20,8 @@ from torch import Tensor
 from xmoe.artifacts import write_bytes, write_json
 from xmoe.explain.methods import METHODS
 from xmoe.explain.numbers import to_record
-from xmoe.explain.reasons import Subject, find_reasons
+from xmoe.explain.reasons import find_reasons
+from xmoe.explain.subject import Subject
 from xmoe.model.plan import Plan
 
 
@@ -37,16 +40,12 @@ def explain_clip(
     spectrogram begins in its recording. ``files`` in the record names the pictures. Raises
     ValueError for an unknown method, StorageError where ``save_dir`` cannot be written.
     """
-    from xmoe.explain.render import draw_answer, draw_router_saliency, draw_routing
+    from xmoe.explain.render import PICTURES, draw_answer
     from xmoe.pictures.style import to_png
 
     reasons = find_reasons(subject, spec, plan=plan, method=method, start_s=start_s)
     folder = Path(save_dir)
-    figures = {
-        "gradcam.png": draw_answer(reasons),
-        "saliency_router.png": draw_router_saliency(reasons),
-        "patch_routing.png": draw_routing(reasons),
-    }
+    figures = {f"{name}.png": draw(reasons) for name, draw in PICTURES.items()}
     if method not in ("gradcam", "saliency"):
         figures[f"{method}.png"] = draw_answer(reasons, method)
     for name, figure in figures.items():

@@ -17,21 +17,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Answer = Callable[[Tensor], Tensor]
+Watch = Callable[[Tensor], Tensor]
 STEPS = 16
-BATCH = 128
 QUIET = 0.25
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Mean probability of the target as cells go and as they come, in the order of a map, each [B].
+    """What is watched as cells go and as they come, in the order of a map, each [B, steps + 1].
 
-    A small ``deletion`` and a large ``insertion`` are good.
+    ``removed`` begins with the whole spectrogram and ends with noise floor, ``restored`` begins and
+    ends the other way round. A small ``deletion`` and a large ``insertion`` are good.
     """
 
-    deletion: Tensor
-    insertion: Tensor
+    removed: Tensor
+    restored: Tensor
+
+    @property
+    def deletion(self) -> Tensor:
+        """Mean of what is watched as cells go, [B]."""
+        return torch.trapezoid(self.removed, dim=1) / (self.removed.shape[1] - 1)
+
+    @property
+    def insertion(self) -> Tensor:
+        """Mean of what is watched as cells come, [B]."""
+        return torch.trapezoid(self.restored, dim=1) / (self.restored.shape[1] - 1)
 
 
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
@@ -53,31 +63,21 @@ def energy_in_box(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def measure_faithfulness(
-    answer: Answer,
-    spec: Tensor,
-    maps: Tensor,
-    class_ids: Tensor,
-    *,
-    generator: torch.Generator,
-    steps: int = STEPS,
+    watch: Watch, spec: Tensor, maps: Tensor, *, generator: torch.Generator, steps: int = STEPS
 ) -> Faithfulness:
-    """Return deletion and insertion of maps [B, F, T] of spectrograms [B, F, T].
+    """Return what happens to a number as the cells of spectrograms [B, F, T] go and come.
 
-    ``answer`` turns spectrograms [n, F, T] into probabilities [n, C]; ``class_ids`` [B] says whose
-    is watched. Cells that a map ranks alike go in random order.
+    ``watch`` turns spectrograms [B, F, T] into the number that maps [B, F, T] explain, [B]. Cells
+    that a map ranks alike go in random order.
     """
     rank = rank_cells(maps, generator=generator)
     floor = sample_noise_floor(spec, generator=generator)
-    columns: list[list[Tensor]] = [[], []]
+    removed, restored = [], []
     for step in range(steps + 1):
-        gone = rank < step / steps
-        for column, mixed in zip(
-            columns, (torch.where(gone, floor, spec), torch.where(gone, spec, floor)), strict=True
-        ):
-            probabilities = torch.cat([answer(part) for part in mixed.split(BATCH)])
-            column.append(probabilities.gather(1, class_ids.unsqueeze(1)).squeeze(1))
-    deletion, insertion = (torch.trapezoid(torch.stack(c, 1), dim=1) / steps for c in columns)
-    return Faithfulness(deletion, insertion)
+        first = rank < step / steps
+        removed.append(watch(torch.where(first, floor, spec)))
+        restored.append(watch(torch.where(first, spec, floor)))
+    return Faithfulness(torch.stack(removed, 1), torch.stack(restored, 1))
 
 
 def rank_cells(maps: Tensor, *, generator: torch.Generator) -> Tensor:

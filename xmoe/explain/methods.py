@@ -1,7 +1,8 @@
 """Every way to explain, by name: (model, spectrogram, plan, target) -> map [B, F, T].
 
 A map is not negative; only its ranking and its shares mean something. A method may ignore the
-target: the router's saliency is one map for the whole answer, and is computed without a gradient.
+target: the router's saliency is one map for the whole answer, and is computed without a gradient
+and without the router that reads it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from xmoe.explain.gradcam import gradient_of, stem_grad_cam
 from xmoe.explain.grid import grow_cells
+from xmoe.explain.occlusion import occlusion
 from xmoe.explain.targets import Target
 from xmoe.explain.trace import trace_plan
 from xmoe.model.moe import MoE
 from xmoe.model.plan import Plan
-from xmoe.model.saliency import saliency_map
+from xmoe.model.saliency import activation_map, class_belief, saliency_map
 
 Method = Callable[[MoE, Tensor, Plan, Target], Tensor]
 
@@ -25,7 +27,9 @@ Method = Callable[[MoE, Tensor, Plan, Target], Tensor]
 @torch.no_grad()
 def router_saliency(model: MoE, spec: Tensor, plan: Plan, target: Target) -> Tensor:
     """Return the saliency [B, F, T] that the router itself reads; the target does not enter."""
-    return saliency_map(model.glance(spec).cam, spec)
+    output = model.stem(spec)
+    belief = class_belief(output.logits, multi_label=model.config.task == "multi_label")
+    return saliency_map(activation_map(model.stem, output, belief), spec)
 
 
 def gradcam(model: MoE, spec: Tensor, plan: Plan, target: Target) -> Tensor:
@@ -48,4 +52,5 @@ METHODS: dict[str, Method] = {
     "gradcam": gradcam,
     "saliency": router_saliency,
     "gradient_x_input": gradient_x_input,
+    "occlusion": occlusion,
 }

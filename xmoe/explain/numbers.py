@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from xmoe.explain.reasons import Reasons
+from xmoe.explain.judge import Verdict
+from xmoe.explain.places import describe_map
+from xmoe.explain.reasons import Reasons, Why
 from xmoe.explain.scales import Scales
+from xmoe.explain.sentences import say_whys
 from xmoe.model.experts import band_rows
-
-CENTRAL = (0.05, 0.95)
 
 
 def to_record(reasons: Reasons) -> dict[str, Any]:
@@ -19,7 +17,8 @@ def to_record(reasons: Reasons) -> dict[str, Any]:
 
     ``maps`` holds for each method where its peak is, the span and band of the central 90 % of it,
     and deletion and insertion AUC; ``random`` is what random maps score. ``experts`` are those
-    that were asked, with band, windows and the share of the window scores in them.
+    that were asked, with band, windows and the share of the window scores in them. ``whys`` answers
+    the three questions, each with its own map, verdict and chance.
     """
     plan = reasons.plan
     return {
@@ -34,10 +33,13 @@ def to_record(reasons: Reasons) -> dict[str, Any]:
         "num_windows": plan.num_windows,
         "experts": [describe_expert(reasons, *chosen) for chosen in reasons.chosen()],
         "maps": {
-            name: describe_map(values, reasons.scales) | _faithfulness(reasons, name)
+            name: describe_map(values, reasons.scales) | _faithfulness(reasons.verdicts[name])
             for name, values in reasons.maps.items()
         },
-        "random": _faithfulness(reasons, "random"),
+        "random": _faithfulness(reasons.verdicts["random"]),
+        "whys": {name: describe_why(why, reasons.scales) for name, why in reasons.whys.items()},
+        "sentences": say_whys(reasons),
+        "random_windows_probability": reasons.random_windows,
     }
 
 
@@ -60,29 +62,24 @@ def describe_expert(
     }
 
 
-def describe_map(values: npt.NDArray[np.floating], scales: Scales) -> dict[str, Any]:
-    """Return peak, span and band of a map [F, T]; empty where the map is zero."""
-    total = float(values.sum())
-    if total <= 0:
-        return {}
-    row, column = np.unravel_index(int(values.argmax()), values.shape)
-    share = values / total
+def describe_why(why: Why, scales: Scales) -> dict[str, Any]:
+    """Return the answer to one question: target, method, place, and faithfulness beside chance.
+
+    ``whole`` is the number that is explained, ``silent`` what noise floor alone gives.
+    """
+    verdict = why.verdict
     return {
-        "peak": {
-            "time_s": float(scales.frame_times_s[column]),
-            "frequency_hz": float(scales.bin_centers_hz[row]),
-        },
-        "span_s": _central(share.sum(0), scales.frame_edges_s),
-        "band_hz": _central(share.sum(1), scales.bin_edges_hz),
+        "target": why.target,
+        "method": why.method,
+        "whole": verdict.whole,
+        "silent": verdict.silent,
+        "strongest_eighth_gone": verdict.first_gone,
+        "random_eighth_gone": why.random.first_gone,
+        "random": _faithfulness(why.random),
+        **describe_map(why.values, scales),
+        **_faithfulness(verdict),
     }
 
 
-def _central(share: npt.NDArray[np.floating], edges: npt.NDArray[np.floating]) -> list[float]:
-    """Return between which edges the central 90 % of shares that sum to one lie."""
-    running = np.concatenate([[0.0], np.cumsum(share)])
-    return [float(np.interp(part, running, edges)) for part in CENTRAL]
-
-
-def _faithfulness(reasons: Reasons, name: str) -> dict[str, float]:
-    deletion, insertion = reasons.faithfulness[name]
-    return {"deletion_auc": deletion, "insertion_auc": insertion}
+def _faithfulness(verdict: Verdict) -> dict[str, float]:
+    return {"deletion_auc": verdict.deletion, "insertion_auc": verdict.insertion}

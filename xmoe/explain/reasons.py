@@ -1,71 +1,80 @@
-"""One spectrogram -> everything that its explanation says and draws, as plain arrays."""
+"""One spectrogram -> everything that its explanation says and draws, as plain arrays.
+
+Three questions are answered, each with a target, a map and a verdict of its own: why this label,
+why these experts, why this K. Why these windows needs no map, since the router's saliency is what
+ranks them; it is judged by sending the experts random windows instead.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xmoe.config import RoutingConfig
-from xmoe.explain.faithfulness import measure_faithfulness
 from xmoe.explain.gradcam import expert_grad_cam
 from xmoe.explain.grid import grow_cells, place_expert_cells
+from xmoe.explain.judge import RANDOM, Verdict, judge_maps
 from xmoe.explain.methods import METHODS
+from xmoe.explain.occlusion import repeat_plan
 from xmoe.explain.scales import Scales, scales_of
-from xmoe.explain.targets import ClassTarget, Target
+from xmoe.explain.subject import Subject
+from xmoe.explain.targets import ClassTarget, Target, choose_experts_target, choose_k_target
 from xmoe.explain.trace import trace_plan
-from xmoe.frontend.base import Frontend
-from xmoe.model.combine import combine
 from xmoe.model.moe import MoE
+from xmoe.model.patches import choose_windows
 from xmoe.model.plan import Plan
 
 Array = npt.NDArray[np.floating]
 ALWAYS = ("gradcam", "saliency")
-RANDOM_MAPS = 4
+ROUTING_METHOD = "gradient_x_input"
+QUESTIONS = ("label", "experts", "k")
+RANDOM_WINDOWS = 8
 
 
 @dataclass(frozen=True)
-class Subject:
-    """The classifier that is explained: model in eval mode, its front end, routing and classes."""
+class Why:
+    """The answer to one question: ``values`` [F, T] by ``method``, its verdict and that of chance.
 
-    model: MoE
-    frontend: Frontend
-    routing: RoutingConfig
-    classes: tuple[str, ...]
+    ``target`` says in words what is explained.
+    """
 
-    @torch.no_grad()
-    def probabilities(self, specs: Tensor, plan: Plan | None = None) -> Tensor:
-        """Return calibrated probabilities [B, C] of spectrograms [B, F, T], by ``plan`` if any."""
-        plan = plan or self.model.plan(specs, self.routing)
-        combined = combine(plan, self.model.call_experts(plan))
-        scale = torch.tensor(self.routing.temperatures or (1.0,), device=specs.device)
-        heard = (combined.weights > 0).sum(1).clamp_max(len(scale) - 1)
-        logits = combined.logits / scale[heard].unsqueeze(1)
-        multi_label = self.model.config.task == "multi_label"
-        return torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)
+    target: str
+    method: str
+    values: Array
+    verdict: Verdict
+    random: Verdict
 
 
 @dataclass(frozen=True)
 class Reasons:
     """Why one clip was answered as it was.
 
-    ``spec`` [F, T]; ``maps`` {method: [F, T]}; ``expert_maps`` {name: [F, T]}, Grad-CAM of the
-    experts asked; ``plan`` holds this clip alone; ``faithfulness`` {method or "random":
-    (deletion, insertion)}.
+    ``spec`` [F, T]; ``maps`` {method: [F, T]} and ``verdicts`` {method or "random": verdict} of
+    the label; ``expert_maps`` {name: [F, T]}, Grad-CAM of the experts asked; ``plan`` holds this
+    clip alone; ``whys`` has an answer for each question that has one; ``random_windows`` is the
+    answer's probability where experts are sent random windows, None where that is no difference.
     """
 
     spec: Array
     scales: Scales
     plan: Plan
+    selector: str
+    k_price: float
     classes: tuple[str, ...]
     probabilities: Array
-    target: str
     maps: dict[str, Array]
+    verdicts: dict[str, Verdict]
     expert_maps: dict[str, Array]
-    faithfulness: dict[str, tuple[float, float]]
+    whys: dict[str, Why]
+    random_windows: float | None
+
+    @property
+    def target(self) -> str:
+        """What the maps explain, in words."""
+        return self.whys["label"].target
 
     @property
     def answer_id(self) -> int:
@@ -92,29 +101,80 @@ def find_reasons(
     """Return the reasons for the answer to one spectrogram [F, T] that begins at ``start_s``.
 
     ``plan`` is that of this clip alone, made where it is not given; ``target`` defaults to the most
-    probable class. Grad-CAM and the router's saliency are always computed, ``method`` beside them.
-    Raises ValueError for a method that does not exist.
+    probable class. Grad-CAM and the router's saliency are always computed, ``method`` beside them;
+    the routing is explained by gradient x input, or by occlusion where that is asked for. Raises
+    ValueError for a method that does not exist.
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
     batch = spec.unsqueeze(0)
     plan = plan or subject.model.plan(batch, subject.routing)
-    probabilities = subject.probabilities(batch, plan)[0]
+    probabilities = subject.carry_out(plan)[0]
     top = int(probabilities.argmax())
     target = target or ClassTarget(top)
     names = dict.fromkeys((*ALWAYS, method))
     maps = {name: METHODS[name](subject.model, batch, plan, target)[0] for name in names}
+    verdicts = judge_maps(lambda specs: target.watch(subject, specs), spec, maps)
+    label = Why(
+        target.describe(subject.classes),
+        method,
+        maps[method].cpu().numpy(),
+        verdicts[method],
+        verdicts[RANDOM],
+    )
     return Reasons(
         spec=spec.cpu().numpy(),
         scales=scales_of(subject.frontend, spec.shape[1], start_s),
         plan=plan,
+        selector=subject.routing.selector,
+        k_price=subject.routing.k_price,
         classes=subject.classes,
         probabilities=probabilities.double().cpu().numpy(),
-        target=target.describe(subject.classes),
         maps={name: values.cpu().numpy() for name, values in maps.items()},
+        verdicts=verdicts,
         expert_maps=map_experts(subject.model, batch, plan, target),
-        faithfulness=judge_maps(subject, spec, maps, top),
+        whys={"label": label, **explain_routing(subject, spec, plan, method)},
+        random_windows=try_random_windows(subject, plan, top),
     )
+
+
+def routing_targets(subject: Subject, plan: Plan) -> dict[str, Target]:
+    """Return the targets of the two routing questions that a plan of one clip answers."""
+    targets: dict[str, Target | None] = {
+        "experts": choose_experts_target(plan),
+        "k": choose_k_target(plan, subject.routing),
+    }
+    return {name: target for name, target in targets.items() if target is not None}
+
+
+def explain_routing(subject: Subject, spec: Tensor, plan: Plan, method: str) -> dict[str, Why]:
+    """Return why these experts and why this K, for one spectrogram [F, T]."""
+    name = "occlusion" if method == "occlusion" else ROUTING_METHOD
+    whys = {}
+    for question, target in routing_targets(subject, plan).items():
+        values = METHODS[name](subject.model, spec.unsqueeze(0), plan, target)[0]
+        verdicts = judge_maps(
+            lambda specs, target=target: target.watch(subject, specs),  # type: ignore[misc]
+            spec,
+            {name: values},
+        )
+        words = target.describe(subject.classes)
+        whys[question] = Why(words, name, values.cpu().numpy(), verdicts[name], verdicts[RANDOM])
+    return whys
+
+
+def try_random_windows(subject: Subject, plan: Plan, class_id: int) -> float | None:
+    """Return the mean probability of a class where a plan's windows are drawn at random.
+
+    None where no expert is asked or every window is sent.
+    """
+    keep = plan.windows.shape[2]
+    if not bool(plan.k[0]) or keep == plan.num_windows:
+        return None
+    many = repeat_plan(plan, RANDOM_WINDOWS)
+    draws = torch.rand(many.window_scores.shape, generator=torch.Generator().manual_seed(0))
+    many = replace(many, windows=choose_windows(draws.to(plan.windows.device), keep))
+    return float(subject.carry_out(many)[:, class_id].mean())
 
 
 def map_experts(model: MoE, spec: Tensor, plan: Plan, target: Target) -> dict[str, Array]:
@@ -125,25 +185,3 @@ def map_experts(model: MoE, spec: Tensor, plan: Plan, target: Target) -> dict[st
         placed = place_expert_cells(expert_grad_cam(trace, target, name), plan, name, rows)
         maps[name] = grow_cells(placed, (spec.shape[1], spec.shape[2]))[0].cpu().numpy()
     return maps
-
-
-def judge_maps(
-    subject: Subject, spec: Tensor, maps: dict[str, Tensor], class_id: int
-) -> dict[str, tuple[float, float]]:
-    """Return (deletion, insertion) of each map [F, T] and, as "random", the mean of four random."""
-    generator = torch.Generator().manual_seed(0)
-    random = torch.rand(RANDOM_MAPS, *spec.shape, generator=generator).to(spec.device)
-    stacked = torch.cat([torch.stack(list(maps.values())), random])
-    found = measure_faithfulness(
-        subject.probabilities,
-        spec.expand(len(stacked), -1, -1),
-        stacked,
-        torch.full((len(stacked),), class_id, device=spec.device),
-        generator=generator,
-    )
-    pairs = torch.stack([found.deletion, found.insertion], 1)
-    rows = [*pairs[: len(maps)], pairs[len(maps) :].mean(0)]
-    return {
-        name: (float(row[0]), float(row[1]))
-        for name, row in zip([*maps, "random"], rows, strict=True)
-    }

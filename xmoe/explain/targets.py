@@ -1,7 +1,9 @@
-"""Which number is explained: a class of the answer, of the stem alone, or an expert's gate.
+"""Which number is explained: a class of the answer, the choice of experts, or the choice of K.
 
-A target scores a trace, one number per clip, and names itself. Scores are centred over their
-rivals: what raises all classes, or all experts, alike explains no choice among them.
+A target scores a trace, one number per clip with a gradient, and names itself. Scores are set
+against their rivals: what raises all classes, or all experts, alike explains no choice among them.
+``watch`` is the same question asked of the classifier as it serves (the plan made anew), in the
+unit that people read: a probability, a share of the gate, a margin of promises.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from xmoe.config import RoutingConfig
+from xmoe.explain.subject import Subject
 from xmoe.explain.trace import Trace
+from xmoe.model.plan import Plan
 
 
 class Target(Protocol):
@@ -21,6 +26,10 @@ class Target(Protocol):
 
     def score(self, trace: Trace) -> Tensor:
         """Return the number for each clip, [B]."""
+        ...
+
+    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
+        """Return what the classifier says of it for spectrograms [B, F, T], [B]."""
         ...
 
     def describe(self, classes: Sequence[str]) -> str:
@@ -38,6 +47,10 @@ class ClassTarget:
         """Return the centred class logit of each clip, [B]."""
         return centred(trace.logits, self.class_id)
 
+    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
+        """Return the calibrated probability of the class, [B]."""
+        return pick(subject.probabilities(specs), self.class_id)
+
     def describe(self, classes: Sequence[str]) -> str:
         """Return what is explained, in words."""
         return f"the answer {_class_name(self.class_id, classes)!r}"
@@ -53,37 +66,115 @@ class StemTarget:
         """Return the centred class logit of each clip, [B]."""
         return centred(trace.stem.logits, self.class_id)
 
+    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
+        """Return the stem's calibrated probability of the class, [B]."""
+        return pick(subject.stem_probabilities(specs), self.class_id)
+
     def describe(self, classes: Sequence[str]) -> str:
         """Return what is explained, in words."""
         return f"the stem's own answer {_class_name(self.class_id, classes)!r}"
 
 
 @dataclass(frozen=True)
-class ExpertTarget:
-    """The gate's logit of an expert over the mean of those that are not masked."""
+class ExpertsTarget:
+    """The gate's log-odds of some experts, together, against all others that are not masked."""
 
-    expert_id: int
-    name: str
+    expert_ids: tuple[int, ...]
+    names: tuple[str, ...]
 
     def score(self, trace: Trace) -> Tensor:
-        """Return the centred gate logit of each clip, [B]; raises ValueError where it is masked."""
-        allowed = torch.isfinite(trace.gate_logits[0])
-        if not bool(allowed[self.expert_id]):
-            raise ValueError(f"expert {self.name} is masked: its gate is no choice")
-        return trace.gate_logits[:, self.expert_id] - trace.gate_logits[:, allowed].mean(1)
+        """Return the log-odds of each clip, [B]; ValueError where the gate has no choice."""
+        gate = trace.gate_logits
+        named = torch.zeros(gate.shape[1], dtype=torch.bool, device=gate.device)
+        named[list(self.expert_ids)] = True
+        allowed = torch.isfinite(gate[0])
+        if not bool(allowed[named].all()):
+            raise ValueError(f"{_join(self.names)} masked: the gate has no choice")
+        if not bool((allowed & ~named).any()):
+            raise ValueError(f"{_join(self.names)} are all there is: the gate has no choice")
+        return gate[:, named].logsumexp(1) - gate[:, allowed & ~named].logsumexp(1)
+
+    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
+        """Return the share of the gate that the experts hold, [B] in 0..1."""
+        return subject.routings(specs).gate[:, list(self.expert_ids)].sum(1)
 
     def describe(self, classes: Sequence[str]) -> str:
         """Return what is explained, in words."""
-        return f"the choice of expert {self.name!r}"
+        return f"the choice of {_join(self.names)}"
+
+
+@dataclass(frozen=True)
+class KTarget:
+    """What the promise of K experts is ahead of that of the next best K, each less its price.
+
+    The router takes K while this margin is above zero.
+    """
+
+    k: int
+    rival: int
+    k_price: float = 0.0
+
+    def score(self, trace: Trace) -> Tensor:
+        """Return the margin of each clip, [B]."""
+        return self._margin(trace.promises)
+
+    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
+        """Return the margin, [B] in -1..1 or so; the decision turns where it is below zero."""
+        return self._margin(subject.routings(specs).promises)
+
+    def _margin(self, promises: Tensor) -> Tensor:
+        price = self.k_price * (self.k - self.rival)
+        return promises[:, self.k] - promises[:, self.rival] - price
+
+    def describe(self, classes: Sequence[str]) -> str:
+        """Return what is explained, in words."""
+        return f"K = {self.k} rather than {self.rival}"
+
+
+def choose_experts_target(plan: Plan) -> ExpertsTarget:
+    """Return the target of a plan of one clip: the experts asked against those that were not.
+
+    Where that is no choice (K = 0, or all were asked), it is the gate's favourite alone.
+    """
+    gate = plan.gate[0]
+    asked = torch.nonzero(plan.weights[0] > 0).squeeze(1).tolist()
+    asked.sort(key=lambda index: -float(gate[index]))
+    if not asked or len(asked) == int((gate > 0).sum()):
+        asked = [int(gate.argmax())]
+    return ExpertsTarget(tuple(asked), tuple(plan.expert_names[index] for index in asked))
+
+
+def choose_k_target(plan: Plan, routing: RoutingConfig) -> KTarget | None:
+    """Return the target of a plan of one clip: its K against the next best; None where K is fixed.
+
+    A K that was asked for, not chosen, is set against the best other K all the same.
+    """
+    if plan.promises.shape[1] < 2:
+        return None
+    promises, k = plan.promises[0], int(plan.k[0])
+    worth = promises - routing.k_price * torch.arange(len(promises), device=promises.device)
+    worth[min(k, len(worth) - 1)] = -torch.inf
+    return KTarget(k, int(worth.argmax()), routing.k_price)
+
+
+def pick(values: Tensor, class_id: int | tuple[int, ...]) -> Tensor:
+    """Return the column [B] of values [B, C]; of several ids, one for each clip in turn."""
+    ids = torch.as_tensor(class_id, device=values.device).reshape(-1)
+    rows = ids.repeat(len(values) // len(ids))
+    return values.gather(1, rows.unsqueeze(1)).squeeze(1)
 
 
 def centred(logits: Tensor, class_id: int | tuple[int, ...]) -> Tensor:
     """Return logits [B] of a class, or of one class for each clip, over the mean of all classes."""
-    ids = torch.as_tensor(class_id, device=logits.device).expand(len(logits))
-    return logits.gather(1, ids.unsqueeze(1)).squeeze(1) - logits.mean(1)
+    return pick(logits, class_id) - logits.mean(1)
 
 
 def _class_name(class_id: int | tuple[int, ...], classes: Sequence[str]) -> str:
     if isinstance(class_id, int):
         return classes[class_id]
     return ", ".join(dict.fromkeys(classes[i] for i in class_id))
+
+
+def _join(names: Sequence[str]) -> str:
+    words = [name.replace("_", " ") for name in names]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

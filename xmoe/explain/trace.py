@@ -27,23 +27,27 @@ class Trace:
     """Every tensor on the way to an answer, one graph.
 
     ``spec`` [B, F, T] is its leaf; ``stem`` what the stem said of it; ``gate_logits`` [B, E], -inf
-    where masked; ``logits`` [B, C] of the mixture; ``expert_maps`` {name: [b, D', R', W']} and
-    ``expert_rows`` {name: [b]} of the experts that some clip chose.
+    where masked; ``promises`` [B, K_max + 1]; ``logits`` [B, C] of the mixture; ``expert_maps``
+    {name: [b, D', R', W']} and ``expert_rows`` {name: [b]} of the experts that some clip chose.
     """
 
     spec: Tensor
     stem: StemOutput
     gate_logits: Tensor
+    promises: Tensor
     logits: Tensor
     expert_maps: dict[str, Tensor]
     expert_rows: dict[str, Tensor]
 
 
-def trace_plan(model: MoE, spec: Tensor, plan: Plan) -> Trace:
-    """Return the trace of ``plan`` for spectrograms [B, F, T]; the model must be in eval mode."""
+def trace_plan(model: MoE, spec: Tensor, plan: Plan, *, gradient: bool = True) -> Trace:
+    """Return the trace of ``plan`` for spectrograms [B, F, T]; the model must be in eval mode.
+
+    Without ``gradient`` the numbers are the same and no graph is kept.
+    """
     assert not model.training, "batch norm in training mode would explain another model"
-    with torch.enable_grad():
-        leaf = spec.detach().clone().requires_grad_()
+    with torch.set_grad_enabled(gradient):
+        leaf = spec.detach().clone().requires_grad_(gradient)
         stem = model.stem(leaf)
         maps, rows, logits = {}, {}, []
         for index, name in enumerate(plan.expert_names):
@@ -55,10 +59,12 @@ def trace_plan(model: MoE, spec: Tensor, plan: Plan) -> Trace:
                 said = expert_of(model, name).answer(maps[name])
                 answer = answer.index_copy(0, chosen, said)
             logits.append(answer)
+        gate_logits, count_logits = route(model, leaf, stem)
         return Trace(
             spec=leaf,
             stem=stem,
-            gate_logits=gate_of(model, leaf, stem),
+            gate_logits=gate_logits,
+            promises=torch.sigmoid(count_logits),
             logits=blend(stem.logits, torch.stack(logits), plan.weights),
             expert_maps=maps,
             expert_rows=rows,
@@ -83,8 +89,11 @@ def expert_of(model: MoE, name: str) -> Expert:
     return expert
 
 
-def gate_of(model: MoE, spec: Tensor, stem: StemOutput) -> Tensor:
-    """Return gate logits [B, E] with gradients, which ``MoE.glance`` cuts off on purpose."""
+def route(model: MoE, spec: Tensor, stem: StemOutput) -> tuple[Tensor, Tensor]:
+    """Return gate logits [B, E] and promise logits [B, K_max + 1] with gradients.
+
+    ``MoE.glance`` cuts them off on purpose: in training the router must not bend the stem.
+    """
     belief = class_belief(stem.logits, multi_label=model.config.task == "multi_label")
     cells = saliency_cells(activation_map(model.stem, stem, belief), spec)
     features = stem.features
@@ -97,5 +106,6 @@ def gate_of(model: MoE, spec: Tensor, stem: StemOutput) -> Tensor:
         "belief": describe_belief(belief),
         "conditions": measure_conditions(spec),
     }
-    gate: Tensor = model.router(torch.cat([parts[kind] for kind in model.router.evidence], 1))[0]
-    return gate
+    evidence = torch.cat([parts[kind] for kind in model.router.evidence], 1)
+    routed: tuple[Tensor, Tensor] = model.router(evidence)
+    return routed

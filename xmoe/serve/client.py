@@ -56,7 +56,9 @@ class Client:
         return record
 
     def draw(self, audio: Audio, picture: str = "gradcam") -> bytes:
-        """Return why as PNG: ``gradcam``, ``saliency_router`` or ``patch_routing``."""
+        """Return why as PNG: ``gradcam``, ``saliency_router``, ``patch_routing``, ``why_experts``
+        or ``why_k``.
+        """
         return self._post("/v1/explain", audio, {"output": "png", "picture": picture})
 
     def model(self) -> dict[str, Any]:

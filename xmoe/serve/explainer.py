@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from xmoe.artifacts import Which
 from xmoe.config import RunConfig
 from xmoe.explain.arrays import pack_arrays, pack_overview
 from xmoe.explain.numbers import to_record
-from xmoe.explain.reasons import Reasons, Subject, find_reasons
+from xmoe.explain.reasons import Reasons, find_reasons
 from xmoe.explain.scales import scales_of
+from xmoe.explain.subject import Subject, surest_segment
 from xmoe.predict import Predictor
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.replan import with_counts
@@ -63,17 +63,12 @@ class Explainer:
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
     ) -> bytes:
         """Return the picture that is asked for as PNG."""
-        from xmoe.explain.render import draw_answer, draw_router_saliency, draw_routing
+        from xmoe.explain.render import PICTURES
         from xmoe.pictures.style import to_png
 
-        draws = {
-            "gradcam": draw_answer,
-            "saliency_router": draw_router_saliency,
-            "patch_routing": draw_routing,
-        }
         _, reasons = self._find(samples, sample_rate_hz, asked)
         with self._lock:  # matplotlib is not made for threads
-            return to_png(draws[asked.picture](reasons))
+            return to_png(PICTURES[asked.picture](reasons))
 
     def _find(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
@@ -81,7 +76,6 @@ class Explainer:
         """Return the power [F, frames] of a recording and the reasons of one of its segments."""
         predictor = self._load()
         config = predictor.config
-        subject = Subject(predictor.model, predictor.frontend, config.routing, config.classes)
         power = measure_power(samples, sample_rate_hz, predictor.frontend)
         with self._lock:  # gradients of one clip at a time
             start, spec = pick_segment(predictor, power, asked.at_s)
@@ -90,7 +84,9 @@ class Explainer:
                 counts = count_experts(plan.promises, [asked.limits], config.routing.k_price)
                 plan = with_counts(plan, counts)
             start_s = start / config.spectro.frame_rate_hz
-            return power, find_reasons(subject, spec, plan=plan, start_s=start_s)
+            return power, find_reasons(
+                Subject.of(predictor), spec, plan=plan, start_s=start_s
+            )
 
 
 def pick_segment(predictor: Predictor, power: Tensor, at_s: float | None) -> tuple[int, Tensor]:
@@ -108,10 +104,3 @@ def pick_segment(predictor: Predictor, power: Tensor, at_s: float | None) -> tup
     specs = predictor.specs_at(power, starts)
     surest = surest_segment(predictor, specs)
     return starts[surest], specs[surest]
-
-
-def surest_segment(predictor: Predictor, specs: Tensor) -> int:
-    """Return which of the segments [n, F, T] is surest of the recording's answer."""
-    answers = predictor.answer_segments(specs)
-    top = int(predictor.probabilities(answers.logits).argmax())
-    return int(torch.log_softmax(answers.logits, 1)[:, top].argmax())

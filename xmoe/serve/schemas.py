@@ -84,7 +84,9 @@ class ExplainOptions(Limits):
     """
 
     output: Literal["json", "png"] = "json"
-    picture: Literal["gradcam", "saliency_router", "patch_routing"] = "gradcam"
+    picture: Literal["gradcam", "saliency_router", "patch_routing", "why_experts", "why_k"] = (
+        "gradcam"
+    )
     arrays: bool = False
     at_s: float | None = Field(default=None, ge=0.0, le=86_400.0)
 

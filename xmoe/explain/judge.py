@@ -1,0 +1,76 @@
+"""Maps of one clip -> a verdict on each: what is left of the target as its cells go and come.
+
+Beside every map stands the mean of four random ones, judged on the same clip and noise floor: a
+number alone says little, since a clip that is mostly event loses its answer to any damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xmoe.explain.faithfulness import Watch, measure_faithfulness
+
+RANDOM = "random"
+RANDOM_MAPS = 4
+FIRST_STEP = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is watched, at steps of one sixteenth of the cells, as they go and as they come."""
+
+    removed: tuple[float, ...]
+    restored: tuple[float, ...]
+
+    @property
+    def deletion(self) -> float:
+        """Mean as cells go: low is good."""
+        return _mean(self.removed)
+
+    @property
+    def insertion(self) -> float:
+        """Mean as cells come: high is good."""
+        return _mean(self.restored)
+
+    @property
+    def whole(self) -> float:
+        """What the whole clip gives."""
+        return self.removed[0]
+
+    @property
+    def silent(self) -> float:
+        """What noise floor alone gives."""
+        return self.removed[-1]
+
+    @property
+    def first_gone(self) -> float:
+        """What is left once the first eighth of the cells has gone."""
+        return self.removed[FIRST_STEP]
+
+
+def judge_maps(watch: Watch, spec: Tensor, maps: Mapping[str, Tensor]) -> dict[str, Verdict]:
+    """Return the verdict on each map [F, T] of a spectrogram [F, T], and on ``random`` ones.
+
+    ``watch`` turns spectrograms [n, F, T] into the number that the maps explain, [n].
+    """
+    generator = torch.Generator().manual_seed(0)
+    random = torch.rand(RANDOM_MAPS, *spec.shape, generator=generator).to(spec.device)
+    stacked = torch.cat([torch.stack(list(maps.values())), random])
+    found = measure_faithfulness(
+        watch, spec.expand(len(stacked), -1, -1), stacked, generator=generator
+    )
+    rows = torch.stack([found.removed, found.restored], 1).double().cpu()
+    several = [*rows[: len(maps)], rows[len(maps) :].mean(0)]
+    return {
+        name: Verdict(tuple(row[0].tolist()), tuple(row[1].tolist()))
+        for name, row in zip([*maps, RANDOM], several, strict=True)
+    }
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    """Return the mean of a curve by trapezoids."""
+    return (sum(values) - (values[0] + values[-1]) / 2) / (len(values) - 1)

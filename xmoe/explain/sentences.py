@@ -1,0 +1,139 @@
+"""Reasons -> three plain sentences with their numbers: why this label, these experts, this K.
+
+A sentence says what the clip gives, where the evidence lies, and what is left once the strongest
+eighth of the map is filled with noise floor, beside a random eighth. Where the map does no better
+than chance, or the number hardly depends on the clip at all, it says that instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from xmoe.explain.places import describe_map
+from xmoe.explain.reasons import Reasons, Why
+from xmoe.explain.scales import Scales
+from xmoe.units import format_hz
+
+METHOD_WORDS = {
+    "gradcam": "Grad-CAM",
+    "saliency": "the router's saliency",
+    "gradient_x_input": "gradient x input",
+    "occlusion": "occlusion",
+}
+SELECTOR_WORDS = {
+    "saliency": "saliency",
+    "cam": "class activation",
+    "feature": "feature energy",
+    "energy": "energy",
+    "random": "random score",
+}
+LEAST_EFFECT = 0.02
+LEAST_MARGIN = 0.005
+
+
+def say_whys(reasons: Reasons) -> dict[str, str]:
+    """Return a sentence for each question: label, experts, k (windows included)."""
+    return {
+        "label": say_label(reasons),
+        "experts": say_experts(reasons),
+        "k": f"{say_k(reasons)} {say_windows(reasons)}",
+    }
+
+
+def say_label(reasons: Reasons) -> str:
+    """Return why this label."""
+    why = reasons.whys["label"]
+    probability = float(reasons.probabilities[reasons.answer_id])
+    answer = reasons.classes[reasons.answer_id]
+    lead = f"The answer is {answer} (p = {probability:.2f})"
+    return f"{lead} {_say_evidence(reasons, why, 'p', _share)}"
+
+
+def say_experts(reasons: Reasons) -> str:
+    """Return why these experts."""
+    why, plan = reasons.whys["experts"], reasons.plan
+    gate = why.verdict.whole
+    favourite = why.target.removeprefix("the choice of ")
+    asked = len(reasons.chosen())
+    if not asked:
+        lead = f"No expert is asked; the gate's favourite is {favourite} ({gate:.0%} of the gate)"
+    elif asked == int((plan.gate[0] > 0).sum()):
+        lead = f"Every expert is asked; the gate's favourite is {favourite} ({gate:.0%} of it)"
+    else:
+        verb = "hold" if asked > 1 else "holds"
+        lead = f"Asked: {favourite}, which {verb} {gate:.0%} of the gate,"
+    return f"{lead} {_say_evidence(reasons, why, 'that share', lambda value: f'{value:.0%}')}"
+
+
+def say_k(reasons: Reasons) -> str:
+    """Return why this K."""
+    k, promises = int(reasons.plan.k[0]), reasons.plan.promises[0].tolist()
+    if "k" not in reasons.whys:
+        return f"K = {k}: this model has no other."
+    why = reasons.whys["k"]
+    rival = int(why.target.rsplit(" ", 1)[1])
+    lead = f"K = {k}: {_promise(promises, k)}, {_promise(promises, rival)} (the next best)"
+    price = f"at a price of {reasons.k_price:.3f} per expert the margin is {_margin(why)}"
+    evidence = _say_evidence(reasons, why, "the margin", lambda value: f"{value:+.3f}")
+    return f"{lead}; {price} {evidence}"
+
+
+def say_windows(reasons: Reasons) -> str:
+    """Return why these windows."""
+    plan, chosen = reasons.plan, reasons.chosen()
+    if not chosen:
+        return "No window is sent."
+    keep, total = plan.windows.shape[2], plan.num_windows
+    if keep == total:
+        return f"Every expert is sent all {total} windows of its band."
+    scores = plan.window_scores[0].cpu()
+    weights = plan.weights[0].cpu()
+    sent = scores.gather(1, plan.windows[0].cpu()).sum(1) / scores.sum(1).clamp_min(1e-12)
+    share = float((sent * weights).sum())
+    what = SELECTOR_WORDS.get(reasons.selector, reasons.selector)
+    answer = float(reasons.probabilities[reasons.answer_id])
+    return (
+        f"Each expert is sent the {keep} of {total} windows with the most {what}, {share:.0%} of "
+        f"it; with random windows instead p is {reasons.random_windows:.2f} (now {answer:.2f})."
+    )
+
+
+def say_place(values: npt.NDArray[np.floating], scales: Scales) -> str:
+    """Return where the central 90 % of a map [F, T] lies, in seconds and Hz."""
+    place = describe_map(values, scales)
+    if not place:
+        return "nowhere"
+    low, high = place["band_hz"]
+    start, end = place["span_s"]
+    return f"{start:.2f}-{end:.2f} s, {format_hz(low)} - {format_hz(high)}"
+
+
+def _say_evidence(reasons: Reasons, why: Why, what: str, say: Callable[[float], str]) -> str:
+    verdict, random = why.verdict, why.random
+    moved = max(abs(value - verdict.whole) for value in verdict.removed + random.removed)
+    if moved < (LEAST_MARGIN if why is reasons.whys.get("k") else LEAST_EFFECT):
+        alone = say(verdict.silent)
+        return f"and hardly depends on this clip: of noise floor alone {what} is {alone}."
+    where = f"{say_place(why.values, reasons.scales)} ({METHOD_WORDS[why.method]}, central 90 %)"
+    if random.deletion - verdict.deletion <= 0 and verdict.insertion - random.insertion <= 0:
+        return f"but no place explains it: {where} tells no more than a random choice of cells."
+    return (
+        f"because of {where}: with the strongest eighth filled with noise floor {what} is "
+        f"{say(verdict.first_gone)}, with a random eighth {say(random.first_gone)}."
+    )
+
+
+def _promise(promises: list[float], k: int) -> str:
+    return f"{promises[k]:.3f} promised with {k or 'no'} expert{'' if k == 1 else 's'}"
+
+
+def _margin(why: Why) -> str:
+    asked_for = " (K was asked for, not chosen)" if why.verdict.whole < 0 else ""
+    return f"{why.verdict.whole:+.3f}{asked_for}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}"

@@ -1,0 +1,75 @@
+"""The classifier that is explained, and the numbers that it gives without a gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xmoe.config import RoutingConfig
+from xmoe.frontend.base import Frontend
+from xmoe.model.combine import combine
+from xmoe.model.moe import MoE
+from xmoe.model.plan import Plan
+from xmoe.model.router import Routing
+from xmoe.predict import Predictor
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The classifier that is explained: model in eval mode, its front end, routing and classes."""
+
+    model: MoE
+    frontend: Frontend
+    routing: RoutingConfig
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> Subject:
+        """Return what a predictor answers with."""
+        config = predictor.config
+        return cls(predictor.model, predictor.frontend, config.routing, config.classes)
+
+    @torch.no_grad()
+    def probabilities(self, specs: Tensor) -> Tensor:
+        """Return calibrated probabilities [B, C] of spectrograms [B, F, T], each planned anew."""
+        plans = (self.model.plan(block, self.routing) for block in specs.split(BATCH))
+        return torch.cat([self.carry_out(plan) for plan in plans])
+
+    @torch.no_grad()
+    def carry_out(self, plan: Plan) -> Tensor:
+        """Return the calibrated probabilities [B, C] of a plan."""
+        combined = combine(plan, self.model.call_experts(plan))
+        heard = (combined.weights > 0).sum(1)
+        return self._calibrate(combined.logits, heard)
+
+    @torch.no_grad()
+    def stem_probabilities(self, specs: Tensor) -> Tensor:
+        """Return the calibrated probabilities [B, C] of the stem alone."""
+        logits = torch.cat([self.model.stem(block).logits for block in specs.split(BATCH)])
+        return self._calibrate(logits, torch.zeros(len(logits), dtype=torch.long))
+
+    def _calibrate(self, logits: Tensor, heard: Tensor) -> Tensor:
+        scale = torch.tensor(self.routing.temperatures or (1.0,), device=logits.device)
+        logits = logits / scale[heard.to(scale.device).clamp_max(len(scale) - 1)].unsqueeze(1)
+        multi_label = self.model.config.task == "multi_label"
+        return torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)
+
+    @torch.no_grad()
+    def routings(self, specs: Tensor) -> Routing:
+        """Return gate [B, E] and promises [B, K_max + 1] of spectrograms; no expert is run."""
+        found = [self.model.glance(block).routing for block in specs.split(BATCH)]
+        return Routing(
+            torch.cat([routing.gate_logits for routing in found]),
+            torch.cat([routing.promises for routing in found]),
+        )
+
+
+def surest_segment(predictor: Predictor, specs: Tensor) -> int:
+    """Return which of the segments [n, F, T] is surest of the recording's answer."""
+    answers = predictor.answer_segments(specs)
+    top = int(predictor.probabilities(answers.logits).argmax())
+    return int(torch.log_softmax(answers.logits, 1)[:, top].argmax())
