@@ -29,14 +29,16 @@ def run(benchmark, monkeypatch, *more):
 def test_numbers_for_every_method_and_a_random_map(benchmark, monkeypatch, capsys):
     run(benchmark, monkeypatch, "--json")
     found = json.loads(capsys.readouterr().out)
-    assert set(found["methods"]) == {"gradcam", "saliency", "gradient_x_input", "random"}
+    methods = {"gradcam", "saliency", "gradient_x_input", "occlusion", "contrast", "random"}
+    assert set(found["methods"]) == methods
     random = found["methods"]["random"]["all"]
     assert random["energy"] == pytest.approx(random["area"], abs=0.01)
-    assert found["ms"]["saliency map"] > 0.0
+    for cost in found["ms"].values():
+        assert 0.0 < cost["saliency"] < cost["occlusion"]
 
 
 def test_the_table_says_whether_the_aims_are_met(benchmark, monkeypatch, capsys):
     run(benchmark, monkeypatch)
     printed = capsys.readouterr().out
-    for name in ("pointing", "energy", "cost"):
+    for name in ("pointing", "energy", "cost", "deletion"):
         assert any(line.startswith(f"{name} ") and "met" in line for line in printed.splitlines())

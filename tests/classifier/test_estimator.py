@@ -11,6 +11,7 @@ from xmoe.artifacts import RunFolder
 from xmoe.classifier import MoEAudioClassifier
 from xmoe.classifier.estimator import check_samples, describe_usage
 from xmoe.errors import AudioError, ConfigError, DatasetError, InputError, RunFolderError
+from xmoe.explain.subject import surest_segment
 
 RATE_HZ = 8000
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -147,9 +148,10 @@ def test_bad_recordings_are_counted_in_an_evaluation(fitted, write_tones, tmp_pa
     assert (figures["num_quarantined"], figures["num_clips"]) == (1, 3)
 
 
-def test_explanation_is_three_pictures_and_numbers(fitted, tones, tmp_path):
+def test_explanation_is_five_pictures_and_numbers(fitted, tones, tmp_path):
     record = fitted.explain(tones / "05.wav", save_dir=tmp_path)
-    for name in ("gradcam.png", "saliency_router.png", "patch_routing.png"):
+    names = ("gradcam", "saliency_router", "patch_routing", "why_experts", "why_k")
+    for name in (f"{name}.png" for name in names):
         data = (tmp_path / name).read_bytes()
         assert data.startswith(PNG)
         assert len(data) > 10_000
@@ -163,12 +165,20 @@ def test_samples_are_explained_too(fitted, tone, tmp_path):
     assert record["answer"] == "low"
 
 
+def test_explanations_of_a_split_are_measured(fitted, tones, tmp_path):
+    figures = fitted.evaluate(tones, out_dir=tmp_path, explained=3)
+    written = json.loads((tmp_path / "explanations.json").read_text())
+    assert written == json.loads(json.dumps(figures["explanations"]))
+    assert written["num_clips"] == 3
+    assert "explanations" not in json.loads((tmp_path / "metrics.json").read_text())
+
+
 def test_surest_segment_of_a_long_recording_is_explained(fitted, tone, tmp_path):
     noise = 0.05 * np.random.default_rng(0).standard_normal(8 * RATE_HZ).astype(np.float32)
     event = tone(3, "top")
     noise[5 * RATE_HZ : 5 * RATE_HZ + len(event)] = event
     specs = fitted.predictor.segment_specs(noise, RATE_HZ)
-    segment = fitted._surest(specs)
+    segment = surest_segment(fitted.predictor, specs)
     frames = len(noise) // fitted.predictor.config.spectro.hop_length + 1
     start_s = fitted.predictor.segment_start_s(frames, segment)
     top = fitted.predictor.answer_segments(specs).logits.softmax(1)

@@ -16,6 +16,7 @@ RECORD = {
     "probabilities": {"whale": 0.75, "ship": 0.25},
     "k": 1,
     "files": ["gradcam.png"],
+    "sentences": {"label": "Low calls.", "experts": "Asked: low.", "k": "K = 1."},
     "experts": [
         {"name": "low", "weight": 1.0, "band_hz": [0.0, 500.0], "spans_s": [[0.25, 0.5]]},
     ],
@@ -34,6 +35,7 @@ class FakeClassifier:
     """Stands in for ``MoEAudioClassifier``; ``calls`` lists (what, arguments)."""
 
     calls: list[tuple[str, dict]]
+    survey: dict
 
     def __init__(self, **settings):
         self.calls.append(("init", settings))
@@ -53,7 +55,7 @@ class FakeClassifier:
 
     def evaluate(self, dataset_dir, metadata_csv=None, **settings):
         self.calls.append(("evaluate", {"dataset_dir": dataset_dir, **settings}))
-        return METRICS
+        return METRICS | ({"explanations": self.survey} if settings.get("explained") else {})
 
     def predict(self, path):
         if not Path(path).exists():

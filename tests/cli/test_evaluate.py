@@ -1,5 +1,9 @@
 """``xmoe eval`` measures one split and says where it wrote."""
 
+import pytest
+
+from xmoe.cli import main
+
 
 def test_split_and_folder_reach_the_classifier(classifier, run_json, tmp_path):
     code, fields = run_json("eval", tmp_path, "--dataset", tmp_path, "--split", "val")
@@ -16,3 +20,25 @@ def test_run_folder_must_be_there(classifier, run_json, tmp_path):
     assert code == 2
     assert classifier.calls == []
     assert fields["ok"] is False
+
+
+def test_explanations_are_measured_where_asked(classifier, run_json, tmp_path, capsys):
+    code, _ = run_json("eval", tmp_path, "--dataset", tmp_path)
+    assert dict(classifier.calls)["evaluate"]["explained"] == 0
+    row = {"deletion": 0.2, "deletion_ci": [0.1, 0.3], "insertion": 0.8, "insertion_ci": [0.7, 0.9]}
+    gains = {"deletion_gain": 0.3, "deletion_gain_ci": [0.2, 0.4], "ms": 1.5, "stability": 0.98}
+    gains |= {"insertion_gain": 0.25, "insertion_gain_ci": None}
+    methods = {"saliency": row | gains, "random": row}
+    survey = {"num_clips": 5, "questions": {"label": {"watched": "p", "methods": methods}}}
+    classifier.survey = survey
+    code, fields = run_json(
+        "eval", tmp_path, "--dataset", tmp_path, "--explanations", "--explained", "5"
+    )
+    assert code == 0
+    assert dict(classifier.calls)["evaluate"]["explained"] == 5
+    assert fields["explanations"] == survey
+    with pytest.raises(SystemExit):
+        main(["eval", str(tmp_path), "--dataset", str(tmp_path), "--explanations"])
+    shown = capsys.readouterr().out
+    assert "why this label: p (5 clips)" in shown
+    assert "+0.300 (+0.200 to +0.400)" in shown

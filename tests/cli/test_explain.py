@@ -21,4 +21,5 @@ def test_people_read_expert_band_and_span(classifier, tmp_path, capsys):
     assert "answer whale (p = 0.750), K = 1" in shown
     assert "0 - 500 Hz" in shown
     assert "0.25-0.50 s" in shown
+    assert "why these experts: Asked: low." in shown
     assert str(tmp_path / "gradcam.png") in shown

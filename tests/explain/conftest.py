@@ -1,5 +1,6 @@
 """A small mixture with fixed weights, and spectrograms with a planted event."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from xmoe.config import ModelConfig, RoutingConfig, SpectroConfig
 from xmoe.explain.subject import Subject
 from xmoe.frontend.registry import build_frontend
-from xmoe.model.moe import MoE
+from xmoe.model.moe import MoE, TrainingDraws
 
 CLASSES = ("click", "tone", "sweep")
 
@@ -40,6 +41,60 @@ def specs() -> torch.Tensor:
     spec = torch.randn(3, 32, 41, generator=generator)
     spec[:, 8:12, 20:28] += 6.0
     return (spec - spec.mean((1, 2), keepdim=True)) / spec.std((1, 2), keepdim=True)
+
+
+def make_clips(
+    clips: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return noise [n, 32, 41] with an event of 4 bins by 8 frames, its class [n] and its mask.
+
+    The class says how high the event lies: bins 4, 14 or 24 upward.
+    """
+    spec = torch.randn(clips, 32, 41, generator=generator)
+    ids = torch.arange(clips) % 3
+    starts = torch.randint(0, 33, (clips,), generator=generator)
+    masks = torch.zeros(clips, 32, 41, dtype=torch.bool)
+    for clip, (label, start) in enumerate(zip(ids.tolist(), starts.tolist(), strict=True)):
+        masks[clip, 4 + 10 * label : 8 + 10 * label, start : start + 8] = True
+    spec = spec + 2.5 * masks
+    return (spec - spec.mean((1, 2), keepdim=True)) / spec.std((1, 2), keepdim=True), ids, masks
+
+
+@pytest.fixture(scope="session")
+def trained(model: MoE) -> MoE:
+    """Return the mixture after 150 steps on events whose height says their class."""
+    learner = MoE(model.config, num_bins=32).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        learner.load_state_dict(MoE(model.config, num_bins=32).state_dict())
+        generator = torch.Generator().manual_seed(2)
+        optimiser = torch.optim.AdamW(learner.parameters(), lr=4e-3)
+        for _ in range(150):
+            spec, ids, _ = make_clips(24, generator)
+            noise = 0.1 * torch.rand(24, 4, 6, generator=generator)
+            output = learner(spec, TrainingDraws(keep=3, window_noise=noise))
+            answers = torch.cat([output.stem.unsqueeze(0), output.full, output.part])
+            each = torch.stack([torch.nn.functional.cross_entropy(a, ids) for a in answers])
+            gated = torch.einsum("ebc,be->bc", output.full, torch.softmax(output.gate, 1))
+            right = (answers[0].argmax(1) == ids).float().unsqueeze(1).expand_as(output.count)
+            loss = each.mean() + torch.nn.functional.cross_entropy(gated, ids)
+            loss = loss + torch.nn.functional.binary_cross_entropy_with_logits(output.count, right)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return learner.eval()
+
+
+@pytest.fixture(scope="session")
+def boxed() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return 12 clips [n, 32, 41] that training never saw, their classes and their masks."""
+    return make_clips(12, torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="session")
+def trained_subject(trained: MoE, subject: Subject) -> Subject:
+    """Return the trained mixture with the front end and routing of the untrained one."""
+    return dataclasses.replace(subject, model=trained)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""One call writes three pictures and their numbers, or nothing."""
+"""One call writes five pictures and their numbers, or nothing."""
 
 import json
 
@@ -8,9 +8,12 @@ from xmoe.errors import StorageError
 from xmoe.explain.clip import explain_clip, method_names
 
 
-def test_three_pictures_and_their_numbers(subject, specs, tmp_path):
+def test_five_pictures_and_their_numbers(subject, specs, tmp_path):
     record = explain_clip(subject, specs[0], tmp_path / "why")
-    names = ["gradcam.png", "saliency_router.png", "patch_routing.png"]
+    names = [
+        *("gradcam.png", "saliency_router.png", "patch_routing.png"),
+        *("why_experts.png", "why_k.png"),
+    ]
     assert sorted(path.name for path in (tmp_path / "why").iterdir()) == sorted(
         [*names, "explanation.json"]
     )
@@ -47,4 +50,4 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(subject, specs, tmp_
 
 
 def test_methods_are_listed():
-    assert method_names() == ("gradcam", "saliency", "gradient_x_input")
+    assert method_names() == ("gradcam", "saliency", "gradient_x_input", "occlusion")

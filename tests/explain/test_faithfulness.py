@@ -10,6 +10,7 @@ from xmoe.explain.faithfulness import (
     rank_cells,
     sample_noise_floor,
 )
+from xmoe.explain.targets import ClassTarget
 
 
 @pytest.fixture
@@ -51,10 +52,9 @@ def test_ranks_fall_with_the_map_and_break_ties_at_random(generator):
     assert not torch.equal(rank, again)
 
 
-def answer_of_one_cell(spec):
-    """A model that is sure of class 1 while cell (3, 4) is loud."""
-    loud = (spec[:, 3, 4] > 2.0).float()
-    return torch.stack([1 - loud, loud], 1)
+def watch_one_cell(spec):
+    """A model that is sure while cell (3, 4) is loud."""
+    return (spec[:, 3, 4] > 2.0).float()
 
 
 def test_the_map_that_names_the_cell_deletes_at_once_and_inserts_at_once(generator):
@@ -63,8 +63,7 @@ def test_the_map_that_names_the_cell_deletes_at_once_and_inserts_at_once(generat
     true = torch.zeros(8, 10)
     true[3, 4] = 1.0
     maps = torch.stack([true, 1 - true])
-    ids = torch.ones(2, dtype=torch.long)
-    found = measure_faithfulness(answer_of_one_cell, spec, maps, ids, generator=generator, steps=10)
+    found = measure_faithfulness(watch_one_cell, spec, maps, generator=generator, steps=10)
     # steps of a tenth, trapezoids: gone after the first step, or only at the very last
     assert found.deletion.tolist() == pytest.approx([0.05, 0.95])
     assert found.insertion.tolist() == pytest.approx([0.95, 0.05])
@@ -85,15 +84,14 @@ def test_the_floor_follows_the_slope_of_the_background(generator):
     assert float((floor - slope)[:, 4:28].abs().max()) < 0.8
 
 
-def test_the_same_seed_gives_the_same_scores(model, specs, subject):
+def test_the_same_seed_gives_the_same_scores(specs, subject):
     maps = torch.rand(3, 32, 41)
-    ids = torch.zeros(3, dtype=torch.long)
+    target = ClassTarget(0)
     first, second = (
         measure_faithfulness(
-            subject.probabilities,
+            lambda batch: target.watch(subject, batch),
             specs,
             maps,
-            ids,
             generator=torch.Generator().manual_seed(3),
             steps=4,
         )

@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from xmoe.explain.methods import METHODS, gradient_x_input
-from xmoe.explain.targets import ClassTarget, ExpertTarget
+from xmoe.explain.targets import ClassTarget, ExpertsTarget, KTarget
 from xmoe.model.saliency import saliency_map
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("target", [ClassTarget(0), ClassTarget((2, 1, 0)), ExpertTarget(1, "low")])
+@pytest.mark.parametrize(
+    "target",
+    [ClassTarget(0), ClassTarget((2, 1, 0)), ExpertsTarget((1,), ("low",)), KTarget(1, 0)],
+)
 def test_maps_have_the_spectrograms_shape_and_are_not_negative(model, specs, subject, name, target):
     maps = METHODS[name](model, specs, model.plan(specs, subject.routing, k=2), target)
     assert maps.shape == specs.shape

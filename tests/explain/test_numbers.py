@@ -2,10 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from xmoe.explain.numbers import describe_map, to_record
+from xmoe.explain.numbers import to_record
 from xmoe.explain.reasons import find_reasons
 
 
@@ -19,6 +18,9 @@ def test_the_record_is_plain_json_with_every_expert_asked(subject, specs):
     assert sum(record["gate"].values()) == pytest.approx(1.0)
     assert record["gate"]["high_band"] == 0.0
     assert len(record["promises"]) == 3
+    assert set(record["sentences"]) == set(record["whys"]) == {"label", "experts", "k"}
+    for why in record["whys"].values():
+        assert {"target", "method", "deletion_auc", "insertion_auc", "random"} <= set(why)
 
 
 def test_windows_spans_and_bands_of_an_expert_agree(subject, specs):
@@ -30,22 +32,3 @@ def test_windows_spans_and_bands_of_an_expert_agree(subject, specs):
     assert 0.0 <= expert["score_share"] <= 1.0
     low, high = expert["band_hz"]
     assert 0.0 <= low < high <= 8400.0
-
-
-def test_a_planted_map_is_placed_in_hz_and_seconds(subject, specs):
-    reasons = find_reasons(subject, specs[0])
-    values = np.zeros((32, 41))
-    values[9, 24] = 5.0
-    place = describe_map(values, reasons.scales)
-    center = subject.frontend.bin_centers_hz[9].item()
-    assert place["peak"] == {
-        "time_s": pytest.approx(0.24),
-        "frequency_hz": pytest.approx(center),
-    }
-    assert place["span_s"] == pytest.approx([0.2355, 0.2445])
-    assert place["band_hz"][0] < center < place["band_hz"][1]
-
-
-def test_a_zero_map_has_no_place(subject, specs):
-    reasons = find_reasons(subject, specs[0])
-    assert describe_map(np.zeros((32, 41)), reasons.scales) == {}

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.explain.reasons import find_reasons, judge_maps
-from xmoe.explain.targets import ExpertTarget
+from xmoe.explain.reasons import find_reasons
+from xmoe.explain.targets import ExpertsTarget
 
 
 def test_probabilities_are_calibrated_by_the_number_of_experts(subject, specs):
     plan = subject.model.plan(specs, subject.routing, k=1)
     logits = subject.model.answer(specs, subject.routing, k=1).logits
     expected = torch.softmax(logits / 2.0, 1)  # the temperature of one expert
-    torch.testing.assert_close(subject.probabilities(specs, plan), expected)
+    torch.testing.assert_close(subject.carry_out(plan), expected)
 
 
 def test_reasons_hold_the_clip_the_plan_and_every_map(subject, specs):
@@ -23,7 +23,7 @@ def test_reasons_hold_the_clip_the_plan_and_every_map(subject, specs):
     reasons = find_reasons(subject, specs[0], plan=plan, method="gradient_x_input")
     assert set(reasons.maps) == {"gradcam", "saliency", "gradient_x_input"}
     assert all(values.shape == (32, 41) for values in reasons.maps.values())
-    assert set(reasons.faithfulness) == {*reasons.maps, "random"}
+    assert set(reasons.verdicts) == {*reasons.maps, "random"}
     assert [name for name, _, _ in reasons.chosen()] == sorted(
         reasons.expert_maps, key=lambda n: -float(plan.weights[0, plan.expert_names.index(n)])
     )
@@ -45,17 +45,12 @@ def test_no_expert_no_expert_map(subject, specs):
 
 
 def test_another_target_is_named(subject, specs):
-    reasons = find_reasons(subject, specs[0], target=ExpertTarget(0, "broadband"))
-    assert reasons.target == "the choice of expert 'broadband'"
-
-
-def test_judging_twice_gives_the_same(subject, specs):
-    maps = {"a": specs[0].clamp_min(0)}
-    assert judge_maps(subject, specs[0], maps, 0) == judge_maps(subject, specs[0], maps, 0)
+    reasons = find_reasons(subject, specs[0], target=ExpertsTarget((0,), ("broadband",)))
+    assert reasons.target == "the choice of broadband"
 
 
 def test_an_unknown_method_is_refused_with_those_that_exist(subject, specs):
-    with pytest.raises(ValueError, match="gradcam, saliency, gradient_x_input"):
+    with pytest.raises(ValueError, match="gradcam, saliency, gradient_x_input, occlusion"):
         find_reasons(subject, specs[0], method="tea_leaves")
 
 
@@ -65,5 +60,35 @@ def test_several_labels_have_probabilities_of_their_own(subject, specs):
     several = dataclasses.replace(subject, model=model)
     plan = model.plan(specs, subject.routing, k=0)
     expected = torch.sigmoid(plan.stem_logits)
-    torch.testing.assert_close(several.probabilities(specs, plan), expected)
+    torch.testing.assert_close(several.carry_out(plan), expected)
     assert np.isfinite(find_reasons(several, specs[0]).maps["gradcam"]).all()
+
+
+def test_three_questions_have_targets_maps_and_chance_of_their_own(subject, specs):
+    plan = subject.model.plan(specs[:1], subject.routing, k=1)
+    whys = find_reasons(subject, specs[0], plan=plan).whys
+    assert list(whys) == ["label", "experts", "k"]
+    assert whys["experts"].target.startswith("the choice of ")
+    assert whys["k"].target.startswith("K = 1 rather than ")
+    assert [why.method for why in whys.values()] == ["gradcam", "gradcam", "gradient_x_input"]
+    asked = int(plan.weights[0].argmax())
+    assert whys["experts"].verdict.whole == pytest.approx(float(plan.gate[0, asked]), abs=1e-5)
+    assert all(why.values.shape == (32, 41) for why in whys.values())
+    assert len({why.random.deletion for why in whys.values()}) == 3
+
+
+def test_the_oracle_answers_all_three_where_it_is_asked(subject, specs):
+    whys = find_reasons(subject, specs[0], method="occlusion").whys
+    assert [why.method for why in whys.values()] == ["occlusion"] * 3
+
+
+def test_random_windows_are_tried_only_where_they_differ(subject, specs):
+    every = dataclasses.replace(
+        subject, routing=subject.routing.model_copy(update={"window_fraction": 1.0})
+    )
+    plan = subject.model.plan(specs[:1], subject.routing, k=1)
+    found = find_reasons(subject, specs[0], plan=plan).random_windows
+    assert 0.0 < found < 1.0
+    assert find_reasons(every, specs[0]).random_windows is None
+    nobody = subject.model.plan(specs[:1], subject.routing, k=0)
+    assert find_reasons(subject, specs[0], plan=nobody).random_windows is None

@@ -5,7 +5,8 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from xmoe.explain.reasons import find_reasons
-from xmoe.explain.render import colour_of, draw_answer, draw_router_saliency, draw_routing
+from xmoe.explain.render import PICTURES, draw_answer, draw_router_saliency, draw_why
+from xmoe.explain.render_routing import colour_of, draw_routing
 
 
 @pytest.fixture(params=[0, 1, 3])
@@ -14,9 +15,9 @@ def reasons(request, subject, specs):
     return find_reasons(subject, specs[0], plan=plan)
 
 
-@pytest.mark.parametrize("draw", [draw_answer, draw_router_saliency, draw_routing])
-def test_no_word_is_cut_off(draw, reasons, cut_off):
-    assert cut_off(draw(reasons)) < 0.02
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_word_is_cut_off(name, reasons, cut_off):
+    assert cut_off(PICTURES[name](reasons)) < 0.02
 
 
 def test_the_answers_picture_has_a_panel_for_each_expert(reasons):
@@ -24,7 +25,7 @@ def test_the_answers_picture_has_a_panel_for_each_expert(reasons):
     asked = len(reasons.chosen())
     assert len(figure.axes) == 2 + asked
     title = figure.get_suptitle()
-    assert title.startswith(f"Why {reasons.target}: Grad-CAM on the stem map")
+    assert title.startswith(f"The answer is {reasons.classes[reasons.answer_id]} (p = ")
     assert "random" in title
     assert ("K = 0" in figure.axes[0].get_title()) == (asked == 0)
 
@@ -58,7 +59,7 @@ def test_an_unusual_map_is_drawn_without_a_warning(subject, specs):
     reasons = find_reasons(subject, specs[0])
     flat = np.ones_like(reasons.spec)
     reasons.maps.update(gradcam=np.zeros_like(flat), saliency=flat)
-    assert "zero everywhere" in draw_answer(reasons).get_suptitle()
+    assert not draw_answer(reasons).axes[0].images[1:]
     assert draw_router_saliency(reasons).get_suptitle().startswith("What the router looks at")
 
 
@@ -66,3 +67,21 @@ def test_an_expert_keeps_its_colour(subject, specs):
     reasons = find_reasons(subject, specs[0])
     colours = {colour_of(reasons, name) for name in reasons.plan.expert_names}
     assert len(colours) == 4
+
+
+@pytest.mark.parametrize("question", ["experts", "k"])
+def test_a_question_has_its_map_and_the_curves_of_its_target(reasons, question):
+    figure = draw_why(reasons, question)
+    main, curves = figure.axes
+    assert main.get_title(loc="left").endswith(reasons.whys[question].target)
+    filled, by_chance, shown, _ = curves.lines
+    verdict = reasons.whys[question].verdict
+    assert filled.get_ydata().tolist() == pytest.approx(list(verdict.removed))
+    assert shown.get_ydata()[-1] == pytest.approx(verdict.whole)
+    assert by_chance.get_linestyle() == ":"
+
+
+def test_a_question_without_an_answer_says_so(subject, specs):
+    reasons = find_reasons(subject, specs[0])
+    del reasons.whys["k"]
+    assert "has no other" in draw_why(reasons, "k").get_suptitle()

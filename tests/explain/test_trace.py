@@ -23,6 +23,8 @@ def test_the_gate_is_the_routers(model, specs, subject):
     gate = trace_plan(model, specs, plan).gate_logits
     torch.testing.assert_close(gate, model.glance(specs).gate_logits)
     assert torch.isneginf(gate[:, 3]).all()
+    promises = trace_plan(model, specs, plan).promises
+    torch.testing.assert_close(promises, model.glance(specs).routing.promises)
 
 
 def test_only_experts_that_were_asked_have_maps(model, specs, subject):

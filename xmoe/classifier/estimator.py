@@ -15,7 +15,7 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from xmoe.artifacts import RunFolder, read_json
+from xmoe.artifacts import RunFolder, read_json, write_json
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.classifier.fit import FitOptions, FitRequest, fit_run
@@ -25,6 +25,7 @@ from xmoe.errors import ConfigError, DatasetError, InputError, RunFolderError
 from xmoe.evaluation import evaluate_store
 from xmoe.explain.clip import explain_clip, method_names
 from xmoe.explain.subject import Subject, surest_segment
+from xmoe.explain.survey import survey_store
 from xmoe.predict import Answer, Predictor
 from xmoe.progress import Progress, silent
 from xmoe.training.calibrate import check_budget
@@ -207,9 +208,14 @@ class MoEAudioClassifier:
         split: str = "test",
         test_fold: int | None = None,
         out_dir: str | Path | None = None,
+        explained: int = 0,
         progress: Progress = silent,
     ) -> dict[str, Any]:
-        """Return figures with intervals on one split; written to ``out_dir`` too if given."""
+        """Return figures with intervals on one split; written to ``out_dir`` too if given.
+
+        ``explained`` clips are explained by every method, and how faithful each is comes back as
+        ``explanations`` and, in a folder, as ``explanations.json``.
+        """
         predictor = self.predictor
         dataset = load_dataset(
             dataset_dir,
@@ -232,10 +238,21 @@ class MoEAudioClassifier:
                 )
             own = pick_groups(store, groups)
             evaluation = evaluate_store(predictor, store, groups=own, progress=progress)
+            survey = (
+                survey_store(predictor, store, num_clips=explained, groups=own, progress=progress)
+                if explained
+                else None
+            )
         extra = {"split": split, "num_quarantined": len(bad)}
+        if out_dir is None:
+            figures = {**evaluation.metrics, **extra}
+        else:
+            figures = write_evaluation(Path(out_dir), predictor, evaluation, extra=extra)
+        if survey is None:
+            return figures
         if out_dir is not None:
-            return write_evaluation(Path(out_dir), predictor, evaluation, extra=extra)
-        return {**evaluation.metrics, **extra}
+            write_json(Path(out_dir) / "explanations.json", survey)
+        return {**figures, "explanations": survey}
 
     def _with_own_classes(self, dataset: Dataset, split: str) -> Dataset:
         known = self.predictor.config.classes

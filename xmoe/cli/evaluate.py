@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xmoe.cli.figures import metrics_table
+from xmoe.cli.figures import explanations_tables, metrics_table
 from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, command, session
 from xmoe.cli.output import Reply
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test")
 @click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
 @click.option("--out", type=FOLDER, help="Where to write; RUN/eval-SPLIT if left out.")
+@click.option("--explanations", is_flag=True, help="Measure how faithful explanations are, too.")
+@click.option(
+    "--explained",
+    type=click.IntRange(min=2),
+    default=48,
+    show_default=True,
+    help="Clips that --explanations takes; some seconds each.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 def evaluate(
     *,
@@ -31,6 +39,8 @@ def evaluate(
     split: str,
     test_fold: int | None,
     out: Path | None,
+    explanations: bool,
+    explained: int,
     device: Device,
 ) -> Reply:
     """Measure the classifier in RUN on one split of labelled recordings."""
@@ -46,7 +56,11 @@ def evaluate(
             split=split,
             test_fold=test_fold,
             out_dir=folder,
+            explained=explained if explanations else 0,
             progress=progress,
         )
     fields = {**metrics, "run": run, "split": split, "out": folder}
-    return Reply(fields, [metrics_table(metrics, f"{split} split"), f"written to {folder}"])
+    shown = [metrics_table(metrics, f"{split} split")]
+    if explanations:
+        shown += explanations_tables(metrics["explanations"])
+    return Reply(fields, [*shown, f"written to {folder}"])

@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xmoe.cli.figures import EXPLAINED
 from xmoe.cli.options import ANY_PATH, EXISTING_FOLDER, FOLDER, command
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
     from xmoe.config import Device
-
-
-QUESTIONS = {
-    "label": "why this label",
-    "experts": "why these experts",
-    "k": "why this K and these windows",
-}
 
 
 @command("explain")
@@ -56,7 +50,7 @@ def describe_explanation(record: dict[str, Any], out: Path) -> list[Any]:
     lines: list[Any] = [f"answer {record['answer']} (p = {probability:.3f}), K = {record['k']}"]
     if rows:
         lines.append(make_table("", ("expert", "weight", "band", "looks at"), rows))
-    lines += [f"{lead}: {record['sentences'][name]}" for name, lead in QUESTIONS.items()]
+    lines += [f"{lead}: {record['sentences'][name]}" for name, lead in EXPLAINED.items()]
     return [*lines, *(str(out / name) for name in record["files"])]
 
 

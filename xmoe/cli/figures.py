@@ -19,6 +19,12 @@ FIGURES = (
     ("nll", "negative log-likelihood"),
 )
 
+EXPLAINED = {
+    "label": "why this label",
+    "experts": "why these experts",
+    "k": "why this K and these windows",
+}
+
 
 def metrics_table(metrics: Mapping[str, Any], title: str) -> Table:
     """Return figures with their 95 % intervals, and what no model at all would score."""
@@ -51,6 +57,36 @@ def answers_table(rows: Iterable[Mapping[str, Any]]) -> Table:
         probability = f"{row['probability']:.3f}"
         cells.append((row["file"], label + doubt, probability, f"{row['k']:.1f}", experts))
     return make_table("", ("file", "answer", "p", "K", "experts"), cells)
+
+
+def explanations_tables(survey: Mapping[str, Any]) -> list[Table]:
+    """Return a table for each question: how faithful each method is, beside random maps."""
+    columns = ("method", "deletion", "below random", "insertion", "above random", "stable", "ms")
+    tables = []
+    for question, found in survey["questions"].items():
+        rows = [
+            (
+                name,
+                _number(row["deletion"]),
+                _signed(row, "deletion_gain"),
+                _number(row["insertion"]),
+                _signed(row, "insertion_gain"),
+                f"{row['stability']:.2f}" if "stability" in row else "",
+                f"{row['ms']:.1f}" if "ms" in row else "",
+            )
+            for name, row in found["methods"].items()
+        ]
+        title = f"{EXPLAINED[question]}: {found['watched']} ({survey['num_clips']} clips)"
+        tables.append(make_table(title, columns, rows))
+    return tables
+
+
+def _signed(row: Mapping[str, Any], name: str) -> str:
+    if name not in row:
+        return ""
+    pair = row[f"{name}_ci"]
+    interval = f" ({pair[0]:+.3f} to {pair[1]:+.3f})" if pair else ""
+    return f"{row[name]:+.3f}{interval}"
 
 
 def _number(value: float) -> str:

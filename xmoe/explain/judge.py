@@ -17,6 +17,7 @@ from xmoe.explain.faithfulness import Watch, measure_faithfulness
 RANDOM = "random"
 RANDOM_MAPS = 4
 FIRST_STEP = 2
+LEAST_GAIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,22 @@ class Verdict:
     def first_gone(self) -> float:
         """What is left once the first eighth of the cells has gone."""
         return self.removed[FIRST_STEP]
+
+    @property
+    def first_shown(self) -> float:
+        """What the first eighth of the cells alone gives."""
+        return self.restored[FIRST_STEP]
+
+    @property
+    def reach(self) -> float:
+        """How far the number moves at all."""
+        values = self.removed + self.restored
+        return max(values) - min(values)
+
+    def explains(self, chance: Verdict) -> bool:
+        """Whether the map beats random ones by a tenth of what there is to gain."""
+        gain = chance.deletion - self.deletion + self.insertion - chance.insertion
+        return gain > LEAST_GAIN * max(self.reach, chance.reach)
 
 
 def judge_maps(watch: Watch, spec: Tensor, maps: Mapping[str, Tensor]) -> dict[str, Verdict]:

@@ -18,10 +18,10 @@ from xmoe.explain.faithfulness import energy_in_box, pointing_game
 from xmoe.explain.methods import METHODS
 from xmoe.explain.scales import Scales
 from xmoe.explain.targets import ClassTarget
+from xmoe.metrics.bootstrap import mean_interval
 from xmoe.model.moe import MoE
 
 BATCH = 32
-NUM_BOOTSTRAP = 1000
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Localisation:
     method: str
     num_clips: int
     pointing: float
-    pointing_ci: tuple[float, float]
+    pointing_ci: list[float] | None
     energy: float
-    energy_ci: tuple[float, float]
+    energy_ci: list[float] | None
     area: float
 
 
@@ -66,16 +66,13 @@ def score_maps(method: str, maps: Tensor, masks: Tensor, *, seed: int = 0) -> Lo
     """Return pointing game and energy in box of maps [n, F, T] against masks [n, F, T]."""
     pointing = pointing_game(maps, masks).double().numpy()
     energy = energy_in_box(maps, masks).double().numpy()
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(pointing), (NUM_BOOTSTRAP, len(pointing)))
-    low_high = [np.quantile(values[draws].mean(1), (0.025, 0.975)) for values in (pointing, energy)]
-    intervals = [(float(low), float(high)) for low, high in low_high]
+    pointing_ci, energy_ci = (mean_interval(values, seed=seed) for values in (pointing, energy))
     return Localisation(
         method=method,
         num_clips=len(pointing),
         pointing=float(pointing.mean()),
-        pointing_ci=intervals[0],
+        pointing_ci=pointing_ci,
         energy=float(energy.mean()),
-        energy_ci=intervals[1],
+        energy_ci=energy_ci,
         area=float(masks.float().mean()),
     )

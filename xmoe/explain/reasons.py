@@ -29,8 +29,7 @@ from xmoe.model.plan import Plan
 
 Array = npt.NDArray[np.floating]
 ALWAYS = ("gradcam", "saliency")
-ROUTING_METHOD = "gradient_x_input"
-QUESTIONS = ("label", "experts", "k")
+ROUTING_METHODS = {"experts": "gradcam", "k": "gradient_x_input"}
 RANDOM_WINDOWS = 8
 
 
@@ -38,9 +37,10 @@ RANDOM_WINDOWS = 8
 class Why:
     """The answer to one question: ``values`` [F, T] by ``method``, its verdict and that of chance.
 
-    ``target`` says in words what is explained.
+    ``aim`` is what is explained, ``target`` says it in words.
     """
 
+    aim: Target
     target: str
     method: str
     values: Array
@@ -102,7 +102,7 @@ def find_reasons(
 
     ``plan`` is that of this clip alone, made where it is not given; ``target`` defaults to the most
     probable class. Grad-CAM and the router's saliency are always computed, ``method`` beside them;
-    the routing is explained by gradient x input, or by occlusion where that is asked for. Raises
+    the routing is explained by ``ROUTING_METHODS``, or by occlusion where that is asked for. Raises
     ValueError for a method that does not exist.
     """
     if method not in METHODS:
@@ -116,6 +116,7 @@ def find_reasons(
     maps = {name: METHODS[name](subject.model, batch, plan, target)[0] for name in names}
     verdicts = judge_maps(lambda specs: target.watch(subject, specs), spec, maps)
     label = Why(
+        target,
         target.describe(subject.classes),
         method,
         maps[method].cpu().numpy(),
@@ -149,9 +150,9 @@ def routing_targets(subject: Subject, plan: Plan) -> dict[str, Target]:
 
 def explain_routing(subject: Subject, spec: Tensor, plan: Plan, method: str) -> dict[str, Why]:
     """Return why these experts and why this K, for one spectrogram [F, T]."""
-    name = "occlusion" if method == "occlusion" else ROUTING_METHOD
     whys = {}
     for question, target in routing_targets(subject, plan).items():
+        name = "occlusion" if method == "occlusion" else ROUTING_METHODS[question]
         values = METHODS[name](subject.model, spec.unsqueeze(0), plan, target)[0]
         verdicts = judge_maps(
             lambda specs, target=target: target.watch(subject, specs),  # type: ignore[misc]
@@ -159,7 +160,9 @@ def explain_routing(subject: Subject, spec: Tensor, plan: Plan, method: str) -> 
             {name: values},
         )
         words = target.describe(subject.classes)
-        whys[question] = Why(words, name, values.cpu().numpy(), verdicts[name], verdicts[RANDOM])
+        whys[question] = Why(
+            target, words, name, values.cpu().numpy(), verdicts[name], verdicts[RANDOM]
+        )
     return whys
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from scipy.ndimage import uniform_filter
 
 from xmoe.explain.canvas import Array, draw_classes, draw_map, draw_spectrogram, set_axes
 from xmoe.explain.judge import Verdict
@@ -24,6 +25,7 @@ from xmoe.pictures.style import BLUE, INK, RED, make_plain, new_figure
 
 MOST_PANELS = 4
 WIDTH = 118
+SMOOTH = 3  # cells: single cells of a gradient are too small to see
 WATCHED = {
     "label": "Probability of the answer",
     "experts": "Share of the gate",
@@ -81,7 +83,7 @@ def draw_router_saliency(reasons: Reasons) -> Figure:
     by_bin.set_xlabel("Saliency per bin", color=INK)
     make_plain(by_bin)
     where = say_place(values, scales)
-    title = f"What the router looks at: {where} (central 90 % of its saliency)"
+    title = f"What the router looks at: half of its saliency lies in {where}"
     _set_title(figure, title, _say_faith(reasons, "saliency"))
     return figure
 
@@ -96,7 +98,8 @@ def draw_why(reasons: Reasons, question: str) -> Figure:
     grid = figure.add_gridspec(1, 2, width_ratios=(2.4, 1))
     main = figure.add_subplot(grid[0, 0])
     draw_spectrogram(main, reasons.spec, reasons.scales)
-    draw_map(main, why.values, reasons.scales)
+    shown = uniform_filter(why.values, SMOOTH) if why.method == "gradient_x_input" else why.values
+    draw_map(main, shown, reasons.scales)
     main.set_title(f"What speaks for {why.target}", fontsize=9, color=INK, loc="left")
     curves = figure.add_subplot(grid[0, 1])
     _draw_curves(curves, why.verdict, why.random)
@@ -128,7 +131,7 @@ def _draw_curves(axes: Axes, verdict: Verdict, random: Verdict) -> None:
     axes.plot(shares, random.restored, color=BLUE, ls=":", lw=1.0, label="shown at random")
     axes.set_xlabel("Share of all cells", color=INK)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.45, 1.0))
     make_plain(axes)
 
 
@@ -143,7 +146,7 @@ def _say_label(reasons: Reasons, method: str) -> str:
         return say_whys(reasons)["label"]
     values = reasons.maps[method]
     place = say_place(values, reasons.scales)
-    return f"Why {why.target}: {METHOD_WORDS[method]}, central 90 % of it in {place}"
+    return f"Why {why.target}: half of {METHOD_WORDS[method]} lies in {place}"
 
 
 def _draw_expert_maps(figure: Figure, cells: object, reasons: Reasons) -> None:

@@ -1,13 +1,14 @@
 """Reasons -> three plain sentences with their numbers: why this label, these experts, this K.
 
 A sentence says what the clip gives, where the evidence lies, and what is left once the strongest
-eighth of the map is filled with noise floor, beside a random eighth. Where the map does no better
-than chance, or the number hardly depends on the clip at all, it says that instead.
+eighth of the map is filled with noise floor, or all but that eighth, beside a random eighth. Where
+the map does no better than chance, or the number hardly depends on the clip, it says that instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from xmoe.explain.places import describe_map
 from xmoe.explain.reasons import Reasons, Why
 from xmoe.explain.scales import Scales
+from xmoe.explain.targets import KTarget
 from xmoe.units import format_hz
 
 METHOD_WORDS = {
@@ -44,12 +46,17 @@ def say_whys(reasons: Reasons) -> dict[str, str]:
 
 
 def say_label(reasons: Reasons) -> str:
-    """Return why this label."""
+    """Return why this label; where the method asked for cannot say, the router's saliency may."""
     why = reasons.whys["label"]
     probability = float(reasons.probabilities[reasons.answer_id])
     answer = reasons.classes[reasons.answer_id]
     lead = f"The answer is {answer} (p = {probability:.2f})"
-    return f"{lead} {_say_evidence(reasons, why, 'p', _share)}"
+    sentence = f"{lead} {_say_evidence(reasons, why, 'p', _share)}"
+    other = reasons.verdicts["saliency"]
+    if why.verdict.explains(why.random) or not other.explains(why.random):
+        return sentence
+    saliency = replace(why, method="saliency", values=reasons.maps["saliency"], verdict=other)
+    return f"{sentence} It is {answer} {_say_evidence(reasons, saliency, 'p', _share)}"
 
 
 def say_experts(reasons: Reasons) -> str:
@@ -71,10 +78,10 @@ def say_experts(reasons: Reasons) -> str:
 def say_k(reasons: Reasons) -> str:
     """Return why this K."""
     k, promises = int(reasons.plan.k[0]), reasons.plan.promises[0].tolist()
-    if "k" not in reasons.whys:
+    why = reasons.whys.get("k")
+    if why is None or not isinstance(why.aim, KTarget):
         return f"K = {k}: this model has no other."
-    why = reasons.whys["k"]
-    rival = int(why.target.rsplit(" ", 1)[1])
+    rival = why.aim.rival
     lead = f"K = {k}: {_promise(promises, k)}, {_promise(promises, rival)} (the next best)"
     price = f"at a price of {reasons.k_price:.3f} per expert the margin is {_margin(why)}"
     evidence = _say_evidence(reasons, why, "the margin", lambda value: f"{value:+.3f}")
@@ -102,27 +109,31 @@ def say_windows(reasons: Reasons) -> str:
 
 
 def say_place(values: npt.NDArray[np.floating], scales: Scales) -> str:
-    """Return where the central 90 % of a map [F, T] lies, in seconds and Hz."""
+    """Return where the central half of a map [F, T] lies, in seconds and Hz."""
     place = describe_map(values, scales)
     if not place:
         return "nowhere"
-    low, high = place["band_hz"]
-    start, end = place["span_s"]
-    return f"{start:.2f}-{end:.2f} s, {format_hz(low)} - {format_hz(high)}"
+    low, high = place["half"]["band_hz"]
+    start, end = place["half"]["span_s"]
+    return f"{start:.2f}-{end:.2f} s and {format_hz(round(low))} - {format_hz(round(high))}"
 
 
 def _say_evidence(reasons: Reasons, why: Why, what: str, say: Callable[[float], str]) -> str:
     verdict, random = why.verdict, why.random
-    moved = max(abs(value - verdict.whole) for value in verdict.removed + random.removed)
-    if moved < (LEAST_MARGIN if why is reasons.whys.get("k") else LEAST_EFFECT):
+    least = LEAST_MARGIN if why is reasons.whys.get("k") else LEAST_EFFECT
+    if max(verdict.reach, random.reach) < least:
         alone = say(verdict.silent)
         return f"and hardly depends on this clip: of noise floor alone {what} is {alone}."
-    where = f"{say_place(why.values, reasons.scales)} ({METHOD_WORDS[why.method]}, central 90 %)"
-    if random.deletion - verdict.deletion <= 0 and verdict.insertion - random.insertion <= 0:
-        return f"but no place explains it: {where} tells no more than a random choice of cells."
+    if not verdict.explains(random):
+        return (
+            f"but {METHOD_WORDS[why.method]} does not show why: without its strongest eighth "
+            f"{what} is {say(verdict.first_gone)}, without a random one {say(random.first_gone)}."
+        )
     return (
-        f"because of {where}: with the strongest eighth filled with noise floor {what} is "
-        f"{say(verdict.first_gone)}, with a random eighth {say(random.first_gone)}."
+        f"because of {say_place(why.values, reasons.scales)} (half of {METHOD_WORDS[why.method]}): "
+        f"without its strongest eighth {what} is {say(verdict.first_gone)} (without a random one "
+        f"{say(random.first_gone)}), with that eighth alone {say(verdict.first_shown)} "
+        f"({say(random.first_shown)})."
     )
 
 

@@ -55,6 +55,19 @@ def find_interval(name: str, value: float, resampled: Array, units: int) -> list
     return [low, high]
 
 
+def mean_interval(
+    values: Array, groups: Sequence[str] | None = None, *, num_bootstrap: int = 1000, seed: int = 0
+) -> list[float] | None:
+    """Return the 95 % interval [low, high] of the mean of values [n]; None of one unit alone."""
+    draw, units = make_resampler(len(values), groups, seed)
+    if units == 1:
+        return None
+    weights = draw(num_bootstrap)
+    means = weights @ values / weights.sum(1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return [float(low), float(high)]
+
+
 def _wilson(share: float, units: int) -> list[float]:
     """Return Wilson's 95 % interval of a share of ``units``."""
     z2 = WILSON_Z**2

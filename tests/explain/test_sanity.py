@@ -1,0 +1,79 @@
+"""Weights drawn anew destroy what the weights are answerable for, in every method offered."""
+
+import numpy as np
+import pytest
+import torch
+
+from xmoe.explain.faithfulness import energy_in_box
+from xmoe.explain.methods import METHODS
+from xmoe.explain.sanity import Likeness, compare_maps, draw_weights, weightless_maps
+from xmoe.explain.targets import ClassTarget
+
+
+@pytest.fixture(scope="module")
+def fresh(trained):
+    return [draw_weights(trained, seed) for seed in range(3)]
+
+
+def test_fresh_weights_are_fresh_and_the_same_for_a_seed(trained, fresh):
+    again = draw_weights(trained, 0)
+    for mine, theirs in zip(again.parameters(), fresh[0].parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert not torch.equal(again.stem.head.weight, trained.stem.head.weight)
+    assert not torch.equal(again.stem.head.weight, fresh[1].stem.head.weight)
+
+
+def test_the_trained_model_knows_its_classes(trained_subject, boxed):
+    specs, ids, _ = boxed
+    assert float((trained_subject.probabilities(specs).argmax(1) == ids).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_fresh_weights_destroy_what_was_learned(trained_subject, fresh, boxed, name):
+    specs, ids, _ = boxed
+    found = [
+        compare_maps(trained_subject, fresh, specs[i : i + 1], ClassTarget(int(ids[i])), name)
+        for i in range(6)
+    ]
+    mean = Likeness(*(float(np.mean([getattr(f, k) for f in found])) for k in vars(found[0])))
+    assert mean.passes
+    assert mean.raw < mean.unrelated + 0.15  # no more than two untrained models have in common
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_trained_map_finds_the_event_better_than_that_of_fresh_weights(
+    trained_subject, fresh, boxed, name
+):
+    specs, ids, masks = boxed
+    target = ClassTarget(tuple(ids.tolist()))
+
+    def energy(model):
+        maps = METHODS[name](model, specs, model.plan(specs, trained_subject.routing), target)
+        return float(energy_in_box(maps, masks).mean())
+
+    assert energy(trained_subject.model) > max(energy(model) for model in fresh)
+
+
+def test_a_map_that_ignores_the_weights_is_not_called_learned(trained_subject, fresh, boxed):
+    """The contrast alone: raw likeness 1, and nothing is left of it that weights answer for."""
+    spec = boxed[0][:1]
+    METHODS["weightless"] = lambda model, spec, plan, target: weightless_maps(spec)[1].unsqueeze(0)
+    try:
+        found = compare_maps(trained_subject, fresh, spec, ClassTarget(0), "weightless")
+    finally:
+        del METHODS["weightless"]
+    assert found.raw == pytest.approx(1.0)
+    assert found.unrelated == pytest.approx(1.0)
+    assert found.learned == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_map_that_fresh_weights_leave_alone_fails(trained_subject, fresh, boxed):
+    """A fixed pattern that no part of the clip explains is what the check must catch."""
+    pattern = torch.rand(1, 32, 41, generator=torch.Generator().manual_seed(0))
+    METHODS["stuck"] = lambda model, spec, plan, target: pattern
+    try:
+        found = compare_maps(trained_subject, fresh, boxed[0][:1], ClassTarget(0), "stuck")
+    finally:
+        del METHODS["stuck"]
+    assert found.learned > 0.9
+    assert not found.passes

@@ -1,0 +1,102 @@
+"""A survey of a store: every method on every question, gains over random paired."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from xmoe.config import ModelConfig, RunConfig
+from xmoe.explain.methods import METHODS
+from xmoe.explain.survey import WATCHED, survey_store
+from xmoe.predict import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(trained_subject):
+    model = trained_subject.model
+    config = RunConfig(
+        classes=trained_subject.classes,
+        spectro=trained_subject.frontend.config,
+        model=ModelConfig(**model.config.model_dump()),
+        routing=trained_subject.routing,
+    )
+    return Predictor(config, model)
+
+
+class Store(SimpleNamespace):
+    """What a survey asks of a store of six clips."""
+
+    def __len__(self):
+        return 6
+
+
+@pytest.fixture(scope="module")
+def store():
+    """Six recordings of 0.4 s whose event lies where the class is trained to be."""
+
+    def whole(index):
+        power = torch.rand(32, 41, generator=torch.Generator().manual_seed(index)).add(0.2)
+        low = 4 + 10 * (index % 3)
+        power[low : low + 4, 10:18] *= 30.0
+        return power
+
+    return Store(whole=whole, clip_ids=tuple("abcdef"))
+
+
+@pytest.fixture(scope="module")
+def survey(predictor, store):
+    steps = []
+    found = survey_store(
+        predictor,
+        store,
+        num_clips=4,
+        progress=lambda what, done, total, *_: steps.append((what, done, total)),
+    )
+    return found, steps
+
+
+def test_every_method_is_judged_on_every_question(survey):
+    found, steps = survey
+    json.dumps(found, allow_nan=False)
+    assert steps[-1] == ("explanations", 4, 4)
+    assert (found["num_clips"], found["num_clips_of_split"]) == (4, 6)
+    assert set(found["questions"]) == set(WATCHED)
+    for question in found["questions"].values():
+        assert set(question["methods"]) == {*METHODS, "random"}
+
+
+def test_figures_have_intervals_around_them(survey):
+    for question, asked in survey[0]["questions"].items():
+        for name, row in asked["methods"].items():
+            for figure in ("deletion", "insertion"):
+                low, high = row[f"{figure}_ci"]
+                assert low <= row[figure] <= high
+            assert ("deletion_gain" in row) == (name != "random")
+            assert ("stability" in row) == (name != "random" and question == "label")
+
+
+def test_gains_are_paired_differences_from_random(survey):
+    methods = survey[0]["questions"]["label"]["methods"]
+    gain = methods["random"]["deletion"] - methods["gradcam"]["deletion"]
+    assert methods["gradcam"]["deletion_gain"] == pytest.approx(gain)
+    assert methods["gradcam"]["beats_random"]
+
+
+def test_forty_decibels_leave_the_saliency_where_it_is(survey):
+    assert survey[0]["questions"]["label"]["methods"]["saliency"]["stability"] > 0.9
+
+
+def test_the_oracle_is_the_dearest(survey):
+    spent = {n: r["ms"] for n, r in survey[0]["questions"]["label"]["methods"].items() if "ms" in r}
+    assert max(spent, key=spent.get) == "occlusion"
+    assert min(spent, key=spent.get) == "saliency"
+
+
+def test_the_same_seed_surveys_the_same_clips(predictor, store, survey):
+    again = survey_store(predictor, store, num_clips=4)
+    for question in WATCHED:
+        one, other = (s["questions"][question]["methods"]["saliency"] for s in (survey[0], again))
+        assert one["deletion"] == other["deletion"]
+    assert np.isfinite(one["insertion"])

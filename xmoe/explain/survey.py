@@ -1,0 +1,160 @@
+"""A sample of clips -> how faithful each method is on each question, beside random maps.
+
+For every clip and each of the three questions each method draws its map, and the classifier says
+what is left as the map's first cells are filled with noise floor, or shown alone. Gains over random
+are paired: same clip, same noise floor. Stability is the rank correlation of the label's map with
+the map of the same clip under white noise 40 dB below it. Times are of one clip, the map alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmoe.explain.judge import RANDOM, judge_maps
+from xmoe.explain.methods import METHODS
+from xmoe.explain.ranks import rank_correlation
+from xmoe.explain.reasons import routing_targets
+from xmoe.explain.subject import Subject, surest_segment
+from xmoe.explain.targets import ClassTarget, Target
+from xmoe.frontend.spec_transforms import add_noise
+from xmoe.frontend.threads import one_thread
+from xmoe.metrics.bootstrap import mean_interval
+from xmoe.predict import Predictor
+from xmoe.progress import Progress, silent
+from xmoe.training.store import SpectrogramStore
+
+NOISE_DB = 40.0
+WATCHED = {
+    "label": "calibrated probability of the answer",
+    "experts": "share of the gate held by the experts asked",
+    "k": "margin of the promise of K over the next best, less its price",
+}
+FIGURES = ("deletion", "insertion", "deletion_gain", "insertion_gain", "stability", "ms")
+
+
+@dataclass
+class _Row:
+    """What was measured of one method on one question: one number per clip and figure."""
+
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    units: list[str] = field(default_factory=list)
+
+    def add(self, unit: str, **figures: float) -> None:
+        self.units.append(unit)
+        for name, value in figures.items():
+            self.figures.setdefault(name, []).append(value)
+
+
+def survey_store(
+    predictor: Predictor,
+    store: SpectrogramStore,
+    *,
+    num_clips: int,
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Return what ``explanations.json`` holds, measured on up to ``num_clips`` clips of a store.
+
+    ``groups`` [n] names what belongs together: intervals resample groups. A clip of several
+    segments stands for the one that is surest of its answer, as in ``explain_clip``.
+    """
+    subject = Subject.of(predictor)
+    picked = np.random.default_rng(seed).permutation(len(store))[:num_clips]
+    rows: dict[tuple[str, str], _Row] = {}
+    with one_thread():
+        for done, index in enumerate(sorted(picked.tolist()), 1):
+            unit = store.clip_ids[index] if groups is None else groups[index]
+            spec, noisy = _clean_and_noisy(predictor, store.whole(index), seed + index)
+            _survey_clip(subject, spec, noisy, unit, rows)
+            progress("explanations", done, len(picked))
+    return {
+        "schema_version": 1,
+        "num_clips": len(picked),
+        "num_clips_of_split": len(store),
+        "noise_db": NOISE_DB,
+        "seed": seed,
+        "questions": {
+            question: {
+                "watched": words,
+                "methods": {
+                    name: _summarise(row, seed)
+                    for (asked, name), row in rows.items()
+                    if asked == question
+                },
+            }
+            for question, words in WATCHED.items()
+        },
+    }
+
+
+def _clean_and_noisy(predictor: Predictor, power: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the surest segment [1, F, T] of a recording [F, frames], and the same in noise."""
+    specs = predictor.specs_of_power(power)
+    segment = surest_segment(predictor, specs)
+    noisy = add_noise(
+        power.unsqueeze(0),
+        snr_db=torch.tensor([NOISE_DB]),
+        slope=torch.zeros(1),
+        bin_centers_hz=predictor.frontend.bin_centers_hz,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    both = specs[segment : segment + 1], predictor.specs_of_power(noisy[0])[segment : segment + 1]
+    return both[0].to(predictor.device), both[1].to(predictor.device)
+
+
+def _survey_clip(
+    subject: Subject, spec: Tensor, noisy: Tensor, unit: str, rows: dict[tuple[str, str], _Row]
+) -> None:
+    plan = subject.model.plan(spec, subject.routing)
+    label = ClassTarget(int(subject.carry_out(plan)[0].argmax()))
+    noisy_plan = subject.model.plan(noisy, subject.routing)
+    targets: dict[str, Target] = {"label": label, **routing_targets(subject, plan)}
+    for question, target in targets.items():
+        maps, more = {}, {}
+        for name, method in METHODS.items():
+            began = time.perf_counter()
+            maps[name] = method(subject.model, spec, plan, target)[0]
+            more[name] = {"ms": (time.perf_counter() - began) * 1e3}
+            if question == "label":
+                again = method(subject.model, noisy, noisy_plan, target)[0]
+                more[name]["stability"] = rank_correlation(maps[name], again)
+        found = judge_maps(lambda specs, t=target: t.watch(subject, specs), spec[0], maps)  # type: ignore[misc]
+        chance = found[RANDOM]
+        for name, verdict in found.items():
+            gains = {
+                "deletion_gain": chance.deletion - verdict.deletion,
+                "insertion_gain": verdict.insertion - chance.insertion,
+            }
+            rows.setdefault((question, name), _Row()).add(
+                unit,
+                deletion=verdict.deletion,
+                insertion=verdict.insertion,
+                **(gains if name != RANDOM else {}),
+                **more.get(name, {}),
+            )
+
+
+def _summarise(row: _Row, seed: int) -> dict[str, Any]:
+    """Return means with 95 % intervals, the median time, and whether chance is beaten."""
+    found: dict[str, Any] = {}
+    for name in FIGURES:
+        if name not in row.figures:
+            continue
+        values = np.array(row.figures[name])
+        if name == "ms":
+            found[name] = float(np.median(values))
+            continue
+        found[name] = float(values.mean())
+        found[f"{name}_ci"] = mean_interval(values, row.units, seed=seed)
+    if "deletion_gain" in found:
+        intervals = found["deletion_gain_ci"], found["insertion_gain_ci"]
+        found["beats_random"] = all(ci is not None and ci[0] > 0 for ci in intervals)
+    return found
