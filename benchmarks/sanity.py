@@ -6,7 +6,7 @@ Test clips are explained by the trained model and by models of the same shape wh
 before training. ``raw`` is the rank correlation of the two maps, ``unrelated`` that of two fresh
 models' maps, ``learned`` is as ``raw`` once the order that the clip alone gives has been taken out
 (see ``xmoe/explain/sanity.py``). A method passes where the 95 % interval of ``learned`` stays
-within 0.25 of zero. Where the set has boxes, the energy in them is given for trained and fresh weights.
+within 0.25 of zero. Where the set has boxes, the energy in them is given for both kinds of weights.
 """
 
 from __future__ import annotations

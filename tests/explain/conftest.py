@@ -62,16 +62,16 @@ def make_clips(
 
 @pytest.fixture(scope="session")
 def trained(model: MoE) -> MoE:
-    """Return the mixture after 150 steps on events whose height says their class."""
+    """Return the mixture after 100 steps on events whose height says their class."""
     learner = MoE(model.config, num_bins=32).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         learner.load_state_dict(MoE(model.config, num_bins=32).state_dict())
         generator = torch.Generator().manual_seed(2)
         optimiser = torch.optim.AdamW(learner.parameters(), lr=4e-3)
-        for _ in range(150):
-            spec, ids, _ = make_clips(24, generator)
-            noise = 0.1 * torch.rand(24, 4, 6, generator=generator)
+        for _ in range(100):
+            spec, ids, _ = make_clips(16, generator)
+            noise = 0.1 * torch.rand(16, 4, 6, generator=generator)
             output = learner(spec, TrainingDraws(keep=3, window_noise=noise))
             answers = torch.cat([output.stem.unsqueeze(0), output.full, output.part])
             each = torch.stack([torch.nn.functional.cross_entropy(a, ids) for a in answers])

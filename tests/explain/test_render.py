@@ -9,7 +9,7 @@ from xmoe.explain.render import PICTURES, draw_answer, draw_router_saliency, dra
 from xmoe.explain.render_routing import colour_of, draw_routing
 
 
-@pytest.fixture(params=[0, 1, 3])
+@pytest.fixture(scope="module", params=[0, 1, 3])
 def reasons(request, subject, specs):
     plan = subject.model.plan(specs[:1], subject.routing, k=request.param)
     return find_reasons(subject, specs[0], plan=plan)
@@ -72,6 +72,9 @@ def test_an_expert_keeps_its_colour(subject, specs):
 @pytest.mark.parametrize("question", ["experts", "k"])
 def test_a_question_has_its_map_and_the_curves_of_its_target(reasons, question):
     figure = draw_why(reasons, question)
+    if question not in reasons.whys:  # K = 3 was asked for, and nothing is promised for it
+        assert not figure.axes
+        return
     main, curves = figure.axes
     assert main.get_title(loc="left").endswith(reasons.whys[question].target)
     filled, by_chance, shown, _ = curves.lines
@@ -84,4 +87,4 @@ def test_a_question_has_its_map_and_the_curves_of_its_target(reasons, question):
 def test_a_question_without_an_answer_says_so(subject, specs):
     reasons = find_reasons(subject, specs[0])
     del reasons.whys["k"]
-    assert "has no other" in draw_why(reasons, "k").get_suptitle()
+    assert "did not choose" in draw_why(reasons, "k").get_suptitle()

@@ -97,6 +97,7 @@ def test_none_and_all_have_words_of_their_own(subject, specs, k, experts, window
     reasons = find_reasons(subject, specs[0], plan=plan)
     assert say_experts(reasons).startswith(experts)
     assert say_windows(reasons).startswith(windows)
+    assert ("did not choose" in say_k(reasons)) == (k == 3)  # promises end at two experts
 
 
 def test_windows_say_how_many_and_what_random_ones_give(reasons):

@@ -37,7 +37,9 @@ def patch_size(num_bins: int, num_frames: int) -> tuple[int, int]:
 def occlusion(model: MoE, spec: Tensor, plan: Plan, target: Target) -> Tensor:
     """Return how far the score of a target falls [B, F, T] where spectrograms are silenced."""
     batch, bins, frames = spec.shape
-    floor = sample_noise_floor(spec, generator=torch.Generator().manual_seed(0))
+    floor = torch.cat(
+        [sample_noise_floor(s, generator=torch.Generator().manual_seed(0)) for s in spec.split(1)]
+    )
     whole = target.score(trace_plan(model, spec, plan, gradient=False))
     masks = patch_masks(bins, frames).to(spec.device)
     total = torch.zeros_like(spec)

@@ -80,7 +80,7 @@ def say_k(reasons: Reasons) -> str:
     k, promises = int(reasons.plan.k[0]), reasons.plan.promises[0].tolist()
     why = reasons.whys.get("k")
     if why is None or not isinstance(why.aim, KTarget):
-        return f"K = {k}: this model has no other."
+        return f"K = {k}, which the router did not choose."
     rival = why.aim.rival
     lead = f"K = {k}: {_promise(promises, k)}, {_promise(promises, rival)} (the next best)"
     price = f"at a price of {reasons.k_price:.3f} per expert the margin is {_margin(why)}"

@@ -145,15 +145,16 @@ def choose_experts_target(plan: Plan) -> ExpertsTarget:
 
 
 def choose_k_target(plan: Plan, routing: RoutingConfig) -> KTarget | None:
-    """Return the target of a plan of one clip: its K against the next best; None where K is fixed.
+    """Return the target of a plan of one clip: its K against the next best.
 
-    A K that was asked for, not chosen, is set against the best other K all the same.
+    None where nothing is promised for that K, or for no other. A K that was asked for, not chosen,
+    is set against the best other K all the same.
     """
-    if plan.promises.shape[1] < 2:
-        return None
     promises, k = plan.promises[0], int(plan.k[0])
+    if len(promises) < 2 or k >= len(promises):
+        return None
     worth = promises - routing.k_price * torch.arange(len(promises), device=promises.device)
-    worth[min(k, len(worth) - 1)] = -torch.inf
+    worth[k] = -torch.inf
     return KTarget(k, int(worth.argmax()), routing.k_price)
 
 
