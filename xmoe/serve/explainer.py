@@ -84,9 +84,7 @@ class Explainer:
                 counts = count_experts(plan.promises, [asked.limits], config.routing.k_price)
                 plan = with_counts(plan, counts)
             start_s = start / config.spectro.frame_rate_hz
-            return power, find_reasons(
-                Subject.of(predictor), spec, plan=plan, start_s=start_s
-            )
+            return power, find_reasons(Subject.of(predictor), spec, plan=plan, start_s=start_s)
 
 
 def pick_segment(predictor: Predictor, power: Tensor, at_s: float | None) -> tuple[int, Tensor]:
