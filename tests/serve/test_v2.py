@@ -1,5 +1,6 @@
 """The Open Inference Protocol answers as /v1 does."""
 
+import base64
 import json
 
 import pytest
@@ -46,12 +47,34 @@ def test_row_of_one_recording_is_taken(ask, sound):
         {"parameters": {}},
         {"parameters": {"sample_rate_hz": 1}},
         {"data": "x"},
+        {"data": ["x"]},
+        {"datatype": "BYTES", "shape": [1], "data": ["UklGRg=="]},
+        {"name": "recording", "datatype": "BYTES", "shape": [1], "data": ["no base64!"]},
+        {"name": "recording", "datatype": "BYTES", "shape": [1], "data": [0.5]},
     ],
 )
 def test_bad_tensor(ask, sound, changes):
     reply = ask("POST", "/v2/models/xmoe/infer", body=body(sound().tolist(), **changes))
     assert reply.status == 422
     assert reply.json()["hint"]
+    assert isinstance(reply.json()["error"], str)
+
+
+def test_file_as_bytes_is_answered_as_its_samples(ask, sound, wav):
+    file = base64.b64encode(wav(sound())).decode()
+    changes = {"name": "recording", "shape": [1], "datatype": "BYTES", "data": [file]}
+    replies = [
+        ask("POST", "/v2/models/xmoe/infer", body=body(sound().tolist(), **extra)).json()
+        for extra in ({}, changes | {"parameters": {}})
+    ]
+    data = [reply["outputs"][0]["data"] for reply in replies]
+    assert data[0] == pytest.approx(data[1], abs=1e-6)
+
+
+def test_refusal_of_the_door_is_in_the_words_of_the_protocol(ask):
+    reply = ask("GET", "/v2/models/xmoe", token="0123456789abcdef0123")
+    assert reply.status == 401
+    assert "token" in reply.json()["error"]
 
 
 def test_metadata(ask):

@@ -114,9 +114,12 @@ def answer_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def _to_response(request: Request, error: HttpProblem) -> JSONResponse:
-    body = error.problem.model_copy(update={"request_id": _id_of(request)})
+    told = {"request_id": _id_of(request)}
+    if request.url.path.startswith("/v2"):
+        told["error"] = f"{error.problem.message}; {error.problem.hint}"
+    body = error.problem.model_copy(update=told)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    return JSONResponse(body.model_dump(), error.status, headers=headers)
+    return JSONResponse(body.model_dump(exclude_none=True), error.status, headers=headers)
 
 
 def _id_of(request: Request) -> str:

@@ -46,6 +46,8 @@ class Door:
             await send({"type": "websocket.close", "code": 1008, "reason": HINT})
             return
         body = {"code": "unauthorised", "message": "no token, or a wrong one", "hint": HINT}
+        if scope["path"].startswith("/v2"):
+            body["error"] = f"{body['message']}; {HINT}"
         refusal = JSONResponse(
             body | {"request_id": request_id}, 401, headers={"WWW-Authenticate": "Bearer"}
         )

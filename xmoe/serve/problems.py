@@ -27,12 +27,13 @@ FORMATS = "send WAV, FLAC, OGG, MP3 or AIFF, or JSON with samples and sample_rat
 
 
 class Problem(Frozen):
-    """The body of every refusal."""
+    """The body of every refusal; under ``/v2`` its ``error`` is what that protocol asks for."""
 
     code: str
     message: str
     hint: str
     request_id: str = ""
+    error: str | None = None
 
 
 class HttpProblem(Exception):

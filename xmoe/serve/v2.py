@@ -1,11 +1,13 @@
 """The Open Inference Protocol, version 2, so that clients of other servers work as they are.
 
-One model, ``xmoe``: the input ``samples`` FP32 [S] or [1, S] with the parameter ``sample_rate_hz``
-of the request or of the input, the outputs ``probabilities`` FP64 [C] and ``label`` BYTES [1].
+One model, ``xmoe``. Input: ``samples`` FP32 [S] or [1, S] with the parameter ``sample_rate_hz`` of
+the request or of the input; or ``recording`` BYTES [1], a file as base64. Outputs:
+``probabilities`` FP64 [C] and ``label`` BYTES [1]. Refusals have ``error`` beside their own fields.
 """
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
@@ -15,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from xmoe import __version__
 from xmoe.serve.bodies import read_body
 from xmoe.serve.problems import HttpProblem
-from xmoe.serve.schemas import SamplesRequest
+from xmoe.serve.schemas import ClassifyAnswer, Options, SamplesRequest
 from xmoe.serve.service import Service
 
 NAME = "xmoe"
+BYTES_HINT = "send one input `recording` of BYTES, shape [1], data [the file as base64]"
 ModelName = Annotated[str, Path(max_length=64)]
 
 
@@ -33,8 +36,8 @@ class InputTensor(Loose):
 
     name: str = Field(max_length=64)
     shape: list[Annotated[int, Field(ge=0)]] = Field(max_length=4)
-    datatype: Literal["FP32", "FP64"]
-    data: list[float] | list[list[float]]
+    datatype: Literal["FP32", "FP64", "BYTES"]
+    data: list[float] | list[list[float]] | Annotated[list[str], Field(min_length=1, max_length=1)]
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -74,6 +77,8 @@ def to_samples(request: InferRequest) -> SamplesRequest:
     tensor = request.inputs[0]
     flat: list[float] = []
     for row in tensor.data:
+        if isinstance(row, str):
+            raise HttpProblem(422, "bad_field", "text is not samples", hint=BYTES_HINT)
         flat.extend(row if isinstance(row, list) else [row])
     size = 1
     for extent in tensor.shape:
@@ -89,6 +94,37 @@ def to_samples(request: InferRequest) -> SamplesRequest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise HttpProblem(422, "bad_field", f"{where}: {first['msg']}", hint=hint) from error
+
+
+def to_bytes(tensor: InputTensor) -> bytes:
+    """Return the file in an input of BYTES, which JSON holds as base64; HttpProblem if none."""
+    first = tensor.data[0] if len(tensor.data) == 1 else None
+    if tensor.name != "recording" or tensor.shape != [1] or not isinstance(first, str):
+        raise HttpProblem(422, "bad_field", "name, shape and data do not agree", hint=BYTES_HINT)
+    try:
+        return base64.b64decode(first, validate=True)
+    except ValueError as error:
+        raise HttpProblem(422, "bad_field", "data is no base64", hint=BYTES_HINT) from error
+
+
+def read_options(asked: InferRequest) -> Options:
+    """Return what the parameters of a request ask for; HttpProblem where they are wrong."""
+    parameters = asked.parameters | asked.inputs[0].parameters
+    known = {key: parameters[key] for key in Options.model_fields if key in parameters}
+    try:
+        return Options.model_validate(known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        hint = "see /openapi.json for the fields"
+        raise HttpProblem(422, "bad_field", f"{where}: {first['msg']}", hint=hint) from error
+
+
+async def answer_infer(service: Service, asked: InferRequest) -> ClassifyAnswer:
+    """Return the answer to a recording that comes as numbers or as a file."""
+    if asked.inputs[0].datatype == "BYTES":
+        return await service.classify_bytes(to_bytes(asked.inputs[0]), read_options(asked))
+    return await service.classify_samples(to_samples(asked))
 
 
 def check_name(name: str) -> None:
@@ -126,7 +162,10 @@ def build_router(service: Service) -> APIRouter:
             "name": NAME,
             "versions": [__version__],
             "platform": "xmoe",
-            "inputs": [{"name": "samples", "datatype": "FP32", "shape": [-1]}],
+            "inputs": [
+                {"name": "samples", "datatype": "FP32", "shape": [-1]},
+                {"name": "recording", "datatype": "BYTES", "shape": [1]},
+            ],
             "outputs": [
                 {"name": "probabilities", "datatype": "FP64", "shape": [classes]},
                 {"name": "label", "datatype": "BYTES", "shape": [1]},
@@ -144,7 +183,7 @@ def build_router(service: Service) -> APIRouter:
         """Answer for one recording that comes as numbers."""
         check_name(name)
         asked = await read_infer(request, service)
-        answer = await service.classify_samples(to_samples(asked))
+        answer = await answer_infer(service, asked)
         p = list(answer.probabilities.values())
         return {
             "model_name": NAME,
