@@ -37,6 +37,7 @@ def test_places_are_heights_and_seconds(subject, specs):
     plan = subject.model.plan(specs[:1], subject.routing, k=2)
     record = pack_arrays(find_reasons(subject, specs[0], plan=plan, start_s=2.0))
     assert record["extent_s"] == pytest.approx([1.995, 2.405])
+    assert record["bins_hz"] == pytest.approx(subject.frontend.bin_centers_hz.tolist(), abs=0.01)
     heights = [place for place, _ in record["ticks_hz"]]
     assert heights == sorted(heights)
     assert 0.0 < heights[0] < heights[-1] < 1.0

@@ -30,9 +30,10 @@ SILENCE = 1e-20
 def pack_arrays(reasons: Reasons) -> dict[str, Any]:
     """Return spectrogram and maps of one clip as bytes, with what places them in Hz and seconds.
 
-    ``extent_s`` is where the first column begins and the last one ends; ``window_edges_s`` [P + 1];
-    ``bands`` the height of each asked expert's band from 0 to 1; ``window_scores`` what the router
-    gave its windows. ``spectrogram`` spans ``low`` to ``high``, a map its own zero to peak.
+    ``extent_s`` is where the first column begins and the last one ends; ``bins_hz`` the middle of
+    each row; ``window_edges_s`` [P + 1]; ``bands`` the height of each asked expert's band from 0 to
+    1; ``window_scores`` what the router gave its windows. ``spectrogram`` spans ``low`` to
+    ``high``, a map its own zero to peak.
     """
     scales, plan = reasons.scales, reasons.plan
     chosen = [name for name, _, _ in reasons.chosen()]
@@ -43,6 +44,7 @@ def pack_arrays(reasons: Reasons) -> dict[str, Any]:
     return {
         "extent_s": extent_s(scales),
         "ticks_hz": place_ticks(scales),
+        "bins_hz": np.round(shrink(scales.bin_centers_hz[:, None])[:, 0], 2).tolist(),
         "window_edges_s": [windows[0][0], *(end for _, end in windows)],
         "window_scores": {
             name: [round(value, 6) for value in scores[plan.expert_names.index(name)].tolist()]

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from xmoe import __version__
-from xmoe.serve import v1, v2
+from xmoe.serve import pages, stream, v1, v2
 from xmoe.serve.auth import OPEN_PATHS, Door
 from xmoe.serve.problems import HttpProblem, Problem, describe_error
 from xmoe.serve.service import Service
@@ -80,6 +80,8 @@ def build_routes(service: Service) -> FastAPI:
     )
     app.include_router(v1.build_router(service))
     app.include_router(v2.build_router(service))
+    app.include_router(stream.build_router(service))
+    app.include_router(pages.build_router())
 
     def answer_problem(request: Request, error: Exception) -> JSONResponse:
         problem = describe_error(error, retry_after_s=service.settings.faults.retry_after_s)

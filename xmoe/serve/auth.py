@@ -1,4 +1,4 @@
-"""The door: a generated id for every request, a token on every route but health, errors as JSON.
+"""The door: an id for every request, a token on all but health and the page, errors as JSON.
 
 Plain ASGI, so that it stands before routing, parsing and everything else. A client's own
 ``x-request-id`` is replaced, never repeated.
@@ -13,7 +13,12 @@ from collections.abc import Iterable
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+from xmoe.serve import pages
+
+HEALTH = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+OPEN_PATHS = HEALTH | pages.PATHS
+# A browser cannot send a header with a socket, so a stream may bring its token as first message.
+STREAM_PATH = "/v1/stream"
 HINT = "send the header `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`"
 
 
@@ -39,7 +44,12 @@ class Door:
                 message = {**message, "headers": headers}
             await send(message)
 
-        if scope["path"] in OPEN_PATHS or self._admits(scope["headers"]):
+        admitted = self._admits(scope["headers"])
+        if scope["type"] == "websocket" and scope["path"] == STREAM_PATH:
+            scope["state"]["has_token"] = self._token is not None
+            scope["state"]["check_token"] = None if admitted else self._matches
+            admitted = True
+        if admitted or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send_with_id)
             return
         if scope["type"] == "websocket":
@@ -64,3 +74,7 @@ class Door:
             elif name == b"authorization" and value[:7].lower() == b"bearer ":
                 given = value[7:].strip()
         return hmac.compare_digest(given, self._token)
+
+    def _matches(self, given: str) -> bool:
+        """Whether a first message carries the token."""
+        return self._token is None or hmac.compare_digest(given.encode(), self._token)

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from xmoe.config import Frozen, SpectroConfig
 from xmoe.predict import Answer
+from xmoe.serve.framing import Encoding
 from xmoe.serve.limits import Limits
 from xmoe.serve.status import ReplicaCount
 
@@ -107,6 +108,24 @@ class SamplesRequest(Options):
 
     samples: list[float] = Field(min_length=1, max_length=MAX_JSON_SAMPLES)
     sample_rate_hz: int = Field(ge=1000, le=384_000)
+
+
+class StreamStart(Limits):
+    """The first message of a stream: one channel of PCM follows.
+
+    ``token`` stands in for the header that browsers cannot send with a socket.
+    """
+
+    sample_rate_hz: int = Field(ge=1000, le=384_000)
+    encoding: Encoding
+    hop_s: float | None = Field(default=None, ge=0.01, le=10.0)
+    deadline_ms: float | None = Field(default=None, gt=0.0, le=600_000.0)
+    token: str | None = Field(default=None, max_length=4096)
+
+    @property
+    def options(self) -> Options:
+        """What each window is asked with."""
+        return Options(k_max=self.k_max, budget=self.budget, deadline_ms=self.deadline_ms)
 
 
 class WindowAnswer(Frozen):

@@ -112,8 +112,16 @@ class Service:
         """Return the answer to a recording that came as numbers."""
         began = time.monotonic()
         samples, rate = await self.router.work(lambda: self.samples_of(request))
-        clipped = float((np.abs(samples) >= 1.0).mean())
-        return await self._answer(samples, rate, request, (began, clipped))
+        return await self._answer(samples, rate, request, (began, clipped_share(samples)))
+
+    async def classify_window(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, options: Options
+    ) -> ClassifyAnswer:
+        """Return the answer to samples [S] out of a stream; InputError where they are none."""
+        began = time.monotonic()
+        checked = check_samples(samples, sample_rate_hz)
+        noted = began, clipped_share(checked)
+        return await self._answer(checked, sample_rate_hz, options, noted)
 
     async def _answer(
         self,
@@ -283,3 +291,8 @@ class Service:
     async def draw(self, source: Source, asked: ExplainOptions) -> bytes:
         """Return one picture of the explanation of a recording as PNG."""
         return await self.router.work(lambda: self.explainer.draw(*source, asked))
+
+
+def clipped_share(samples: npt.NDArray[np.float32]) -> float:
+    """Return the share of samples [S] at full scale or over it."""
+    return float((np.abs(samples) >= 1.0).mean())

@@ -84,7 +84,8 @@ class HttpSettings(Frozen):
     """What a request may cost, and who may ask.
 
     The token is read by each replica from ``token_file``, or from the environment variable
-    ``token_variable`` where it is set; without one, every request is answered.
+    ``token_variable`` where it is set; without one, every request is answered. A stream may be
+    ``max_ahead_s`` ahead of its answers, and no more than ``max_stream_bytes``.
     """
 
     max_body_bytes: int = Field(default=16 << 20, ge=1)
@@ -94,6 +95,11 @@ class HttpSettings(Frozen):
     max_samples: int = Field(default=24_000_000, ge=1)
     max_files: int = Field(default=32, ge=1)
     max_windows: int = Field(default=2048, ge=1)
+    max_streams: int = Field(default=16, ge=1)
+    max_stream_s: float = Field(default=3600.0, gt=0.0)
+    max_stream_bytes: int = Field(default=8 << 20, ge=1)
+    max_ahead_s: float = Field(default=10.0, gt=0.0)
+    idle_timeout_s: float = Field(default=30.0, gt=0.0)
     token_file: str | None = None
     token_variable: str = TOKEN_VARIABLE
 
