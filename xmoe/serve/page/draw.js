@@ -122,6 +122,7 @@ export function drawTimeAxis(context, box, extent, bottom, theme) {
   context.textBaseline = "top";
   context.textAlign = "center";
   for (const [seconds, text] of secondTicks(extent, box.width / 80)) {
+    if (seconds < 0) continue;
     const x = Math.round(placeTime(box, extent, seconds)) + 0.5;
     line(context, x, bottom, x, bottom + 4);
     context.fillText(text, Math.min(x, box.left + box.width - 8), bottom + 6);

@@ -234,7 +234,7 @@ async function toggleLive() {
       show.showAnswer({ ...frame, segments: 1 });
       show.showTiming(frame, frame.latency_ms);
       showLog(events);
-      if (frame.label !== heard) say(`Heard ${frame.label}, ${show.percent(frame.probability)}.`);
+      if (frame.label !== heard) say(`Hears ${frame.label}.`);
       heard = frame.label;
     },
     end() {

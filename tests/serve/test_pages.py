@@ -1,0 +1,289 @@
+"""The page: its files and headers; and in Chromium, from a recording to its reasons."""
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from xmoe.serve import pages
+from xmoe.serve.api import build_app
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+TOKEN = "0123456789abcdef0123"
+ROOT = Path(pages.__file__).parents[2]
+RATE_HZ = 8000
+IS_DRAWN = """id => {
+  const c = document.getElementById(id);
+  const bytes = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+  const seen = new Set();
+  for (let i = 0; i < bytes.length; i += 4) seen.add(bytes.slice(i, i + 3).join());
+  return seen.size;
+}"""
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+
+
+def test_every_file_is_served_with_its_type_and_policy(ask):
+    for path in pages.PATHS:
+        reply = ask("GET", path, token=TOKEN)
+        name = "index.html" if path == "/" else path.rpartition("/")[2]
+        assert reply.status == 200
+        assert reply.body == (ROOT / "xmoe/serve/page" / name).read_bytes()
+        assert reply.headers["content-type"] == pages.TYPES[Path(name).suffix]
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        policy = reply.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+
+
+def test_nothing_else_of_the_folder_is_served(ask):
+    assert {path.name for path in (ROOT / "xmoe/serve/page").iterdir()} == set(pages.NAMES)
+    for path in ("/page/index.html", "/page/../pages.py", "/page/nothing.js", "/page/"):
+        assert ask("GET", path).status == 404
+
+
+def test_a_file_that_the_browser_holds_is_not_sent_again(ask):
+    tag = ask("GET", "/").headers["etag"]
+    again = ask("GET", "/", headers={"If-None-Match": f'"other", {tag}'})
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+    assert again.headers["cache-control"] == "no-cache"
+    assert ask("GET", "/", headers={"If-None-Match": '"other"'}).status == 200
+
+
+def test_head_has_the_headers(ask):
+    assert ask("HEAD", "/").headers["content-security-policy"] == pages.POLICY
+
+
+def test_the_files_name_no_other_host_and_no_inline_code():
+    for name in pages.NAMES:
+        text = (ROOT / "xmoe/serve/page" / name).read_text()
+        hosts = set(re.findall(r"https?://[\w.-]+", text)) - {"http://www.w3.org", "http://HOST"}
+        assert hosts == set()
+        assert "innerHTML" not in text
+        assert "eval(" not in text
+    page = (ROOT / "xmoe/serve/page/index.html").read_text()
+    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?! type=\"module\" src=)", page)
+
+
+def test_the_wheel_holds_the_page(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        held = {name.removeprefix("xmoe/serve/page/") for name in wheel.namelist()}
+    assert set(pages.NAMES) <= held
+
+
+@contextlib.contextmanager
+def running(app):
+    """Run an application on a free port of this machine; yield its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = uvicorn.Config(app, port=port, log_level="error", ws="websockets-sansio")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A Chromium with a microphone that beeps."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Seen:
+    """What a page asked for and said while it was open."""
+
+    def __init__(self, page):
+        self.hosts, self.errors = set(), []
+        page.on("request", lambda r: self.hosts.add("/".join(r.url.split("/")[:3])))
+        page.on("websocket", lambda s: self.hosts.add("/".join(s.url.split("/")[:3])))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+
+
+@pytest.fixture
+def visit(chromium, serve_run):
+    """The function that serves the tiny run and opens its page; yields the page and what it did."""
+    with contextlib.ExitStack() as stack:
+
+        def go(*, token=None, **view):
+            address = stack.enter_context(running(build_app(serve_run(), token=token)))
+            context = chromium.new_context(permissions=["microphone"], **view)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(20_000)
+            seen = Seen(page)
+            page.goto(address)
+            return page, seen, address
+
+        yield go
+
+
+def wait_until(page, expression, seconds=20):
+    """Wait for an expression; Playwright's own waiting evaluates text, which the policy forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        time.sleep(0.05)
+
+
+def recording(wav, samples, name="clip.wav"):
+    return {"name": name, "mimeType": "audio/wav", "buffer": wav(samples)}
+
+
+@needs_chromium
+def test_from_a_file_to_its_reasons(visit, wav, sound, in_process):
+    page, seen, address = visit()
+    page.set_input_files("#file", recording(wav, sound()))
+    page.wait_for_selector("#seen:not([hidden])")
+    expected = in_process.predict(sound(), RATE_HZ)
+    assert page.inner_text("#label") == expected.label
+    assert page.locator("#classes tbody tr").count() == 2
+    assert f"{100 * expected.probability:.1f} %" in page.inner_text("#classes tbody tr.top")
+    shares = page.eval_on_selector_all("#classes .bar", "bars => bars.map(b => b.offsetWidth)")
+    assert shares[0] > shares[1]
+    names = [use.name for use in expected.experts]
+    assert page.locator("#experts tbody button").all_inner_texts() == names
+    assert page.evaluate(IS_DRAWN, "figure") > 20
+    assert "total" in page.text_content("#json")
+    assert "peak at" in page.inner_text("#figure-words")
+    assert page.inner_text("#status").startswith(f"Answer: {expected.label}")
+    assert seen.errors == []
+    assert {host for host in seen.hosts if not host.startswith("blob:")} == {address}
+
+
+@needs_chromium
+def test_with_the_keyboard_alone(visit, wav, sound):
+    page, seen, _ = visit()
+    wait_until(page, "document.getElementById('model').textContent.includes('classes')")
+    press_until(page, "Tab", "file")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(recording(wav, sound()))
+    page.wait_for_selector("#seen:not([hidden])")
+    press_until(page, "Tab", "map")
+    page.keyboard.press("ArrowRight")
+    assert page.eval_on_selector("input[name=map]:checked", "e => e.value") == "gradcam"
+    assert "evidence for" in page.inner_text("#figure-words")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowLeft")
+    assert page.get_attribute("#opacity", "aria-valuetext") == "79 %"
+    press_until(page, "Tab", "button")
+    page.keyboard.press("Enter")
+    pressed = page.locator("#experts [aria-pressed=true]")
+    assert pressed.count() == 1
+    assert pressed.evaluate("e => e === document.activeElement")
+    assert seen.errors == []
+
+
+def press_until(page, key, wanted):
+    """Press a key until what has that id or name, or a button of an expert, has focus."""
+    where = """w => { const e = document.activeElement;
+      return w === e.id || w === e.name || (w === 'button' && !!e.closest('#experts')); }"""
+    for _ in range(40):
+        page.keyboard.press(key)
+        if page.evaluate(where, wanted):
+            return
+    raise AssertionError(f"{wanted} is not reached")
+
+
+@needs_chromium
+def test_a_file_that_is_no_recording(visit):
+    page, _, _ = visit()
+    text = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound in here " * 50}
+    page.set_input_files("#file", text)
+    page.wait_for_selector("#problem:not([hidden])")
+    said = page.inner_text("#problem")
+    assert "not_audio" in said
+    assert "WAV" in said
+    assert page.is_hidden("#answer")
+
+
+@needs_chromium
+def test_a_long_recording_is_walked_through_by_its_windows(visit, wav, sound):
+    page, seen, _ = visit(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page.set_input_files("#file", recording(wav, sound(3.0)))
+    page.wait_for_selector("#long:not([hidden])")
+    assert page.evaluate(IS_DRAWN, "overview") > 20
+    wait_until(page, "!document.getElementById('source').hasAttribute('aria-busy')")
+    page.focus("#window")
+    page.keyboard.press("End")
+    wait_until(
+        page,
+        "document.getElementById('segment-title').textContent.startsWith('Window from 2.60 s')",
+    )
+    assert "2.60 s to 3.00 s" in page.get_attribute("#window", "aria-valuetext")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert seen.errors == []
+
+
+@needs_chromium
+def test_the_microphone_is_recorded(visit):
+    page, seen, _ = visit()
+    page.select_option("#seconds", "2")
+    page.click("#record")
+    page.wait_for_selector("#seen:not([hidden])")
+    assert "Recorded here" in page.inner_text("#heard")
+    duration_s = page.evaluate("document.getElementById('player').duration")
+    assert duration_s == pytest.approx(2.0, abs=0.01)
+    assert page.inner_text("#record") == "Record"
+    assert seen.errors == []
+
+
+@needs_chromium
+def test_token_is_asked_and_the_microphone_is_heard_live(visit):
+    page, seen, address = visit(token=TOKEN)
+    page.wait_for_selector("#door:not([hidden])")
+    page.fill("#token", "wrong")
+    page.keyboard.press("Enter")
+    wait_until(page, "document.getElementById('token').value === ''")
+    assert page.is_visible("#door")
+    page.fill("#token", TOKEN)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#door", state="hidden")
+    seen.errors.clear()
+    page.click("#live")
+    page.wait_for_selector("#log tbody tr")
+    page.wait_for_timeout(500)
+    assert page.evaluate(IS_DRAWN, "waterfall") > 4
+    assert page.inner_text("#label") in ("click", "tone")
+    page.click("#live")
+    wait_until(page, "document.getElementById('live').textContent === 'Listen live'")
+    assert page.is_hidden("#problem")
+    assert seen.errors == []
+    assert address.replace("http", "ws") in seen.hosts
+    assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+    assert TOKEN not in page.url
