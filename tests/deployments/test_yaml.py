@@ -9,6 +9,7 @@ from xmoe.artifacts import RunFolder
 from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.errors import ConfigError
 from xmoe.serve.build import ROUTER, build, check_settings
+from xmoe.serve.settings import HttpSettings
 
 ROOT = Path(__file__).parents[2] / "deployments"
 FILES = sorted(ROOT.glob("*.yaml"))
@@ -55,7 +56,7 @@ def test_file_is_what_ray_takes(path):
     schema = ServeDeploySchema.model_validate(read(path))
     assert [app.import_path for app in schema.applications] == ["xmoe.serve.build:build"]
     assert schema.http_options.host == "127.0.0.1"
-    assert schema.http_options.request_timeout_s == 30
+    assert schema.http_options.request_timeout_s > HttpSettings().max_stream_s
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import socket
 import time
 
 import numpy as np
 import pytest
+import requests
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.sync.client import connect
 
 from xmoe.serve.api import build_app
 from xmoe.serve.batching import QueueFull
-from xmoe.serve.settings import HttpSettings
+from xmoe.serve.session import serving
+from xmoe.serve.settings import HttpSettings, ServeSettings
 
 RATE_HZ = 8000
 WINDOW = 3200
@@ -214,6 +218,40 @@ def test_client_that_leaves_frees_its_place(open_stream, serve_run, sound):
                 assert refused(other) == ("overloaded", 1013)
         time.sleep(0.05)
     client.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_served_run_streams_in_real_time_past_the_limit_of_requests(tiny_run, wav, sound):
+    samples = sound(36.0)
+    settings = ServeSettings(run=str(tiny_run), topology="colocated")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serving(settings, host="127.0.0.1", port=port) as url:
+        frames = stream_paced(f"{url.replace('http', 'ws')}/v1/stream", samples)
+        part = samples[16000 : 16000 + WINDOW]
+        same = requests.post(f"{url}/v1/classify", data=wav(part), timeout=30).json()
+    assert [frame["type"] for frame in frames] == ["ready", *["answer"] * 73, "done"]
+    assert frames[-1]["samples"] == len(samples)
+    assert frames[5]["start_sample"] == 16000
+    assert frames[5]["probabilities"] == pytest.approx(same["probabilities"], abs=1e-5)
+
+
+def stream_paced(url, samples, seconds_at_once=0.5):
+    """Stream samples as a microphone would; return all frames."""
+    step = round(seconds_at_once * RATE_HZ)
+    with connect(url) as wire:
+        wire.send(json.dumps(START | {"hop_s": 0.5}))
+        for first in range(0, len(samples), step):
+            wire.send(samples[first : first + step].tobytes())
+            time.sleep(seconds_at_once)
+        wire.send(json.dumps({"type": "end"}))
+        return [json.loads(frame) for frame in wire]
 
 
 @pytest.mark.parametrize("token", [None, "wrong"])

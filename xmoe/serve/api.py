@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from xmoe import __version__
 from xmoe.serve import pages, stream, v1, v2
 from xmoe.serve.auth import OPEN_PATHS, Door
+from xmoe.serve.clock import Clock
 from xmoe.serve.problems import HttpProblem, Problem, describe_error
 from xmoe.serve.service import Service
 
@@ -63,7 +64,8 @@ class Application(FastAPI):
 
 def build_app(service: Service, *, token: str | None = None) -> ASGIApp:
     """Return the application for a service; ``token`` is asked on every route but health."""
-    return Door(build_routes(service), token=token)
+    timed = Clock(build_routes(service), limit_s=service.settings.http.request_timeout_s)
+    return Door(timed, token=token)
 
 
 def build_routes(service: Service) -> FastAPI:

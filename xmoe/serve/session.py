@@ -15,7 +15,8 @@ from xmoe.errors import ConfigError, XmoeError
 from xmoe.serve.settings import ServeSettings, read_token
 
 APP = "xmoe"
-REQUEST_TIMEOUT_S = 30.0
+# Ray counts a socket as one request; what a request may take is kept inside (clock.py).
+BEYOND_A_STREAM_S = 60.0
 DRAIN_S = 10.0
 LOG = logging.getLogger("xmoe.serve")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -73,6 +74,7 @@ def serving(settings: ServeSettings, *, host: str, port: int) -> Iterator[str]:
     if not (ray.is_initialized() and serve.status().proxies):
         check_port(host, port)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    proxy_s = settings.http.max_stream_s + BEYOND_A_STREAM_S
     application = build_application(settings)
     started = not ray.is_initialized()
     if started:
@@ -80,7 +82,7 @@ def serving(settings: ServeSettings, *, host: str, port: int) -> Iterator[str]:
     try:
         serve.start(
             proxy_location="HeadOnly",
-            http_options={"host": host, "port": port, "request_timeout_s": REQUEST_TIMEOUT_S},
+            http_options={"host": host, "port": port, "request_timeout_s": proxy_s},
             logging_config={"enable_access_log": False},
         )
         try:

@@ -90,6 +90,7 @@ class HttpSettings(Frozen):
 
     max_body_bytes: int = Field(default=16 << 20, ge=1)
     body_timeout_s: float = Field(default=10.0, gt=0.0)
+    request_timeout_s: float = Field(default=30.0, gt=0.0)
     decode_timeout_s: float = Field(default=5.0, gt=0.0)
     max_duration_s: float = Field(default=600.0, gt=0.0)
     max_samples: int = Field(default=24_000_000, ge=1)
