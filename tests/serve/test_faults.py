@@ -1,0 +1,172 @@
+"""A real ``xmoe serve`` under faults: every request is answered, whatever happens to one expert."""
+
+import importlib
+import json
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+chaos = importlib.import_module("chaos")
+faults = importlib.import_module("faults")
+
+RATE_HZ = 8000
+DEADLINE_MS = 2000.0
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def child(tiny_run):
+    """A service of the tiny run in a process of its own."""
+    with chaos.served(tiny_run, free_port(), "--deadline-ms", str(DEADLINE_MS)) as child:
+        yield child
+
+
+@pytest.fixture
+def bodies(wav, sound):
+    return [wav(sound(seed=seed)) for seed in range(6)]
+
+
+def report(row):
+    """Print a row for who reads the log, and return it."""
+    print(json.dumps(row))
+    return row
+
+
+def assert_nothing_lost(load, victim):
+    row = chaos.summarise(load)
+    assert row["sent"] == row["answered"] > 0
+    assert set(row["statuses"]) == {"200"}, row
+    assert set(row["missing"]) <= {victim}
+    assert row["p99_ms"] <= DEADLINE_MS + 500.0
+
+
+def wait_complete(child, body, seconds=60.0):
+    """Ask until an answer lacks no expert."""
+    until = time.monotonic() + seconds
+    connection = chaos.connect(child.url)
+    while time.monotonic() < until:
+        answered = chaos.send(connection, "/v1/classify", body, 0.0)
+        if answered.status == 200 and not answered.missing:
+            connection.close()
+            return
+        time.sleep(0.5)
+    pytest.fail(f"still not complete after {seconds} s: {answered}")
+
+
+def test_only_own_descendants_are_struck():
+    parent = psutil.Process().parent()
+    with pytest.raises(AssertionError, match="not a descendant"):
+        chaos.strike(parent, signal.Signals.SIGCONT)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_series_of_kills_costs_no_answer(child, bodies):
+    victim = faults.choose_victim(child, bodies[0])
+    series = faults.kill_series(child, bodies, victim, seconds=60.0, every_s=5.0)
+    report(series.row())
+    assert_nothing_lost(series.load, victim)
+    assert len(series.kills_s) >= 8
+    wait_complete(child, bodies[0])
+
+    gone = faults.kill_series(child, bodies, victim, seconds=20.0, every_s=0.0)
+    report(gone.row())
+    assert_nothing_lost(gone.load, victim)
+    assert any(answer.missing for answer in gone.load.answers)
+    wait_complete(child, bodies[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_expert_that_stands_still_costs_no_answer(child, bodies):
+    victim = faults.choose_victim(child, bodies[0])
+    (still,) = child.replicas(f"expert-{victim}")
+    with chaos.clients(child.url, bodies, 4, budget="accuracy") as load:
+        time.sleep(2.0)
+        chaos.strike(still, signal.SIGSTOP)
+        time.sleep(20.0)
+        if still.is_running():
+            chaos.strike(still, signal.SIGCONT)
+    report(chaos.summarise(load))
+    assert_nothing_lost(load, victim)
+    assert any(answer.missing for answer in load.answers)
+    wait_complete(child, bodies[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_burst_is_answered_or_sent_away_and_nothing_hangs(child, bodies):
+    load = chaos.Clients(child.url, bodies)
+    load.add(500)
+    time.sleep(3.0)
+    stopper = threading.Thread(target=load.stop)
+    stopper.start()
+    stopper.join(60.0)
+    assert not stopper.is_alive()
+    row = report(chaos.summarise(load))
+    assert row["sent"] == row["answered"]
+    assert set(row["statuses"]) <= {"200", "429", "503"}, row
+    assert row["statuses"]["200"] > 0
+    refused = [answer for answer in load.answers if answer.status in (429, 503)]
+    assert all(answer.retry_after for answer in refused)
+
+
+class Upload:
+    """A request whose body has come by half."""
+
+    def __init__(self, url, body):
+        address = (chaos.urlsplit(url).hostname, chaos.urlsplit(url).port)
+        self.socket = socket.create_connection(address, timeout=60.0)
+        head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.socket.sendall(head.encode() + body[: len(body) // 2])
+        self._rest = body[len(body) // 2 :]
+
+    def finish(self):
+        """Send the other half; return the status of the answer."""
+        self.socket.sendall(self._rest)
+        with self.socket, self.socket.makefile("rb") as reply:
+            return int(reply.readline().split()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains(tiny_run, bodies, number):
+    with chaos.served(tiny_run, free_port()) as child:
+        inside = [Upload(child.url, body) for body in bodies]
+        time.sleep(1.0)
+        family = child.process.children(recursive=True)
+        chaos.strike(child.process, number)
+        time.sleep(2.0)
+        connection = chaos.connect(child.url)
+        late = chaos.send(connection, "/v1/classify", bodies[0], 0.0)
+        connection.close()
+        assert (late.status, late.retry_after) == (503, "1")
+        assert [upload.finish() for upload in inside] == [200] * len(bodies)
+        assert child.process.wait(60.0) == 0
+        assert psutil.wait_procs(family, timeout=20.0)[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_port_in_use_is_an_error_that_says_what_to_do(child, tiny_run):
+    import subprocess
+
+    port = child.url.rpartition(":")[2]
+    command = [sys.executable, "-m", "xmoe", "serve", str(tiny_run), "--port", port]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60.0, check=False)
+    assert found.returncode == 2
+    assert f"port {port} of 127.0.0.1 is in use" in found.stderr
+    assert f"--port {int(port) + 1}" in found.stderr
