@@ -167,6 +167,11 @@ class Child:
                 continue
         return found
 
+    def running(self, expert: str) -> int:
+        """Return how many replicas of an expert Serve says are running."""
+        found = self.get("/v1/experts")["experts"]
+        return sum(e["replicas"]["running"] for e in found if e["name"] == expert and e["replicas"])
+
 
 @contextmanager
 def served(run: Path | str, port: int, *options: str) -> Iterator[Child]:

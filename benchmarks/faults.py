@@ -4,8 +4,9 @@
 
 Serves RUN in a child process, a deployment per expert, and keeps clients busy with the recordings.
 First nothing happens, for a quarter of the time. Then the replica of one expert, that of the
-heaviest weight for the first recording, is killed every few seconds. Then it is killed whenever it
-comes back, for as long. Prints a row of each phase and writes ``--out`` (PNG).
+heaviest weight for the first recording, is killed every few seconds, if it is back by then. Then it
+is killed as soon as its process is there, for as long. Prints a row of each phase and writes
+``--out`` (PNG).
 """
 
 from __future__ import annotations
@@ -58,12 +59,16 @@ def kill_series(
     every_s: float,
     number: int = 4,
 ) -> Phase:
-    """Keep clients busy while an expert's replicas are killed every so often (0: at once)."""
+    """Keep clients busy while an expert's replica is killed every so often.
+
+    Only one that serves is killed; with 0, every process of the expert is, as soon as it is there.
+    """
     name = KILLED.format(every=every_s) if every_s else GONE
     with clients(child.url, bodies, number, budget="accuracy") as load:
         kills_s: list[float] = []
         while (now := time.monotonic() - load.began) < seconds:
-            if not kills_s or now - kills_s[-1] >= every_s:
+            due = not kills_s or now - kills_s[-1] >= every_s
+            if due and (not every_s or child.running(victim)):
                 hit = strike_all(child.replicas(f"expert-{victim}"))
                 kills_s += [now] * hit
             time.sleep(0.1)

@@ -227,3 +227,61 @@ def test_hasty_requests_do_not_shut_an_expert_out(plan, callers):
     asyncio.run(main())
     assert fanout.tallies[lost].failures == {"timeout": 1}
     assert fanout.shut_out() == set()
+
+
+def test_expert_that_is_back_is_found_by_a_copy_for_which_nobody_waits(plan, callers):
+    lost = chosen(plan)[0]
+    state = {"hangs": True}
+    calls = []
+
+    async def comes_back(request, budget_s):
+        calls.append(state["hangs"])
+        if state["hangs"]:
+            await asyncio.sleep(30)
+        return await callers[0][lost](request, budget_s)
+
+    settings = FaultSettings(breaker_failures=1, breaker_open_s=0.1, deadline_ms=200.0)
+    fanout = FanOut(callers[0] | {lost: comes_back}, settings)
+
+    async def ask():
+        began = time.monotonic()
+        used = fanout.avoid_open(plan)
+        deadline = began + 0.2
+        share = Share(plan, used, fanout.start(used, deadline), 0, len(plan.scale), deadline)
+        heard = await fanout.collect(share)
+        return bool(heard.degraded[0]), time.monotonic() - began
+
+    async def main():
+        first = await ask()
+        await asyncio.sleep(0.35)
+        probing = await ask()
+        assert len(calls) == 2
+        state["hangs"] = False
+        await asyncio.sleep(0.35)
+        finding, after = await ask(), None
+        await asyncio.sleep(0.05)
+        after = await ask()
+        return first, probing, finding, after
+
+    first, probing, finding, after = asyncio.run(main())
+    assert [degraded for degraded, _ in (first, probing, finding, after)] == [True] * 3 + [False]
+    assert first[1] > 0.1
+    assert probing[1] < 0.1
+    assert fanout.shut_out() == set()
+
+
+def test_readiness_asks_even_who_is_shut_out(plan, callers):
+    lost = chosen(plan)[0]
+    fanout = FanOut(callers[0], FaultSettings(breaker_failures=1))
+    for _ in range(2):
+        fanout.breakers[lost].fail()
+
+    async def main():
+        deadline = time.monotonic() + 1.0
+        refused = fanout.start(plan, deadline)[lost]
+        with pytest.raises(CallFailed, match="shut_out"):
+            await refused
+        await fanout.start(plan, deadline, even_shut_out=True)[lost]
+
+    asyncio.run(main())
+    assert fanout.shut_out() == set()

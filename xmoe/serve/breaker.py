@@ -1,7 +1,7 @@
 """An expert that keeps failing is left alone for a while, so that nobody waits for it.
 
 Closed, it is asked. After a number of failures in a row it opens: nobody asks it. When its time is
-over one request may try (half-open); the outcome closes it or opens it again. However many experts
+over one call may try (half-open); the outcome closes it or opens it again. However many experts
 fail, never more than half of them are shut out: with most of them failing the fault is likely
 elsewhere, and somebody has to be asked to find out that it is over.
 """

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,26 +67,47 @@ class FanOut:
         self._running: set[asyncio.Task[ExpertReply]] = set()
 
     def shut_out(self) -> set[str]:
-        """Return the experts that nobody asks now."""
-        return {name for name, breaker in self.breakers.items() if breaker.state == "open"}
+        """Return the experts for whose answer nobody waits now."""
+        return {name for name, breaker in self.breakers.items() if breaker.state != "closed"}
 
     def avoid_open(self, plan: Plan) -> Plan:
-        """Return the plan with others in the place of shut-out experts, in rows that need them."""
+        """Return the plan with others in the place of shut-out experts, in rows that need them.
+
+        Where the time of one is over, it gets its share of the plan all the same, to find out
+        whether it is back; no request waits for that.
+        """
         lost = self.shut_out()
         if not lost:
             return plan
+        self._probe(plan)
         return without_experts(plan, lost, lost_mass(plan, lost) > 1.0 - self.faults.min_gate_mass)
 
-    def start(self, plan: Plan, deadline: float) -> Calls:
-        """Start one stacked call to each expert that the plan asks."""
-        calls: Calls = {}
-        num_classes = plan.stem_logits.shape[1]
+    def _probe(self, plan: Plan) -> None:
+        if not any(breaker.state == "half-open" for breaker in self.breakers.values()):
+            return
+        deadline = time.monotonic() + self.faults.deadline_ms / 1000.0
         for request in plan.requests():
-            task = asyncio.create_task(self.call(request, deadline, num_classes))
-            self._running.add(task)
-            task.add_done_callback(self._forget)
-            calls[request.name] = task
-        return calls
+            breaker = self.breakers[request.name]
+            if breaker.state == "half-open" and breaker.allows():
+                self._begin(self._run(request, deadline, plan.stem_logits.shape[1]))
+
+    def start(self, plan: Plan, deadline: float, *, even_shut_out: bool = False) -> Calls:
+        """Start one stacked call to each expert that the plan asks.
+
+        A shut-out expert fails at once, unless it is to be asked all the same.
+        """
+        ask = self._run if even_shut_out else self.call
+        num_classes = plan.stem_logits.shape[1]
+        return {
+            request.name: self._begin(ask(request, deadline, num_classes))
+            for request in plan.requests()
+        }
+
+    def _begin(self, call: Coroutine[Any, Any, ExpertReply]) -> asyncio.Task[ExpertReply]:
+        task = asyncio.create_task(call)
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return task
 
     def _forget(self, task: asyncio.Task[ExpertReply]) -> None:
         self._running.discard(task)
@@ -94,9 +116,12 @@ class FanOut:
 
     async def call(self, request: ExpertRequest, deadline: float, num_classes: int) -> ExpertReply:
         """Return one expert's reply; raises CallFailed, whatever went wrong."""
-        breaker = self.breakers[request.name]
-        if not breaker.allows():
+        if self.breakers[request.name].state != "closed":
             raise CallFailed("shut_out")
+        return await self._run(request, deadline, num_classes)
+
+    async def _run(self, request: ExpertRequest, deadline: float, num_classes: int) -> ExpertReply:
+        breaker = self.breakers[request.name]
         began = time.monotonic()
         self.tallies[request.name].begin()
         try:

@@ -191,7 +191,7 @@ class RouterCore:
         loop = asyncio.get_running_loop()
         plan = await loop.run_in_executor(self._model_thread, plan_all)
         deadline = time.monotonic() + timeout_s
-        calls = self.fanout.start(plan, deadline)
+        calls = self.fanout.start(plan, deadline, even_shut_out=True)
         await wait_until(calls.values(), deadline)
         return {name: _state(call) for name, call in calls.items()}
 

@@ -66,8 +66,8 @@ class FaultSettings(Frozen):
 
     A request has ``deadline_ms`` unless it says otherwise, at most ``max_deadline_ms``. An answer
     needs ``min_gate_mass`` of the weight that was planned; below it the next experts are asked, and
-    then the request is refused. After ``breaker_failures`` in a row an expert is left alone for
-    ``breaker_open_s``.
+    then the request is refused. After ``breaker_failures`` in a row no request waits for an
+    expert; every ``breaker_open_s`` a copy of a call finds out whether it is back.
     """
 
     deadline_ms: float = Field(default=2000.0, gt=0.0)
@@ -76,7 +76,7 @@ class FaultSettings(Frozen):
     first_round_share: float = Field(default=0.6, gt=0.0, le=1.0)
     retries: int = Field(default=1, ge=0, le=3)
     breaker_failures: int = Field(default=5, ge=1)
-    breaker_open_s: float = Field(default=10.0, gt=0.0)
+    breaker_open_s: float = Field(default=2.0, gt=0.0)
     retry_after_s: int = Field(default=1, ge=1)
 
 
