@@ -48,11 +48,12 @@ class Answered:
 
 @dataclass
 class Clients:
-    """Clients that each send the next recording as soon as the last is answered."""
+    """Clients that each send the next recording when the last is answered, after a pause."""
 
     url: str
     bodies: Sequence[bytes]
     query: Mapping[str, Any] = field(default_factory=dict)
+    pause_s: float = 0.0
     sent: int = 0
     answers: list[Answered] = field(default_factory=list)
 
@@ -76,7 +77,6 @@ class Clients:
         for thread in self._threads:
             thread.join()
         self._threads.clear()
-        self._stop.clear()
 
     def _send_on(self) -> None:
         connection = connect(self.url)
@@ -87,6 +87,7 @@ class Clients:
             answered = send(connection, self._path, body, self.began)
             with self._lock:
                 self.answers.append(answered)
+            self._stop.wait(self.pause_s)
         connection.close()
 
 
@@ -116,9 +117,11 @@ def send(connection: HTTPConnection, path: str, body: bytes, began: float) -> An
 
 
 @contextmanager
-def clients(url: str, bodies: Sequence[bytes], number: int, **query: object) -> Iterator[Clients]:
+def clients(
+    url: str, bodies: Sequence[bytes], number: int, *, pause_s: float = 0.0, **query: object
+) -> Iterator[Clients]:
     """Keep that many clients busy; afterwards every request has been answered or has failed."""
-    load = Clients(url, bodies, query)
+    load = Clients(url, bodies, query, pause_s)
     load.add(number)
     try:
         yield load

@@ -2,7 +2,8 @@
 
     python benchmarks/faults.py RUN CLIP... [--seconds 60] [--every 5] [--clients 4]
 
-Serves RUN in a child process, a deployment per expert, and keeps clients busy with the recordings.
+Serves RUN in a child process, a deployment per expert. Clients send the recordings over and over,
+each a tenth of a second after its last answer, so that two cores have room for a replica to start.
 First nothing happens, for a quarter of the time. Then the replica of one expert, that of the
 heaviest weight for the first recording, is killed every few seconds, if it is back by then. Then it
 is killed as soon as its process is there, for as long. Prints a row of each phase and writes
@@ -24,6 +25,7 @@ from matplotlib.figure import Figure
 from xmoe.artifacts import write_bytes
 from xmoe.pictures.style import BLUE, INK, ORANGE, QUIET, RED, make_plain, new_figure, to_png
 
+PAUSE_S = 0.1  # a replica that comes back needs a processor too
 CALM, KILLED, GONE = "nothing is killed", "killed every {every:g} s", "killed whenever it is back"
 
 
@@ -64,7 +66,7 @@ def kill_series(
     Only one that serves is killed; with 0, every process of the expert is, as soon as it is there.
     """
     name = KILLED.format(every=every_s) if every_s else GONE
-    with clients(child.url, bodies, number, budget="accuracy") as load:
+    with clients(child.url, bodies, number, pause_s=PAUSE_S, budget="accuracy") as load:
         kills_s: list[float] = []
         while (now := time.monotonic() - load.began) < seconds:
             due = not kills_s or now - kills_s[-1] >= every_s
@@ -77,7 +79,7 @@ def kill_series(
 
 def calm(child: Child, bodies: list[bytes], *, seconds: float, number: int) -> Phase:
     """Keep clients busy, and that is all."""
-    with clients(child.url, bodies, number, budget="accuracy") as load:
+    with clients(child.url, bodies, number, pause_s=PAUSE_S, budget="accuracy") as load:
         time.sleep(seconds)
     return Phase(CALM, load, [])
 

@@ -93,7 +93,7 @@ def test_series_of_kills_costs_no_answer(child, bodies):
 def test_expert_that_stands_still_costs_no_answer(child, bodies):
     victim = faults.choose_victim(child, bodies[0])
     (still,) = child.replicas(f"expert-{victim}")
-    with chaos.clients(child.url, bodies, 4, budget="accuracy") as load:
+    with chaos.clients(child.url, bodies, 4, pause_s=0.05) as load:
         time.sleep(2.0)
         chaos.strike(still, signal.SIGSTOP)
         time.sleep(20.0)
