@@ -188,7 +188,8 @@ def draw(timeline: Timeline, load: Clients, expert: str) -> Figure:
     axes[0].step(moments, target, color=RED, lw=1.0, ls="--", where="post", label="its target")
     axes[0].plot([], [], color=QUIET, lw=1.0, label="each other expert")
     axes[0].set_ylabel("Replicas", color=INK)
-    axes[0].set_ylim(0, MOST + 0.5)
+    axes[0].set_ylim(0, MOST + 0.8)
+    axes[0].set_yticks(range(MOST + 1))
     axes[0].legend(fontsize=8, frameon=False, ncols=3, loc="upper right")
     callers = [number for _, number, _ in timeline.seen]
     axes[1].fill_between(moments, callers, step="post", color=BLUE, alpha=0.25, lw=0)

@@ -26,7 +26,7 @@ from xmoe.artifacts import write_bytes
 from xmoe.pictures.style import BLUE, INK, ORANGE, QUIET, RED, make_plain, new_figure, to_png
 
 PAUSE_S = 0.1  # a replica that comes back needs a processor too
-CALM, KILLED, GONE = "nothing is killed", "killed every {every:g} s", "killed whenever it is back"
+CALM, KILLED, GONE = "no kills", "killed every {every:g} s", "killed as soon as it is there"
 
 
 @dataclass

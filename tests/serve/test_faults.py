@@ -123,6 +123,26 @@ def test_burst_is_answered_or_sent_away_and_nothing_hangs(child, bodies):
     assert all(answer.retry_after for answer in refused)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_dead_router_costs_no_more_than_what_it_held(tiny_run, bodies):
+    clients, kills = 4, 0
+    with chaos.served(tiny_run, free_port(), "--routers", "2") as child:
+        with chaos.clients(child.url, bodies, clients, pause_s=0.05) as load:
+            for _ in range(3):
+                time.sleep(8.0)
+                kills += chaos.strike_all(child.replicas("router")[:1])
+            time.sleep(8.0)
+        row = report({"kills": kills, **chaos.summarise(load)})
+        assert row["sent"] == row["answered"]
+        lost = [answer for answer in load.answers if answer.status != 200]
+        assert {answer.status for answer in lost} <= {500, 503}
+        assert len(lost) <= kills * clients
+        assert all(answer.ms < DEADLINE_MS + 500.0 for answer in lost)
+        assert kills == 3
+        wait_complete(child, bodies[0])
+
+
 class Upload:
     """A request whose body has come by half."""
 

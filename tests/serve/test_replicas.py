@@ -1,5 +1,6 @@
 """A real cluster on this machine: the answers of ``predict``, experts that die, a clean end."""
 
+import re
 import socket
 import threading
 import time
@@ -87,6 +88,43 @@ def test_many_at_once_are_all_answered(address, wav, sound):
     for thread in threads:
         thread.join()
     assert statuses == [200] * 40
+
+
+def scrape():
+    """Return what Prometheus reads from this Ray: sample names with labels, and their values."""
+    import ray
+
+    port = ray.nodes()[0]["MetricsExportPort"]
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    samples = re.findall(r"^(ray_xmoe_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE)
+    return [(n, dict(re.findall(r'(\w+)="(.*?)"', labels)), float(v)) for n, labels, v in samples]
+
+
+@pytest.mark.slow
+def test_metrics_reach_prometheus_under_the_names_of_the_docs(address, wav, sound):
+    for seed in range(5):
+        assert post(address, wav(sound(seed=seed))).status_code == 200
+    assert post(address, b"no recording").status_code == 415
+    wanted = {
+        "ray_xmoe_expert_calls_total": ("expert", {"broadband", "low", "transient"}),
+        "ray_xmoe_expert_call_ms_count": ("expert", {"broadband", "low", "transient"}),
+        "ray_xmoe_stage_ms_count": ("stage", {"decode", "frontend", "plan", "experts"}),
+        "ray_xmoe_answers_total": ("degraded", {"false"}),
+        "ray_xmoe_refusals_total": ("code", {"not_audio"}),
+        "ray_xmoe_experts_asked_count": ("WorkerId", set()),
+        "ray_xmoe_block_rows_count": ("WorkerId", set()),
+    }
+    until = time.monotonic() + 60.0
+    found = scrape()
+    while not {name for name, _, _ in found} >= set(wanted) and time.monotonic() < until:
+        time.sleep(1.0)
+        found = scrape()
+    for name, (label, values) in wanted.items():
+        assert {labels[label] for n, labels, _ in found if n == name} >= values, name
+    calls = [s for s in found if s[0] == "ray_xmoe_expert_calls_total"]
+    assert {labels["outcome"] for _, labels, _ in calls} == {"ok"}
+    answers = [value for name, _, value in found if name == "ray_xmoe_answers_total"]
+    assert sum(answers) >= 5
 
 
 @pytest.mark.slow
