@@ -8,7 +8,9 @@ the answer to each test clip; ``contrast`` is the factor of the router's salienc
 weights, alone. *Pointing* is exact: the highest cell must lie in the event's box. A random map
 scores the share of the spectrogram that boxes cover. Deletion (low is good) and insertion (high is
 good) are measured on the first ``--judged`` clips, where occlusion is measured at all. Times are
-the best of ``--repeats`` rounds in which all take turns.
+the best of ``--repeats`` rounds in which all take turns. The aim of cost is for what saliency adds
+to a clip that is answered anyway (the stem is known); Grad-CAM needs a pass of its own that keeps
+gradients. The row ``saliency`` counts the stem too.
 """
 
 from __future__ import annotations
@@ -209,7 +211,7 @@ def print_tables(
         console.print(table)
     found = {"pointing": some["all"].pointing, "energy": some["all"].energy}
     found["cost beside Grad-CAM"] = max(
-        cost["saliency"] / cost["gradcam"] for cost in costs.values()
+        cost["saliency map, stem known"] / cost["gradcam"] for cost in costs.values()
     )
     for name, value in found.items():
         low = name.startswith("cost")

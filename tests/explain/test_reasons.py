@@ -70,7 +70,11 @@ def test_three_questions_have_targets_maps_and_chance_of_their_own(subject, spec
     assert list(whys) == ["label", "experts", "k"]
     assert whys["experts"].target.startswith("the choice of ")
     assert whys["k"].target.startswith("K = 1 rather than ")
-    assert [why.method for why in whys.values()] == ["gradcam", "gradcam", "gradient_x_input"]
+    assert [why.method for why in whys.values()] == [
+        "gradcam",
+        "gradient_x_input",
+        "gradient_x_input",
+    ]
     asked = int(plan.weights[0].argmax())
     assert whys["experts"].verdict.whole == pytest.approx(float(plan.gate[0, asked]), abs=1e-5)
     assert all(why.values.shape == (32, 41) for why in whys.values())

@@ -29,7 +29,7 @@ from xmoe.model.plan import Plan
 
 Array = npt.NDArray[np.floating]
 ALWAYS = ("gradcam", "saliency")
-ROUTING_METHODS = {"experts": "gradcam", "k": "gradient_x_input"}
+ROUTING_METHOD = "gradient_x_input"
 RANDOM_WINDOWS = 8
 
 
@@ -102,7 +102,7 @@ def find_reasons(
 
     ``plan`` is that of this clip alone, made where it is not given; ``target`` defaults to the most
     probable class. Grad-CAM and the router's saliency are always computed, ``method`` beside them;
-    the routing is explained by ``ROUTING_METHODS``, or by occlusion where that is asked for. Raises
+    the routing is explained by gradient x input, or by occlusion where that is asked for. Raises
     ValueError for a method that does not exist.
     """
     if method not in METHODS:
@@ -152,7 +152,7 @@ def explain_routing(subject: Subject, spec: Tensor, plan: Plan, method: str) -> 
     """Return why these experts and why this K, for one spectrogram [F, T]."""
     whys = {}
     for question, target in routing_targets(subject, plan).items():
-        name = "occlusion" if method == "occlusion" else ROUTING_METHODS[question]
+        name = "occlusion" if method == "occlusion" else ROUTING_METHOD
         values = METHODS[name](subject.model, spec.unsqueeze(0), plan, target)[0]
         verdicts = judge_maps(
             lambda specs, target=target: target.watch(subject, specs),  # type: ignore[misc]
