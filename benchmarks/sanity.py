@@ -104,7 +104,7 @@ def draw_picture(subject: Subject, fresh: list[MoE], spec: Tensor) -> bytes:
             draw_spectrogram(axes, spec.numpy(), scales, words=False)
             draw_map(axes, method(model, batch, plan, ClassTarget(answer))[0].numpy(), scales)
             axes.set_title(f"{name.replace('_', ' ')}, {title}", fontsize=8, color=INK)
-    return to_png(figure, dpi=90)
+    return to_png(figure, dpi=70)
 
 
 def print_table(rows: dict[str, dict[str, Any]], clips: int, contrast_energy: float | None) -> None:
