@@ -34,12 +34,17 @@ class Quarantined:
 
 def write_quarantine(path: str | Path, rows: Iterable[Quarantined]) -> None:
     """Write the table, sorted by file; it appears whole or not at all. Raises ``StorageError``."""
+    write_bytes(Path(path), quarantine_bytes(rows))
+
+
+def quarantine_bytes(rows: Iterable[Quarantined]) -> bytes:
+    """Return the table as CSV, sorted by file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     for row in sorted(rows, key=lambda row: (row.filepath, row.code)):
         writer.writerow(_disarm(cell) for cell in (row.filepath, row.code, row.reason, row.mend))
-    write_bytes(Path(path), text.getvalue().encode("utf-8"))
+    return text.getvalue().encode("utf-8")
 
 
 def _disarm(cell: str) -> str:

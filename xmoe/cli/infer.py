@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xmoe.cli.batch import answer_batch, batch_options
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
 from xmoe.cli.figures import answers_table
-from xmoe.cli.options import ANY_PATH, EXISTING_FOLDER, command, session
+from xmoe.cli.options import ANY_PATH, command, session
 from xmoe.cli.output import Reply
 from xmoe.errors import AudioError
 
@@ -21,15 +22,26 @@ if TYPE_CHECKING:
 
 
 @command("infer")
-@click.argument("run", type=EXISTING_FOLDER)
-@click.argument("files", type=ANY_PATH, nargs=-1, required=True)
+@click.argument("run")
+@click.argument("files", type=ANY_PATH, nargs=-1)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-def infer(*, run: Path, files: Sequence[Path], device: Device) -> Reply:
-    """Answer for each of FILES with the classifier in RUN.
+@batch_options
+def infer(*, run: str, files: Sequence[Path], device: Device, **batch: Any) -> Reply:
+    """Answer for each of FILES, or for all that --input names, with the classifier in RUN.
 
     A file that cannot be read is reported in its place and makes the exit code 2; the others are
-    answered.
+    answered. With --input the answers go to files in --output, one row for each recording, and a
+    call that was stopped goes on where it was; RUN may be an address too.
     """
+    if batch["source"] is not None or batch["output"] is not None:
+        return answer_batch(run, files, device=device, **batch)
+    if not files:
+        raise click.UsageError("name FILES, or --input and --output")
+    return answer_listed(Path(run), files, device)
+
+
+def answer_listed(run: Path, files: Sequence[Path], device: Device) -> Reply:
+    """Return the reply for files that were named one by one."""
     from xmoe.classifier import MoEAudioClassifier
     from xmoe.progress import show_progress
 

@@ -12,14 +12,13 @@ that a small set does not wait for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Literal
 
 from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.errors import XmoeError
-from xmoe.jobs.session import ray_session
+from xmoe.jobs.session import data_session
 from xmoe.profile.profile import ProfileResult, assemble, check_paths, profile_dataset
 from xmoe.profile.table import Row, examples_to_table, measure_block, table_to_rows
 from xmoe.progress import Progress, silent
@@ -87,7 +86,7 @@ def profile_with_ray(
     rows: list[Row] = []
     total = len(dataset.examples)
     check_paths(dataset)
-    with _data_session():
+    with data_session():
         resources: dict[str, float] = ray.cluster_resources()
         count = num_blocks or int(resources.get("CPU", 1)) * BLOCKS_PER_CPU
         for measured in _measured_blocks(dataset, max(min(count, total), 1), limits):
@@ -120,18 +119,3 @@ def _measured_blocks(
 def _deal(examples: tuple[Example, ...], num_blocks: int) -> list[tuple[Example, ...]]:
     """Deal the clips round like cards, so that long and short ones spread over the blocks."""
     return [shard for first in range(num_blocks) if (shard := examples[first::num_blocks])]
-
-
-@contextmanager
-def _data_session() -> Iterator[None]:
-    """Use Ray without the progress bars of Ray Data."""
-    import ray.data
-
-    with ray_session():
-        context = ray.data.DataContext.get_current()
-        bars = context.enable_progress_bars
-        context.enable_progress_bars = False
-        try:
-            yield
-        finally:
-            context.enable_progress_bars = bars

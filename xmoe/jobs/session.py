@@ -24,3 +24,18 @@ def ray_session() -> Iterator[None]:
     finally:
         if started:
             ray.shutdown()
+
+
+@contextmanager
+def data_session() -> Iterator[None]:
+    """Use Ray without the progress bars of Ray Data."""
+    import ray.data
+
+    with ray_session():
+        context = ray.data.DataContext.get_current()
+        bars = context.enable_progress_bars
+        context.enable_progress_bars = False
+        try:
+            yield
+        finally:
+            context.enable_progress_bars = bars

@@ -18,7 +18,7 @@ from xmoe.profile.profile import Profile, read_clip_table, read_profile
 from xmoe.serve.reference import Reference
 from xmoe.serve.schemas import TrainingSummary
 from xmoe.serve.settings import ServeSettings
-from xmoe.serve.source import open_run
+from xmoe.storage.runs import open_run
 
 FILES = ("policy.json", "profile.json", "clips.parquet")
 NO_TABLE = "the run has no clips.parquet that can be read, so there is nothing to compare with"

@@ -17,7 +17,7 @@ from xmoe.errors import ConfigError
 from xmoe.serve.replicas import ExpertReplica, RouterReplica
 from xmoe.serve.router import callable_experts
 from xmoe.serve.settings import ExpertDeployment, ServeSettings
-from xmoe.serve.source import open_run
+from xmoe.storage.runs import open_run
 
 ROUTER = "router"
 

@@ -15,7 +15,7 @@ from xmoe.artifacts import Which
 from xmoe.config import RunConfig
 from xmoe.errors import RunFolderError
 from xmoe.model.experts import Expert
-from xmoe.serve.source import open_run
+from xmoe.storage.runs import open_run
 
 UNHEALTHY_AFTER = 3
 

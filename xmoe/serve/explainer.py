@@ -24,7 +24,7 @@ from xmoe.predict import Predictor
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.replan import with_counts
 from xmoe.serve.schemas import ExplainOptions
-from xmoe.serve.source import open_run
+from xmoe.storage.runs import open_run
 from xmoe.training.store import measure_power
 
 

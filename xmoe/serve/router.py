@@ -30,7 +30,7 @@ from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.meter import Meter
 from xmoe.serve.replan import slice_rows, to_cpu, with_counts
 from xmoe.serve.settings import ServeSettings
-from xmoe.serve.source import open_run
+from xmoe.storage.runs import open_run
 from xmoe.training.store import measure_power
 
 Value = TypeVar("Value")

@@ -4,7 +4,7 @@ import pytest
 
 from xmoe.errors import RunFolderError
 from xmoe.serve.expert import ExpertCore
-from xmoe.serve.source import open_run
+from xmoe.storage.runs import open_run
 
 
 def test_path_is_used_where_it_is(tiny_run):

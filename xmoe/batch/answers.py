@@ -1,0 +1,171 @@
+"""Names of recordings -> rows of answers: decoded one by one, answered a batch at a time.
+
+The segments of several short recordings go through the classifier together; every segment is
+normalised, routed and answered by itself, so a recording has the answer that ``predict`` gives it,
+to rounding. At most one batch of spectrograms and a few decoded recordings are in memory.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from xmoe.audio.clip import Clip, read_clip
+from xmoe.batch.inputs import place_of
+from xmoe.batch.ledger import Format
+from xmoe.errors import AudioError
+from xmoe.predict import BATCH, Answer, Predictor, SegmentAnswers
+
+Row = dict[str, Any]
+
+FETCHERS = 8
+MAX_FETCHED_BYTES = 1 << 30
+
+
+def answer_names(predictor: Predictor, base: str, names: Sequence[str]) -> Iterator[Row]:
+    """Yield one row for each name, in order; a recording that cannot be read has an ``error``."""
+    for name, outcome in answer_clips(predictor, read_names(base, names)):
+        yield (
+            _error_row(name, outcome)
+            if isinstance(outcome, AudioError)
+            else (_answer_row(name, outcome))
+        )
+
+
+def answer_clips(
+    predictor: Predictor, clips: Iterable[tuple[str, Clip | AudioError]]
+) -> Iterator[tuple[str, Answer | AudioError]]:
+    """Yield the answers to named clips in their order, computed a batch of segments at a time."""
+    waiting: list[tuple[str, Tensor | AudioError]] = []
+    segments = 0
+    for name, clip in clips:
+        if isinstance(clip, AudioError):
+            waiting.append((name, clip))
+            continue
+        specs = predictor.segment_specs(clip.samples, clip.sample_rate_hz)
+        waiting.append((name, specs))
+        segments += len(specs)
+        if segments >= BATCH:
+            yield from _answer_waiting(predictor, waiting)
+            waiting, segments = [], 0
+    yield from _answer_waiting(predictor, waiting)
+
+
+def _answer_waiting(
+    predictor: Predictor, waiting: Sequence[tuple[str, Tensor | AudioError]]
+) -> Iterator[tuple[str, Answer | AudioError]]:
+    blocks = [specs for _, specs in waiting if isinstance(specs, Tensor)]
+    answers = predictor.answer_segments(torch.cat(blocks)) if blocks else None
+    first = 0
+    for name, specs in waiting:
+        if isinstance(specs, AudioError) or answers is None:
+            assert isinstance(specs, AudioError)
+            yield name, specs
+            continue
+        last = first + len(specs)
+        own = SegmentAnswers(*(value[first:last] for value in vars(answers).values()))
+        yield name, predictor.summarise(own)
+        first = last
+
+
+def read_names(base: str, names: Sequence[str]) -> Iterator[tuple[str, Clip | AudioError]]:
+    """Yield every name with its clip or its error; what is far away is fetched a little ahead."""
+    waiting: deque[tuple[str, Future[bytes | AudioError | None]]] = deque()
+    with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
+        upcoming = iter(names)
+        for name in names:
+            while len(waiting) < FETCHERS and (following := next(upcoming, None)) is not None:
+                waiting.append((following, pool.submit(_fetch, base, following)))
+            _, future = waiting.popleft()
+            yield name, _decode(base, name, future.result())
+
+
+def _fetch(base: str, name: str) -> bytes | AudioError | None:
+    """Return the bytes of a recording in a store, None for one of this machine."""
+    place = place_of(base, name)
+    if place.is_local:
+        return None
+    try:
+        data = place.read(at_most=MAX_FETCHED_BYTES + 1)
+    except FileNotFoundError:
+        mend = "check the name"
+        return AudioError("missing", "there is no such file", where=name, mend=mend)
+    if len(data) > MAX_FETCHED_BYTES:
+        what = f"the file has more than {MAX_FETCHED_BYTES} bytes"
+        return AudioError("too_large", what, where=name, mend="cut it into shorter files")
+    return data
+
+
+def _decode(base: str, name: str, data: bytes | AudioError | None) -> Clip | AudioError:
+    if isinstance(data, AudioError):
+        return data
+    try:
+        source = place_of(base, name).path if data is None else io.BytesIO(data)
+        return read_clip(source, name=name)
+    except AudioError as error:
+        return error
+
+
+def _answer_row(name: str, answer: Answer) -> Row:
+    return {
+        "file": name,
+        "label": answer.label,
+        "labels": ";".join(answer.labels),
+        "probability": answer.probability,
+        "entropy": answer.entropy,
+        "uncertain": answer.uncertain,
+        "k": answer.k,
+        "experts": ";".join(use.name for use in answer.experts),
+        "segments": answer.segments,
+        **{f"p_{name}": value for name, value in answer.probabilities.items()},
+    }
+
+
+def _error_row(name: str, error: AudioError) -> Row:
+    mend = error.mend or "leave it out"
+    return {"file": name, "error": error.code, "reason": error.what, "what_to_do": mend}
+
+
+def row_schema(classes: Sequence[str]) -> pa.Schema:
+    """Return the columns of answers: a recording has an answer or an ``error``, never both."""
+    text, number = pa.string(), pa.float64()
+    return pa.schema(
+        [
+            ("file", text),
+            ("label", text),
+            ("labels", text),
+            ("probability", number),
+            ("entropy", number),
+            ("uncertain", pa.bool_()),
+            ("k", number),
+            ("experts", text),
+            ("segments", pa.int64()),
+            ("error", text),
+            ("reason", text),
+            ("what_to_do", text),
+            *((f"p_{name}", number) for name in classes),
+        ]
+    )
+
+
+def rows_to_bytes(rows: Sequence[Row], classes: Sequence[str], kind: Format) -> bytes:
+    """Return rows as a file of that kind; the same rows give the same bytes."""
+    if kind == "jsonl":
+        return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+    table = pa.Table.from_pylist(list(rows), schema=row_schema(classes))
+    buffer = io.BytesIO()
+    if kind == "csv":
+        pyarrow.csv.write_csv(table, buffer)
+    else:
+        pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,161 @@
+"""A folder, a pattern, a table or one file, here or in an object store -> names, each once.
+
+A name is a path relative to ``base`` where it can be, so that the answers read the same wherever
+the recordings lie; what a table names outright (an absolute path, an address) stays as it is.
+Only names are held, about 100 bytes each, never a recording.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xmoe.audio.layouts import AUDIO_SUFFIXES, PATH_COLUMNS
+from xmoe.audio.tables import TABLE_SUFFIXES, read_table
+from xmoe.errors import DatasetError
+from xmoe.storage.place import CHECK_ADDRESS, Place, open_place
+
+_WILD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Names of recordings below ``base``, sorted, each once.
+
+    ``repeated`` are names that were given more than once; ``notes`` say what was left out.
+    """
+
+    base: str
+    names: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def list_inputs(source: str) -> Inputs:
+    """Return the recordings that ``source`` names.
+
+    ``source`` is a folder (all recordings below it), a pattern with ``*``, ``**``, ``?`` or
+    ``[...]``, a table with a column ``filepath`` (CSV, TSV, JSON Lines, Parquet; paths relative to
+    the table), or one recording. Raises DatasetError where there is none.
+    """
+    place = open_place(source)
+    kind = place.kind()
+    if kind == "folder":
+        found = _list_folder(place)
+    elif kind == "nothing" and _WILD.search(place.key):
+        found = _match(place)
+    elif kind == "nothing":
+        what = "there is no such file or folder"
+        raise DatasetError(what, where=source, mend=CHECK_ADDRESS)
+    elif _suffix(place.name) in TABLE_SUFFIXES:
+        found = _list_table(place)
+    else:
+        found = Inputs(_parent(place).address, (place.name,))
+    if not found.names:
+        mend = "name a folder with recordings, a pattern in quotes, or a table of paths"
+        raise DatasetError("no recordings were found", where=source, mend=mend)
+    _check_names(found.names, source)
+    return found
+
+
+def place_of(base: str, name: str) -> Place:
+    """Return where the recording of that name is."""
+    if "://" in name or name.startswith("/"):
+        return open_place(name)
+    return open_place(base) / name
+
+
+def _list_folder(folder: Place) -> Inputs:
+    left_out: Counter[str] = Counter()
+    names = []
+    for file in folder.walk():
+        suffix = _suffix(file.name)
+        if suffix in AUDIO_SUFFIXES:
+            names.append(file.name)
+        else:
+            left_out[suffix or "none"] += 1
+    notes: tuple[str, ...] = ()
+    if left_out:
+        endings = ", ".join(f"{name} ({count})" for name, count in sorted(left_out.items()))
+        notes = (f"left out, by ending: {endings}",)
+    return Inputs(folder.address, tuple(names), notes=notes)
+
+
+def _match(pattern: Place) -> Inputs:
+    """List the folder before the first wildcard and keep what the pattern matches."""
+    first = _WILD.search(pattern.key)
+    assert first is not None
+    head = pattern.key[: first.start()].rpartition("/")[0]
+    base = Place(pattern.scheme, head or "/", pattern.options)
+    wanted = re.compile(_translate(pattern.key[len(head) :].lstrip("/")))
+    names = tuple(file.name for file in base.walk() if wanted.fullmatch(file.name))
+    return Inputs(base.address, names)
+
+
+def _translate(pattern: str) -> str:
+    """Return a pattern as a regular expression; only ``**`` crosses folders."""
+    pieces = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", pattern)
+    words = []
+    for part in parts:
+        if part.startswith("[") and part.endswith("]"):
+            words.append(part.replace("[!", "[^", 1).replace("\\", "\\\\"))
+        else:
+            words.append(pieces.get(part, re.escape(part)))
+    return "".join(words)
+
+
+def _list_table(place: Place) -> Inputs:
+    base = _parent(place)
+    with tempfile.TemporaryDirectory(prefix="xmoe-") as scratch:
+        local = place.path if place.is_local else Path(scratch) / place.name
+        if not place.is_local:
+            local.write_bytes(place.read())
+        table = read_table(local)
+    column = next((name for name in PATH_COLUMNS if name in table.columns), None)
+    if column is None:
+        what = f"no column {PATH_COLUMNS[0]!r}; the columns are {', '.join(table.columns)}"
+        mend = f"name one column {PATH_COLUMNS[0]} (also accepted: {', '.join(PATH_COLUMNS[1:])})"
+        raise DatasetError(what, where=place.shown, mend=mend)
+    cells = [row[column] for row in table.rows]
+    if "" in cells:
+        line = table.lines[cells.index("")]
+        where = f"{place.shown} line {line}"
+        raise DatasetError("the row names no file", where=where, mend="write a path")
+    counts = Counter(_relative(cell, base) for cell in cells)
+    repeated = tuple(sorted(name for name, count in counts.items() if count > 1))
+    return Inputs(base.address, tuple(sorted(counts)), repeated)
+
+
+def _relative(cell: str, base: Place) -> str:
+    """Return one form for each file: ``a.wav`` for ``./a.wav`` and for ``BASE/a.wav``."""
+    for prefix in (base.shown.rstrip("/") + "/", base.address.rstrip("/") + "/"):
+        cell = cell.removeprefix(prefix)
+    if "://" in cell:
+        return cell
+    return posixpath.normpath(cell)
+
+
+def _check_names(names: Iterable[str], source: str) -> None:
+    """Raise DatasetError for a name that no table can hold."""
+    for name in names:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError as error:
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            mend = "rename the file"
+            what = f"the name {shown} is not UTF-8"
+            raise DatasetError(what, where=source, mend=mend) from error
+
+
+def _suffix(name: str) -> str:
+    return posixpath.splitext(name)[1].lower()
+
+
+def _parent(place: Place) -> Place:
+    return Place(place.scheme, place.key.rpartition("/")[0] or "/", place.options)

@@ -1,0 +1,169 @@
+"""What is to be done and what is done: shards, one entry for each that is finished, the end.
+
+    part-00012.parquet    the answers of shard 12
+    _plan.json            the recordings, the classifier and the size of a shard, as they were begun
+    _done/00012.json      written after the part: its rows, size, SHA-256 and bad recordings
+    _manifest.json        all entries and the totals; there once everything is done
+    _quarantine.csv       the recordings that could not be read, why, and what to do
+
+An entry is written by whoever did the shard, so nothing is lost with the process that hands shards
+out. Readers of Parquet folders pass over names that begin with ``_``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ValidationError
+
+from xmoe.artifacts import to_json
+from xmoe.audio.quarantine import Quarantined, quarantine_bytes
+from xmoe.config import Frozen
+from xmoe.errors import ConfigError
+from xmoe.storage.place import Place
+
+Format = Literal["parquet", "csv", "jsonl"]
+
+PLAN, MANIFEST, QUARANTINE = "_plan.json", "_manifest.json", "_quarantine.csv"
+READERS = 8
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A few recordings that are answered and written together; ``names`` in their order."""
+
+    number: int
+    names: tuple[str, ...]
+
+
+class BatchPlan(Frozen):
+    """What a folder of answers is of; a job goes on only where all of it is the same."""
+
+    schema_version: Literal[1] = 1
+    base: str
+    run: str
+    num_inputs: int
+    names_sha256: str
+    shard_size: int
+    format: Format
+
+
+class Receipt(Frozen):
+    """A finished shard: its file, rows, bytes, SHA-256, and ``bad`` (file, code, reason, mend)."""
+
+    shard: int
+    file: str
+    rows: int
+    size: int
+    sha256: str
+    bad: tuple[tuple[str, str, str, str], ...] = ()
+
+
+def cut_shards(names: Sequence[str], shard_size: int) -> list[Shard]:
+    """Return the names in shards of ``shard_size``, in order; the last one may be shorter."""
+    return [
+        Shard(number, tuple(names[first : first + shard_size]))
+        for number, first in enumerate(range(0, len(names), shard_size))
+    ]
+
+
+def hash_names(names: Iterable[str]) -> str:
+    """Return the SHA-256 of names in their order."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def part_name(shard: int, kind: Format) -> str:
+    """Return the name of a shard's file."""
+    return f"part-{shard:05d}.{kind}"
+
+
+class Ledger:
+    """The state of one folder of answers."""
+
+    def __init__(self, output: Place) -> None:
+        self.output = output
+
+    def begin(self, plan: BatchPlan) -> dict[int, Receipt]:
+        """Note the plan and return what is done of it already, by shard.
+
+        Raises ConfigError where the folder holds other files, or the answers of another plan.
+        """
+        if self.output.kind() == "nothing":
+            self._note(PLAN, to_json(plan))
+            return {}
+        sizes = {found.name: found.size for found in self.output.walk()}
+        if PLAN in sizes:
+            self._compare(plan)
+            return self._read_done(sizes)
+        if sizes:
+            raise ConfigError(
+                f"the folder holds other files ({min(sizes)})",
+                where=self.output.shown,
+                mend="name a new folder with --output",
+            )
+        self._note(PLAN, to_json(plan))
+        return {}
+
+    def _compare(self, plan: BatchPlan) -> None:
+        try:
+            before = BatchPlan.model_validate_json((self.output / PLAN).read())
+        except ValidationError as error:
+            what = f"is no plan of answers: {error.errors()[0]['msg']}"
+            mend = "name a new folder with --output"
+            raise ConfigError(what, where=(self.output / PLAN).shown, mend=mend) from error
+        differ = [name for name, old in before if old != getattr(plan, name)]
+        if differ:
+            raise ConfigError(
+                f"the folder was begun with another {', '.join(differ)}",
+                where=self.output.shown,
+                mend="go on with the same run, recordings and options, or name a new folder",
+            )
+
+    def _read_done(self, sizes: Mapping[str, int]) -> dict[int, Receipt]:
+        entries = [name for name in sizes if name.startswith("_done/")]
+        with ThreadPoolExecutor(READERS) as pool:
+            receipts = pool.map(lambda name: self._check_entry(name, sizes), entries)
+            return {receipt.shard: receipt for receipt in receipts if receipt is not None}
+
+    def _check_entry(self, name: str, sizes: Mapping[str, int]) -> Receipt | None:
+        """Return an entry whose part is there with the bytes that were written, or None."""
+        try:
+            receipt = Receipt.model_validate_json((self.output / name).read())
+        except (ValidationError, FileNotFoundError):
+            return None
+        if sizes.get(receipt.file) != receipt.size:
+            return None
+        data = (self.output / receipt.file).read()
+        return receipt if hashlib.sha256(data).hexdigest() == receipt.sha256 else None
+
+    def record(self, receipt: Receipt) -> None:
+        """Note that a shard is done; its part is written by then."""
+        self._note(f"_done/{receipt.shard:05d}.json", to_json(receipt))
+
+    def finish(self, plan: BatchPlan, receipts: Iterable[Receipt], repeated: Sequence[str]) -> None:
+        """Write the quarantine and the manifest of a job that is complete."""
+        ordered = sorted(receipts, key=lambda receipt: receipt.shard)
+        bad = [Quarantined(*row) for receipt in ordered for row in receipt.bad]
+        (self.output / QUARANTINE).write(quarantine_bytes(bad))
+        manifest = {
+            **plan.model_dump(mode="json"),
+            "rows": sum(receipt.rows for receipt in ordered),
+            "bad": len(bad),
+            "repeated": list(repeated),
+            "parts": [json.loads(to_json(r.model_copy(update={"bad": ()}))) for r in ordered],
+        }
+        self._note(MANIFEST, to_json(manifest))
+        if self.output.is_local:  # what a process that was killed left half written
+            for torn in self.output.path.glob(".part-*.tmp"):
+                torn.unlink(missing_ok=True)
+
+    def _note(self, name: str, text: str) -> None:
+        (self.output / name).write(text.encode())

@@ -1,0 +1,106 @@
+"""A classifier and a source of recordings -> a folder of answers, exactly one row each.
+
+Called again with the same arguments it does only the shards that are not done; finished ones are
+told by their entries and checked by their hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from xmoe.batch.inputs import Inputs, list_inputs
+from xmoe.batch.ledger import BatchPlan, Format, Ledger, Receipt, Shard, cut_shards, hash_names
+from xmoe.batch.shards import ShardJob, work_here
+from xmoe.config import Device
+from xmoe.progress import Progress, silent
+from xmoe.storage.place import open_place
+from xmoe.storage.runs import identify_run
+
+SHARD_SIZE = 256
+
+Engine = Callable[[ShardJob, Sequence[Shard]], Generator[Receipt]]
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """One job: the run, the recordings, where the answers go; paths or addresses."""
+
+    run: str
+    source: str
+    output: str
+    shard_size: int = SHARD_SIZE
+    format: Format = "parquet"
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """What a job came to; ``rows`` and ``bad`` count all shards, ``shards_done`` those of now."""
+
+    output: str
+    rows: int
+    bad: int
+    shards: int
+    shards_done: int
+    repeated: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def infer_batch(
+    request: BatchRequest, *, engine: Engine = work_here, progress: Progress = silent
+) -> BatchSummary:
+    """Answer for every recording and write the answers in shards; see ``xmoe.batch.ledger``.
+
+    Raises DatasetError where there are no recordings, RunFolderError where the run is torn,
+    ConfigError where the folder holds something else, StorageError where it cannot be written.
+    """
+    inputs = list_inputs(request.source)
+    job = ShardJob(
+        run=_absolute(request.run),
+        base=inputs.base,
+        output=_absolute(request.output),
+        format=request.format,
+        device=request.device,
+    )
+    plan = make_plan(request, inputs)
+    ledger = Ledger(open_place(job.output))
+    done = ledger.begin(plan)
+    shards = cut_shards(inputs.names, request.shard_size)
+    receipts = {shard.number: done[shard.number] for shard in shards if shard.number in done}
+    missing = [shard for shard in shards if shard.number not in receipts]
+    before = sum(receipt.rows for receipt in receipts.values())
+    if missing:
+        with closing(engine(job, missing)) as finished:
+            for receipt in finished:
+                receipts[receipt.shard] = receipt
+                before += receipt.rows
+                progress("infer", before, len(inputs.names))
+    ledger.finish(plan, receipts.values(), inputs.repeated)
+    return BatchSummary(
+        output=ledger.output.shown,
+        rows=sum(receipt.rows for receipt in receipts.values()),
+        bad=sum(len(receipt.bad) for receipt in receipts.values()),
+        shards=len(shards),
+        shards_done=len(missing),
+        repeated=inputs.repeated,
+        notes=inputs.notes,
+    )
+
+
+def make_plan(request: BatchRequest, inputs: Inputs) -> BatchPlan:
+    """Return what the folder of answers is of."""
+    return BatchPlan(
+        base=inputs.base,
+        run=identify_run(request.run),
+        num_inputs=len(inputs.names),
+        names_sha256=hash_names(inputs.names),
+        shard_size=request.shard_size,
+        format=request.format,
+    )
+
+
+def _absolute(address: str) -> str:
+    return address if "://" in address else str(Path(address).absolute())

@@ -1,0 +1,69 @@
+"""A shard -> its file of answers and its entry in the ledger; a worker holds one classifier.
+
+Everything a worker needs travels as text, so the same worker runs here and on another machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from xmoe.batch.answers import answer_names, rows_to_bytes
+from xmoe.batch.ledger import Format, Ledger, Receipt, Shard, part_name
+from xmoe.config import Device
+from xmoe.frontend.threads import one_thread
+from xmoe.predict import Predictor
+from xmoe.storage.place import open_place
+from xmoe.storage.runs import fetched_for_predicting
+from xmoe.training.loop import choose_device
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What every shard of a job has in common, as text; addresses or absolute paths."""
+
+    run: str
+    base: str
+    output: str
+    format: Format
+    device: Device = "cpu"
+
+
+class ShardWorker:
+    """Answers shards one after the other with one classifier, on one thread."""
+
+    def __init__(self, job: ShardJob) -> None:
+        self.job = job
+        self.output = open_place(job.output)
+        with fetched_for_predicting(job.run) as folder:
+            self.predictor = Predictor.load(folder.path, device=choose_device(job.device))
+
+    def __call__(self, shard: Shard) -> Receipt:
+        """Answer a shard, write its part and then its entry; StorageError where it cannot."""
+        with one_thread():
+            rows = list(answer_names(self.predictor, self.job.base, shard.names))
+        data = rows_to_bytes(rows, self.predictor.config.classes, self.job.format)
+        name = part_name(shard.number, self.job.format)
+        (self.output / name).write(data)
+        bad = tuple(
+            (row["file"], row["error"], row["reason"], row["what_to_do"])
+            for row in rows
+            if row.get("error")
+        )
+        receipt = Receipt(
+            shard=shard.number,
+            file=name,
+            rows=len(rows),
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            bad=bad,
+        )
+        Ledger(self.output).record(receipt)
+        return receipt
+
+
+def work_here(job: ShardJob, shards: Sequence[Shard]) -> Generator[Receipt]:
+    """Answer shards in this process, one after the other."""
+    worker = ShardWorker(job)
+    yield from map(worker, shards)

@@ -1,0 +1,97 @@
+"""``xmoe infer RUN --input SRC --output DIR``: very many recordings -> a folder of answers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from xmoe.cli.options import session
+from xmoe.cli.output import Reply
+
+if TYPE_CHECKING:
+    from xmoe.batch.ledger import Format
+    from xmoe.batch.run import BatchSummary
+    from xmoe.config import Device
+
+
+def batch_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
+    """Add the options of a batch: where the recordings are and how the answers are written."""
+    for option in reversed(
+        (
+            click.option(
+                "--input",
+                "source",
+                help="Instead of FILES: a folder, a pattern in quotes or a table of paths; "
+                "here or at s3://, gs://.",
+            ),
+            click.option("--output", help="With --input: the folder or address of the answers."),
+            click.option(
+                "--format",
+                "kind",
+                type=click.Choice(["parquet", "csv", "jsonl"]),
+                default="parquet",
+                show_default=True,
+                help="With --input: of the answers.",
+            ),
+            click.option(
+                "--shard-size",
+                type=click.IntRange(1),
+                default=256,
+                show_default=True,
+                help="With --input: recordings per file of answers.",
+            ),
+            click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto"),
+            click.option(
+                "--workers", type=click.IntRange(1), help="Actors on Ray; all processors."
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def answer_batch(
+    run: str,
+    files: Sequence[Path],
+    *,
+    device: Device,
+    source: str | None,
+    output: str | None,
+    kind: Format,
+    shard_size: int,
+    engine: Literal["auto", "loop", "ray"],
+    workers: int | None,
+) -> Reply:
+    """Answer for a whole source; what an earlier call finished is not done again."""
+    from xmoe.batch.run import BatchRequest
+    from xmoe.jobs.infer import run_infer
+    from xmoe.progress import show_progress
+
+    if source is None or output is None or files:
+        raise click.UsageError("--input and --output go together, and without FILES")
+    request = BatchRequest(run, source, output, shard_size, kind, device)
+    again = shlex.join(["xmoe", "infer", run, "--input", source, "--output", output])
+    session().resume_hint = f"finished shards are kept; go on with: {again}"
+    with show_progress(quiet=session().quiet) as progress:
+        summary = run_infer(request, engine=engine, workers=workers, progress=progress)
+    return Reply({"ok": True, "run": run, **asdict(summary)}, describe_batch(summary))
+
+
+def describe_batch(summary: BatchSummary) -> list[str]:
+    """Return what people read at the end: rows, where, and what was odd."""
+    kept = summary.shards - summary.shards_done
+    lines = [f"note: {note}" for note in summary.notes]
+    if summary.repeated:
+        shown = ", ".join(summary.repeated[:3]) + (" ..." if summary.repeated[3:] else "")
+        lines.append(f"note: {len(summary.repeated)} named more than once, answered once: {shown}")
+    lines.append(
+        f"{summary.rows} recordings, one row each; {summary.bad} could not be read"
+        + (f" (why: {summary.output}/_quarantine.csv)" if summary.bad else "")
+    )
+    lines.append(f"{summary.shards} files" + (f", {kept} of them from before" if kept else ""))
+    return [*lines, f"written to {summary.output}"]

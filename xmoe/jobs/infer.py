@@ -1,0 +1,138 @@
+"""Shards of names -> answers on Ray Data: an actor pool, one classifier and one thread each.
+
+Only names go out and only entries of the ledger come back; recordings and answers are read and
+written by the actors, so neither the object store nor the driver ever holds the set. A shard whose
+actor dies is done again by another, with the same bytes under the same name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from xmoe.batch.ledger import Receipt, Shard
+from xmoe.batch.run import BatchRequest, BatchSummary, infer_batch
+from xmoe.batch.shards import ShardJob, ShardWorker, work_here
+from xmoe.errors import InputError, RunFolderError, StorageError, XmoeError
+from xmoe.jobs.session import data_session
+from xmoe.progress import Progress, silent
+
+LOOP_MAX_NAMES = 2_000
+OUTCOME_COLUMNS = ("receipt", "error")
+SHARD_SCHEMA = pa.schema([("number", pa.int64()), ("names", pa.list_(pa.string()))])
+
+
+def run_infer(
+    request: BatchRequest,
+    *,
+    engine: Literal["auto", "loop", "ray"] = "auto",
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> BatchSummary:
+    """Answer for every recording with the engine asked for, or the one that suits their number.
+
+    ``workers`` is the number of actors on Ray: as many as processors (or GPUs) by default. Up to
+    2000 recordings the loop ends before Ray's actors have loaded the classifier.
+    """
+
+    def chosen(job: ShardJob, shards: Sequence[Shard]) -> Generator[Receipt]:
+        names = sum(len(shard.names) for shard in shards)
+        small = engine == "auto" and names <= LOOP_MAX_NAMES
+        if engine == "loop" or small:
+            return work_here(job, shards)
+        return work_on_ray(job, shards, workers=workers)
+
+    return infer_batch(request, engine=chosen, progress=progress)
+
+
+def work_on_ray(
+    job: ShardJob, shards: Sequence[Shard], *, workers: int | None = None
+) -> Generator[Receipt]:
+    """Yield the entry of each shard as it is done, on the Ray at hand or a local one.
+
+    Every node must see the recordings, the run and the output. Raises the XmoeError that an actor
+    met, and XmoeError where Ray itself fails.
+    """
+    import ray
+    import ray.data
+    from ray.data import ActorPoolStrategy
+    from ray.exceptions import RayError
+
+    with data_session():
+        resources: dict[str, float] = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0)) if job.device != "cpu" else 0
+        size = min(workers or gpus or int(resources.get("CPU", 1)), len(shards))
+        tables = [shard_to_table(shard) for shard in shards]
+        receipts = ray.data.from_arrow(tables).map_batches(
+            ShardActor,
+            fn_constructor_kwargs={"job": asdict(job)},
+            compute=ActorPoolStrategy(size=max(size, 1)),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=1,
+            num_gpus=1 if gpus else 0,
+        )
+        try:
+            for table in receipts.iter_batches(batch_format="pyarrow", batch_size=None):
+                yield from read_outcomes(table)
+        except RayError as error:
+            raise XmoeError(
+                f"the job failed on Ray: {str(error).strip().splitlines()[-1]}",
+                where=job.output,
+                mend="what is done is kept: run the same command again, or with --engine loop",
+            ) from error
+
+
+class ShardActor:
+    """What each actor of the pool runs; an error of ours travels as a value, with its mend."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.make = partial(ShardWorker, ShardJob(**job))
+        self.worker: ShardWorker | None = None
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Do the shards of a block; returns one row of JSON for each."""
+        outcomes = [self._outcome(shard) for shard in table_to_shards(table)]
+        columns = zip(*outcomes, strict=True)
+        return pa.table([pa.array(column, pa.string()) for column in columns], OUTCOME_COLUMNS)
+
+    def _outcome(self, shard: Shard) -> tuple[str | None, str | None]:
+        try:
+            self.worker = self.worker or self.make()
+            return self.worker(shard).model_dump_json(), None
+        except XmoeError as error:
+            return None, json.dumps(error.as_dict())
+
+
+def shard_to_table(shard: Shard) -> pa.Table:
+    """Return a shard as one row."""
+    row = {"number": shard.number, "names": list(shard.names)}
+    return pa.Table.from_pylist([row], schema=SHARD_SCHEMA)
+
+
+def table_to_shards(table: pa.Table) -> list[Shard]:
+    """Return the shards of a block, one per row."""
+    return [Shard(row["number"], tuple(row["names"])) for row in table.to_pylist()]
+
+
+def read_outcomes(table: pa.Table) -> Generator[Receipt]:
+    """Yield the entries that actors sent back; raises the first error of ours among them."""
+    for row in table.to_pylist():
+        if row["error"] is not None:
+            raise rebuild_error(json.loads(row["error"]))
+        yield Receipt.model_validate_json(row["receipt"])
+
+
+def rebuild_error(fields: dict[str, Any]) -> XmoeError:
+    """Return the error whose ``as_dict`` an actor sent."""
+    kinds = {kind.__name__: kind for kind in (StorageError, RunFolderError, InputError)}
+    kind = kinds.get(fields["error"], XmoeError)
+    return kind(fields["what"], where=fields["where"], mend=fields["mend"])

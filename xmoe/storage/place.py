@@ -1,0 +1,242 @@
+"""A path or an ``s3://``, ``gs://`` or ``file://`` address -> one way to list, read and write.
+
+A local write is a temporary file that is renamed; a write to an object store becomes visible when
+its last byte is there. So a reader sees the old bytes or the new ones, never a part, and a write
+that fails leaves what was there before. Whatever a store says in its own words becomes a
+``StorageError`` (writing) or an ``InputError`` (reading) that names the address and the mend.
+
+Addresses are read as people write them: everything after the bucket is the key, nothing in it is
+percent-decoded (``file://`` is, as usual for it). Options of pyarrow may follow, as in
+``s3://bucket/runs?endpoint_override=http://127.0.0.1:9000``; keys and tokens come from the
+environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ...) and are refused in an address, which
+would end in logs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from xmoe.artifacts import write_bytes
+from xmoe.errors import InputError, StorageError
+
+CHECK_ADDRESS = "check the address, and that this machine may read it"
+CHECK_WRITING = (
+    "check the address, its credentials and its space, or name another place; "
+    "what was written before is as it was"
+)
+_OPTIONS = re.compile(r"\?(?P<options>[a-z_]+=[^?]*)$")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file below a place: its ``name`` relative to it, with ``/``, and its size in bytes."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or a file, here or in an object store.
+
+    ``scheme`` is empty for a path of this machine. ``key`` is the path, or bucket and key.
+    """
+
+    scheme: str
+    key: str
+    options: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a path of this machine."""
+        return not self.scheme
+
+    @property
+    def path(self) -> Path:
+        """The path of a local place."""
+        assert self.is_local
+        return Path(self.key)
+
+    @property
+    def address(self) -> str:
+        """The place as people write it; ``open_place`` gives the same place back."""
+        if self.is_local:
+            return self.key
+        return f"{self.scheme}://{self.key}" + (f"?{self.options}" if self.options else "")
+
+    @property
+    def shown(self) -> str:
+        """The address without its options, for messages and tables."""
+        return self.key if self.is_local else f"{self.scheme}://{self.key}"
+
+    def __truediv__(self, name: str) -> Place:
+        joined = f"{self.key.rstrip('/')}/{name}" if self.key else name
+        return Place(self.scheme, joined, self.options)
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rstrip("/").rpartition("/")[2]
+
+    def kind(self) -> str:
+        """Return ``file``, ``folder`` or ``nothing``."""
+        if self.is_local:
+            here = self.path
+            return "file" if here.is_file() else "folder" if here.is_dir() else "nothing"
+        from pyarrow import fs
+
+        with reading(self):
+            kind = self._files().get_file_info(self.key).type
+        names = {fs.FileType.File: "file", fs.FileType.Directory: "folder"}
+        return names.get(kind, "nothing")
+
+    def walk(self) -> Iterator[Found]:
+        """Yield every file below this folder, by name; hidden ones and linked folders are not.
+
+        Raises InputError where there is no such folder or it cannot be listed.
+        """
+        found = self._walk_here() if self.is_local else self._walk_store()
+        yield from sorted(found, key=lambda file: file.name)
+
+    def _walk_here(self) -> list[Found]:
+        def refuse(error: OSError) -> None:
+            what = f"cannot be listed: {(error.strerror or 'unreadable').lower()}"
+            raise InputError(what, where=error.filename, mend=CHECK_ADDRESS)
+
+        found = []
+        for folder, inner, files in os.walk(self.key, onerror=refuse):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            for name in files:
+                path = Path(folder, name)
+                if not name.startswith(".") and path.is_file():
+                    found.append(Found(path.relative_to(self.key).as_posix(), path.stat().st_size))
+        return found
+
+    def _walk_store(self) -> list[Found]:
+        from pyarrow import fs
+
+        try:
+            with reading(self):
+                infos = self._files().get_file_info(fs.FileSelector(self.key, recursive=True))
+        except FileNotFoundError:
+            what = "there is no such folder"
+            raise InputError(what, where=self.shown, mend=CHECK_ADDRESS) from None
+        start = len(self.key.rstrip("/")) + 1
+        files = [info for info in infos if info.type == fs.FileType.File]
+        names = [(info.path[start:], info.size or 0) for info in files]
+        hidden = re.compile(r"(^|/)\.")
+        return [Found(name, size) for name, size in names if not hidden.search(name)]
+
+    def read(self, *, at_most: int = -1) -> bytes:
+        """Return the bytes of this file, or its first ``at_most``.
+
+        FileNotFoundError where there is none; InputError where it cannot be read.
+        """
+        with reading(self):
+            if self.is_local:
+                with self.path.open("rb") as stream:
+                    return stream.read(at_most)
+            with self._files().open_input_stream(self.key) as stream:
+                data: bytes = stream.read(None if at_most < 0 else at_most)
+            return data
+
+    def write(self, data: bytes) -> None:
+        """Write this file whole; StorageError where it cannot be, and then it is as it was."""
+        if self.is_local:
+            write_bytes(self.path, data)
+            return
+        try:
+            with self._files().open_output_stream(self.key) as stream:
+                stream.write(data)
+        except OSError as error:
+            what = f"cannot write: {store_reason(error)}"
+            raise StorageError(what, where=self.shown, mend=CHECK_WRITING) from error
+
+    def delete(self) -> None:
+        """Remove this file if it is there; StorageError where it may not be."""
+        try:
+            if self.is_local:
+                self.path.unlink(missing_ok=True)
+            elif self.kind() == "file":
+                self._files().delete_file(self.key)
+        except OSError as error:
+            what = f"cannot remove: {store_reason(error)}"
+            raise StorageError(what, where=self.shown, mend=CHECK_WRITING) from error
+
+    def _files(self) -> Any:
+        bucket = self.key.partition("/")[0]
+        return _file_system(self.scheme, bucket, self.options)
+
+
+@contextmanager
+def reading(place: Place) -> Iterator[None]:
+    """Turn a store's error while reading a place into an InputError; a missing file passes."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        what = f"cannot be read: {store_reason(error)}"
+        raise InputError(what, where=place.shown, mend=CHECK_ADDRESS) from error
+
+
+def open_place(address: str | Path) -> Place:
+    """Return the place that a path or an address names; nothing is read yet.
+
+    Raises InputError where the address is none, or of a store that is not reached.
+    """
+    text = str(address)
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        return Place("", str(Path(text).absolute()))
+    if scheme == "file":
+        return Place("", str(Path(unquote(rest)).absolute()))
+    found = _OPTIONS.search(rest)
+    options = found["options"] if found else ""
+    key = (rest[: found.start()] if found else rest).rstrip("/")
+    bucket = key.partition("/")[0]
+    if "@" in bucket:
+        mend = "leave it out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise InputError("an address may not hold a key", where=f"{scheme}://...", mend=mend)
+    if not bucket:
+        mend = f"write {scheme}://BUCKET/KEY"
+        raise InputError("the address names no bucket", where=text, mend=mend)
+    place = Place(scheme, key, options)
+    _file_system(scheme, bucket, options)
+    return place
+
+
+@lru_cache(maxsize=32)
+def _file_system(scheme: str, bucket: str, options: str) -> Any:
+    """Return pyarrow's file system of one bucket; small objects are sent in one request."""
+    import pyarrow
+    from pyarrow import fs
+
+    single = "allow_delayed_open=true" if scheme == "s3" else ""
+    query = "&".join(part for part in (options, single) if part)
+    try:
+        return fs.FileSystem.from_uri(f"{scheme}://{bucket}" + (f"?{query}" if query else ""))[0]
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise InputError(
+            f"the address cannot be opened: {store_reason(error)}",
+            where=f"{scheme}://{bucket}",
+            mend="name a path, or an s3://, gs:// or file:// address",
+        ) from error
+
+
+def store_reason(error: BaseException) -> str:
+    """Return a store's own words in one line, without the number of the request."""
+    if strerror := getattr(error, "strerror", None):
+        return str(strerror).lower()
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = text.partition(" (Request ID")[0]
+    _, mark, rest = text.partition("AWS Error ")
+    return rest if mark else text
