@@ -1,7 +1,12 @@
 """What every test may use: seeded generators, and the real recordings where there are any."""
 
+import logging
 import os
+import threading
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,3 +50,66 @@ def bad_files(real_data: Path) -> Path:
     if not root.is_dir():
         pytest.skip("no damaged recordings beside the real ones")
     return root
+
+
+class ObjectStore:
+    """An S3 server in this process; ``refuse`` decides by method and path what it denies."""
+
+    def __init__(self) -> None:
+        from moto.server import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
+
+        self.refuse: Callable[[str, str], bool] = lambda method, path: False
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if not self.refuse(method, path):
+            return self._moto(environ, start_response)
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        environ["wsgi.input"].read(length)
+        start_response("403 Forbidden", [("Content-Type", "application/xml")])
+        return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """Return an S3 server of this process; pyarrow finds it by the environment."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    store = ObjectStore()
+    settings = {
+        "AWS_ENDPOINT_URL": store.endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        yield store
+    store.stop()
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStore, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the address of a new bucket; nothing is refused again after the test."""
+    import urllib.request
+
+    name = f"bucket-{zlib.crc32(request.node.nodeid.encode()):08x}"
+    ask = urllib.request.Request(f"{object_store.endpoint}/{name}", method="PUT")
+    urllib.request.urlopen(ask).close()
+    yield f"s3://{name}"
+    object_store.refuse = lambda method, path: False

@@ -22,6 +22,7 @@ from xmoe.cli.infer import infer
 from xmoe.cli.profile import profile
 from xmoe.cli.report import report
 from xmoe.cli.serve import serve
+from xmoe.cli.submit import submit
 from xmoe.cli.synth import synth
 from xmoe.cli.train import train
 
@@ -39,10 +40,23 @@ def cli() -> None:
     xmoe explain RUN FILE --out DIR           show why
     xmoe report RUN                           one page on all of it
     xmoe serve RUN                            answer over HTTP
+    xmoe submit COMMAND ...                   any of them as a job on a Ray cluster
     """
 
 
-for _command in (demo, synth, profile, train, evaluate, infer, explain, report, serve, doctor):
+for _command in (
+    demo,
+    synth,
+    profile,
+    train,
+    evaluate,
+    infer,
+    explain,
+    report,
+    serve,
+    submit,
+    doctor,
+):
     cli.add_command(_command)
 
 

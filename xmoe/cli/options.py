@@ -77,11 +77,15 @@ class ExpertNames(click.ParamType):  # type: ignore[type-arg]
         return names
 
 
-def command(name: str) -> Callable[[Callable[..., Reply]], click.Command]:
+def command(
+    name: str, *, takes_command: bool = False
+) -> Callable[[Callable[..., Reply]], click.Command]:
     """Make a function that returns a ``Reply`` a command with ``--json``, ``-v`` and ``-q``.
 
-    The three are noted in the session, not passed on.
+    The three are noted in the session, not passed on. Of one that ``takes_command`` everything
+    after the first argument belongs to that.
     """
+    settings = {"allow_interspersed_args": not takes_command}
 
     def make(function: Callable[..., Reply]) -> click.Command:
         for option in (
@@ -90,7 +94,7 @@ def command(name: str) -> Callable[[Callable[..., Reply]], click.Command]:
             _session_flag("--json", "as_json", "Print exactly one JSON object."),
         ):
             function = option(function)
-        return click.command(name, cls=ResultsOnly)(function)
+        return click.command(name, cls=ResultsOnly, context_settings=settings)(function)
 
     return make
 

@@ -1,0 +1,117 @@
+"""Rows are what ``predict`` answers, one for each name, in order, with memory that is bounded."""
+
+import io
+import json
+
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from xmoe.audio.clip import read_clip
+from xmoe.batch import answers as module
+from xmoe.batch.answers import answer_names, row_schema, rows_to_bytes
+from xmoe.batch.inputs import list_inputs
+from xmoe.errors import InputError
+from xmoe.predict import Predictor
+from xmoe.storage.place import open_place
+
+BAD = "1/bad.wav"
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_run):
+    return Predictor.load(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def rows(predictor, clips):
+    inputs = list_inputs(str(clips))
+    return list(answer_names(predictor, inputs.base, inputs.names))
+
+
+def test_one_row_each_in_order(rows, clips):
+    assert [row["file"] for row in rows] == list(list_inputs(str(clips)).names)
+    assert len(rows) == 21
+
+
+def test_answers_are_those_of_predict(rows, predictor, clips):
+    for row in rows:
+        if row["file"] == BAD:
+            continue
+        clip = read_clip(clips / row["file"])
+        alone = predictor.predict(clip.samples, clip.sample_rate_hz)
+        assert (row["label"], row["k"], row["segments"]) == (alone.label, alone.k, alone.segments)
+        for name, value in alone.probabilities.items():
+            assert row[f"p_{name}"] == pytest.approx(value, abs=1e-4)
+        assert row["experts"] == ";".join(use.name for use in alone.experts)
+
+
+def test_bad_recording_has_a_reason_and_no_answer(rows):
+    bad = next(row for row in rows if row["file"] == BAD)
+    assert bad["error"] == "not_audio"
+    assert set(bad) == {"file", "error", "reason", "what_to_do"}
+
+
+def test_small_batches_give_the_same(rows, predictor, clips, monkeypatch):
+    monkeypatch.setattr(module, "BATCH", 3)
+    inputs = list_inputs(str(clips))
+    small = list(answer_names(predictor, inputs.base, inputs.names))
+    assert [row["file"] for row in small] == [row["file"] for row in rows]
+    for one, other in zip(small, rows, strict=True):
+        assert one.get("label") == other.get("label")
+        assert one.get("probability", 0) == pytest.approx(other.get("probability", 0), abs=1e-4)
+
+
+def test_only_bad_recordings(predictor, clips):
+    (row,) = answer_names(predictor, str(clips), [BAD])
+    assert row["error"] == "not_audio"
+
+
+def test_no_names_no_rows(predictor, clips):
+    assert list(answer_names(predictor, str(clips), [])) == []
+
+
+def test_clips_are_read_a_batch_at_a_time(predictor, clips, monkeypatch):
+    """When the first answer comes out, one batch and what is fetched ahead have been read."""
+    monkeypatch.setattr(module, "BATCH", 4)
+    read = []
+    monkeypatch.setattr(
+        module, "read_clip", lambda source, name: read.append(name) or read_clip(source, name=name)
+    )
+    inputs = list_inputs(str(clips))
+    next(iter(answer_names(predictor, inputs.base, inputs.names)))
+    assert len(read) <= 4
+
+
+def test_store_gives_the_rows_of_the_disk(rows, predictor, clips, bucket):
+    inputs = list_inputs(str(clips))
+    for name in inputs.names:
+        (open_place(f"{bucket}/set") / name).write((clips / name).read_bytes())
+    assert list(answer_names(predictor, f"{bucket}/set", inputs.names)) == rows
+
+
+def test_missing_and_too_large_in_a_store(predictor, bucket, monkeypatch):
+    open_place(f"{bucket}/large.wav").write(b"1234")
+    monkeypatch.setattr(module, "MAX_FETCHED_BYTES", 3)
+    found = answer_names(predictor, bucket, ["gone.wav", "large.wav"])
+    assert [row["error"] for row in found] == ["missing", "too_large"]
+
+
+def test_store_that_fails_stops_the_job(predictor, bucket, object_store):
+    object_store.refuse = lambda method, path: method == "HEAD"
+    with pytest.raises(InputError, match="cannot be read"):
+        list(answer_names(predictor, bucket, ["a.wav"]))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_every_kind_holds_the_same_rows(rows, kind):
+    data = rows_to_bytes(rows, ("click", "tone"), kind)
+    assert data == rows_to_bytes(rows, ("click", "tone"), kind)
+    if kind == "jsonl":
+        assert [json.loads(line) for line in data.splitlines()] == rows
+        return
+    read = pq.read_table if kind == "parquet" else pyarrow.csv.read_csv
+    table = read(io.BytesIO(data))
+    assert table.column_names == row_schema(("click", "tone")).names
+    assert table["file"].to_pylist() == [row["file"] for row in rows]
+    assert table["p_tone"].to_pylist() == [row.get("p_tone") for row in rows]

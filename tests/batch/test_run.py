@@ -1,0 +1,109 @@
+"""A batch that was stopped goes on where it was, and ends with exactly one row each."""
+
+import hashlib
+
+import pyarrow.parquet as pq
+import pytest
+
+from xmoe.batch.inputs import list_inputs
+from xmoe.batch.run import BatchRequest, infer_batch
+from xmoe.batch.shards import work_here
+from xmoe.errors import ConfigError
+from xmoe.storage.place import open_place
+
+
+@pytest.fixture
+def request_of(tiny_run, clips, tmp_path):
+    """The function that returns a request with shards of four."""
+
+    def make(**changes):
+        settings = {"run": str(tiny_run), "source": str(clips), "output": str(tmp_path / "preds")}
+        return BatchRequest(**settings | {"shard_size": 4, "device": "cpu"} | changes)
+
+    return make
+
+
+def stop_after(count):
+    """Return an engine that is interrupted after so many shards."""
+
+    def engine(job, shards):
+        for done, receipt in enumerate(work_here(job, shards), 1):
+            yield receipt
+            if done == count:
+                raise KeyboardInterrupt
+
+    return engine
+
+
+def bytes_of(folder):
+    found = open_place(folder).walk()
+    return {f.name: hashlib.sha256((folder / f.name).read_bytes()).hexdigest() for f in found}
+
+
+def test_every_recording_has_one_row(request_of, clips, tmp_path):
+    calls = []
+    summary = infer_batch(request_of(), progress=lambda *call: calls.append(call))
+    rows = pq.read_table(tmp_path / "preds").to_pylist()
+    assert [row["file"] for row in rows] == list(list_inputs(str(clips)).names)
+    assert (summary.rows, summary.bad, summary.shards, summary.shards_done) == (21, 1, 6, 6)
+    assert calls[-1] == ("infer", 21, 21)
+    assert b"1/bad.wav,not_audio" in (tmp_path / "preds/_quarantine.csv").read_bytes()
+
+
+def test_interrupted_batch_ends_with_the_bytes_of_a_whole_one(request_of, tmp_path):
+    infer_batch(request_of(output=str(tmp_path / "whole")))
+    with pytest.raises(KeyboardInterrupt):
+        infer_batch(request_of(), engine=stop_after(2))
+    assert not (tmp_path / "preds/_manifest.json").exists()
+    stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "preds").glob("part-*")}
+    assert len(stamps) == 2
+    summary = infer_batch(request_of())
+    assert (summary.shards, summary.shards_done) == (6, 4)
+    assert bytes_of(tmp_path / "preds") == bytes_of(tmp_path / "whole")
+    for name, stamp in stamps.items():
+        assert (tmp_path / "preds" / name).stat().st_mtime_ns == stamp
+
+
+def test_complete_batch_is_not_done_again(request_of):
+    infer_batch(request_of())
+
+    def no_engine(job, shards):
+        pytest.fail("nothing is left to do")
+
+    assert infer_batch(request_of(), engine=no_engine).shards_done == 0
+
+
+def test_damaged_part_is_done_again(request_of, tmp_path):
+    infer_batch(request_of())
+    (tmp_path / "preds/part-00001.parquet").write_bytes(b"x")
+    assert infer_batch(request_of()).shards_done == 1
+    assert pq.read_table(tmp_path / "preds").num_rows == 21
+
+
+def test_other_recordings_are_refused(request_of, clips):
+    infer_batch(request_of())
+    with pytest.raises(ConfigError, match="another num_inputs, names_sha256"):
+        infer_batch(request_of(source=f"{clips}/[01]/*.wav"))
+
+
+def test_all_of_it_in_a_store(request_of, clips, bucket, tmp_path):
+    infer_batch(request_of())
+    for name in list_inputs(str(clips)).names:
+        (open_place(f"{bucket}/set") / name).write((clips / name).read_bytes())
+    stored = request_of(source=f"{bucket}/set", output=f"{bucket}/preds")
+    with pytest.raises(KeyboardInterrupt):
+        infer_batch(stored, engine=stop_after(3))
+    assert infer_batch(stored).shards_done == 3
+    for found in open_place(f"{bucket}/preds").walk():
+        if found.name.startswith("part-"):
+            data = (open_place(f"{bucket}/preds") / found.name).read()
+            assert data == (tmp_path / "preds" / found.name).read_bytes()
+
+
+def test_repeated_names_have_one_row_and_are_told(request_of, clips, tmp_path):
+    table = tmp_path / "list.csv"
+    names = ["0/000.wav", "0/003.wav", "0/000.wav"]
+    table.write_text("filepath\n" + "".join(f"{clips}/{name}\n" for name in names))
+    summary = infer_batch(request_of(source=str(table)))
+    assert summary.rows == 2
+    assert summary.repeated == (f"{clips}/0/000.wav",)
