@@ -30,6 +30,7 @@ COMMANDS = {
     "profile",
     "report",
     "serve",
+    "submit",
     "synth",
     "train",
 }

@@ -1,0 +1,52 @@
+"""``xmoe infer --input``: options to a request, and what is said at the end."""
+
+import pytest
+
+from xmoe.batch.run import BatchSummary
+from xmoe.cli.batch import describe_batch
+from xmoe.jobs import infer as jobs
+
+SUMMARY = BatchSummary("preds", 5, 1, 3, 2, ("a.wav",), ("left out, by ending: .txt (1)",))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Put a job that only notes its request in the place of the real one."""
+    calls = []
+
+    def run_infer(request, **options):
+        calls.append((request, options))
+        return SUMMARY
+
+    monkeypatch.setattr(jobs, "run_infer", run_infer)
+    return calls
+
+
+def test_options_become_a_request(asked, run_json):
+    options = ["--format", "csv", "--shard-size", 7, "--workers", 2, "--engine", "ray"]
+    code, fields = run_json("infer", "RUN", "--input", "s3://b/x", "--output", "preds", *options)
+    assert code == 0
+    assert (fields["rows"], fields["shards_done"], fields["repeated"]) == (5, 2, ["a.wav"])
+    ((request, more),) = asked
+    assert (request.run, request.source, request.output) == ("RUN", "s3://b/x", "preds")
+    assert (request.format, request.shard_size) == ("csv", 7)
+    assert (more["workers"], more["engine"]) == (2, "ray")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("--input", "x"), ("--output", "x"), ("a.wav", "--input", "x", "--output", "y")],
+)
+def test_options_that_do_not_go_together(asked, run_json, args):
+    code, fields = run_json("infer", "RUN", *args)
+    assert code == 2
+    assert "--input and --output go together" in fields["what"]
+    assert asked == []
+
+
+def test_end_says_what_was_odd_and_what_was_kept():
+    text = "\n".join(describe_batch(SUMMARY))
+    assert "left out, by ending: .txt (1)" in text
+    assert "1 named more than once, answered once: a.wav" in text
+    assert "5 recordings, one row each; 1 could not be read (why: preds/_quarantine.csv)" in text
+    assert "3 files, 1 of them from before" in text
