@@ -160,9 +160,11 @@ class Predictor:
 
     def probabilities(self, logits: Tensor) -> npt.NDArray[np.float64]:
         """Return probabilities [C] of a recording from its segments' logits [n, C]."""
-        pooled = logits.double().mean(0)
+        pooled: npt.NDArray[np.float64] = logits.numpy().astype(np.float64).mean(0)
         multi_label = self.config.model.task == "multi_label"
-        return (torch.sigmoid(pooled) if multi_label else torch.softmax(pooled, 0)).numpy()
+        grown = -np.logaddexp(0.0, -pooled) if multi_label else pooled - pooled.max()
+        p: npt.NDArray[np.float64] = np.exp(grown)
+        return p if multi_label else p / p.sum()
 
     def predict(
         self,
@@ -187,13 +189,14 @@ class Predictor:
         top = int(p.argmax())
         multi_label = config.model.task == "multi_label"
         chosen = np.nonzero(p >= 0.5)[0] if multi_label else [top]
-        weights, asked = answers.weights.mean(0), (answers.weights > 0).float().mean(0)
+        segments = answers.weights.numpy()  # numpy: these are few numbers, and torch lets go of the
+        weights, asked = segments.mean(0), (segments > 0).mean(0)  # interpreter at every step
         experts = [
             ExpertUse(name=name, weight=round(float(w), 6), share=round(float(s), 6))
             for name, w, s in zip(config.model.experts, weights, asked, strict=True)
             if float(w) > 0
         ]
-        lost = answers.missing.any(0).tolist()
+        lost = np.any(answers.missing.numpy(), axis=0).tolist()
         missing = [n for n, gone in zip(config.model.experts, lost, strict=True) if gone]
         return Answer(
             label=config.classes[top],
@@ -203,7 +206,7 @@ class Predictor:
             probabilities={c: float(v) for c, v in zip(config.classes, p, strict=True)},
             entropy=measure_entropy(p, multi_label=multi_label),
             uncertain=bool(p[top] < config.routing.uncertain_below),
-            k=float(answers.k.float().mean()),
+            k=float(answers.k.numpy().mean()),
             experts=tuple(sorted(experts, key=lambda use: -use.weight)),
             segments=len(answers.logits),
             degraded=bool(missing),

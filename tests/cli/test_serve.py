@@ -15,7 +15,7 @@ def served(monkeypatch):
     calls = []
 
     @contextmanager
-    def serving(settings, *, host, port):
+    def serving(settings, *, host, port, ingress):
         session.check_address(host, settings)
         calls.append(settings)
         yield f"http://{host}:{port}"

@@ -12,6 +12,7 @@ from xmoe.cli.options import EXISTING_FILE, command, session
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
+    from xmoe.serve.session import Ingress
     from xmoe.serve.settings import ServeSettings, Topology
 
 
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="One deployment per expert, or the experts inside the router.",
 )
+@click.option(
+    "--ingress",
+    type=click.Choice(["auto", "haproxy", "python"]),
+    default="auto",
+    show_default=True,
+    help="What takes the requests in; auto is HAProxy where it is installed.",
+)
 @click.option("--deadline-ms", type=click.FloatRange(1.0), help="Per request; 2000 if left out.")
 @click.option("--routers", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--token-file", type=EXISTING_FILE, help="One line that requests must carry.")
@@ -35,6 +43,7 @@ def serve(
     host: str,
     port: int,
     topology: Topology,
+    ingress: Ingress,
     deadline_ms: float | None,
     routers: int,
     token_file: Path | None,
@@ -56,7 +65,7 @@ def serve(
         faults=faults,
         http=HttpSettings(token_file=None if token_file is None else str(token_file.resolve())),
     )
-    with serving(settings, host=host, port=port) as address:
+    with serving(settings, host=host, port=port, ingress=ingress) as address:
         for line in describe_start(address, settings):
             click.echo(line, err=True)
         wait_for_signal()

@@ -49,15 +49,15 @@ def measure_conditions(spec: Tensor) -> Tensor:
     spread of the frequency profile and of the time profile, the time profile's fourth moment
     (transients) and its correlation from frame to frame (steadiness).
     """
-    by_frequency, by_time = spec.mean(2), spec.mean(1)
+    by_frequency, by_time, square = spec.mean(2), spec.mean(1), spec.square()
     centred = by_time - by_time.mean(1, keepdim=True)
     spread = centred.square().mean(1).clamp_min(1e-6)
     pairs = max(1, spec.shape[2] - 1)  # a single frame has no neighbour and is not steady
     steady = (centred[:, 1:] * centred[:, :-1]).sum(1) / pairs / spread
     return torch.stack(
         [
-            spec.pow(3).mean((1, 2)),
-            spec.pow(4).mean((1, 2)).clamp_max(50.0).log1p(),
+            (square * spec).mean((1, 2)),
+            square.square().mean((1, 2)).clamp_max(50.0).log1p(),
             (spec < -1.5).float().mean((1, 2)),
             (spec > 2.0).float().mean((1, 2)),
             by_frequency.std(1),

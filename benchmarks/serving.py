@@ -1,0 +1,250 @@
+"""What does a deployment per expert cost? Six ways to serve one run, in one go on one machine.
+
+    python benchmarks/serving.py --run RUN CLIP... [--clients 1 32] [--seconds 8] [--quick]
+
+    distributed  ``xmoe serve``: a router and a deployment per expert
+    naive        the same experts by Serve's defaults: one call per request and expert, K = all
+    colocated    ``xmoe serve --topology colocated``: the experts inside the router
+    baseline     the settings of ``deployments/baseline.yaml``: whole model, one recording at a time
+    litserve     LitServe with the whole model, batches of up to 32
+    predict      ``Predictor.predict`` in one process, no server
+
+Each is a process tree of its own on loopback; only one runs at a time. All are sent the same clips
+by the same clients over kept-alive connections, and answer with label and probabilities. CPU-ms
+per request is user and system time of the whole tree, by psutil, over the requests in the timed
+part; the client's own is told apart. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from xmoe.serve import load
+from xmoe.serve.load import Load
+
+CONTENDERS = ("distributed", "naive", "colocated", "baseline", "litserve", "predict")
+HERE = Path(__file__).resolve()
+READY_WITHIN_S = 240.0
+HEADINGS = (
+    *("way", "clients", "p50 ms", "p99 ms", "answers/s", "CPU-ms", "client CPU-ms"),
+    *("p50 over predict", "x naive", "x litserve"),
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One contender at one number of clients; times in milliseconds."""
+
+    name: str
+    clients: int
+    p50_ms: float
+    p99_ms: float
+    per_second: float
+    cpu_ms: float
+    client_cpu_ms: float
+    outcomes: dict[str, int]
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def command_of(name: str, run: Path, port: int) -> list[str]:
+    """Return the command that starts a contender."""
+    if name in ("distributed", "colocated"):
+        serve = "import sys; from xmoe.cli import main; sys.exit(main())"
+        options = ["--port", str(port), "--topology", name]
+        return [sys.executable, "-c", serve, "serve", str(run), *options]
+    server = HERE.with_name("serving_peers.py")
+    return [sys.executable, str(server), name, "--run", str(run), "--port", str(port)]
+
+
+@contextmanager
+def running(name: str, run: Path, port: int) -> Iterator[psutil.Process]:
+    """Start a contender, wait until it answers, and end it with all its children."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command_of(name, run, port),
+            stdout=said,
+            stderr=said,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        tree = psutil.Process(process.pid)
+        try:
+            wait_ready(name, port, process)
+            yield tree
+        except RuntimeError:
+            said.seek(0)
+            sys.stderr.write(said.read().decode(errors="replace")[-4000:])
+            raise
+        finally:
+            end_tree(tree, process)
+
+
+def wait_ready(name: str, port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return once a contender answers; RuntimeError where it ends or takes too long."""
+    path = "/health" if name == "litserve" else "/readyz" if name != "naive" else "/-/routes"
+    end = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+                if reply.status == 200 and (name != "naive" or b"naive" in reply.read()):
+                    return
+        except (OSError, urllib.error.URLError):
+            pass
+        time.sleep(0.5)
+    raise RuntimeError(f"{name} did not come up")
+
+
+def end_tree(tree: psutil.Process, process: subprocess.Popen[bytes]) -> None:
+    """Ask a contender to stop, then kill what is left of its tree."""
+    children = tree.children(recursive=True) if tree.is_running() else []
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    for child in children:
+        if child.is_running():
+            child.kill()
+    psutil.wait_procs(children, timeout=10)
+
+
+def cpu_of(tree: psutil.Process) -> dict[tuple[int, float], float]:
+    """Return CPU seconds by (process id, start) of a process and its descendants."""
+    used = {}
+    for process in [tree, *tree.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+            used[(process.pid, process.create_time())] = times.user + times.system
+        except psutil.NoSuchProcess:
+            continue
+    return used
+
+
+def spent_s(before: dict[tuple[int, float], float], after: dict[tuple[int, float], float]) -> float:
+    """Return the CPU seconds between two readings."""
+    return sum(value - before.get(key, 0.0) for key, value in after.items())
+
+
+def measure(name: str, tree: psutil.Process, target: Load, clients: int, seconds: float) -> Figures:
+    """Load a contender and return what was seen; the warm-up is in neither time nor CPU."""
+    readings: list[dict[tuple[int, float], float]] = []
+    timer = threading.Timer(load.WARM_UP_S, lambda: readings.append(cpu_of(tree)))
+    timer.start()
+    found: dict[str, Any] = target.run(clients, seconds)
+    after = cpu_of(tree)
+    timer.join()
+    answered = max(1, sum(found["outcomes"].values()))
+    return Figures(
+        name=name,
+        clients=clients,
+        p50_ms=found["p50_ms"],
+        p99_ms=found["p99_ms"],
+        per_second=found["per_second"],
+        cpu_ms=1000.0 * spent_s(readings[0], after) / answered,
+        client_cpu_ms=found["client_cpu_ms"],
+        outcomes=found["outcomes"],
+    )
+
+
+def target_of(name: str, port: int, clips: Sequence[bytes]) -> Load:
+    """Return the load for a contender: raw bodies, or base64 in JSON for LitServe."""
+    url = f"http://127.0.0.1:{port}"
+    if name != "litserve":
+        return Load(url, clips)
+    bodies = [json.dumps({"audio": base64.b64encode(clip).decode()}).encode() for clip in clips]
+    return Load(url, bodies, path="/predict", content_type="application/json")
+
+
+def measure_predict(run: Path, clips: Sequence[Path], seconds: float) -> Figures:
+    """Return the figures of ``predict`` in a process of its own, one caller."""
+    command = [
+        sys.executable,
+        str(HERE.with_name("serving_peers.py")),
+        "predict",
+        "--run",
+        str(run),
+    ]
+    command += ["--seconds", str(seconds), *map(str, clips)]
+    told = subprocess.run(
+        command, capture_output=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    found = json.loads(told.stdout.splitlines()[-1])
+    return Figures("predict", 1, client_cpu_ms=0.0, outcomes={}, **found)
+
+
+def print_table(rows: Sequence[Figures]) -> None:
+    """Print all figures as a Markdown table with the ratios that matter."""
+    at = {(row.name, row.clients): row for row in rows}
+    print("| " + " | ".join(HEADINGS) + " |")
+    print("|" + "---|" * len(HEADINGS))
+    for row in rows:
+        own = at.get(("predict", 1))
+        over = f"{row.p50_ms - own.p50_ms:+.1f}" if own and row.clients == 1 else "-"
+        cells = [row.name, row.clients, f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}"]
+        cells += [f"{row.per_second:.1f}", f"{row.cpu_ms:.1f}", f"{row.client_cpu_ms:.2f}", over]
+        for rival in ("naive", "litserve"):
+            other = at.get((rival, row.clients))
+            cells.append(
+                f"{row.per_second / other.per_second:.2f}" if other and other.per_second else "-"
+            )
+        print("| " + " | ".join(map(str, cells)) + " |")
+    strange = {f"{r.name} c={r.clients}": r.outcomes for r in rows if set(r.outcomes) - {"200"}}
+    print(f"outcomes other than 200: {strange or 'none'}", flush=True)
+
+
+def main() -> None:
+    """Measure the contenders one after another and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument(
+        "--quick", action="store_true", help="half a second each, 2 clients at most"
+    )
+    asked = parser.parse_args()
+    clients = [min(c, 2) for c in asked.clients] if asked.quick else asked.clients
+    seconds = 0.5 if asked.quick else asked.seconds
+    bodies = [clip.read_bytes() for clip in asked.clips]
+    machine = f"load average {os.getloadavg()[0]:.2f}, {os.cpu_count()} processors"
+    print(f"{machine}, {len(bodies)} clips, {seconds:g} s each", flush=True)
+    rows: list[Figures] = []
+    for name in asked.only:
+        if name == "predict":
+            rows.append(measure_predict(asked.run, asked.clips, seconds))
+            continue
+        port = free_port()
+        with running(name, asked.run, port) as tree:
+            for count in clients:
+                rows.append(measure(name, tree, target_of(name, port, bodies), count, seconds))
+                print(f"  {rows[-1]}", file=sys.stderr, flush=True)
+    print_table(rows)
+
+
+if __name__ == "__main__":
+    main()

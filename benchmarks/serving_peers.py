@@ -1,0 +1,194 @@
+"""The servers that ``benchmarks/serving.py`` compares with; started by it, one process tree each.
+
+python benchmarks/serving_peers.py naive|baseline|litserve|predict --run RUN --port PORT
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import litserve
+import numpy as np
+import ray
+import torch
+import yaml
+from ray import serve
+from starlette.requests import Request
+from torch import Tensor
+
+from xmoe.audio.clip import read_clip
+from xmoe.model.combine import ExpertReply, combine
+from xmoe.predict import Predictor, SegmentAnswers
+from xmoe.serve.build import check_settings
+from xmoe.serve.expert import ExpertCore
+from xmoe.serve.router import callable_experts, load_router
+from xmoe.serve.session import serving, wait_for_signal
+from xmoe.serve.settings import ServeSettings
+from xmoe.serve.source import open_run
+
+BASELINE = Path(__file__).parents[1] / "deployments" / "baseline.yaml"
+BATCH = 32
+
+
+class NaiveExpert:
+    """One expert that answers one request at a time."""
+
+    def __init__(self, run: str, name: str) -> None:
+        torch.set_num_threads(1)
+        self._core = ExpertCore.load(run, name)
+
+    def __call__(self, windows: Any, scale: Any) -> Any:
+        """Return logits of the windows of one request."""
+        return self._core.infer(windows, scale)
+
+
+class NaiveRouter:
+    """Front end and plan, then every expert, one call each, for one request at a time."""
+
+    def __init__(self, run: str, handles: dict[str, Any]) -> None:
+        torch.set_num_threads(1)
+        self._predictor = load_router(ServeSettings(run=run))
+        self._handles = handles
+
+    async def __call__(self, request: Request) -> dict[str, Any]:
+        """Answer for one recording."""
+        clip = read_clip(io.BytesIO(await request.body()))
+        predictor = self._predictor
+        specs = predictor.segment_specs(clip.samples, clip.sample_rate_hz)
+        plan = predictor.model.plan(specs, predictor.config.routing, k=len(self._handles))
+        requests = plan.requests()
+        calls = [
+            self._handles[asked.name].remote(asked.windows.numpy(), asked.scale.numpy())
+            for asked in requests
+        ]
+        replies = {
+            asked.name: ExpertReply(asked.rows, torch.from_numpy(np.array(await call)))
+            for asked, call in zip(requests, calls, strict=True)
+        }
+        answers = predictor.read_combined(plan, combine(plan, replies))
+        return predictor.summarise(answers).model_dump()
+
+
+def serve_naive(run: str, port: int) -> None:
+    """Serve the experts with Ray Serve's own defaults; the least CPU share lets all of them fit."""
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    try:
+        names = callable_experts(open_run(run, []).read_config())
+        share = {"num_cpus": 0.1}
+        experts = {
+            name: serve.deployment(
+                NaiveExpert, name=f"expert-{name}", ray_actor_options=share
+            ).bind(run, name)
+            for name in names
+        }
+        router = serve.deployment(NaiveRouter, name="router", ray_actor_options=share)
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(router.bind(run, experts), name="naive", route_prefix="/")
+        wait_for_signal()
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def serve_baseline(run: str, port: int) -> None:
+    """Serve the settings of ``deployments/baseline.yaml``, with the Python ingress as there."""
+    args = yaml.safe_load(BASELINE.read_text())["applications"][0]["args"]
+    settings = check_settings(args | {"run": run})
+    with serving(settings, host="127.0.0.1", port=port, ingress="python"):
+        wait_for_signal()
+
+
+class WholeModel(litserve.LitAPI):
+    """The whole model behind LitServe; requests that wait are answered as one batch."""
+
+    def __init__(self, run: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._run = run
+
+    def setup(self, device: str) -> None:
+        """Load the model."""
+        torch.set_num_threads(1)
+        self._predictor = Predictor.load(self._run)
+
+    def decode_request(self, request: dict[str, str]) -> Tensor:
+        """Return the segments [n, F, T] of one recording."""
+        clip = read_clip(io.BytesIO(base64.b64decode(request["audio"])))
+        return self._predictor.segment_specs(clip.samples, clip.sample_rate_hz)
+
+    def batch(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Keep the recordings apart; they may have different numbers of segments."""
+        return inputs
+
+    def predict(self, inputs: list[Tensor]) -> list[SegmentAnswers]:
+        """Answer all segments of all recordings at once."""
+        answers = self._predictor.answer_segments(torch.cat(inputs))
+        columns = [
+            column.split([len(specs) for specs in inputs]) for column in vars(answers).values()
+        ]
+        return [SegmentAnswers(*parts) for parts in zip(*columns, strict=True)]
+
+    def unbatch(self, output: list[SegmentAnswers]) -> list[SegmentAnswers]:
+        """Return one answer per recording."""
+        return output
+
+    def encode_response(self, output: SegmentAnswers) -> dict[str, Any]:
+        """Return what is sent."""
+        return self._predictor.summarise(output).model_dump()
+
+
+def serve_litserve(run: str, port: int) -> None:
+    """Serve the whole model with LitServe: one worker, as the router here is one replica."""
+    api = WholeModel(run, max_batch_size=BATCH, batch_timeout=0.002)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
+
+
+def time_predict(run: str, files: list[Path], seconds: float) -> None:
+    """Print the figures of ``predict`` on decoded recordings."""
+    torch.set_num_threads(1)
+    predictor = Predictor.load(run)
+    clips = [read_clip(file) for file in files]
+
+    def go_on(duration_s: float) -> list[float]:
+        took, end = [], time.perf_counter() + duration_s
+        while (began := time.perf_counter()) < end:
+            clip = clips[len(took) % len(clips)]
+            predictor.predict(clip.samples, clip.sample_rate_hz)
+            took.append(1000.0 * (time.perf_counter() - began))
+        return took
+
+    go_on(min(1.0, seconds))
+    before = time.process_time()
+    took = go_on(seconds)
+    cpu_s = time.process_time() - before
+    p50, p99 = np.percentile(took, [50, 99])
+    figures = {"p50_ms": float(p50), "p99_ms": float(p99), "per_second": 1000.0 / np.mean(took)}
+    print(json.dumps(figures | {"cpu_ms": 1000.0 * cpu_s / len(took)}))
+
+
+def main() -> None:
+    """Run one of them until it is told to stop."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", choices=["naive", "baseline", "litserve", "predict"])
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("files", type=Path, nargs="*")
+    asked = parser.parse_intermixed_args()
+    run = str(Path(asked.run).resolve())
+    if asked.name == "predict":
+        time_predict(run, asked.files, asked.seconds)
+    else:
+        servers = {"naive": serve_naive, "baseline": serve_baseline, "litserve": serve_litserve}
+        servers[asked.name](run, asked.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The serving benchmark measures and prints every way that it promises."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "benchmarks" / "serving.py"
+
+
+@pytest.fixture
+def tiny():
+    """What the tests of serving make their run and sounds with."""
+    spec = importlib.util.spec_from_file_location("tiny", ROOT / "tests" / "serve" / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_every_way_answers_and_has_its_row(tmp_path, tiny):
+    run, clip = tiny.write_run(tmp_path / "run"), tmp_path / "clip.wav"
+    sf.write(clip, tiny.make_sound(), tiny.RATE_HZ)
+    command = [sys.executable, str(FILE), "--run", str(run), str(clip), "--quick"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert told.returncode == 0, told.stderr[-3000:]
+    rows = [line.split("|") for line in told.stdout.splitlines() if line.startswith("| ")][1:]
+    names = [(row[1].strip(), int(row[2])) for row in rows]
+    ways = ("distributed", "naive", "colocated", "baseline", "litserve")
+    assert names == [(way, count) for way in ways for count in (1, 2)] + [("predict", 1)]
+    assert all(float(row[5]) > 0 and float(row[6]) > 0 for row in rows)
+    assert "outcomes other than 200: none" in told.stdout

@@ -1,0 +1,90 @@
+"""What a micro-batch has heard so far -> answers to the requests in it that are complete.
+
+Requests of a block share its calls, so they share the arithmetic too: whenever a call ends, one
+``combine`` over the whole block answers all requests that need nothing more. Where an expert is
+missing a request goes on by itself, with a ``Share`` of the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from xmoe.model.combine import Combined, combine
+from xmoe.model.plan import Plan
+from xmoe.predict import SegmentAnswers
+from xmoe.serve.fanout import Calls, Share, finished, mark_missing
+from xmoe.serve.replan import slice_rows
+
+Read = Callable[[Plan, Combined], SegmentAnswers]
+
+
+class Block:
+    """The plan of a block, before and after experts that are shut out, and its calls.
+
+    ``read`` turns what was combined into calibrated answers.
+    """
+
+    def __init__(self, wanted: Plan, plan: Plan, calls: Calls, read: Read) -> None:
+        self.wanted = wanted
+        self.plan = plan
+        self.calls = calls
+        self._read = read
+        self._asked = (plan.weights > 0).numpy()
+        self._heard: set[str] | None = None
+        self._answers: SegmentAnswers | None = None
+        self._complete = np.zeros(len(self._asked), dtype=bool)
+
+    def calls_of(self, first: int, last: int) -> Calls:
+        """Return the calls that rows ``first`` to ``last`` wait for."""
+        asked: list[bool] = np.any(self._asked[first:last], axis=0).tolist()
+        names = (
+            name for name, any_row in zip(self.plan.expert_names, asked, strict=True) if any_row
+        )
+        return {name: self.calls[name] for name in names if name in self.calls}
+
+    def answers(self, first: int, last: int) -> SegmentAnswers | None:
+        """Return the answers to some rows, or None where an expert that they wanted is missing."""
+        replies = finished(self.calls)
+        if self._heard != replies.keys():
+            combined = mark_missing(self.wanted, replies, combine(self.plan, replies))
+            self._complete = ~combined.missing.any(1).numpy()
+            self._answers = self._read(self.plan, combined)
+            self._heard = set(replies)
+        if self._answers is None or not self._complete[first:last].all():
+            return None
+        return slice_answers(self._answers, first, last)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One request's place in a block: rows ``first`` to ``last``, and its deadline."""
+
+    block: Block
+    first: int
+    last: int
+    deadline: float
+
+    @property
+    def calls(self) -> Calls:
+        """The calls that this request waits for."""
+        return self.block.calls_of(self.first, self.last)
+
+    def answers(self) -> SegmentAnswers | None:
+        """Return this request's answers, or None where an expert that it wanted is missing."""
+        return self.block.answers(self.first, self.last)
+
+    def share(self) -> Share:
+        """Return what is needed to go on alone."""
+        block, rows = self.block, (self.first, self.last)
+        plan = slice_rows(block.plan, *rows)
+        wanted = plan if block.wanted is block.plan else slice_rows(block.wanted, *rows)
+        return Share(wanted, plan, self.calls, *rows, self.deadline)
+
+
+def slice_answers(answers: SegmentAnswers, first: int, last: int) -> SegmentAnswers:
+    """Return the answers to segments ``first`` to ``last``."""
+    parts = (getattr(answers, field.name)[first:last] for field in fields(answers))
+    return SegmentAnswers(*parts)
