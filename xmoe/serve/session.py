@@ -102,7 +102,7 @@ def environment_of(ingress: Ingress, host: str) -> Iterator[None]:
 
 @contextmanager
 def serving(
-    settings: ServeSettings, *, host: str, port: int, ingress: Ingress = "auto"
+    settings: ServeSettings, *, host: str, port: int, ingress: Ingress = "python"
 ) -> Iterator[str]:
     """Serve a run on a Ray of this process, or on the one that is connected; yield its address.
 
