@@ -121,11 +121,15 @@ def draw_maps(name: str, subject: Subject, specs: Tensor, answer: Tensor) -> Ten
 def score_method(
     name: str, subject: Subject, clips: BoxedClips, answer: Tensor, judged: int
 ) -> dict[str, Any]:
-    """Return localisation on all and on correctly answered clips, and faithfulness on some."""
+    """Return localisation on all and on correctly answered clips, and faithfulness on some.
+
+    A model that is right nowhere is scored on all clips twice.
+    """
     began = time.monotonic()
     count = judged if name == ORACLE else len(answer)
     maps = draw_maps(name, subject, clips.specs[:count], answer[:count])
     right = (answer == clips.truth)[:count]
+    right = right if bool(right.any()) else torch.ones_like(right)
     found = measure_faithfulness(
         partial(ClassTarget(tuple(answer[:judged].tolist())).watch, subject),
         clips.specs[:judged],

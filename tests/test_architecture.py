@@ -20,7 +20,9 @@ MAX_ARGUMENTS = 6
 # Tests of the whole rather than of one module.
 CROSS_CUTTING = {
     "test_architecture",
+    "test_autoscaling",
     "test_bad_folder",
+    "test_faults",
     "test_parity",
     "test_public_api",
     "test_readme",
