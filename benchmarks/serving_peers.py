@@ -31,7 +31,7 @@ from xmoe.serve.expert import ExpertCore
 from xmoe.serve.router import callable_experts, load_router
 from xmoe.serve.session import serving, wait_for_signal
 from xmoe.serve.settings import ServeSettings
-from xmoe.serve.source import open_run
+from xmoe.storage.runs import open_run
 
 BASELINE = Path(__file__).parents[1] / "deployments" / "baseline.yaml"
 BATCH = 32
