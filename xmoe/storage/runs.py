@@ -1,8 +1,7 @@
-"""A run folder at a path or an address <-> a run folder on this machine.
+"""A run folder at a path or an address -> a run folder on this machine.
 
 Whoever answers fetches what it needs and nothing more: configuration, manifest, and the weights it
-asks for. Whoever trains keeps a copy elsewhere: weights first, then the files that describe them,
-and the pointer that names a checkpoint last, so that a copy cut short still names a whole one.
+asks for.
 """
 
 from __future__ import annotations
