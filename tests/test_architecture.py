@@ -25,6 +25,7 @@ CROSS_CUTTING = {
     "test_faults",
     "test_parity",
     "test_public_api",
+    "test_quantus",
     "test_readme",
 }
 # Folders of tests that mirror something beside the package.
