@@ -28,7 +28,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -108,14 +107,19 @@ def wait_ready(name: str, port: int, process: subprocess.Popen[bytes]) -> None:
     path = "/health" if name == "litserve" else "/readyz" if name != "naive" else "/-/routes"
     end = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
-                if reply.status == 200 and (name != "naive" or b"naive" in reply.read()):
-                    return
-        except (OSError, urllib.error.URLError):
-            pass
+        if is_ready(name, f"http://127.0.0.1:{port}{path}"):
+            return
         time.sleep(0.5)
     raise RuntimeError(f"{name} did not come up")
+
+
+def is_ready(name: str, url: str) -> bool:
+    """Whether a contender answers yet; the naive one has to name itself among the routes."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return reply.status == 200 and (name != "naive" or b"naive" in reply.read())
+    except OSError:  # not listening yet, or 503 until it is ready; URLError is one of these
+        return False
 
 
 def end_tree(tree: psutil.Process, process: subprocess.Popen[bytes]) -> None:
