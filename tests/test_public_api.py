@@ -22,6 +22,7 @@ NAMES = {
     "__version__",
 }
 COMMANDS = {
+    "ablate",
     "demo",
     "doctor",
     "eval",

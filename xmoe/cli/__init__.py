@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 from xmoe import __version__
+from xmoe.cli.ablate import ablate
 from xmoe.cli.demo import demo
 from xmoe.cli.doctor import doctor
 from xmoe.cli.edge import EXIT_CODES_HELP, run
@@ -39,6 +40,7 @@ def cli() -> None:
     xmoe infer RUN FILE...                    answer for recordings
     xmoe explain RUN FILE --out DIR           show why
     xmoe report RUN                           one page on all of it
+    xmoe ablate --dataset DIR --out OUT       does saliency matter for routing?
     xmoe serve RUN                            answer over HTTP
     xmoe submit COMMAND ...                   any of them as a job on a Ray cluster
     """
@@ -53,6 +55,7 @@ for _command in (
     infer,
     explain,
     report,
+    ablate,
     serve,
     submit,
     doctor,

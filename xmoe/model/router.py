@@ -95,6 +95,19 @@ def describe_belief(belief: Tensor) -> Tensor:
     return torch.cat([belief, top[:, :1] - top[:, 1:], entropy], 1)
 
 
+def measure_evidence(
+    kind: RouterEvidence, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
+) -> Tensor:
+    """Return one kind of evidence [B, .] from stem map, saliency cells, belief and spec."""
+    if kind == "features":
+        return torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+    if kind == "saliency":
+        share = cells / cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
+        pooled = (features * share.unsqueeze(1)).sum((2, 3))
+        return torch.cat([pooled, describe_saliency(cells)], 1)
+    return describe_belief(belief) if kind == "belief" else measure_conditions(spec)
+
+
 class Router(nn.Module):
     """Evidence -> gate over experts and promises over K."""
 
@@ -127,16 +140,11 @@ class Router(nn.Module):
         self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
     ) -> Tensor:
         """Return the evidence vector [B, .] from the stem map, saliency cells, belief and spec."""
-        share = cells / cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
-        parts = {
-            "features": lambda: torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1),
-            "saliency": lambda: torch.cat(
-                [(features * share.unsqueeze(1)).sum((2, 3)), describe_saliency(cells)], 1
-            ),
-            "belief": lambda: describe_belief(belief),
-            "conditions": lambda: measure_conditions(spec),
-        }
-        return torch.cat([parts[kind]() for kind in self.evidence], 1).detach()
+        parts = [
+            measure_evidence(kind, features=features, cells=cells, belief=belief, spec=spec)
+            for kind in self.evidence
+        ]
+        return torch.cat(parts, 1).detach()
 
     def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
         """Return gate logits [B, E] (-inf where masked) and promise logits [B, K_max + 1]."""
