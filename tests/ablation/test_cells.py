@@ -1,9 +1,20 @@
 """Cells on disk: whole or not at all, and read back as they were."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from xmoe.ablation.cells import CURVE, read_cell, read_curve, write_cell
+from xmoe.ablation.arms import ARMS
+from xmoe.ablation.cells import (
+    CONDITIONS,
+    CURVE,
+    Sight,
+    make_cell,
+    read_cell,
+    read_curve,
+    write_cell,
+)
 from xmoe.errors import RunFolderError
 
 
@@ -25,3 +36,22 @@ def test_a_torn_cell_is_refused(tmp_path, damage):
     path.write_bytes(damage)
     with pytest.raises(RunFolderError, match="not a whole cell"):
         read_cell(path)
+
+
+@pytest.fixture
+def sight(config, observed, unseen):
+    """Return a sight of the made-up mixture; no model stands behind it."""
+    seen = {"train": observed, "val": unseen, "test": unseen, "noisy": unseen}
+    return Sight(SimpleNamespace(config=config, model=None), seen)
+
+
+@pytest.mark.parametrize("name", ["saliency", "shuffled", "random_experts"])
+def test_a_cell_holds_a_curve_for_every_condition(sight, name):
+    cell = make_cell(ARMS[name], sight, steps=100)
+    for condition in CONDITIONS:
+        curve = read_curve(cell, condition)
+        assert curve.right.shape == (len(curve.mean_k), 400)
+        assert curve.fixed.shape == (3, 400)
+        assert cell[f"{condition}.best_single"].mean() == 1.0
+    at_one = read_curve(cell, "test").fixed[1].mean()
+    assert (at_one > 0.9) if name == "saliency" else (at_one < 0.75)

@@ -8,7 +8,7 @@ from xmoe.ablation.heads import ArmRouter, decide_by, decide_jointly, fit_arm
 from xmoe.model.moe import MoE
 from xmoe.model.router import Router
 
-STEPS = 150
+STEPS = 100
 
 
 def top_expert(arm, observed, unseen, config):

@@ -48,7 +48,14 @@ def draw_curves(axes: Axes, result: Mapping[str, Any]) -> None:
             axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     best = 100 * result["best_single_expert"]["value"]
     axes.axhline(best, color=QUIET, lw=0.8, ls="--")
-    axes.annotate("best one expert, if it were known", (0, best), fontsize=7, color=QUIET)
+    axes.annotate(
+        "best one expert, if it were known",
+        (0, best),
+        xytext=(0, -9),
+        textcoords="offset points",
+        fontsize=7,
+        color=QUIET,
+    )
     axes.set_xlabel("mean number of experts asked per segment", fontsize=9)
     axes.set_ylabel("accuracy on test clips, %", fontsize=9)
     axes.set_title("which experts, and how many", fontsize=9, color=INK)

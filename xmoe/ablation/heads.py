@@ -22,6 +22,7 @@ from xmoe.model.router import HIDDEN
 from xmoe.training.loop import MAX_GRAD_NORM, one_cycle, warm_average
 
 CHANCE = 1e-3
+ROUTER_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,16 @@ class ArmRouter(nn.Module):
 
 
 def fit_arm(arm: Arm, observed: Observed, config: RunConfig, *, steps: int) -> ArmRouter:
-    """Return the router of an arm, fitted for ``steps`` batches of the run's own size."""
+    """Return the router of an arm, fitted for ``steps`` batches.
+
+    They are larger than those of the mixture: two small networks cost what a step costs, not a row.
+    """
     gate, count = feed(arm, observed, seed=config.train.seed)
     router = ArmRouter(arm, config, gate_width=gate.shape[1], count_width=count.shape[1])
     average = AveragedModel(
         router, multi_avg_fn=warm_average(config.train.ema_decay), use_buffers=True
     )
-    train, size = config.train, min(config.train.batch_size, len(observed))
+    train, size = config.train, min(ROUTER_BATCH, len(observed))
     optimizer = torch.optim.AdamW(
         router.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay
     )

@@ -65,7 +65,7 @@ class Study:
     set: SetRequest
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
-    steps: int = 600
+    steps: int = 300
     samples: int = 4096
     title: str = ""
 

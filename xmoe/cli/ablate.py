@@ -57,7 +57,7 @@ class Seeds(Names):
 @click.option("--seeds", type=Seeds(), default="0,1,2", show_default=True)
 @click.option("--arms", type=Names(), help="Which routers to compare; all if left out.")
 @click.option("--epochs", type=click.IntRange(1), help="Chosen from the set's size if left out.")
-@click.option("--steps", type=click.IntRange(1), default=600, show_default=True, help="Per router.")
+@click.option("--steps", type=click.IntRange(1), default=300, show_default=True, help="Per router.")
 @click.option("--samples", type=click.IntRange(1), default=4096, show_default=True)
 @click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
 @click.option("--policy", type=click.Choice(["race", "rule"]), default="race", show_default=True)
