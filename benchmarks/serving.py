@@ -28,7 +28,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ def command_of(name: str, run: Path, port: int) -> list[str]:
 
 
 @contextmanager
-def running(name: str, run: Path, port: int) -> Iterator[psutil.Process]:
+def running(name: str, run: Path, port: int, target: Load) -> Iterator[psutil.Process]:
     """Start a contender, wait until it answers, and end it with all its children."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
@@ -92,7 +91,7 @@ def running(name: str, run: Path, port: int) -> Iterator[psutil.Process]:
         )
         tree = psutil.Process(process.pid)
         try:
-            wait_ready(name, port, process)
+            wait_ready(target, process)
             yield tree
         except RuntimeError:
             said.seek(0)
@@ -102,24 +101,14 @@ def running(name: str, run: Path, port: int) -> Iterator[psutil.Process]:
             end_tree(tree, process)
 
 
-def wait_ready(name: str, port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return once a contender answers; RuntimeError where it ends or takes too long."""
-    path = "/health" if name == "litserve" else "/readyz" if name != "naive" else "/-/routes"
+def wait_ready(target: Load, process: subprocess.Popen[bytes]) -> None:
+    """Return once a contender answers what it will be sent; RuntimeError where it never does."""
     end = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < end and process.poll() is None:
-        if is_ready(name, f"http://127.0.0.1:{port}{path}"):
+        if target.try_once() == "200":
             return
         time.sleep(0.5)
-    raise RuntimeError(f"{name} did not come up")
-
-
-def is_ready(name: str, url: str) -> bool:
-    """Whether a contender answers yet; the naive one has to name itself among the routes."""
-    try:
-        with urllib.request.urlopen(url, timeout=10) as reply:
-            return reply.status == 200 and (name != "naive" or b"naive" in reply.read())
-    except OSError:  # not listening yet, or 503 until it is ready; URLError is one of these
-        return False
+    raise RuntimeError("it did not come up")
 
 
 def end_tree(tree: psutil.Process, process: subprocess.Popen[bytes]) -> None:
@@ -243,7 +232,7 @@ def main() -> None:
             rows.append(measure_predict(asked.run, asked.clips, seconds))
             continue
         port = free_port()
-        with running(name, asked.run, port) as tree:
+        with running(name, asked.run, port, target_of(name, port, bodies)) as tree:
             for count in clients:
                 rows.append(measure(name, tree, target_of(name, port, bodies), count, seconds))
                 print(f"  {rows[-1]}", file=sys.stderr, flush=True)

@@ -32,7 +32,15 @@ def test_own_pages_are_turned_to_loopback():
     kept = keep_to("127.0.0.1", CONFIG.format(where="127.0.0.1"))
     binds = [line.split()[1] for line in kept.splitlines() if line.split()[:1] == ["bind"]]
     assert binds == ["127.0.0.1:9101", "127.0.0.1:8000", "127.0.0.1:8404"]
-    assert kept.count("\n") == CONFIG.count("\n")
+    without = [line for line in kept.splitlines() if "http-request" not in line]
+    assert len(without) == CONFIG.count("\n")
+
+
+def test_headers_that_ray_obeys_are_taken_out_of_what_clients_send():
+    lines = keep_to("127.0.0.1", CONFIG.format(where="127.0.0.1")).splitlines()
+    front = lines[lines.index("frontend http_frontend") : lines.index("listen stats")]
+    removed = {line.split()[-1] for line in front if "del-header" in line}
+    assert removed == set(haproxy.OBEYED)
 
 
 @pytest.mark.parametrize("where", ["*", "0.0.0.0", "192.0.2.7", ""])
@@ -92,12 +100,13 @@ def listeners_of(process):
     ]
 
 
-def speaks_http(port):
-    """Whether somebody answers an HTTP request at a port of loopback."""
+def is_ours(port):
+    """Whether the service, and not one of Ray's own pages, answers at a port of loopback."""
     try:
-        return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).status_code == 200
+        reply = requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5)
     except requests.RequestException:
         return False
+    return b'"alive"' in reply.content
 
 
 @needs_haproxy
@@ -106,7 +115,7 @@ def speaks_http(port):
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_everything_that_speaks_http_listens_on_loopback(tiny_run, wav, sound):
+def test_service_is_reached_through_loopback_alone(tiny_run, wav, sound):
     settings = ServeSettings(run=str(tiny_run), topology="colocated")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -117,5 +126,7 @@ def test_everything_that_speaks_http_listens_on_loopback(tiny_run, wav, sound):
         listeners = listeners_of(psutil.Process())
         assert {port} < {p for name, _, p in listeners if "haproxy" in name}
         assert {ip for name, ip, _ in listeners if "haproxy" in name} == {"127.0.0.1"}
-        answering = {ip for _, ip, p in listeners if speaks_http(p)}
+        answering = {ip for _, ip, p in listeners if is_ours(p)}
         assert answering == {"127.0.0.1"}
+        strange = {"X-Request-Id": b"\xff\xfe", "X-Request-Timeout-Seconds": "0.000001"}
+        assert requests.get(f"{url}/healthz", headers=strange, timeout=30).status_code == 200

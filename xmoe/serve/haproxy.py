@@ -3,7 +3,7 @@
 Ray writes HAProxy's configuration. Its front end listens where it is told, but the pages for
 statistics and for Prometheus listen on every interface, which is more than this service promises.
 Ray lets the binary be replaced, so it is given a few lines that turn those two to loopback, refuse
-what still listens elsewhere, and become HAProxy.
+what still listens elsewhere, take out headers that only Ray itself should send, and become HAProxy.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ HOST = "XMOE_HAPROXY_HOST"
 BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (allowed where a token is set, as session.check_address says)
+# Headers of any client that Ray obeys (limits, cancelling), or stumbles over where they are no UTF-8.
+OBEYED = (
+    "x-request-timeout-seconds",
+    "x-request-disconnect-disabled",
+    "x-request-id",
+    "x-session-id",
+    "serve_multiplexed_model_id",
+)
 SCRIPT = """#!{python} -E
 import sys
 sys.path[:0] = {path!r}
@@ -76,6 +84,8 @@ def free_port() -> int:
 def keep_to(host: str, config: str) -> str:
     """Return a configuration whose own pages listen on loopback and nothing beside ``host``.
 
+    Its front end takes out the headers that Ray would obey from any client.
+
     Raises ValueError for a listener that is neither.
     """
     lines, section = [], ""
@@ -90,6 +100,8 @@ def keep_to(host: str, config: str) -> str:
             elif where not in (host, LOOPBACK) and not (where == "*" and host == EVERYWHERE):
                 raise ValueError(f"HAProxy was to listen on {words[1]}, not on {host}")
         lines.append(line)
+        if words[:1] == ["bind"] and section == "frontend http_frontend":
+            lines += [f"    http-request del-header {name}" for name in OBEYED]
     return "\n".join(lines) + "\n"
 
 
