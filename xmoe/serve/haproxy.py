@@ -19,7 +19,7 @@ HOST = "XMOE_HAPROXY_HOST"
 BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (allowed where a token is set, as session.check_address says)
-# Headers of any client that Ray obeys (limits, cancelling), or stumbles over where they are no UTF-8.
+# Headers that Ray obeys whoever sends them, or on which it fails where they are no UTF-8.
 OBEYED = (
     "x-request-timeout-seconds",
     "x-request-disconnect-disabled",
