@@ -69,22 +69,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def command_of(name: str, run: Path, port: int) -> list[str]:
-    """Return the command that starts a contender."""
+def command_of(name: str, run: Path, port: int, ingress: str = "python") -> list[str]:
+    """Return the command that starts a contender; ``ingress`` is for our own topologies."""
     if name in ("distributed", "colocated"):
         serve = "import sys; from xmoe.cli import main; sys.exit(main())"
-        options = ["--port", str(port), "--topology", name]
+        options = ["--port", str(port), "--topology", name, "--ingress", ingress]
         return [sys.executable, "-c", serve, "serve", str(run), *options]
     server = HERE.with_name("serving_peers.py")
     return [sys.executable, str(server), name, "--run", str(run), "--port", str(port)]
 
 
 @contextmanager
-def running(name: str, run: Path, port: int, target: Load) -> Iterator[psutil.Process]:
+def running(
+    name: str, run: Path, port: int, target: Load, *, ingress: str = "python"
+) -> Iterator[psutil.Process]:
     """Start a contender, wait until it answers, and end it with all its children."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            command_of(name, run, port),
+            command_of(name, run, port, ingress),
             stdout=said,
             stderr=said,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -217,6 +219,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--ingress", choices=("python", "haproxy"), default="python")
     parser.add_argument(
         "--quick", action="store_true", help="half a second each, 2 clients at most"
     )
@@ -232,7 +235,8 @@ def main() -> None:
             rows.append(measure_predict(asked.run, asked.clips, seconds))
             continue
         port = free_port()
-        with running(name, asked.run, port, target_of(name, port, bodies)) as tree:
+        target = target_of(name, port, bodies)
+        with running(name, asked.run, port, target, ingress=asked.ingress) as tree:
             for count in clients:
                 rows.append(measure(name, tree, target_of(name, port, bodies), count, seconds))
                 print(f"  {rows[-1]}", file=sys.stderr, flush=True)

@@ -23,6 +23,7 @@ def tiny():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # five services start one after the other
 def test_every_way_answers_and_has_its_row(tmp_path, tiny):
     run, clip = tiny.write_run(tmp_path / "run"), tmp_path / "clip.wav"
     sf.write(clip, tiny.make_sound(), tiny.RATE_HZ)
