@@ -1,7 +1,8 @@
 """The run folder: the only module that knows its file names, its schema and its hashes.
 
     run_config.json  profile.json  policy.json  spectro_config.json  metrics.json  expert_usage.json
-    architecture.txt  quarantine.csv  traces.parquet  history.jsonl  *.png  tensorboard/
+    events.json  architecture.txt  quarantine.csv  traces.parquet  history.jsonl  *.png
+    tensorboard/
     checkpoints/<name>/stem.safetensors  router.safetensors  expert-<name>.safetensors
                        training.safetensors  state.json  manifest.json
     checkpoints/best.json  checkpoints/last.json         pointers, replaced atomically

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.audio.conftest import encode, lying_flac, tone, wav_bytes
-from xmoe.audio.clip import DEFAULT_LIMITS, Clip, DecodeLimits, read_clip, read_info
+from xmoe.audio.clip import (
+    DEFAULT_LIMITS,
+    Clip,
+    DecodeLimits,
+    open_blocks,
+    read_clip,
+    read_info,
+)
 from xmoe.errors import AudioError
 
 LOSSLESS = {
@@ -353,3 +360,23 @@ def test_damaged_files_give_a_clip_or_an_audio_error(kind, flips, head_only, kee
 def test_random_bytes_give_an_audio_error(raw, magic):
     assert isinstance(clip_or_error(io.BytesIO(raw)), AudioError)
     assert isinstance(clip_or_error(io.BytesIO(magic + raw)), AudioError)
+
+
+@pytest.mark.parametrize("size", [1, 777, 8000, 1 << 20])
+def test_blocks_joined_are_the_whole(write_audio, size):
+    path = write_audio(samples=np.stack([tone(), -0.5 * tone()], 1))
+    with open_blocks(path, block_frames=size) as (info, blocks):
+        parts = list(blocks)
+    assert info.channels == 2
+    assert {len(part) for part in parts[:-1]} <= {size}
+    np.testing.assert_array_equal(np.concatenate(parts), read_clip(path).samples)
+
+
+def test_blocks_of_a_cut_stream_end_in_an_error():
+    whole = encode(tone(duration_s=4.0), kind="FLAC/PCM_16")
+    with (
+        open_blocks(io.BytesIO(whole[: len(whole) // 2]), block_frames=1000) as (_, blocks),
+        pytest.raises(AudioError) as caught,
+    ):
+        list(blocks)
+    assert caught.value.code == "truncated"

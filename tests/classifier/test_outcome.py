@@ -52,6 +52,7 @@ def test_run_folder_holds_every_record_and_no_rest(run):
         "clips.parquet",
         "confusion.png",
         "dataset.json",
+        "events.json",
         "expert_usage.json",
         "expert_usage.png",
         "history.jsonl",

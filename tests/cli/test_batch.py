@@ -34,14 +34,27 @@ def test_options_become_a_request(asked, run_json):
 
 
 @pytest.mark.parametrize(
-    "args",
-    [("--input", "x"), ("--output", "x"), ("a.wav", "--input", "x", "--output", "y")],
+    ("args", "what"),
+    [
+        (("--input", "x"), "--input and --output go together"),
+        (("a.wav", "--input", "x", "--output", "y"), "--input and --output go together"),
+        (("--output", "x"), "--output: give --input or --hop too"),
+        (("a.wav", "--shard-size", "3"), "--shard-size: give --input too"),
+        (("--input", "x", "--output", "y", "--hop", "1"), "--hop: does not go with --input"),
+        (("--input", "x", "--output", "y", "--format", "raven"), "one of parquet, csv, jsonl"),
+    ],
 )
-def test_options_that_do_not_go_together(asked, run_json, args):
+def test_options_that_do_not_go_together(asked, run_json, args, what):
     code, fields = run_json("infer", "RUN", *args)
     assert code == 2
-    assert "--input and --output go together" in fields["what"]
+    assert what in fields["what"]
     assert asked == []
+
+
+def test_answers_are_parquet_if_nothing_is_said(asked, run_json):
+    code, _ = run_json("infer", "RUN", "--input", "x", "--out", "preds")
+    assert code == 0
+    assert (asked[0][0].format, asked[0][0].output) == ("parquet", "preds")
 
 
 def test_end_says_what_was_odd_and_what_was_kept():

@@ -1,19 +1,44 @@
-"""Windows in time: how far apart, where each lies, and neighbours with one label as events."""
+"""Windows in time: how far apart, where each lies, and neighbours of one class as events."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
+import torch
 
-from xmoe.config import SpectroConfig
+from xmoe.annotate.events import MergeRules
+from xmoe.annotate.windows import Grid, cut_windows
+from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.errors import InputError
-from xmoe.serve.schemas import WindowAnswer
-from xmoe.serve.timeline import choose_hop_s, merge_events
+from xmoe.predict import SegmentAnswers
+from xmoe.serve.router import Served
+from xmoe.serve.timeline import choose_hop_s, find_events, list_windows, share_time
 
 SPECTRO = SpectroConfig(segment_s=1.0, segment_hop_s=0.5)
 
 
-def window(start_s, label, probability=0.8):
-    return WindowAnswer(
-        start_s=start_s, end_s=start_s + 1.0, label=label, probability=probability, k=1
+CLASSES = ("a", "b", "noise")
+
+
+def served(starts_s, rows):
+    """Return answers whose probabilities are ``rows`` [n, 3]."""
+    n = len(rows)
+    segments = SegmentAnswers(
+        logits=torch.tensor(rows).log(),
+        k=torch.ones(n, dtype=torch.long),
+        weights=torch.ones(n, 1),
+        missing=torch.zeros(n, 1, dtype=torch.bool),
+        saliency_share=torch.ones(n),
     )
+    return Served(segments, tuple(starts_s), {})
+
+
+@pytest.fixture
+def predictor():
+    """Return what the timeline asks of a predictor: its configuration."""
+    model = ModelConfig(num_classes=3, experts=("low",), k_max=1)
+    config = RunConfig(classes=CLASSES, spectro=SPECTRO, model=model, train=TrainConfig())
+    return SimpleNamespace(config=config)
 
 
 @pytest.mark.parametrize(
@@ -32,12 +57,36 @@ def test_too_many_windows_are_refused_with_a_hop_that_will_do():
     assert choose_hop_s(101.0, SPECTRO, 1.0, 100) == 1.0
 
 
-def test_neighbours_with_one_label_are_one_event_that_ends_in_the_middle_of_an_overlap():
-    windows = (window(0.0, "a", 0.6), window(0.5, "a", 0.8), window(1.0, "b"), window(1.5, "b"))
-    events = merge_events(windows)
+A, B, NOISE, NEITHER = (0.8, 0.1, 0.1), (0.1, 0.7, 0.2), (0.0, 0.1, 0.9), (0.4, 0.3, 0.3)
+
+
+def test_neighbours_of_one_class_are_one_event_that_ends_in_the_middle_of_an_overlap(predictor):
+    answers = served((0.0, 0.5, 1.0, 1.5), (A, (0.6, 0.2, 0.2), B, B))
+    events = find_events(answers, predictor, MergeRules())
     assert [(e.start_s, e.end_s, e.label) for e in events] == [(0.0, 1.25, "a"), (1.25, 2.5, "b")]
     assert events[0].probability == pytest.approx(0.7)
 
 
-def test_no_windows_no_events():
-    assert merge_events(()) == ()
+def test_what_no_class_is_sure_of_and_background_are_no_events(predictor):
+    answers = served((0.0, 0.5, 1.0, 1.5), (NEITHER, A, NOISE, NOISE))
+    rules = MergeRules(background=("noise",))
+    (event,) = find_events(answers, predictor, rules)
+    assert (event.start_s, event.end_s, event.label) == (0.75, 1.25, "a")
+    assert find_events(answers, predictor, MergeRules(threshold=0.95)) == ()
+
+
+def test_windows_that_do_not_touch_are_events_of_their_own(predictor):
+    events = find_events(served((0.0, 3.0), (A, A)), predictor, MergeRules())
+    assert [(e.start_s, e.end_s) for e in events] == [(0.0, 1.0), (3.0, 4.0)]
+
+
+def test_one_segment_has_neither_windows_nor_events(predictor):
+    alone = served((0.0,), (A,))
+    assert list_windows(alone, predictor) == find_events(alone, predictor, MergeRules()) == ()
+
+
+def test_cells_are_those_of_an_annotated_recording():
+    grid = Grid(sample_rate_hz=100, length=100, hop=30)
+    windows = list(cut_windows([np.zeros(250, np.float32)], grid))
+    cells = np.array([(one.cell_start, one.cell_end) for one in windows]) / 100
+    assert share_time([one.start / 100 for one in windows], 1.0)[:, 0] == pytest.approx(cells[:, 0])

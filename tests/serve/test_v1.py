@@ -70,8 +70,9 @@ def test_long_recording_has_windows_and_events(ask, wav, sound, in_process):
     assert answer["segments"] == expected.segments == len(answer["windows"]) > 4
     assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
     assert answer["windows"][1]["start_s"] == pytest.approx(0.2)
-    assert answer["events"][0]["start_s"] == 0.0
-    assert answer["events"][-1]["end_s"] == pytest.approx(2.0, abs=0.02)
+    likely = {one["label"] for one in answer["windows"] if one["probability"] >= 0.5}
+    assert {one["label"] for one in answer["events"]} == likely != set()
+    assert all(0.0 <= one["start_s"] < one["end_s"] < 2.02 for one in answer["events"])
 
 
 def test_windows_lie_as_far_apart_as_is_asked(ask, wav, sound, in_process):

@@ -11,7 +11,9 @@ OGG (Vorbis, Opus) and MP3. Everything else is refused by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +109,8 @@ class DecodeLimits:
 
 
 DEFAULT_LIMITS = DecodeLimits()
+STREAM_LIMITS = replace(DEFAULT_LIMITS, max_duration_s=float("inf"), max_samples=1 << 62)
+Block = npt.NDArray[np.float32]
 
 
 def read_info(source: Source, *, name: str | None = None) -> AudioInfo:
@@ -132,7 +136,9 @@ def read_clip(
         info = _describe(sound, where)
         first, last = _frame_range(info, start_s, end_s, where)
         _check_limits(info, last - first, limits, where)
-        return _decode(sound, info, first, last, where)
+        clip = _decode(sound, info, first, last, where)
+        _check_limits(info, len(clip.samples), limits, where)  # an MP3 may hold less than it says
+        return clip
 
 
 def _describe(sound: sf.SoundFile, where: str) -> AudioInfo:
@@ -217,31 +223,18 @@ def _check_limits(info: AudioInfo, frames: int, limits: DecodeLimits, where: str
 
 def _decode(sound: sf.SoundFile, info: AudioInfo, first: int, last: int, where: str) -> Clip:
     """Read frames ``first`` to ``last`` in blocks, mixing down and measuring as they come."""
-    frames = last - first
+    frames, done = last - first, 0
     tally = Tally(info.sample_rate_hz, info.channels, full_scale=_full_scale(info))
-    done = 0
+    size = max(BLOCK_VALUES // info.channels, 1)
     try:
         mono = np.empty(frames, dtype=np.float32)
-        if first:
-            sound.seek(first)
-        block_frames = max(BLOCK_VALUES // info.channels, 1)
-        while done < frames:
-            block = sound.read(min(block_frames, frames - done), dtype="float32", always_2d=True)
-            if len(block) == 0:
-                break
+        for block in _read_blocks(sound, info, (first, last), size, where):
             tally.add(block, where=where)
-            mono[done : done + len(block)] = (
-                block.mean(axis=1) if info.channels > 1 else block[:, 0]
-            )
+            mono[done : done + len(block)] = mix_down(block)
             done += len(block)
     except MemoryError:
         what = f"no memory for {frames} frames"
         raise AudioError("too_large", what, where=where, mend=_CUT_PART) from None
-    except (sf.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
-        raise _cut_error(info, done, frames, decoder_reason(error), where) from None
-    slack = _MP3_SLACK_FRAMES if info.format == "MP3" else 0
-    if done == 0 or done < frames - slack:
-        raise _cut_error(info, done, frames, "the stream ends", where)
     return Clip(
         samples=mono[:done],
         sample_rate_hz=info.sample_rate_hz,
@@ -250,6 +243,56 @@ def _decode(sound: sf.SoundFile, info: AudioInfo, first: int, last: int, where: 
         peak=tally.peak,
         content_sha256=tally.hexdigest(),
     )
+
+
+@contextmanager
+def open_blocks(
+    source: Source, *, block_frames: int, limits: DecodeLimits = STREAM_LIMITS
+) -> Iterator[tuple[AudioInfo, Iterator[Block]]]:
+    """Give the header of a recording of any length and its samples, mixed down, block by block.
+
+    Each block is [``block_frames``], the last one shorter. Only one block is held. Raises
+    ``AudioError`` as ``read_clip`` does, while the blocks are read too.
+    """
+    with open_sound(source, max_bytes=limits.max_bytes) as (sound, where):
+        info = _describe(sound, where)
+        span = _frame_range(info, 0.0, None, where)
+        _check_limits(info, span[1], limits, where)
+        tally = Tally(info.sample_rate_hz, info.channels, full_scale=_full_scale(info))
+
+        def blocks() -> Iterator[Block]:
+            for block in _read_blocks(sound, info, span, block_frames, where):
+                tally.add(block, where=where)
+                yield mix_down(block)
+
+        yield info, blocks()
+
+
+def mix_down(block: Block) -> Block:
+    """Return the mean [n] of the channels of a block [n, channels]."""
+    mean: Block = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+    return mean
+
+
+def _read_blocks(
+    sound: sf.SoundFile, info: AudioInfo, span: tuple[int, int], size: int, where: str
+) -> Iterator[Block]:
+    """Yield a span of frames as blocks [n, channels]; refuses a stream that ends before it."""
+    first, frames, done = span[0], span[1] - span[0], 0
+    try:
+        if first:
+            sound.seek(first)
+        while done < frames:
+            block = sound.read(min(size, frames - done), dtype="float32", always_2d=True)
+            if len(block) == 0:
+                break
+            done += len(block)
+            yield block
+    except (sf.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
+        raise _cut_error(info, done, frames, decoder_reason(error), where) from None
+    slack = _MP3_SLACK_FRAMES if info.format == "MP3" else 0
+    if done == 0 or done < frames - slack:
+        raise _cut_error(info, done, frames, "the stream ends", where)
 
 
 def _cut_error(info: AudioInfo, done: int, frames: int, reason: str, where: str) -> AudioError:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from xmoe.annotate.thresholds import EVENTS_FILE, choose_thresholds
 from xmoe.artifacts import RunFolder, write_bytes
 from xmoe.classifier.architecture import describe_architecture
 from xmoe.config import RunConfig
@@ -56,6 +57,7 @@ def finish_run(
     folder.write_record("run_config.json", config)
     progress("calibrate", 1, 1, "; ".join(routing.reasons.values()))
     predictor = Predictor.load(folder.path)
+    folder.write_record(EVENTS_FILE, choose_thresholds(predictor, stores["val"]))
     evaluation = evaluate_store(
         predictor, stores["test"], groups=pick_groups(stores["test"], groups), progress=progress
     )

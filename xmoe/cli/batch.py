@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import click
 
@@ -19,8 +19,22 @@ if TYPE_CHECKING:
     from xmoe.config import Device
 
 
+FORMATS: tuple[Format, ...] = ("parquet", "csv", "jsonl")
+
+
+class BatchOptions(TypedDict):
+    """What the command line says of a batch."""
+
+    source: str | None
+    output: str | None
+    formats: tuple[str, ...]
+    shard_size: int
+    engine: Literal["auto", "loop", "ray"]
+    workers: int | None
+
+
 def batch_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
-    """Add the options of a batch: where the recordings are and how the answers are written."""
+    """Add the options that only a batch has: where recordings are and how they are shared out."""
     for option in reversed(
         (
             click.option(
@@ -28,15 +42,6 @@ def batch_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
                 "source",
                 help="Instead of FILES: a folder, a pattern in quotes or a table of paths; "
                 "here or at s3://, gs://.",
-            ),
-            click.option("--output", help="With --input: the folder or address of the answers."),
-            click.option(
-                "--format",
-                "kind",
-                type=click.Choice(["parquet", "csv", "jsonl"]),
-                default="parquet",
-                show_default=True,
-                help="With --input: of the answers.",
             ),
             click.option(
                 "--shard-size",
@@ -55,31 +60,34 @@ def batch_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
     return function
 
 
-def answer_batch(
-    run: str,
-    files: Sequence[Path],
-    *,
-    device: Device,
-    source: str | None,
-    output: str | None,
-    kind: Format,
-    shard_size: int,
-    engine: Literal["auto", "loop", "ray"],
-    workers: int | None,
-) -> Reply:
+def answer_batch(run: str, files: Sequence[Path], device: Device, options: BatchOptions) -> Reply:
     """Answer for a whole source; what an earlier call finished is not done again."""
     from xmoe.batch.run import BatchRequest
     from xmoe.jobs.infer import run_infer
     from xmoe.progress import show_progress
 
+    source, output = options["source"], options["output"]
     if source is None or output is None or files:
         raise click.UsageError("--input and --output go together, and without FILES")
-    request = BatchRequest(run, source, output, shard_size, kind, device)
+    kind = pick_format(options["formats"])
+    request = BatchRequest(run, source, output, options["shard_size"], kind, device)
     again = shlex.join(["xmoe", "infer", run, "--input", source, "--output", output])
     session().resume_hint = f"finished shards are kept; go on with: {again}"
     with show_progress(quiet=session().quiet) as progress:
-        summary = run_infer(request, engine=engine, workers=workers, progress=progress)
+        summary = run_infer(
+            request, engine=options["engine"], workers=options["workers"], progress=progress
+        )
     return Reply({"ok": True, "run": run, **asdict(summary)}, describe_batch(summary))
+
+
+def pick_format(formats: Sequence[str]) -> Format:
+    """Return the one format of the answers; a usage error for one that only events have."""
+    given = set(formats) or {"parquet"}
+    for kind in FORMATS:
+        if given == {kind}:
+            return kind
+    what = f"--format {' '.join(sorted(given))}: with --input one of {', '.join(FORMATS)}"
+    raise click.UsageError(what)
 
 
 def describe_batch(summary: BatchSummary) -> list[str]:

@@ -1,14 +1,15 @@
-"""``xmoe infer``: a run folder + recordings -> one answer each."""
+"""``xmoe infer``: a run folder + recordings -> one answer each, or with ``--hop`` their events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmoe.cli.batch import answer_batch, batch_options
+from xmoe.cli.annotate import FORMATS, EventOptions, annotate_files, event_options
+from xmoe.cli.batch import BatchOptions, answer_batch, batch_options
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
 from xmoe.cli.figures import answers_table
 from xmoe.cli.options import ANY_PATH, command, session
@@ -21,23 +22,68 @@ if TYPE_CHECKING:
     from xmoe.progress import Progress
 
 
+SHARED = frozenset(("output", "formats"))
+OF_BATCH = frozenset(BatchOptions.__annotations__) - SHARED
+OF_EVENTS = frozenset(EventOptions.__annotations__) - SHARED
+
+
 @command("infer")
 @click.argument("run")
 @click.argument("files", type=ANY_PATH, nargs=-1)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option(
+    "--out",
+    "--output",
+    "output",
+    help="With --input: the folder or address of the answers. With --hop: the folder of the "
+    "events; RUN/annotations if left out.",
+)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice((*FORMATS, "all")),
+    multiple=True,
+    help="With --input: parquet (if left out), csv or jsonl. With --hop: any, also several times; "
+    "csv if left out.",
+)
 @batch_options
-def infer(*, run: str, files: Sequence[Path], device: Device, **batch: Any) -> Reply:
+@event_options
+def infer(*, run: str, files: Sequence[Path], device: Device, **options: Any) -> Reply:
     """Answer for each of FILES, or for all that --input names, with the classifier in RUN.
 
     A file that cannot be read is reported in its place and makes the exit code 2; the others are
     answered. With --input the answers go to files in --output, one row for each recording, and a
-    call that was stopped goes on where it was; RUN may be an address too.
+    call that was stopped goes on where it was; RUN may be an address too. With --hop each of FILES
+    may be of any length: windows that begin every so many seconds are answered, neighbours of one
+    class become events, and these are written to files.
     """
-    if batch["source"] is not None or batch["output"] is not None:
-        return answer_batch(run, files, device=device, **batch)
+    if options["source"] is not None:
+        refuse(OF_EVENTS, "does not go with --input")
+        batch: Any = {name: options[name] for name in BatchOptions.__annotations__}
+        return answer_batch(run, files, device, batch)
+    refuse(OF_BATCH, "give --input too, or leave it out")
+    if options["hop"] is None:
+        refuse(OF_EVENTS, "give --hop too, or leave it out")
+        refuse(SHARED, "give --input or --hop too, or leave it out")
     if not files:
         raise click.UsageError("name FILES, or --input and --output")
-    return answer_listed(Path(run), files, device)
+    if options["hop"] is None:
+        return answer_listed(Path(run), files, device)
+    events: Any = {name: options[name] for name in EventOptions.__annotations__}
+    return annotate_files(Path(run), files, events, device)
+
+
+def refuse(names: Collection[str], why: str) -> None:
+    """Raise a usage error where an option of those names stands on the command line."""
+    context = click.get_current_context()
+    given = [
+        param.opts[-1]
+        for param in context.command.params
+        if param.name in names
+        and context.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: {why}", context)
 
 
 def answer_listed(run: Path, files: Sequence[Path], device: Device) -> Reply:

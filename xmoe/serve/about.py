@@ -10,6 +10,9 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from xmoe.annotate.events import MergeRules
+from xmoe.annotate.recording import merge_rules
+from xmoe.annotate.thresholds import EVENTS_FILE, read_thresholds
 from xmoe.artifacts import RunFolder
 from xmoe.config import RunConfig
 from xmoe.errors import RunFolderError
@@ -20,13 +23,14 @@ from xmoe.serve.schemas import TrainingSummary
 from xmoe.serve.settings import ServeSettings
 from xmoe.storage.runs import open_run
 
-FILES = ("policy.json", "profile.json", "clips.parquet")
+FILES = ("policy.json", "profile.json", "clips.parquet", EVENTS_FILE)
 NO_TABLE = "the run has no clips.parquet that can be read, so there is nothing to compare with"
 
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a run: its name, the hash of its weights, masks with reasons, training.
+    """What is known of a run: its name, the hash of its weights, masks with reasons, training, and
+    what makes windows of a long recording an event.
 
     ``no_reference`` says why there is no ``reference``.
     """
@@ -37,6 +41,7 @@ class About:
     training: TrainingSummary | None = None
     reference: Reference | None = None
     no_reference: str = NO_TABLE
+    event_rules: MergeRules = field(default_factory=MergeRules)
 
 
 NOTHING_KNOWN = About()
@@ -56,6 +61,7 @@ def read_about(settings: ServeSettings, config: RunConfig) -> About:
         training=read_training(folder),
         reference=reference,
         no_reference=missing,
+        event_rules=merge_rules(read_thresholds(folder, config.classes)),
     )
 
 

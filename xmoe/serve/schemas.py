@@ -139,7 +139,7 @@ class WindowAnswer(Frozen):
 
 
 class EventAnswer(Frozen):
-    """Neighbouring segments with one label, merged."""
+    """Neighbouring segments in which a class is probable; a background class is no event."""
 
     start_s: float
     end_s: float

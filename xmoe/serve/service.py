@@ -38,7 +38,7 @@ from xmoe.serve.schemas import (
     SamplesRequest,
 )
 from xmoe.serve.status import Homes, ReplicaCount, ReplicaWatch
-from xmoe.serve.timeline import choose_hop_s, list_windows, merge_events
+from xmoe.serve.timeline import choose_hop_s, find_events, list_windows
 from xmoe.serve.watch import Watch
 
 Value = TypeVar("Value")
@@ -192,13 +192,12 @@ class Service:
         predictor = self.router.predictor
         answer = predictor.summarise(served.segments, warnings=doubts, seconds=total_s)
         timing = {name: round(value * 1000.0, 3) for name, value in stages_s.items()}
-        windows = list_windows(served, predictor)
         self.meter.note_answer(k=answer.k, degraded=answer.degraded, stages_s=stages_s)
         return ClassifyAnswer(
             **dict(answer),
             timing_ms=timing | {"total": round(total_s * 1000.0, 3)},
-            windows=windows,
-            events=merge_events(windows),
+            windows=list_windows(served, predictor),
+            events=find_events(served, predictor, self.about.event_rules),
         )
 
     def _measure(self, ready: Prepared) -> asyncio.Task[Incoming] | None:

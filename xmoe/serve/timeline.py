@@ -1,11 +1,19 @@
-"""Answers to the segments of a long recording -> windows in time, and windows merged to events."""
+"""Answers to the segments of a long recording -> windows in time, and windows merged to events.
+
+What an event is, is decided where ``xmoe infer --hop`` decides it: ``xmoe.annotate.events``.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from xmoe.annotate.events import MergeRules, list_rows, merge_events
 from xmoe.config import SpectroConfig
 from xmoe.errors import InputError
 from xmoe.predict import Predictor
@@ -34,12 +42,9 @@ def choose_hop_s(
 
 def list_windows(served: Served, predictor: Predictor) -> tuple[WindowAnswer, ...]:
     """Return the answer to each segment; none for a recording of one segment."""
-    logits = served.segments.logits
-    if len(logits) < 2:
+    if len(served.starts_s) < 2:
         return ()
-    multi_label = predictor.config.model.task == "multi_label"
-    p = torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)
-    best = p.max(1)
+    best = read_probabilities(served, predictor).max(1)
     length_s = predictor.config.spectro.segment_s
     return tuple(
         WindowAnswer(
@@ -55,31 +60,36 @@ def list_windows(served: Served, predictor: Predictor) -> tuple[WindowAnswer, ..
     )
 
 
-def merge_events(windows: tuple[WindowAnswer, ...]) -> tuple[EventAnswer, ...]:
-    """Return runs of neighbouring windows with one label; the probability is their mean.
+def read_probabilities(served: Served, predictor: Predictor) -> Tensor:
+    """Return how probable each class is in each segment [n, C]."""
+    logits = served.segments.logits
+    multi_label = predictor.config.model.task == "multi_label"
+    return torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)
 
-    Windows overlap, so an event ends in the middle of what it shares with the next.
-    """
-    runs: list[list[WindowAnswer]] = []
-    for window in windows:
-        if runs and runs[-1][-1].label == window.label:
-            runs[-1].append(window)
-        else:
-            runs.append([window])
-    events = []
-    for index, run in enumerate(runs):
-        start_s, end_s = run[0].start_s, run[-1].end_s
-        if index > 0:
-            start_s = (runs[index - 1][-1].end_s + start_s) / 2
-        if index + 1 < len(runs):
-            end_s = (end_s + runs[index + 1][0].start_s) / 2
-        mean = sum(window.probability for window in run) / len(run)
-        events.append(
-            EventAnswer(
-                start_s=round(start_s, 4),
-                end_s=round(end_s, 4),
-                label=run[0].label,
-                probability=round(mean, 6),
-            )
+
+def find_events(served: Served, predictor: Predictor, rules: MergeRules) -> tuple[EventAnswer, ...]:
+    """Return the events of a recording; none for a recording of one segment."""
+    if len(served.starts_s) < 2:
+        return ()
+    cells_s = share_time(served.starts_s, predictor.config.spectro.segment_s)
+    p = read_probabilities(served, predictor).double().numpy()
+    return tuple(
+        EventAnswer(
+            start_s=round(event.start_s, 4),
+            end_s=round(event.end_s, 4),
+            label=event.label,
+            probability=round(event.probability, 6),
         )
-    return tuple(events)
+        for event in merge_events(list_rows(p, cells_s, predictor.config.classes, rules), rules)
+    )
+
+
+def share_time(starts_s: Sequence[float], length_s: float) -> npt.NDArray[np.float64]:
+    """Return the cell [n, 2] of each window: those that overlap meet in the middle of it."""
+    cells_s = np.array([(start_s, start_s + length_s) for start_s in starts_s])
+    begins, ends = cells_s[1:, 0], cells_s[:-1, 1]
+    middles = (begins + ends) / 2
+    touching = begins <= ends
+    cells_s[1:, 0] = np.where(touching, middles, begins)
+    cells_s[:-1, 1] = np.where(touching, middles, ends)
+    return cells_s

@@ -1,0 +1,53 @@
+"""Events -> files: every format holds the same events at the same samples."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from xmoe.annotate.events import Event
+from xmoe.annotate.export import SUFFIXES, event_rows, write_events
+from xmoe.audio.annotations import read_annotations
+
+RATE_HZ = 44_100
+SAMPLES = [(0, 4410), (12_345_678, 12_389_778), (317_519_999, 317_520_000)]
+
+
+@pytest.fixture
+def rows():
+    events = [Event(a / RATE_HZ, b / RATE_HZ, "blue whale", 0.75, 0.9, 3) for a, b in SAMPLES]
+    return event_rows(events, file="dir/long.wav", sample_rate_hz=RATE_HZ)
+
+
+@pytest.fixture
+def written(rows, tmp_path):
+    return write_events(
+        tmp_path, rows, stem="long", formats=tuple(SUFFIXES), band_hz=(20.0, 8000.0)
+    )
+
+
+def test_samples_are_exact(rows):
+    assert [(row["start_sample"], row["end_sample"]) for row in rows] == SAMPLES
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_every_format_reads_back_to_the_sample(written, kind):
+    if kind == "jsonl":
+        found = [json.loads(line) for line in written[kind].read_text().splitlines()]
+        found = [(row["start_s"], row["end_s"], row["label"]) for row in found]
+    else:
+        found = [one[:3] for one in read_annotations(written[kind])]
+    assert [(round(a * RATE_HZ), round(b * RATE_HZ)) for a, b, _ in found] == SAMPLES
+    assert {label for *_, label in found} == {"blue whale"}
+
+
+def test_table_and_parquet_hold_the_same(written, rows):
+    assert pq.read_table(written["parquet"]).to_pylist() == rows
+
+
+def test_no_event_is_an_empty_file_with_a_header(tmp_path):
+    files = write_events(tmp_path, [], stem="x", formats=tuple(SUFFIXES), band_hz=(0.0, 1.0))
+    assert files["csv"].read_text().startswith("file,start_s,end_s,label")
+    assert read_annotations(files["raven"]) == ()
+    assert read_annotations(files["audacity"]) == ()
+    assert pq.read_table(files["parquet"]).num_rows == 0

@@ -1,0 +1,119 @@
+"""A recording -> events: the same for any blocks and threads, exact in time, bounded in memory."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile as sf
+
+from xmoe.annotate.events import MergeRules, Row, merge_events
+from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
+from xmoe.annotate.thresholds import ClassThreshold, Thresholds
+from xmoe.errors import AudioError
+
+RULES = MergeRules(threshold=0.34, background=("background",))
+
+
+def annotate(predictor, path, hop_s, **options):
+    return annotate_recording(predictor, path, AnnotateOptions(hop_s=hop_s, rules=RULES, **options))
+
+
+def halfway(rows, label):
+    """Return a threshold that half of the rows of a class pass, between two of their values."""
+    values = sorted(row.probability for row in rows if row.label == label)
+    return sum(values[len(values) // 2 - 1 :][:2]) / 2
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11_025])
+@pytest.mark.parametrize("hop_s", [0.4, 0.1373, 0.61])
+def test_events_are_those_of_predict_on_the_same_segments(predictor, write_sound, rate_hz, hop_s):
+    path, samples = write_sound(5.21, rate_hz)
+    hop, length = round(hop_s * rate_hz), round(0.4 * rate_hz)
+    lead, cell = max(0, length - hop) // 2, min(hop, length)
+    starts = [s for s in range(0, len(samples), hop) if s + length <= len(samples)]
+    rest = len(samples) - starts[-1] - hop
+    if starts[-1] + length < len(samples) and rest >= round(0.05 * rate_hz):
+        starts.append(starts[-1] + hop)
+    rows = []
+    for start in starts:
+        answer = predictor.predict(samples[start : start + length], rate_hz)
+        first = start + lead if start else 0
+        last = start + lead + cell if start != starts[-1] else min(start + length, len(samples))
+        rows += [
+            Row(first / rate_hz, last / rate_hz, label, p)
+            for label, p in answer.probabilities.items()
+        ]
+    rules = MergeRules(
+        thresholds={label: halfway(rows, label) for label in ("click", "tone")},
+        background=("background",),
+    )
+    wanted = merge_events(rows, rules)
+    options = AnnotateOptions(hop_s=hop_s, rules=rules)
+    found = annotate_recording(predictor, path, options).events
+    assert len(found) >= 2
+    assert [event[:3] for event in found] == [event[:3] for event in wanted]
+    np.testing.assert_allclose([e.peak for e in found], [e.peak for e in wanted], atol=2e-5)
+
+
+def test_blocks_and_threads_change_nothing(predictor, write_sound):
+    path, _ = write_sound(7.77)
+    first = annotate(predictor, path, 0.1)
+    for threads, block_frames in ((1, 999), (2, 4096), (4, 1 << 20)):
+        other = annotate(predictor, path, 0.1, threads=threads, block_frames=block_frames)
+        assert other.events == first.events
+        assert (other.windows, other.frames) == (first.windows, first.frames)
+
+
+def test_what_was_heard_is_said(predictor, write_sound):
+    path, samples = write_sound(1.1)
+    done = annotate(predictor, path, 0.4)
+    assert (done.windows, done.frames, done.duration_s) == (3, len(samples), 1.1)
+    assert done.short_window_s == pytest.approx(0.3)
+    assert done.notes() == ["the last window is short (0.300 s)"]
+    path, _ = write_sound(0.82)
+    assert "too short for a window" in annotate(predictor, path, 0.4).notes()[0]
+    path, _ = write_sound(2.0)
+    assert annotate(predictor, path, 1.0).notes() == [
+        "the hop is longer than a window: 0.6 s between windows are unheard"
+    ]
+
+
+def test_every_window_can_be_written(predictor, write_sound, tmp_path):
+    path, _ = write_sound(3.0)
+    options = AnnotateOptions(hop_s=0.2, rules=RULES)
+    done = annotate_recording(predictor, path, options, windows_to=tmp_path / "out" / "w.parquet")
+    table = pq.read_table(tmp_path / "out" / "w.parquet")
+    assert table.num_rows == done.windows
+    assert table.column_names[3:] == ["p_click", "p_tone", "p_background"]
+    assert table["start_s"].to_pylist() == [i * 1600 / 8000 for i in range(done.windows)]
+
+
+def test_a_recording_that_is_cut_short_leaves_no_table(predictor, tmp_path):
+    path = tmp_path / "cut.flac"
+    sf.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 80_000).astype(np.float32), 8000)
+    path.write_bytes(path.read_bytes()[:60_000])
+    options = AnnotateOptions(hop_s=0.2, rules=RULES, block_frames=4000)
+    with pytest.raises(AudioError) as caught:
+        annotate_recording(predictor, path, options, windows_to=tmp_path / "w.parquet")
+    assert caught.value.code == "truncated"
+    assert [file.name for file in tmp_path.iterdir()] == ["cut.flac"]
+
+
+def test_rules_are_the_runs_own_unless_given():
+    one = ClassThreshold(threshold=0.7, f1=0.9, clips=20, reason="")
+    thresholds = Thresholds(background=("noise",), classes={"whale": one})
+    rules = merge_rules(thresholds, threshold=None, keep=0.5)
+    assert (rules.threshold_of("whale"), rules.keep, rules.background) == (0.7, 0.5, ("noise",))
+    rules = merge_rules(thresholds, threshold=0.2, background=())
+    assert (rules.threshold_of("whale"), rules.background) == (0.2, ())
+
+
+def test_progress_reaches_its_end(predictor, write_sound):
+    path, _ = write_sound(2.0)
+    seen = []
+    annotate_recording(
+        predictor,
+        path,
+        AnnotateOptions(hop_s=0.4),
+        progress=lambda stage, done, total=None, note="": seen.append((stage, done, total)),
+    )
+    assert seen[-1] == ("annotate", 5, 5)

@@ -1,0 +1,115 @@
+"""Raven, Audacity and plain tables: read as written, exact to a sample, flaws named by line."""
+
+import crowsetta
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmoe.audio.annotations import (
+    Annotation,
+    format_audacity,
+    format_raven,
+    format_time,
+    read_annotations,
+)
+from xmoe.errors import DatasetError
+
+SPANS = (Annotation(0.5, 1.25, "blue whale", 0.75), Annotation(7200.0000003, 7201.5, "ship"))
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@given(st.integers(0, 384_000 * 86_400 * 7), st.sampled_from([4000, 44_100, 96_000, 384_000]))
+def test_a_sample_is_the_same_sample_again(sample, rate_hz):
+    assert round(float(format_time(sample / rate_hz)) * rate_hz) == sample
+
+
+def test_raven_comes_back(tmp_path):
+    path = write(tmp_path / "a.txt", format_raven(SPANS, band_hz=(20, 8000), file_name="a.wav"))
+    assert read_annotations(path) == SPANS
+
+
+def test_audacity_comes_back(tmp_path):
+    path = write(tmp_path / "a.txt", format_audacity(SPANS))
+    assert [one[:3] for one in read_annotations(path)] == [one[:3] for one in SPANS]
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # crowsetta's own use of pandas
+def test_crowsetta_reads_what_is_written_for_raven(tmp_path):
+    path = write(tmp_path / "a.txt", format_raven(SPANS, band_hz=(20, 8000)))
+    boxes = crowsetta.formats.bbox.Raven.from_file(path).to_bbox()
+    assert [(box.onset, box.offset, box.label) for box in boxes] == [one[:3] for one in SPANS]
+    assert {(box.low_freq, box.high_freq) for box in boxes} == {(20.0, 8000.0)}
+
+
+def test_crowsetta_reads_what_is_written_for_audacity(tmp_path):
+    path = write(tmp_path / "a.txt", format_audacity(SPANS))
+    found = crowsetta.formats.seq.AudSeq.from_file(path)
+    np.testing.assert_array_equal(found.start_times, [one.start_s for one in SPANS])
+    np.testing.assert_array_equal(found.end_times, [one.end_s for one in SPANS])
+    assert list(found.labels) == [one.label for one in SPANS]
+
+
+def test_a_selection_in_two_views_is_one(tmp_path):
+    lines = [
+        "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tSpecies",
+        "1\tWaveform 1\t1\t1,5\t2,5\t0\tMinke",
+        "1\tSpectrogram 1\t1\t1,5\t2,5\t100\tMinke",
+        "2\tSpectrogram 1\t1\t4\t5\t100\t",
+    ]
+    path = write(tmp_path / "raven.txt", "\r\n".join(lines) + "\r\n")
+    assert read_annotations(path) == (Annotation(1.5, 2.5, "Minke"), Annotation(4.0, 5.0, ""))
+
+
+def test_frequencies_and_blank_lines_of_audacity_are_passed_over(tmp_path):
+    path = write(tmp_path / "labels.txt", "1.0\t2.0\ta b\n\\\t100.0\t900.0\n\n3.0\t3.0\n")
+    assert read_annotations(path) == (Annotation(1.0, 2.0, "a b"), Annotation(3.0, 3.0, ""))
+
+
+def test_a_plain_table_is_read(tmp_path):
+    path = write(tmp_path / "a.csv", "start_s,end_s,label,probability\n0.5,1.5,x,0.25\n")
+    assert read_annotations(path) == (Annotation(0.5, 1.5, "x", 0.25),)
+
+
+def test_the_column_of_labels_may_be_named(tmp_path):
+    path = write(tmp_path / "a.txt", "Begin Time (s)\tEnd Time (s)\tKind\n0\t1\tx\n")
+    assert read_annotations(path, label_column="Kind")[0].label == "x"
+    with pytest.raises(DatasetError, match=r"no column 'Annotation'.*Kind"):
+        read_annotations(path)
+    with pytest.raises(DatasetError, match="no column 'Other'"):
+        read_annotations(path, label_column="Other")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("a.txt", "one line of prose\n", "line 1.*neither"),
+        ("a.txt", "1.0\t2.0\tx\n3.0\tend\tx\n", "line 2.*'end'"),
+        ("a.txt", "2.0\t1.0\tx\n", "line 1.*rising"),
+        ("a.txt", "Begin Time (s)\tEnd Time (s)\tAnnotation\nnan\t1\tx\n", "line 2.*rising"),
+        ("a.csv", "start_s,label\n1,x\n", "no column 'end_s'"),
+        ("a.csv", "start_s,end_s,label\n1,inf,x\n", "line 2.*rising"),
+    ],
+)
+def test_flaws_are_named(tmp_path, name, text, what):
+    with pytest.raises(DatasetError, match=what):
+        read_annotations(write(tmp_path / name, text))
+
+
+def test_files_that_are_no_text_are_named(tmp_path):
+    path = tmp_path / "a.txt"
+    with pytest.raises(DatasetError, match="no such file"):
+        read_annotations(path)
+    path.write_bytes(b"\xff\xfe1\t2\tx")
+    with pytest.raises(DatasetError, match="UTF-8"):
+        read_annotations(path)
+
+
+def test_tabs_and_breaks_in_labels_do_not_break_the_tables(tmp_path):
+    odd = (Annotation(0.0, 1.0, "a\tb\nc"),)
+    for text in (format_audacity(odd), format_raven(odd, band_hz=(0, 1))):
+        assert read_annotations(write(tmp_path / "odd.txt", text))[0].label == "a b c"

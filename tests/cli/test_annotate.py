@@ -1,0 +1,131 @@
+"""``xmoe infer --hop``: files in the formats asked for, figures against truth, clear refusals."""
+
+import csv
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+from xmoe.artifacts import RunFolder
+from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.model.moe import MoE
+from xmoe.training.loop import split_weights
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder with random weights."""
+    spectro = SpectroConfig(
+        sample_rate_hz=8000, fmax_hz=4000.0, n_fft=256, win_length=200, hop_length=80,
+        num_bins=16, segment_s=0.4, segment_hop_s=0.2,
+    )  # fmt: skip
+    model = ModelConfig(
+        num_classes=2, experts=("low",), k_max=1, stem_channels=8, expert_channels=4
+    )
+    config = RunConfig(
+        classes=("noise", "whale"), spectro=spectro, model=model, train=TrainConfig()
+    )
+    folder = RunFolder(tmp_path_factory.mktemp("annotate") / "run")
+    folder.write_record("run_config.json", config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights = split_weights(MoE(model, num_bins=16))
+    folder.save_checkpoint("one", weights, {"epoch": 1}, which=("best", "last"))
+    return folder.path
+
+
+@pytest.fixture
+def recording(tmp_path):
+    path = tmp_path / "long.wav"
+    sf.write(path, np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32), 8000)
+    return path
+
+
+def test_events_are_written_in_every_format(run, recording, run_json, tmp_path):
+    out = tmp_path / "out"
+    code, fields = run_json(
+        "infer", run, recording, "--hop", "0.4", "--threshold", "0.01", "--out", out,
+        "--format", "all", "--windows",
+    )  # fmt: skip
+    assert code == 0
+    (row,) = fields["recordings"]
+    assert (row["windows"], row["events"], row["background"]) == (10, 1, ["noise"])
+    assert row["thresholds"] == {"noise": 0.01, "whale": 0.01}
+    assert row["notes"] == ["the last window is short (0.150 s)"]
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "long.events.csv", "long.events.jsonl", "long.events.parquet", "long.selections.txt",
+        "long.labels.txt", "long.windows.parquet", "long.png",
+    }  # fmt: skip
+    (event,) = csv.DictReader((out / "long.events.csv").read_text().splitlines())
+    assert (event["start_sample"], event["end_sample"]) == ("0", "30000")
+
+
+def test_csv_alone_goes_into_the_run_folder(run, recording, run_json):
+    code, fields = run_json("infer", run, recording, "--hop", "0.2", "--no-picture")
+    assert code == 0
+    assert list(fields["recordings"][0]["files"]) == ["csv"]
+    assert (run / "annotations" / "long.events.csv").is_file()
+
+
+def test_figures_against_known_events(run, recording, run_json, tmp_path):
+    truth = tmp_path / "truth.csv"
+    truth.write_text("start_s,end_s,label\n0,3.75,whale\n1,2,noise\n")
+    code, fields = run_json(
+        "infer", run, recording, "--hop", "0.4", "--threshold", "0.01", "--truth", truth
+    )
+    assert code == 0
+    scores = fields["recordings"][0]["scores"]
+    assert scores["overlap"]["f1"] == scores["onset"]["f1"] == 1.0
+    assert scores["overlap"]["there"] == 1
+
+
+def test_a_bad_recording_costs_only_itself(run, recording, run_json, tmp_path):
+    code, fields = run_json("infer", run, tmp_path / "no.wav", recording, "--hop", "0.4")
+    assert code == 2
+    assert fields["failed"] == 1
+    bad, good = fields["recordings"]
+    assert bad["code"] == "missing"
+    assert good["windows"] == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--threshold", "0.5"], "--threshold: give --hop too"),
+        (["--hop", "0.4", "--workers", "2"], "--workers: give --input too"),
+        (["--hop", "0.4", "--out", "s3://bucket/x"], "is an address"),
+        (["--hop", "0.4", "--background", "car"], "no class is named car"),
+        (["--hop", "0"], "--hop"),
+        (["--hop", "0.00001"], "less than one sample"),
+        (["--hop", "0.4", "--format", "xls"], "--format"),
+    ],
+)
+def test_wrong_options_are_refused(run, recording, run_json, options, what):
+    code, fields = run_json("infer", run, recording, *options)
+    assert code == 2
+    assert what in fields["what"]
+
+
+def test_two_recordings_of_one_name_are_refused(run, recording, run_json, tmp_path):
+    code, fields = run_json("infer", run, recording, tmp_path / "b" / "long.flac", "--hop", "1")
+    assert code == 2
+    assert "long" in fields["what"]
+    truth = tmp_path / "t.csv"
+    truth.write_text("start_s,end_s,label\n")
+    code, fields = run_json("infer", run, "a.wav", "b.wav", "--hop", "1", "--truth", truth)
+    assert code == 2
+    assert "one recording" in fields["what"]
+
+
+def test_people_see_counts_notes_and_files(run, recording, tmp_path, capsys):
+    from xmoe.cli import main
+
+    with pytest.raises(SystemExit) as left:
+        main(["infer", str(run), str(recording), "--hop", "0.4", "-q", "--out", str(tmp_path)])
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert "no event: noise" in shown
+    assert "note: the last window is short" in shown
+    assert "long.events.csv" in shown

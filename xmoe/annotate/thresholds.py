@@ -1,0 +1,166 @@
+"""Validation clips -> for each class the probability from which a window of it is an event.
+
+A classifier that was trained on clips says how sure it is of a window; how often a class occurs in
+a recording of hours it was never told. There, most windows hold no event, so a false alarm that is
+rare on validation is common. So the threshold of a class is the one of the best F1 over the
+segments of validation clips, with the clips of a *background* class, where the set has one, counted
+``BACKGROUND_WEIGHT`` times over. With few clips of a class, all classes share one threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xmoe.annotate.events import THRESHOLD
+from xmoe.artifacts import RunFolder
+from xmoe.config import Frozen
+from xmoe.errors import ConfigError
+from xmoe.frontend.threads import one_thread
+from xmoe.predict import Predictor
+from xmoe.training.store import SpectrogramStore
+
+EVENTS_FILE = "events.json"
+BACKGROUND_NAMES = frozenset(
+    ("background", "noise", "silence", "ambient", "none", "no_event", "no_call", "nothing")
+)
+BACKGROUND_WEIGHT = 10.0
+FEWEST_CLIPS = 8
+LOWEST, HIGHEST = 0.5, 0.99
+MAX_CLIPS = 1000
+
+Array = npt.NDArray[np.float64]
+
+
+class ClassThreshold(Frozen):
+    """The threshold of one class, its F1 on validation, how many clips it saw, and why."""
+
+    threshold: float
+    f1: float | None
+    clips: int
+    reason: str
+
+
+class Thresholds(Frozen):
+    """What ``events.json`` holds: thresholds by class, and the classes that are no event."""
+
+    schema_version: int = 1
+    background: tuple[str, ...] = ()
+    classes: dict[str, ClassThreshold]
+
+    def values(self) -> dict[str, float]:
+        """Return the threshold of each class."""
+        return {name: one.threshold for name, one in self.classes.items()}
+
+
+def background_of(classes: Sequence[str], named: Collection[str] | None = None) -> tuple[str, ...]:
+    """Return the classes that are no event: those named, or those whose name says so.
+
+    Raises ConfigError for a name that is no class.
+    """
+    if named is None:
+        return tuple(name for name in classes if name.lower() in BACKGROUND_NAMES)
+    if strange := sorted(set(named) - set(classes)):
+        raise ConfigError(
+            f"no class is named {', '.join(strange)}",
+            where="--background",
+            mend=f"name some of {', '.join(classes)}",
+        )
+    return tuple(name for name in classes if name in named)
+
+
+def choose_thresholds(predictor: Predictor, store: SpectrogramStore) -> Thresholds:
+    """Return the thresholds that the validation clips of a store support."""
+    classes = predictor.config.classes
+    background = background_of(classes)
+    p, truth, clips = _answer_segments(predictor, store)
+    weights = np.ones(len(p))
+    if background:
+        columns = [classes.index(name) for name in background]
+        weights[truth[:, columns].any(1)] = BACKGROUND_WEIGHT
+    events = [i for i, name in enumerate(classes) if name not in background]
+    lowest = LOWEST if predictor.config.model.task == "single_label" else 0.05
+    pooled, _ = best_threshold(
+        p[:, events].ravel(), truth[:, events].ravel(), np.repeat(weights, len(events)), lowest
+    )
+    chosen = {}
+    for i in events:
+        threshold, f1 = best_threshold(p[:, i], truth[:, i], weights, lowest)
+        enough = clips[i] >= FEWEST_CLIPS
+        chosen[classes[i]] = ClassThreshold(
+            threshold=round(threshold if enough else pooled, 4),
+            f1=round(f1, 4) if enough else None,
+            clips=int(clips[i]),
+            reason=_say_reason(int(clips[i]), f1, background),
+        )
+    return Thresholds(background=background, classes=chosen)
+
+
+def _say_reason(clips: int, f1: float, background: Sequence[str]) -> str:
+    if clips < FEWEST_CLIPS:
+        return f"only {clips} validation clips: the threshold that is best for all classes together"
+    weighed = f", {' and '.join(background)} counted {BACKGROUND_WEIGHT:g} times" * bool(background)
+    return f"F1 {f1:.3f} on the segments of {clips} validation clips of the class{weighed}"
+
+
+def best_threshold(
+    p: Array, truth: npt.NDArray[np.bool_], weights: Array, lowest: float
+) -> tuple[float, float]:
+    """Return the threshold of the best weighted F1 of ``p >= threshold`` [n], and that F1.
+
+    Where a range of thresholds is as good, it is the middle of the range in log odds: equally far
+    from the nearest miss and the nearest false alarm. 0.5 where nothing is true.
+    """
+    if not truth.any():
+        return max(THRESHOLD, lowest), 0.0
+    order = np.argsort(-p, kind="stable")
+    hits = np.cumsum((truth * weights)[order])
+    found = np.cumsum(weights[order])
+    f1 = 2 * hits / (found + (truth * weights).sum())
+    last = np.append(p[order][1:] < p[order][:-1], True)  # a threshold cannot part equal values
+    best = int(np.argmax(np.where(last, f1, -1.0)))
+    upper = p[order][best]
+    lower = p[order][best + 1] if best + 1 < len(p) else 0.0
+    middle = _between(float(np.clip(lower, 1e-6, 1 - 1e-6)), float(np.clip(upper, 1e-6, 1 - 1e-6)))
+    return float(np.clip(middle, lowest, HIGHEST)), float(f1[best])
+
+
+def _between(low: float, high: float) -> float:
+    odds = (np.log(low / (1 - low)) + np.log(high / (1 - high))) / 2
+    return float(1 / (1 + np.exp(-odds)))
+
+
+def _answer_segments(
+    predictor: Predictor, store: SpectrogramStore
+) -> tuple[Array, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return probabilities [n, C] of all segments, their truth [n, C], clips by class [C]."""
+    multi_label = predictor.config.model.task == "multi_label"
+    rows = np.linspace(0, len(store) - 1, min(len(store), MAX_CLIPS)).astype(int)
+    targets = np.asarray(store.targets)[rows]
+    hot = targets > 0.5 if multi_label else targets[:, None] == np.arange(len(_classes(predictor)))
+    p, truth = [], []
+    with one_thread():
+        for row, of_clip in zip(rows.tolist(), hot, strict=True):
+            logits = predictor.answer_segments(predictor.specs_of_power(store.whole(row))).logits
+            logits = logits.double()
+            p.append((torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)).numpy())
+            truth.append(np.tile(of_clip, (len(logits), 1)))
+    return np.concatenate(p), np.concatenate(truth), hot.sum(0)
+
+
+def _classes(predictor: Predictor) -> tuple[str, ...]:
+    return predictor.config.classes
+
+
+def read_thresholds(folder: RunFolder, classes: Sequence[str]) -> Thresholds:
+    """Return the thresholds of a run; one half for every class of a run that has none."""
+    if folder.file(EVENTS_FILE).is_file():
+        return folder.read_record(EVENTS_FILE, Thresholds)
+    background = background_of(classes)
+    reason = f"the run has no {EVENTS_FILE}: a class is an event where it is likelier than not"
+    one = ClassThreshold(threshold=THRESHOLD, f1=None, clips=0, reason=reason)
+    named = {name: one for name in classes if name not in background}
+    return Thresholds(background=background, classes=named)

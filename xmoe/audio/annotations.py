@@ -1,0 +1,166 @@
+"""Raven selection tables, Audacity label tracks and plain tables <-> labelled spans of a recording.
+
+Times are written with nine decimals. That is a nanosecond, so a time that is a whole number of
+samples comes back as the same sample at any rate up to 384 kHz.
+
+Sources: Raven Pro user's manual (selection tables: tab-separated text with named columns);
+Audacity manual, "Importing and Exporting Labels" (start, end, label, tabs between; lines that begin
+with a backslash hold the frequencies of the label above).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from xmoe.audio.tables import TABLE_SUFFIXES, Table, read_table
+from xmoe.errors import DatasetError
+
+AnnotationFormat = Literal["raven", "audacity", "table"]
+RAVEN_START, RAVEN_END = "Begin Time (s)", "End Time (s)"
+RAVEN_LABELS = ("Annotation", "Label", "Species", "Class", "Type", "Call Type")
+RAVEN_SCORE = "Score"
+TIME_COLUMNS = ("start_s", "end_s")
+LABEL_COLUMNS = ("label", "labels", "class", "category")
+MEND = (
+    "export it again from Raven (tab-separated), from Audacity, or as csv with start_s,end_s,label"
+)
+
+
+class Annotation(NamedTuple):
+    """A label from ``start_s`` to ``end_s`` of a recording, with a probability where known."""
+
+    start_s: float
+    end_s: float
+    label: str
+    probability: float | None = None
+
+
+def read_annotations(path: Path, *, label_column: str | None = None) -> tuple[Annotation, ...]:
+    """Read a Raven table, Audacity labels, or a csv, JSONL or Parquet table, told by its content.
+
+    ``label_column`` names the column of the labels where it is not one of the usual. A file may
+    hold no annotation at all. Raises ``DatasetError`` that names the line.
+    """
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return _read_plain(path, label_column)
+    lines = _read_lines(path)
+    if lines and RAVEN_START in lines[0].split("\t"):
+        return _read_raven(path, lines, label_column)
+    return _read_audacity(path, lines)
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        mend = "save it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD.txt > NEW.txt"
+        raise DatasetError("is not UTF-8 text", where=str(path), mend=mend) from error
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        raise DatasetError(reason, where=str(path), mend="check path and permissions") from error
+
+
+def _read_raven(
+    path: Path, lines: Sequence[str], label_column: str | None
+) -> tuple[Annotation, ...]:
+    """Read a selection table; where a selection stands in several views it is taken once."""
+    rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    names = list(rows[0]) if rows else lines[0].split("\t")
+    column = _pick(path, names, label_column, RAVEN_LABELS)
+    found: dict[str, Annotation] = {}
+    for index, row in enumerate(rows):
+        where = f"{path} line {index + 2}"
+        score = row.get(RAVEN_SCORE)
+        annotation = _make(row.get(RAVEN_START), row.get(RAVEN_END), row.get(column), score, where)
+        found.setdefault(row.get("Selection") or str(-index - 1), annotation)
+    return tuple(found.values())
+
+
+def _read_audacity(path: Path, lines: Sequence[str]) -> tuple[Annotation, ...]:
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("\\"):
+            continue
+        cells = line.split("\t", 2)
+        where = f"{path} line {number}"
+        if len(cells) < 2:
+            raise DatasetError(
+                "is neither a Raven table nor Audacity labels", where=where, mend=MEND
+            )
+        found.append(_make(cells[0], cells[1], (cells[2:] or [""])[0], None, where))
+    return tuple(found)
+
+
+def _read_plain(path: Path, label_column: str | None) -> tuple[Annotation, ...]:
+    table: Table = read_table(path)
+    for name in TIME_COLUMNS:
+        if name not in table.columns:
+            what = f"no column {name!r}; the columns are {', '.join(table.columns)}"
+            raise DatasetError(what, where=str(path), mend=MEND)
+    column = _pick(path, table.columns, label_column, LABEL_COLUMNS)
+    return tuple(
+        _make(row["start_s"], row["end_s"], row[column], row.get("probability"), table.where(index))
+        for index, row in enumerate(table.rows)
+    )
+
+
+def _pick(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str:
+    for name in (wanted,) if wanted else usual:
+        if name in names:
+            return name
+    what = f"no column {wanted or usual[0]!r}; the columns are {', '.join(names)}"
+    raise DatasetError(what, where=str(path), mend="name the column of the labels (--label-column)")
+
+
+def _make(
+    start: str | None, end: str | None, label: str | None, score: str | None, where: str
+) -> Annotation:
+    """Return one annotation from text; a decimal comma is understood."""
+    try:
+        start_s, end_s = (float((cell or "").replace(",", ".")) for cell in (start, end))
+    except ValueError:
+        start_s = end_s = math.nan
+    if not 0.0 <= start_s <= end_s < math.inf:
+        what = f"the times {start!r} and {end!r} are not two rising numbers of seconds"
+        raise DatasetError(what, where=where, mend=MEND)
+    try:
+        probability = float(score) if score else None
+    except ValueError:
+        probability = None  # Score is free text in some tables
+    return Annotation(start_s, end_s, (label or "").strip(), probability)
+
+
+def format_raven(
+    annotations: Iterable[Annotation], *, band_hz: tuple[float, float], file_name: str = ""
+) -> str:
+    """Return a Raven selection table; every selection spans the band that was listened to."""
+    names = ("Selection", "View", "Channel", RAVEN_START, RAVEN_END, "Low Freq (Hz)")
+    lines = ["\t".join((*names, "High Freq (Hz)", "Begin File", "Annotation", RAVEN_SCORE))]
+    band = tuple(f"{edge:.3f}" for edge in band_hz)
+    for number, one in enumerate(annotations, 1):
+        score = "" if one.probability is None else f"{one.probability:.6f}"
+        times = (format_time(one.start_s), format_time(one.end_s))
+        cells = (str(number), "Spectrogram 1", "1", *times, *band, _one_line(file_name))
+        lines.append("\t".join((*cells, _one_line(one.label), score)))
+    return "\n".join(lines) + "\n"
+
+
+def format_audacity(annotations: Iterable[Annotation]) -> str:
+    """Return an Audacity label track."""
+    return "".join(
+        f"{format_time(one.start_s)}\t{format_time(one.end_s)}\t{_one_line(one.label)}\n"
+        for one in annotations
+    )
+
+
+def format_time(seconds: float) -> str:
+    """Return a time exact to a nanosecond."""
+    return f"{seconds:.9f}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

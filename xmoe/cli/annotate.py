@@ -1,0 +1,263 @@
+"""``xmoe infer --hop``: a run folder + recordings of any length -> events in time, as files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import click
+
+from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
+from xmoe.cli.options import EXISTING_FILE, session
+from xmoe.cli.output import Reply, make_table
+from xmoe.errors import AudioError, ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from xmoe.annotate.recording import Annotated
+    from xmoe.config import Device
+    from xmoe.predict import Predictor
+    from xmoe.progress import Progress
+
+FORMATS = ("csv", "jsonl", "parquet", "raven", "audacity")
+MOST_THREADS = 4
+Function = Callable[..., Reply]
+
+
+class EventOptions(TypedDict):
+    """What the command line says of events; ``None`` leaves it to the run."""
+
+    hop: float | None
+    output: str | None
+    formats: tuple[str, ...]
+    threshold: float | None
+    keep: float | None
+    min_duration: float | None
+    max_gap: float | None
+    background: tuple[str, ...]
+    truth: Path | None
+    windows: bool
+    picture: bool
+    threads: int | None
+
+
+def event_options(function: Function) -> Function:
+    """Add the options that only long recordings have; all but ``--hop`` need ``--hop``."""
+    probability = click.FloatRange(0.0, 1.0)
+    seconds = click.FloatRange(0.0)
+    for option in reversed(
+        (
+            click.option(
+                "--hop",
+                type=click.FloatRange(0.0, min_open=True),
+                help="Seconds between windows: write the events of long recordings to files.",
+            ),
+            click.option("--threshold", type=probability, help="For every class; else the run's."),
+            click.option(
+                "--keep", type=probability, help="Share of the threshold at which an event goes on."
+            ),
+            click.option("--min-duration", type=seconds, help="Shortest event in seconds."),
+            click.option("--max-gap", type=seconds, help="Events this close together are one."),
+            click.option(
+                "--background", multiple=True, help="A class that is no event; may be repeated."
+            ),
+            click.option(
+                "--truth", type=EXISTING_FILE, help="Known events: print F1 against them."
+            ),
+            click.option("--windows", is_flag=True, help="Write every window's answer as Parquet."),
+            click.option("--picture/--no-picture", default=True, help="Draw the whole recording."),
+            click.option(
+                "--threads", type=click.IntRange(1), help="Windows answered side by side."
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def annotate_files(
+    run: Path, files: Sequence[Path], options: EventOptions, device: Device
+) -> Reply:
+    """Write the events of each recording; one that cannot be read costs only itself."""
+    from xmoe.predict import Predictor
+    from xmoe.progress import show_progress
+    from xmoe.training.loop import choose_device
+
+    check_files(files, options)
+    predictor = Predictor.load(run, device=choose_device(device))
+    recordings: list[dict[str, Any]] = []
+    with show_progress(quiet=session().quiet) as progress:
+        for path in files:
+            try:
+                recordings.append(annotate_file(run, predictor, path, options, progress))
+            except AudioError as error:
+                recordings.append({"file": str(path), "code": error.code, **error.as_dict()})
+    failed = sum("error" in row for row in recordings)
+    fields = {"ok": not failed, "run": run, "recordings": recordings, "failed": failed}
+    shown: list[Any] = [recordings_table(recordings)]
+    shown += [line for row in recordings for line in _lines(row)]
+    return Reply(fields, shown, EXIT_INPUT if failed else EXIT_OK)
+
+
+def check_files(files: Sequence[Path], options: EventOptions) -> None:
+    """Raise ConfigError where files would overwrite each other, have no folder, or fit no truth."""
+    stems = [path.stem for path in files]
+    if repeated := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise ConfigError(
+            f"several recordings are named {', '.join(repeated)}",
+            where="FILES",
+            mend="annotate them one by one, each with its own --out",
+        )
+    if "://" in (options["output"] or ""):
+        raise ConfigError(
+            f"{options['output']} is an address; events are written to a folder of this machine",
+            where="--out",
+            mend="name a folder and copy the files from there",
+        )
+    if options["truth"] is not None and len(files) != 1:
+        raise ConfigError(
+            f"--truth is of one recording, {len(files)} were named",
+            where="--truth",
+            mend="name one recording",
+        )
+
+
+def annotate_file(
+    run: Path, predictor: Predictor, path: Path, options: EventOptions, progress: Progress
+) -> dict[str, Any]:
+    """Write the events of one recording and its picture; returns what the reply says of it."""
+    from xmoe.annotate.export import event_rows, write_events
+    from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
+    from xmoe.annotate.thresholds import background_of, read_thresholds
+    from xmoe.artifacts import RunFolder
+
+    classes = predictor.config.classes
+    thresholds = read_thresholds(RunFolder(run), classes)
+    background = background_of(classes, options["background"]) if options["background"] else None
+    rules = merge_rules(
+        thresholds,
+        threshold=options["threshold"],
+        keep=options["keep"],
+        min_duration_s=options["min_duration"],
+        max_gap_s=options["max_gap"],
+        background=background,
+    )
+    threads = options["threads"] or min(MOST_THREADS, os.cpu_count() or 1)
+    out = Path(options["output"]) if options["output"] else run / "annotations"
+    done = annotate_recording(
+        predictor,
+        path,
+        AnnotateOptions(hop_s=options["hop"] or 0.0, rules=rules, threads=threads),
+        windows_to=out / f"{path.stem}.windows.parquet" if options["windows"] else None,
+        progress=progress,
+    )
+    rows = event_rows(done.events, file=str(path), sample_rate_hz=done.grid.sample_rate_hz)
+    spectro = predictor.config.spectro
+    files = write_events(
+        out,
+        rows,
+        stem=path.stem,
+        formats=pick_formats(options["formats"]),
+        band_hz=(spectro.fmin_hz, spectro.fmax_hz),
+    )
+    if options["picture"]:
+        files["picture"] = draw_picture(done, predictor, out / f"{path.stem}.png")
+    fields = describe_recording(path, done, rules.background)
+    fields["thresholds"] = {name: rules.threshold_of(name) for name in classes}
+    if options["truth"] is not None:
+        fields["scores"] = score_against(done, options["truth"], rules.background)
+    return {**fields, "files": {name: str(file) for name, file in files.items()}}
+
+
+def pick_formats(formats: Sequence[str]) -> Any:
+    """Return the formats to write, each once."""
+    return FORMATS if "all" in formats else tuple(dict.fromkeys(formats)) or ("csv",)
+
+
+def draw_picture(done: Annotated, predictor: Predictor, path: Path) -> Path:
+    """Draw the whole recording with its events over it."""
+    from xmoe.annotate.picture import draw_recording
+    from xmoe.artifacts import write_bytes
+    from xmoe.pictures.style import to_png
+
+    title = f"{path.stem}: {len(done.events)} events in {done.duration_s:.0f} s"
+    figure = draw_recording(
+        done.overview.level_db(),
+        column_s=done.overview.column_s,
+        duration_s=done.duration_s,
+        bin_centers_hz=predictor.frontend.bin_centers_hz.cpu().numpy(),
+        events=done.events,
+        title=title,
+    )
+    write_bytes(path, to_png(figure))
+    return path
+
+
+def describe_recording(path: Path, done: Annotated, background: Any) -> dict[str, Any]:
+    """Return what the reply says of a recording: length, windows, events by class, time taken."""
+    from collections import Counter
+
+    by_label = Counter(event.label for event in done.events)
+    rate = done.grid.sample_rate_hz
+    return {
+        "file": str(path),
+        "duration_s": done.duration_s,
+        "sample_rate_hz": rate,
+        "windows": done.windows,
+        "window_s": done.grid.length / rate,
+        "hop_s": done.grid.hop / rate,
+        "events": len(done.events),
+        "by_label": dict(sorted(by_label.items())),
+        "background": list(background),
+        "mean_k": done.mean_k,
+        "seconds": done.seconds,
+        "real_time_factor": done.seconds / done.duration_s,
+        "notes": done.notes(),
+    }
+
+
+def score_against(done: Annotated, truth: Path, background: Any) -> dict[str, Any]:
+    """Return event-based figures against known events; those of the background are no events."""
+    from xmoe.audio.annotations import read_annotations
+    from xmoe.metrics.events import COLLAR_S, MIN_OVERLAP, Span, score_onsets, score_overlap
+
+    known = [
+        Span(one.start_s, one.end_s, one.label)
+        for one in read_annotations(truth)
+        if one.label not in background
+    ]
+    found = [Span(event.start_s, event.end_s, event.label) for event in done.events]
+    return {
+        "overlap": {"min_overlap": MIN_OVERLAP, **score_overlap(found, known).as_dict()},
+        "onset": {"collar_s": COLLAR_S, **score_onsets(found, known).as_dict()},
+    }
+
+
+def recordings_table(recordings: Sequence[dict[str, Any]]) -> Table:
+    """Return one line per recording: its length, windows, events and the time it took."""
+    cells = []
+    for row in recordings:
+        if "error" in row:
+            cells.append((row["file"], "-", "-", "-", row["what"]))
+            continue
+        speed = f"{row['seconds']:.1f} s ({1 / max(row['real_time_factor'], 1e-9):.0f} x)"
+        counts = (str(row["windows"]), str(row["events"]))
+        cells.append((row["file"], f"{row['duration_s']:.1f} s", *counts, speed))
+    return make_table("", ("file", "length", "windows", "events", "took"), cells)
+
+
+def _lines(row: dict[str, Any]) -> list[str]:
+    """Return what the table does not hold: counts by class, notes, figures, files."""
+    if "error" in row:
+        return [f"{row['file']}: {row['mend']}"] if row["mend"] else []
+    lines = [f"{name}: {count}" for name, count in row["by_label"].items()]
+    if row["background"]:
+        lines.append(f"no event: {', '.join(row['background'])}")
+    lines += [f"note: {note}" for note in row["notes"]]
+    for name, score in row.get("scores", {}).items():
+        figures = ", ".join(f"{key} {score[key]:.3f}" for key in ("f1", "precision", "recall"))
+        lines.append(f"{name}: {figures} ({score['hits']} of {score['there']} events)")
+    return lines + [f"{kind}: {path}" for kind, path in row["files"].items()]
