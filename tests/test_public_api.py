@@ -23,6 +23,7 @@ NAMES = {
 }
 COMMANDS = {
     "ablate",
+    "annotations",
     "demo",
     "doctor",
     "eval",

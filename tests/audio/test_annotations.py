@@ -1,5 +1,7 @@
 """Raven, Audacity and plain tables: read as written, exact to a sample, flaws named by line."""
 
+import sys
+
 import crowsetta
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def test_a_sample_is_the_same_sample_again(sample, rate_hz):
 
 def test_raven_comes_back(tmp_path):
     path = write(tmp_path / "a.txt", format_raven(SPANS, band_hz=(20, 8000), file_name="a.wav"))
-    assert read_annotations(path) == SPANS
+    assert read_annotations(path) == tuple(one._replace(file="a.wav") for one in SPANS)
 
 
 def test_audacity_comes_back(tmp_path):
@@ -73,6 +75,60 @@ def test_frequencies_and_blank_lines_of_audacity_are_passed_over(tmp_path):
 def test_a_plain_table_is_read(tmp_path):
     path = write(tmp_path / "a.csv", "start_s,end_s,label,probability\n0.5,1.5,x,0.25\n")
     assert read_annotations(path) == (Annotation(0.5, 1.5, "x", 0.25),)
+
+
+def test_raven_counts_from_the_start_of_the_file_where_it_says_so(tmp_path):
+    names = "Selection\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tLabel\n"
+    path = write(tmp_path / "a.txt", names + "1\t7.0\t8.5\tb.wav\t2.0\tx\n")
+    assert read_annotations(path) == (Annotation(2.0, 3.5, "x", None, "b.wav"),)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_a_table_may_hold_no_annotation(tmp_path, name):
+    text = "start_s,end_s,label\n" if name == "a.csv" else ""
+    assert read_annotations(write(tmp_path / name, text)) == ()
+
+
+TEXTGRID = """File type = "ooTextFile"
+Object class = "TextGrid"
+xmin = 0
+xmax = 5
+tiers? <exists>
+size = 1
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "calls"
+        xmin = 0
+        xmax = 5
+        intervals: size = 3
+        intervals [1]:
+            xmin = 0
+            xmax = 1.0000125
+            text = ""
+        intervals [2]:
+            xmin = 1.0000125
+            xmax = 2.5
+            text = "whale"
+        intervals [3]:
+            xmin = 2.5
+            xmax = 5
+            text = ""
+"""
+
+
+def test_intervals_of_a_textgrid_that_have_a_label_are_read(tmp_path):
+    path = write(tmp_path / "a.TextGrid", TEXTGRID)
+    assert read_annotations(path) == (Annotation(1.0000125, 2.5, "whale"),)
+    with pytest.raises(DatasetError, match="is no TextGrid"):
+        read_annotations(write(tmp_path / "b.TextGrid", "File type"))
+
+
+def test_without_crowsetta_a_textgrid_is_refused_with_a_mend(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "crowsetta.formats.seq", None)
+    with pytest.raises(DatasetError, match="not installed") as caught:
+        read_annotations(write(tmp_path / "a.TextGrid", TEXTGRID))
+    assert "pip install crowsetta" in (caught.value.mend or "")
 
 
 def test_the_column_of_labels_may_be_named(tmp_path):

@@ -1,5 +1,7 @@
 """Raven selection tables, Audacity label tracks and plain tables <-> labelled spans of a recording.
 
+Praat TextGrids are read too, by crowsetta where it is installed.
+
 Times are written with nine decimals. That is a nanosecond, so a time that is a whole number of
 samples comes back as the same sample at any rate up to 384 kHz.
 
@@ -11,11 +13,13 @@ with a backslash hold the frequencies of the label above).
 from __future__ import annotations
 
 import csv
+import importlib
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from xmoe.audio.layouts import PATH_COLUMNS
 from xmoe.audio.tables import TABLE_SUFFIXES, Table, read_table
 from xmoe.errors import DatasetError
 
@@ -23,7 +27,9 @@ AnnotationFormat = Literal["raven", "audacity", "table"]
 RAVEN_START, RAVEN_END = "Begin Time (s)", "End Time (s)"
 RAVEN_LABELS = ("Annotation", "Label", "Species", "Class", "Type", "Call Type")
 RAVEN_SCORE = "Score"
+RAVEN_FILE, RAVEN_OFFSET = "Begin File", "File Offset (s)"
 TIME_COLUMNS = ("start_s", "end_s")
+TEXTGRID_SUFFIX = ".textgrid"
 LABEL_COLUMNS = ("label", "labels", "class", "category")
 MEND = (
     "export it again from Raven (tab-separated), from Audacity, or as csv with start_s,end_s,label"
@@ -31,22 +37,28 @@ MEND = (
 
 
 class Annotation(NamedTuple):
-    """A label from ``start_s`` to ``end_s`` of a recording, with a probability where known."""
+    """A label from ``start_s`` to ``end_s`` of a recording, with a probability where known.
+
+    ``file`` is the recording's name where the table gives one.
+    """
 
     start_s: float
     end_s: float
     label: str
     probability: float | None = None
+    file: str = ""
 
 
 def read_annotations(path: Path, *, label_column: str | None = None) -> tuple[Annotation, ...]:
-    """Read a Raven table, Audacity labels, or a csv, JSONL or Parquet table, told by its content.
+    """Read a Raven table, Audacity labels, a TextGrid, or a csv, JSONL or Parquet table.
 
     ``label_column`` names the column of the labels where it is not one of the usual. A file may
     hold no annotation at all. Raises ``DatasetError`` that names the line.
     """
     if path.suffix.lower() in TABLE_SUFFIXES:
         return _read_plain(path, label_column)
+    if path.suffix.lower() == TEXTGRID_SUFFIX:
+        return _read_textgrid(path)
     lines = _read_lines(path)
     if lines and RAVEN_START in lines[0].split("\t"):
         return _read_raven(path, lines, label_column)
@@ -76,8 +88,27 @@ def _read_raven(
         where = f"{path} line {index + 2}"
         score = row.get(RAVEN_SCORE)
         annotation = _make(row.get(RAVEN_START), row.get(RAVEN_END), row.get(column), score, where)
+        annotation = _in_its_file(annotation, row, where)
         found.setdefault(row.get("Selection") or str(-index - 1), annotation)
+    files = {one.file for one in found.values()}
+    if len(files) > 1 and RAVEN_OFFSET not in names:
+        what = f"selects in {len(files)} files, but has no column {RAVEN_OFFSET!r}"
+        mend = "add the measurement File Offset in Raven, or save one table for each file"
+        raise DatasetError(what, where=str(path), mend=mend)
     return tuple(found.values())
+
+
+def _in_its_file(one: Annotation, row: dict[str, str], where: str) -> Annotation:
+    """Return an annotation in the time of the file that it begins in.
+
+    Raven counts ``Begin Time (s)`` from the start of everything that was opened together.
+    """
+    file, offset = (row.get(RAVEN_FILE) or "").strip(), row.get(RAVEN_OFFSET)
+    if not offset:
+        return one._replace(file=file)
+    length_s = one.end_s - one.start_s
+    begins = _make(offset, offset, one.label, None, where).start_s
+    return one._replace(start_s=begins, end_s=begins + length_s, file=file)
 
 
 def _read_audacity(path: Path, lines: Sequence[str]) -> tuple[Annotation, ...]:
@@ -96,15 +127,40 @@ def _read_audacity(path: Path, lines: Sequence[str]) -> tuple[Annotation, ...]:
 
 
 def _read_plain(path: Path, label_column: str | None) -> tuple[Annotation, ...]:
-    table: Table = read_table(path)
+    table: Table = read_table(path, empty_ok=True)
+    if not table.columns:  # JSON Lines without a line
+        return ()
     for name in TIME_COLUMNS:
         if name not in table.columns:
             what = f"no column {name!r}; the columns are {', '.join(table.columns)}"
             raise DatasetError(what, where=str(path), mend=MEND)
     column = _pick(path, table.columns, label_column, LABEL_COLUMNS)
+    file = next((name for name in PATH_COLUMNS if name in table.columns), "")
+    found = []
+    for index, row in enumerate(table.rows):
+        times, score = (row["start_s"], row["end_s"]), row.get("probability")
+        one = _make(*times, row[column], score, table.where(index))
+        found.append(one._replace(file=row.get(file, "")))
+    return tuple(found)
+
+
+def _read_textgrid(path: Path) -> tuple[Annotation, ...]:
+    """Read the intervals of every tier of a Praat TextGrid that have a label."""
+    try:
+        reader = importlib.import_module("crowsetta.formats.seq").TextGrid
+    except ImportError as error:
+        mend = "install it (pip install crowsetta), or export a table with start_s,end_s,label"
+        what = "a TextGrid is read by crowsetta, which is not installed"
+        raise DatasetError(what, where=str(path), mend=mend) from error
+    try:
+        tiers = reader.from_file(path).to_seq(round_times=False)
+    except Exception as error:  # its parser raises whatever a torn file makes it raise
+        what = f"is no TextGrid ({str(error).splitlines()[0][:80] if str(error) else error!r})"
+        raise DatasetError(what, where=str(path), mend="save it again from Praat") from error
     return tuple(
-        _make(row["start_s"], row["end_s"], row[column], row.get("probability"), table.where(index))
-        for index, row in enumerate(table.rows)
+        _make(str(one.onset_s), str(one.offset_s), one.label, None, str(path))
+        for tier in (tiers if isinstance(tiers, list) else [tiers])
+        for one in tier.segments
     )
 
 

@@ -33,8 +33,11 @@ class Table:
         return f"{self.path} {unit} {self.lines[index]}"
 
 
-def read_table(path: Path) -> Table:
-    """Read a manifest by its suffix; raises ``DatasetError`` for anything wrong with the file."""
+def read_table(path: Path, *, empty_ok: bool = False) -> Table:
+    """Read a manifest by its suffix; raises ``DatasetError`` for anything wrong with the file.
+
+    One without a row is wrong unless ``empty_ok``.
+    """
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         mend = f"use one of {', '.join(TABLE_SUFFIXES)}"
@@ -50,7 +53,7 @@ def read_table(path: Path) -> Table:
         reason = (error.strerror or "cannot be read").lower()
         mend = "check the path and the permissions"
         raise DatasetError(f"manifest: {reason}", where=str(path), mend=mend) from None
-    if not table.rows:
+    if not (table.rows or empty_ok):
         mend = "write one row per recording under the header"
         raise DatasetError("the manifest lists no recordings", where=str(path), mend=mend)
     return table

@@ -14,6 +14,7 @@ import click
 
 from xmoe import __version__
 from xmoe.cli.ablate import ablate
+from xmoe.cli.annotations import cut_annotations
 from xmoe.cli.demo import demo
 from xmoe.cli.doctor import doctor
 from xmoe.cli.edge import EXIT_CODES_HELP, run
@@ -35,6 +36,7 @@ def cli() -> None:
 
     \b
     xmoe synth DIR                            make a labelled set to try things on
+    xmoe annotations DIR --out SET            cut a set from annotated long recordings
     xmoe profile DIR                          measure a set of recordings
     xmoe train --dataset DIR --out RUN        decide, train, evaluate
     xmoe infer RUN FILE...                    answer for recordings
@@ -49,6 +51,7 @@ def cli() -> None:
 for _command in (
     demo,
     synth,
+    cut_annotations,
     profile,
     train,
     evaluate,
