@@ -11,8 +11,8 @@ import ray
 from ray import serve
 
 from xmoe.errors import ConfigError, RunFolderError
-from xmoe.serve.build import build, check_settings, scaling_of
-from xmoe.serve.settings import ExpertDeployment
+from xmoe.serve.build import MOST_ROUTERS, build, check_settings, count_routers, scaling_of
+from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
 
 RATE_HZ = 8000
 EXPERTS = ("broadband", "low", "transient")
@@ -54,6 +54,26 @@ def test_folder_without_a_run_is_refused(tmp_path):
 
 def test_equal_bounds_are_a_fixed_number_of_replicas():
     assert scaling_of(ExpertDeployment(min_replicas=2, max_replicas=2)) == {"num_replicas": 2}
+
+
+@pytest.mark.parametrize(
+    ("topology", "router", "expected"),
+    [
+        ("distributed", {}, 1),
+        ("colocated", {}, 3),
+        ("colocated", {"num_gpus": 0.5}, 1),
+        ("colocated", {"replicas": 2}, 2),
+        ("distributed", {"replicas": 2}, 2),
+    ],
+)
+def test_routers_that_hold_the_experts_take_a_processor_each(
+    monkeypatch, topology, router, expected
+):
+    settings = ServeSettings(run="r", topology=topology, router=RouterSettings(**router))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
+    assert count_routers(settings) == expected
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    assert count_routers(settings) <= max(MOST_ROUTERS, expected)
 
 
 @pytest.mark.filterwarnings("ignore:The `metrics_interval_s`:DeprecationWarning")

@@ -284,7 +284,7 @@ def test_decode_bomb_costs_no_memory(ask, name):
 
 
 def test_decoding_that_takes_too_long_is_refused(ask, serve_run, monkeypatch):
-    service = serve_run(http={"decode_timeout_s": 0.05})
+    service = serve_run(http={"decode_timeout_s": 0.05}, router={"small_samples": 0})
     monkeypatch.setattr(service, "decode", lambda data: time.sleep(0.5))
     reply = ask("POST", "/v1/classify", service=service, body=SOUND)
     assert (reply.status, reply.json()["code"]) == (413, "too_long")

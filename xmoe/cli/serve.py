@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 @click.option(
     "--ingress",
     type=click.Choice(["auto", "haproxy", "python"]),
-    default="python",
+    default="auto",
     show_default=True,
-    help="What takes the requests in: Ray's own proxy, or HAProxy, where it is installed (auto).",
+    help="What takes the requests in: HAProxy where it is installed (auto), or Ray's own proxy.",
 )
 @click.option("--deadline-ms", type=click.FloatRange(1.0), help="Per request; 2000 if left out.")
-@click.option("--routers", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--routers",
+    type=click.IntRange(1),
+    help="Processes that take requests; left out: one, or one per processor if colocated.",
+)
 @click.option("--token-file", type=EXISTING_FILE, help="One line that requests must carry.")
 def serve(
     *,
@@ -45,7 +49,7 @@ def serve(
     topology: Topology,
     ingress: Ingress,
     deadline_ms: float | None,
-    routers: int,
+    routers: int | None,
     token_file: Path | None,
 ) -> Reply:
     """Serve the classifier in RUN, a folder or an s3:// or gs:// address, until Ctrl-C.

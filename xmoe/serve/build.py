@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ from xmoe.serve.settings import ExpertDeployment, ServeSettings
 from xmoe.storage.runs import open_run
 
 ROUTER = "router"
+MOST_ROUTERS = 4
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -52,7 +54,7 @@ def build_application(settings: ServeSettings) -> Application:
     make_router = declare(
         serve.ingress()(RouterReplica),
         name=ROUTER,
-        num_replicas=router.replicas,
+        num_replicas=count_routers(settings),
         max_ongoing_requests=router.max_ongoing_requests,
         max_queued_requests=router.max_queued_requests,
         backpressure_config=BackpressureConfig(
@@ -65,6 +67,20 @@ def build_application(settings: ServeSettings) -> Application:
     if settings.topology == "colocated":
         return make_router.bind(values)
     return make_router.bind(values, {name: _bind_expert(settings, name) for name in names})
+
+
+def count_routers(settings: ServeSettings) -> int:
+    """Return how many processes take requests: as asked, else what suits the topology.
+
+    A router that holds the experts does all the work, so one process would leave processors idle.
+    """
+    router = settings.router
+    if router.replicas is not None:
+        return router.replicas
+    if settings.topology == "distributed" or router.num_gpus > 0:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, MOST_ROUTERS)
 
 
 def _bind_expert(settings: ServeSettings, name: str) -> Application:

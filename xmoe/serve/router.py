@@ -39,6 +39,8 @@ Value = TypeVar("Value")
 READY_S = 5.0
 # A long recording keeps two blocks on their way, so that short ones are answered in between.
 JOBS_AT_ONCE = 2
+# One Fourier transform: a few milliseconds for a small recording. The others take far longer.
+QUICK_FRONTENDS = frozenset({"stft", "logmel", "pcen"})
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class RouterCore:
         self.fanout = FanOut(callers, settings.faults, self.meter)
         self._model_thread = ThreadPoolExecutor(1, "model")
         self._decoders = ThreadPoolExecutor(settings.router.decode_threads, "decode")
+        quick = predictor.config.spectro.frontend in QUICK_FRONTENDS
+        self.small = settings.router.small_samples if quick else 0
         self.max_rows = rows_per_block(predictor, settings)
         self._batcher: MicroBatcher[Job, Seat] = MicroBatcher(
             self._start_block,
@@ -102,8 +106,14 @@ class RouterCore:
         """Segments that wait for a micro-batch."""
         return self._batcher.waiting
 
-    async def work(self, function: Callable[[], Value]) -> Value:
-        """Run a function of a recording, such as its decoding, beside the event loop."""
+    async def work(self, function: Callable[[], Value], samples: int | None = None) -> Value:
+        """Run a function of a recording of so many samples, such as its decoding.
+
+        Beside the event loop, unless the recording is small: threads that take the interpreter
+        from each other at every step cost more than a millisecond of waiting. None is not small.
+        """
+        if samples is not None and samples <= self.small:
+            return function()
         return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
 
     async def answer(
@@ -120,7 +130,7 @@ class RouterCore:
         Raises QueueFull where too much waits and TooFewExperts where too little answered.
         """
         began = time.monotonic()
-        cut = await self.work(lambda: self.cut(samples, sample_rate_hz, hop_s))
+        cut = await self.work(lambda: self.cut(samples, sample_rate_hz, hop_s), len(samples))
         served = await self.answer_cut(cut, limits, deadline)
         framed_s = time.monotonic() - began - sum(served.stages_s.values())
         return replace(served, stages_s={"frontend": framed_s} | served.stages_s)

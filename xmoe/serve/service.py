@@ -95,7 +95,7 @@ class Service:
 
     async def classify_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
         """Return the answer to a recording in any format that is read."""
-        return await self._answer(lambda: self._hear(data), options)
+        return await self._answer(lambda: self._hear(data), options, count_samples(data))
 
     async def classify_samples(self, request: SamplesRequest) -> ClassifyAnswer:
         """Return the answer to a recording that came as numbers."""
@@ -104,7 +104,7 @@ class Service:
             samples, rate = self.samples_of(request)
             return samples, rate, clipped_share(samples)
 
-        return await self._answer(read, request)
+        return await self._answer(read, request, len(request.samples))
 
     async def classify_window(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, options: Options
@@ -115,18 +115,23 @@ class Service:
             checked = check_samples(samples, sample_rate_hz)
             return checked, sample_rate_hz, clipped_share(checked)
 
-        return await self._answer(read, options)
+        return await self._answer(read, options, len(samples))
 
     def _hear(self, data: bytes) -> Heard:
         clip = self.decode(data)
         return clip.samples, clip.sample_rate_hz, clip.clipped_rate
 
-    async def _read_then(self, read: Callable[[], Heard], then: Callable[[Heard], Value]) -> Value:
-        """Return ``then`` of a recording that is read in time, both beside the event loop.
+    async def _read_then(
+        self, read: Callable[[], Heard], then: Callable[[Heard], Value], samples: int | None
+    ) -> Value:
+        """Return ``then`` of a recording that is read in time.
 
-        In one go, because each change of thread costs a wait. Raises AudioError where reading takes
-        too long, QueueFull where its turn never came.
+        In one go, because each change of thread costs a wait; one with few ``samples`` at once,
+        others beside the event loop. Raises AudioError where reading takes too long, QueueFull
+        where its turn never came.
         """
+        if samples is not None and samples <= self.router.small:
+            return then(read())
         begun, done = threading.Event(), threading.Event()
 
         def work() -> Value:
@@ -148,14 +153,19 @@ class Service:
         finally:
             going.cancel()
 
-    async def _answer(self, read: Callable[[], Heard], options: Options) -> ClassifyAnswer:
+    async def _answer(
+        self, read: Callable[[], Heard], options: Options, samples: int | None
+    ) -> ClassifyAnswer:
         began = time.monotonic()
-        ready = await self._read_then(read, lambda heard: self._prepare(heard, options))
+        ready = await self._read_then(read, lambda heard: self._prepare(heard, options), samples)
         deadline = began + self._deadline_s(options, len(ready.cut.specs))
         before_s = {"decode": ready.decoded - began, "frontend": time.monotonic() - ready.decoded}
-        measuring = self._measure(ready)
-        served = await self.router.answer_cut(ready.cut, options.limits, deadline)
-        heard = None if measuring is None else await measuring
+        answering = self.router.answer_cut(ready.cut, options.limits, deadline)
+        heard = None
+        if self.incoming.has_time():
+            served, heard = await asyncio.gather(answering, self._measure(ready.heard))
+        else:
+            served = await answering
         doubts = ready.doubts if heard is None else ready.doubts + self.incoming.find_doubts(heard)
         answer = self._describe(served, before_s, doubts)
         if heard is not None:
@@ -200,11 +210,9 @@ class Service:
             events=find_events(served, predictor, self.about.event_rules),
         )
 
-    def _measure(self, ready: Prepared) -> asyncio.Task[Incoming] | None:
-        """Begin to measure a recording while it is answered, if there is time for it."""
-        if not self.incoming.has_time():
-            return None
-        return asyncio.create_task(self.router.work(lambda: measure_incoming(*ready.heard)))
+    async def _measure(self, heard: Heard) -> Incoming:
+        """Return the measures of a recording; taken while it is answered."""
+        return await self.router.work(lambda: measure_incoming(*heard), len(heard[0]))
 
     async def check_ready(self) -> Readiness:
         """Return whether every expert answers a real inference; the finding is kept for a second.
@@ -292,7 +300,8 @@ class Service:
 
     async def clip_of(self, data: bytes) -> Source:
         """Return samples and rate of a recording in any format that is read."""
-        return await self._read_then(lambda: self._hear(data), lambda heard: heard[:2])
+        samples = count_samples(data)
+        return await self._read_then(lambda: self._hear(data), lambda heard: heard[:2], samples)
 
     def samples_of(self, request: SamplesRequest) -> Source:
         """Return samples and rate of a recording that came as numbers; InputError if it is none."""
@@ -306,6 +315,15 @@ class Service:
     async def draw(self, source: Source, asked: ExplainOptions) -> bytes:
         """Return one picture of the explanation of a recording as PNG."""
         return await self.router.work(lambda: self.explainer.draw(*source, asked))
+
+
+def count_samples(data: bytes) -> int | None:
+    """Return how many samples a WAV file of 16 bits holds, None where length tells nothing.
+
+    WAV's codings of telephones hold up to four times as many. What compresses further, such as
+    FLAC or Ogg, may hold hours in a few bytes.
+    """
+    return len(data) // 2 if data[:4] == b"RIFF" else None
 
 
 def clipped_share(samples: npt.NDArray[np.float32]) -> float:

@@ -46,16 +46,19 @@ class RouterSettings(Frozen):
     """How the router works: replicas, batches, queues.
 
     ``max_rows`` bounds the segments of one micro-batch; ``max_waiting`` the segments that wait for
-    one; ``max_call_bytes`` the windows in one call to an expert.
+    one; ``max_call_bytes`` the windows in one call to an expert. Recordings of up to
+    ``small_samples`` are decoded in the event loop itself. ``replicas`` None is one, or with the
+    experts inside (``colocated``, no GPU) one per processor, four at most: each is a process.
     """
 
-    replicas: int = Field(default=1, ge=1)
+    replicas: int | None = Field(default=None, ge=1)
     max_rows: int = Field(default=32, ge=1)
     max_waiting: int = Field(default=1024, ge=1)
     max_call_bytes: int = Field(default=3 << 20, ge=1 << 10)
     max_ongoing_requests: int = Field(default=64, ge=1)
     max_queued_requests: int = Field(default=128, ge=1)
     decode_threads: int = Field(default=2, ge=1)
+    small_samples: int = Field(default=1 << 15, ge=0)
     num_cpus: float = Field(default=0.2, ge=0.0)
     num_gpus: float = Field(default=0.0, ge=0.0)
     threads: int = Field(default=1, ge=1)
@@ -115,7 +118,7 @@ class DriftSettings(Frozen):
     enabled: bool = True
     window: int = Field(default=1000, ge=1, le=1_000_000)
     at_least: int = Field(default=50, ge=1)
-    max_per_second: float = Field(default=20.0, gt=0.0)
+    max_per_second: float = Field(default=10.0, gt=0.0)
 
 
 class ServeSettings(Frozen):

@@ -1,0 +1,59 @@
+"""Where the work on a recording is done: a small one in the event loop, others beside it."""
+
+import asyncio
+import threading
+
+import pytest
+
+from xmoe.serve.schemas import Options
+from xmoe.serve.service import count_samples
+
+
+def threads_used(service, data, monkeypatch):
+    """Answer for a recording; return its label and the threads in which it was decoded and cut."""
+    seen = set()
+    decode, cut = service.decode, service.router.cut
+
+    def note(function):
+        def run(*args, **options):
+            seen.add(threading.current_thread())
+            return function(*args, **options)
+
+        return run
+
+    monkeypatch.setattr(service, "decode", note(decode))
+    monkeypatch.setattr(service.router, "cut", note(cut))
+    answer = asyncio.run(service.classify_bytes(data, Options()))
+    return answer.label, seen
+
+
+@pytest.mark.parametrize("small_samples", [0, 1 << 15])
+def test_small_recordings_stay_in_the_event_loop(serve_run, wav, sound, monkeypatch, small_samples):
+    service = serve_run(router={"small_samples": small_samples})
+    label, seen = threads_used(service, wav(sound(0.4)), monkeypatch)
+    inside = threading.current_thread() in seen
+    assert label in service.router.config.classes
+    assert len(seen) == 1
+    assert inside == (small_samples > 0)
+
+
+def test_long_recordings_do_not(serve_run, wav, sound, monkeypatch):
+    _, seen = threads_used(serve_run(), wav(sound(12.0)), monkeypatch)
+    assert threading.current_thread() not in seen
+
+
+def test_where_they_are_done_changes_no_answer(serve_run, wav, sound):
+    answers = [
+        asyncio.run(
+            serve_run(router={"small_samples": small}).classify_bytes(wav(sound(0.4)), Options())
+        )
+        for small in (0, 1 << 15)
+    ]
+    assert answers[0].probabilities == answers[1].probabilities
+
+
+def test_only_files_that_cannot_grow_count_as_small(wav, sound):
+    data = wav(sound(0.4))
+    assert count_samples(data) == len(data) // 2
+    assert count_samples(b"fLaC" + data[4:]) is None
+    assert count_samples(b"") is None
