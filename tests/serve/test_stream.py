@@ -226,13 +226,16 @@ def test_client_that_leaves_frees_its_place(open_stream, serve_run, sound):
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_served_run_streams_in_real_time_past_the_limit_of_requests(tiny_run, wav, sound):
+@pytest.mark.parametrize("ingress", ["python", "auto"])
+def test_a_served_run_streams_in_real_time_past_the_limit_of_requests(
+    tiny_run, wav, sound, ingress
+):
     samples = sound(36.0)
     settings = ServeSettings(run=str(tiny_run), topology="colocated")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with serving(settings, host="127.0.0.1", port=port) as url:
+    with serving(settings, host="127.0.0.1", port=port, ingress=ingress) as url:
         frames = stream_paced(f"{url.replace('http', 'ws')}/v1/stream", samples)
         part = samples[16000 : 16000 + WINDOW]
         same = requests.post(f"{url}/v1/classify", data=wav(part), timeout=30).json()

@@ -115,14 +115,17 @@ def build_router(service: Service) -> APIRouter:
 def add_classify(router: APIRouter, service: Service) -> None:
     """Add the routes that answer for one recording and for several."""
 
-    @router.post("/v1/classify", openapi_extra=RECORDING, tags=["classify"])
-    async def classify(request: Request, options: AsQuery) -> ClassifyAnswer:
+    @router.post(
+        "/v1/classify", openapi_extra=RECORDING, tags=["classify"], response_model=ClassifyAnswer
+    )
+    async def classify(request: Request, options: AsQuery) -> Response:
         """Answer for one recording."""
         if kind_of(request) == "application/json":
             answer = await service.classify_samples(await read_samples(request, service))
         else:
             answer = await service.classify_bytes(await read_recording(request, service), options)
-        return answer.model_copy(update={"request_id": request.state.request_id})
+        named = answer.model_copy(update={"request_id": request.state.request_id})
+        return Response(named.model_dump_json(), media_type="application/json")
 
     @router.post("/v1/classify/batch", openapi_extra=FILES, tags=["classify"])
     async def classify_batch(request: Request, options: AsQuery) -> BatchAnswer:
