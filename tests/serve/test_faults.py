@@ -181,6 +181,17 @@ def test_a_signal_drains(tiny_run, bodies, number):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_a_killed_service_leaves_nobody_at_its_port(child):
+    family = child.process.children(recursive=True)
+    chaos.strike(child.process, signal.SIGKILL)
+    assert psutil.wait_procs(family, timeout=60.0)[1] == []
+    host, port = chaos.urlsplit(child.url).hostname, chaos.urlsplit(child.url).port
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, port), timeout=5.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_port_in_use_is_an_error_that_says_what_to_do(child, tiny_run):
     import subprocess
 

