@@ -35,6 +35,7 @@ COMMANDS = {
     "submit",
     "synth",
     "train",
+    "tune",
 }
 
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from xmoe.artifacts import RunFolder, read_json, write_json
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Dataset, load_dataset
-from xmoe.classifier.fit import FitOptions, FitRequest, fit_run
+from xmoe.classifier.fit import FitOptions, FitRequest, RequestOptions, fit_run
 from xmoe.classifier.outcome import pick_groups, write_evaluation
 from xmoe.config import Device, Task, TrainConfig
 from xmoe.errors import ConfigError, DatasetError, InputError, RunFolderError
@@ -98,6 +98,7 @@ class MoEAudioClassifier:
         train = TrainConfig(
             epochs=epochs,
             batch_size=batch_size,
+            learning_rate=options.pop("learning_rate", TrainConfig().learning_rate),
             seed=self.seed,
             num_workers=num_workers,
             device=self.device,
@@ -110,7 +111,7 @@ class MoEAudioClassifier:
             task=self.task,
             budget=self.budget,
             train=train,
-            **options,
+            **cast(RequestOptions, options),
         )
         self._adopt(fit_run(request))
         return self

@@ -46,8 +46,8 @@ class Profiler(Protocol):
         ...
 
 
-class FitOptions(TypedDict, total=False):
-    """What ``MoEAudioClassifier.fit`` takes beside folder, manifest, run folder and length.
+class RequestOptions(TypedDict, total=False):
+    """The optional fields of a ``FitRequest``.
 
     ``policy``: ``race`` measures the candidates that the rules leave, ``rule`` does not;
     ``overrides`` replace its choices. ``strict`` makes an unreadable recording an error.
@@ -62,6 +62,15 @@ class FitOptions(TypedDict, total=False):
     engine: Engine
     profiler: Profiler
     progress: Progress
+
+
+class FitOptions(RequestOptions, total=False):
+    """What ``MoEAudioClassifier.fit`` takes beside folder, manifest, run folder and length.
+
+    ``learning_rate`` is the peak of the one-cycle schedule.
+    """
+
+    learning_rate: float
 
 
 @dataclass(frozen=True)

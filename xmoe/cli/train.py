@@ -63,6 +63,7 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--strict", is_flag=True, help="Make a recording that cannot be read an error.")
+@click.option("--settings", "settings_file", type=EXISTING_FILE, help="What `xmoe tune` chose.")
 @override_options
 def train(
     *,
@@ -78,7 +79,7 @@ def train(
     """Profile the recordings, choose settings for them, train, and evaluate on the test split.
 
     Writes everything to --out. Ctrl-C leaves a run that can be used and gone on with (--resume).
-    Options from --frontend on replace a choice of the policy.
+    Options from --frontend on replace a choice of the policy, or of --settings.
     """
     from xmoe.classifier import MoEAudioClassifier
     from xmoe.progress import show_progress
@@ -92,12 +93,21 @@ def train(
 
 
 def fit_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Sort the command's options into the arguments of ``MoEAudioClassifier.fit``."""
+    """Sort the command's options into the arguments of ``MoEAudioClassifier.fit``.
+
+    An option replaces what a file of settings says.
+    """
     from xmoe.policy.policy import PolicyOverrides
 
     names = tuple(PolicyOverrides.model_fields)
     wanted = {name: settings.pop(name) for name in names if name in settings}
     given = {name: value for name, value in wanted.items() if value is not None}
+    if (file := settings.pop("settings_file", None)) is not None:
+        from xmoe.tuning.search import read_settings
+
+        tuned = read_settings(file)
+        given = tuned.overrides.model_dump(exclude_none=True) | given
+        settings["learning_rate"] = tuned.learning_rate
     local, workers = settings.pop("local"), settings.pop("workers")
     if not local:
         from xmoe.jobs.profile import run_profile

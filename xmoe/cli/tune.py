@@ -1,0 +1,205 @@
+"""``xmoe tune``: recordings -> settings that were tried on them, accuracy against cost."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, Budget, command, session
+from xmoe.cli.output import Reply, make_table
+from xmoe.cli.train import FRONTENDS
+
+if TYPE_CHECKING:
+    from xmoe.progress import Progress
+    from xmoe.tuning.pareto import TuneResult
+    from xmoe.tuning.search import SearchFolder, SearchRequest
+
+
+class FrontendNames(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
+    """Front ends with commas between."""
+
+    name = "NAME,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        """Return the names, each once; fails for one that is no front end."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+        if unknown := [name for name in names if name not in FRONTENDS]:
+            self.fail(f"{', '.join(map(repr, unknown))}: known are {', '.join(FRONTENDS)}", param)
+        return names
+
+
+@command("tune")
+@click.option("--dataset", type=EXISTING_FOLDER, required=True, help="Folder of recordings.")
+@click.option("--metadata", type=EXISTING_FILE, help="The manifest; found by itself if left out.")
+@click.option("--out", type=FOLDER, required=True, help="The folder of the search.")
+@click.option("--trials", type=click.IntRange(1), default=12, show_default=True, help="In all.")
+@click.option("--epochs", type=click.IntRange(1), help="Per trial; as many as `train` if left out.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--frontends", type=FrontendNames(), default="logmel,pcen,stft", show_default=True)
+@click.option("--max-mmac", type=click.FloatRange(0, min_open=True), help="Most MMAC per segment.")
+@click.option(
+    "--max-latency-ms",
+    type=click.FloatRange(0, min_open=True),
+    help="Most milliseconds per segment on one thread; time is then the cost instead of MMAC.",
+)
+@click.option("--budget", type=Budget(), default="accuracy", show_default=True)
+@click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
+@click.option("--resume", is_flag=True, help="Go on with the search in --out.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+def tune(*, out: Path, trials: int, resume: bool, **asked: Any) -> Reply:
+    """Try front ends, resolutions, experts, K, windows and learning rates on the recordings.
+
+    Optuna suggests for two aims, accuracy on validation and cost; Ray Tune runs the trials side by
+    side and stops early what lags. Writes trials.jsonl, pareto.png and settings.json, which
+    `xmoe train --settings` takes. The test split is not looked at. After Ctrl-C, or any other end,
+    --resume goes on; with more --trials also a search that is complete.
+    """
+    from xmoe.jobs.suggest import check_installed
+    from xmoe.progress import show_progress
+    from xmoe.tuning.search import SearchFolder
+
+    session().resume_hint = f"finished trials are kept; go on with: {repeat_command()} --resume"
+    check_installed()
+    request, folder = make_request(asked), SearchFolder(out)
+    folder.begin(request, resume=resume)
+    with show_progress(quiet=session().quiet) as progress:
+        results = run_search(folder, request, trials, progress)
+    chosen = folder.finish(request, results)
+    return describe_search(folder, request, results, chosen)
+
+
+def repeat_command() -> str:
+    """Return the command line that is running, without --resume, for a shell."""
+    context = click.get_current_context()
+    words = ["xmoe", str(context.info_name)]
+    for option in context.command.params:
+        name = str(option.name)
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not given or name not in context.params or name == "resume":
+            continue
+        value = context.params[name]
+        words += [option.opts[0], ",".join(value) if isinstance(value, tuple) else str(value)]
+    return shlex.join(words)
+
+
+def make_request(asked: dict[str, Any]) -> SearchRequest:
+    """Return what is asked as a record."""
+    from xmoe.config import TrainConfig
+    from xmoe.tuning.search import SearchRequest
+    from xmoe.tuning.space import SearchSpace
+
+    most_mmac, most_ms = asked["max_mmac"], asked["max_latency_ms"]
+    if most_mmac is not None and most_ms is not None:
+        raise click.UsageError("give --max-mmac or --max-latency-ms, not both")
+    metadata: Path | None = asked["metadata"]
+    train = {name: asked[name] for name in ("epochs", "batch_size", "seed", "device")}
+    return SearchRequest(
+        dataset=str(asked["dataset"].resolve()),
+        metadata=None if metadata is None else str(metadata.resolve()),
+        test_fold=asked["test_fold"],
+        space=SearchSpace.model_validate({"frontends": asked["frontends"]}),
+        train=TrainConfig(**train),
+        budget=asked["budget"],
+        cost="mmac" if most_ms is None else "latency_ms",
+        most=most_mmac or most_ms,
+    )
+
+
+def run_search(
+    folder: SearchFolder, request: SearchRequest, trials: int, progress: Progress
+) -> list[TuneResult]:
+    """Profile the recordings, ask the policy, run the trials."""
+    from xmoe.audio.checks import check_content, check_manifest, raise_on_errors
+    from xmoe.audio.dataset import load_dataset
+    from xmoe.classifier.fit import keep_readable
+    from xmoe.jobs.profile import run_profile
+    from xmoe.jobs.tune import search
+    from xmoe.tuning.trial import TrialSetting, begin_policy
+
+    metadata = None if request.metadata is None else Path(request.metadata)
+    data = load_dataset(
+        request.dataset, metadata, test_fold=request.test_fold, seed=request.train.seed
+    )
+    raise_on_errors(check_manifest(data))
+    found = run_profile(data, progress=progress)
+    raise_on_errors(check_content(data, found.hashes))
+    folder.check_recordings(found.hashes)
+    setting = TrialSetting(
+        keep_readable(data, found.hashes),
+        found.profile,
+        folder.work.resolve(),
+        request.train,
+        request.budget,
+    )
+    policy = begin_policy(setting, request.space)
+    return search(folder, request, setting, policy, trials=trials, progress=progress)
+
+
+def describe_search(
+    folder: SearchFolder, request: SearchRequest, results: list[TuneResult], chosen: TuneResult
+) -> Reply:
+    """Return the reply: the trials that nothing beats, the choice, and how to train with it."""
+    from xmoe.tuning.pareto import find_front
+    from xmoe.tuning.search import PICTURE, SETTINGS, describe_choice
+
+    front = find_front(results, request.cost)
+    rows = [describe_row(one, chosen=one is chosen) for one in front]
+    columns = ("trial", "front end", "experts", "K max", "window", "rate", "accuracy", "mean K")
+    settings, picture = folder.path / SETTINGS, folder.path / PICTURE
+    lines: list[Any] = [
+        make_table(f"{len(results)} trials; none beats these", (*columns, "MMAC", "ms"), rows),
+        describe_choice(chosen, results, request),
+        f"trials     {folder.trials}",
+        f"picture    {picture}",
+        f"settings   {settings}",
+        f"next: {train_command(request, settings)} --out RUN",
+    ]
+    fields = {
+        "out": folder.path,
+        "trials": results,
+        "front": [one.number for one in front],
+        "chosen": chosen,
+        "files": {"trials": folder.trials, "picture": picture, "settings": settings},
+    }
+    return Reply(fields, lines)
+
+
+def describe_row(one: TuneResult, *, chosen: bool) -> tuple[str, ...]:
+    """Return one row of the table; the chosen trial has a star."""
+    settings = one.candidate
+    return (
+        f"{one.number}{' *' if chosen else ''}",
+        f"{settings.frontend} {settings.num_bins}",
+        str(settings.num_experts),
+        str(settings.k_max),
+        str(settings.window_frames),
+        f"{settings.learning_rate:.2g}",
+        f"{one.accuracy:.1%}",
+        f"{one.mean_k:.2f}",
+        f"{one.mmac:.2f}",
+        f"{one.latency_ms:.1f}",
+    )
+
+
+def train_command(request: SearchRequest, settings: Path) -> str:
+    """Return the command that trains with what was chosen as the trials were trained."""
+    from xmoe.config import TrainConfig
+
+    words = ["xmoe", "train", "--dataset", request.dataset]
+    given = {
+        "--metadata": (request.metadata, None),
+        "--test-fold": (request.test_fold, None),
+        "--budget": (request.budget, "accuracy"),
+        "--batch-size": (request.train.batch_size, TrainConfig().batch_size),
+        "--seed": (request.train.seed, TrainConfig().seed),
+    }
+    for option, (value, usual) in given.items():
+        words += [] if value == usual else [option, str(value)]
+    return shlex.join([*words, "--settings", str(settings)])

@@ -1,0 +1,108 @@
+"""What a search may choose from, and one candidate of it as the policy's overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from xmoe.config import EXPERT_NAMES, FrontendName, Frozen
+from xmoe.policy.experts import stem_columns
+from xmoe.policy.policy import PolicyOverrides
+from xmoe.policy.records import Policy
+
+
+class Suggest(Protocol):
+    """The part of an Optuna trial that a space asks: one value per name."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """Return one of ``choices``."""
+        ...
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        """Return a whole number from ``low`` to ``high``, both included."""
+        ...
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
+        """Return a number from ``low`` to ``high``."""
+        ...
+
+
+class TuneCandidate(Frozen):
+    """Settings that one trial is run with: front end, resolution, experts, K, windows, rate."""
+
+    frontend: FrontendName
+    num_bins: int = Field(ge=16, multiple_of=16)
+    num_experts: int = Field(ge=1)
+    k_max: int = Field(ge=0)
+    window_frames: int = Field(ge=1)
+    learning_rate: float = Field(gt=0.0)
+
+    def overrides(self) -> PolicyOverrides:
+        """Return the candidate as wishes to the policy."""
+        return PolicyOverrides(
+            frontend=self.frontend,
+            num_bins=self.num_bins,
+            experts=self.num_experts,
+            k_max=self.k_max,
+            window_frames=self.window_frames,
+        )
+
+
+class SearchSpace(Frozen):
+    """The values that a search may take."""
+
+    frontends: tuple[FrontendName, ...] = Field(default=("logmel", "pcen", "stft"), min_length=1)
+    num_bins: tuple[int, ...] = Field(default=(32, 64, 96), min_length=1)
+    most_experts: int = Field(default=len(EXPERT_NAMES), ge=1, le=len(EXPERT_NAMES))
+    most_k: int = Field(default=4, ge=1)
+    window_frames: tuple[int, ...] = Field(default=(2, 4, 8), min_length=1)
+    learning_rates: tuple[float, float] = (1e-3, 1e-2)
+
+    def suggest(self, trial: Suggest) -> None:
+        """Ask a trial for every value; ``read_candidate`` bounds K by the number of experts."""
+        trial.suggest_categorical("frontend", self.frontends)
+        trial.suggest_categorical("num_bins", self.num_bins)
+        trial.suggest_int("num_experts", 1, self.most_experts)
+        trial.suggest_int("k_max", 0, self.most_k)
+        trial.suggest_categorical("window_frames", self.window_frames)
+        low, high = self.learning_rates
+        trial.suggest_float("learning_rate", low, high, log=True)
+
+    def fit_to(self, policy: Policy) -> SearchSpace:
+        """Return what a policy's experts and segment leave of the space, with its own choice in."""
+        experts = count_experts(policy)
+        columns = stem_columns(policy.spectro)
+        windows = {width for width in self.window_frames if width <= columns}
+        return self.model_copy(
+            update={
+                "num_bins": tuple(sorted({*self.num_bins, policy.spectro.num_bins})),
+                "most_experts": experts,
+                "most_k": min(max(self.most_k, policy.k_max), experts),
+                "window_frames": tuple(sorted(windows | {policy.window_frames})),
+            }
+        )
+
+
+def read_candidate(values: Mapping[str, Any]) -> TuneCandidate:
+    """Return the candidate that suggested values mean, whatever else is beside them."""
+    own = {name: values[name] for name in TuneCandidate.model_fields}
+    return TuneCandidate(**{**own, "k_max": min(int(own["k_max"]), int(own["num_experts"]))})
+
+
+def point_of(policy: Policy, learning_rate: float) -> dict[str, Any]:
+    """Return a policy's own choice as a point of the space that was fitted to it."""
+    return {
+        "frontend": policy.spectro.frontend,
+        "num_bins": policy.spectro.num_bins,
+        "num_experts": count_experts(policy),
+        "k_max": policy.k_max,
+        "window_frames": policy.window_frames,
+        "learning_rate": learning_rate,
+    }
+
+
+def count_experts(policy: Policy) -> int:
+    """Return how many experts may be chosen."""
+    return len(set(policy.experts) - set(policy.masked_experts))

@@ -1,0 +1,192 @@
+"""One candidate -> trained on the training clips, measured on the validation clips. No Ray in here.
+
+Spectrograms are kept per front end in a cache that trials share, so that only the first trial of a
+front end decodes recordings. The test split is not read at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from xmoe.artifacts import RunFolder
+from xmoe.audio.dataset import Dataset
+from xmoe.config import RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.evaluation import evaluate_store, mean_macs
+from xmoe.frontend.registry import build_frontend
+from xmoe.model.moe import MoE
+from xmoe.policy.policy import Policy, PolicyOverrides, choose_policy
+from xmoe.predict import Predictor
+from xmoe.profile.profile import Profile
+from xmoe.training.calibrate import calibrate
+from xmoe.training.loop import EpochReport, Trainer
+from xmoe.training.session import TrainingJob, make_trainer, run_epochs
+from xmoe.training.store import SpectrogramStore, build_store, matches, open_store
+from xmoe.tuning.pareto import TuneResult, standard_error
+from xmoe.tuning.space import SearchSpace, TuneCandidate
+
+TIMED = 15
+ALWAYS_ASK = RoutingConfig(k_price=-1.0)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A trial on its way: validation accuracy after an epoch, and what an answer costs at most."""
+
+    epoch: int
+    accuracy: float
+    mmac: float
+    latency_ms: float
+
+
+OnFigures = Callable[[Figures], None]
+
+
+@dataclass(frozen=True)
+class TrialSetting:
+    """What all trials share: the clips, their profile, where to work, and how to train."""
+
+    dataset: Dataset
+    profile: Profile
+    work_dir: Path
+    train: TrainConfig
+    budget: str | float = "accuracy"
+
+
+def run_trial(
+    setting: TrialSetting,
+    candidate: TuneCandidate,
+    *,
+    number: int,
+    on_epoch: OnFigures = lambda figures: None,
+) -> TuneResult:
+    """Train a candidate and measure it on validation clips.
+
+    ``on_epoch`` hears of every validation and may raise to stop the trial. Raises ConfigError for
+    a candidate that does not fit.
+    """
+    began = time.perf_counter()
+    config = configure(setting, candidate)
+    stores = {split: shared_store(setting, config.spectro, split) for split in ("train", "val")}
+    folder = RunFolder(setting.work_dir / f"trial-{number:04d}")
+    shutil.rmtree(folder.path, ignore_errors=True)
+    folder.write_record("run_config.json", config)
+    job = TrainingJob(
+        run=folder.path,
+        config=config,
+        train_store=store_path(setting, config.spectro, "train"),
+        val_store=store_path(setting, config.spectro, "val"),
+    )
+    try:
+        trainer = make_trainer(job)
+        mmac, latency_ms = bound_cost(config)
+
+        def tell(report: EpochReport) -> None:
+            accuracy = float(report.figures["val_accuracy"])
+            on_epoch(Figures(report.epoch, accuracy, mmac, latency_ms))
+
+        run_epochs(trainer, job, on_epoch=tell)
+        return measure(folder, stores["val"], setting, candidate, trainer, (number, began))
+    finally:
+        shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def begin_policy(setting: TrialSetting, space: SearchSpace) -> Policy:
+    """Return what the policy's rules choose, with a front end of the space."""
+    policy = choose_policy(setting.profile, method="rule", seed=setting.train.seed)
+    if policy.spectro.frontend in space.frontends:
+        return policy
+    wish = PolicyOverrides(frontend=space.frontends[0])
+    return choose_policy(setting.profile, method="rule", overrides=wish, seed=setting.train.seed)
+
+
+def configure(setting: TrialSetting, candidate: TuneCandidate) -> RunConfig:
+    """Return the settings of a run for a candidate: the policy's rules with it as overrides."""
+    dataset = setting.dataset
+    policy = choose_policy(
+        setting.profile, method="rule", overrides=candidate.overrides(), seed=setting.train.seed
+    )
+    return RunConfig(
+        classes=dataset.classes,
+        spectro=policy.spectro,
+        model=policy.as_model_config(task=dataset.task, num_classes=len(dataset.classes)),
+        train=setting.train.model_copy(update={"learning_rate": candidate.learning_rate}),
+    )
+
+
+def store_path(setting: TrialSetting, spectro: SpectroConfig, split: str) -> Path:
+    """Return where the spectrograms of a split are kept: one folder for each front end."""
+    text = json.dumps(spectro.model_dump(mode="json"), sort_keys=True)
+    return setting.work_dir / "cache" / hashlib.sha256(text.encode()).hexdigest()[:16] / split
+
+
+def shared_store(setting: TrialSetting, spectro: SpectroConfig, split: str) -> SpectrogramStore:
+    """Return the spectrograms of a split, built once however many trials ask at the same time."""
+    path = store_path(setting, spectro, split)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frontend = build_frontend(spectro)
+    examples = setting.dataset.split(split)
+    with FileLock(str(path.with_suffix(".lock"))):
+        if not matches(path, frontend, [example.clip_id for example in examples]):
+            build_store(path, setting.dataset, examples, frontend)
+    return open_store(path)
+
+
+def measure(
+    folder: RunFolder,
+    store: SpectrogramStore,
+    setting: TrialSetting,
+    candidate: TuneCandidate,
+    trainer: Trainer,
+    started: tuple[int, float],
+) -> TuneResult:
+    """Return what a trained candidate scores on validation clips, and what it costs."""
+    number, began = started
+    predictor = Predictor.load(folder.path)
+    routing = calibrate(
+        predictor.model, predictor.frontend, predictor.config, store, setting.budget
+    )
+    predictor.config = predictor.config.model_copy(update={"routing": routing})
+    evaluation = evaluate_store(predictor, store, fixed_k=False)
+    accuracy = float(evaluation.metrics["accuracy"])
+    return TuneResult(
+        number=number,
+        candidate=candidate,
+        accuracy=round(accuracy, 6),
+        standard_error=round(standard_error(accuracy, len(store)), 6),
+        mean_k=round(float(evaluation.usage["mean_k"]), 4),
+        mmac=round(mean_macs(predictor, evaluation.usage)["mean_answer"], 4),
+        latency_ms=round(time_segment(predictor), 3),
+        epochs=trainer.epoch,
+        seconds=round(time.perf_counter() - began, 2),
+    )
+
+
+def bound_cost(config: RunConfig) -> tuple[float, float]:
+    """Return MMAC and milliseconds of an answer for which every segment asks the largest K."""
+    model = MoE(config.model, num_bins=config.spectro.num_bins)
+    predictor = Predictor(config.model_copy(update={"routing": ALWAYS_ASK}), model)
+    free = [name for name in config.model.experts if name not in config.model.masked_experts]
+    rate = config.model.k_max / len(free)
+    usage = {"selection_rate": {name: rate * (name in free) for name in config.model.experts}}
+    return round(mean_macs(predictor, usage)["mean_answer"], 4), round(time_segment(predictor), 3)
+
+
+def time_segment(predictor: Predictor) -> float:
+    """Return the median milliseconds of one segment from samples to answer, on this thread."""
+    spectro = predictor.config.spectro
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(spectro.segment_samples, generator=generator).mul_(0.1).numpy()
+    predictor.predict(samples, spectro.sample_rate_hz)
+    seconds = sorted(
+        predictor.predict(samples, spectro.sample_rate_hz).seconds for _ in range(TIMED)
+    )
+    return 1000.0 * seconds[TIMED // 2]
