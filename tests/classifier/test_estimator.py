@@ -8,8 +8,9 @@ import pytest
 import soundfile as sf
 
 from xmoe.artifacts import RunFolder
-from xmoe.classifier import MoEAudioClassifier
+from xmoe.classifier import MoEAudioClassifier, estimator
 from xmoe.classifier.estimator import check_samples, describe_usage
+from xmoe.config import TrainConfig
 from xmoe.errors import AudioError, ConfigError, DatasetError, InputError, RunFolderError
 from xmoe.explain.subject import surest_segment
 
@@ -42,6 +43,19 @@ def test_loaded_classifier_knows_its_settings(fitted, loaded):
     assert repr(loaded).startswith(
         "MoEAudioClassifier(task='single_label', budget='accuracy', run="
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"), [({"learning_rate": 0.002}, 0.002), ({}, TrainConfig().learning_rate)]
+)
+def test_learning_rate_is_a_setting_of_training(monkeypatch, fitted, tmp_path, given, rate):
+    seen = []
+    monkeypatch.setattr(
+        estimator, "fit_run", lambda request: seen.append(request) or RunFolder(fitted.run_dir)
+    )
+    MoEAudioClassifier(device="cpu").fit(tmp_path, out_dir=tmp_path, strict=True, **given)
+    assert seen[0].train.learning_rate == rate
+    assert (seen[0].strict, seen[0].policy) == (True, "race")
 
 
 def test_new_tones_are_told_apart(fitted, tone):

@@ -1,5 +1,6 @@
 """Trials that were made up, so that the front is known, and a small set of tones to try on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,16 @@ def tones(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
-def setting(tones, tmp_path) -> TrialSetting:
-    """Return what trials on the tones share."""
+@pytest.fixture(scope="session")
+def shared(tones, tmp_path_factory) -> TrialSetting:
+    """Return what trials on the tones share, with a folder that many tests work in."""
     data = load_dataset(tones)
     train = TrainConfig(epochs=4, batch_size=6, device="cpu")
-    return TrialSetting(data, profile_dataset(data).profile, tmp_path / "work", train)
+    work = tmp_path_factory.mktemp("shared")
+    return TrialSetting(data, profile_dataset(data).profile, work, train)
+
+
+@pytest.fixture
+def setting(shared, tmp_path) -> TrialSetting:
+    """Return the same with a folder of its own."""
+    return replace(shared, work_dir=tmp_path / "work")

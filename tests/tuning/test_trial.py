@@ -9,16 +9,29 @@ import pytest
 from xmoe.errors import ConfigError
 from xmoe.tuning import trial as trials
 from xmoe.tuning.space import SearchSpace
-from xmoe.tuning.trial import begin_policy, bound_cost, configure, run_trial, shared_store
+from xmoe.tuning.trial import (
+    begin_policy,
+    bound_cost,
+    configure,
+    fit_budget,
+    run_trial,
+    shared_store,
+)
 
 
 class Stopped(Exception):
     pass
 
 
-def test_a_trial_learns_and_tells_of_every_epoch(setting, make_candidate):
+@pytest.fixture(scope="module")
+def tried(shared, make_candidate):
+    """What a trial told on its way, and its result."""
     told = []
-    result = run_trial(setting, make_candidate(), number=3, on_epoch=told.append)
+    return told, run_trial(shared, make_candidate(), number=3, on_epoch=told.append)
+
+
+def test_a_trial_learns_and_tells_of_every_epoch(tried):
+    told, result = tried
     assert [figures.epoch for figures in told] == [1, 2, 3, 4]
     assert (result.number, result.epochs, result.finished) == (3, 4, True)
     assert result.accuracy >= 0.9
@@ -49,8 +62,8 @@ def test_the_test_split_is_not_read(setting, make_candidate, monkeypatch):
     assert set(asked) == {"train", "val"}
 
 
-def test_the_same_candidate_has_the_same_figures(setting, make_candidate):
-    first, second = (run_trial(setting, make_candidate(), number=n) for n in range(2))
+def test_the_same_candidate_has_the_same_figures(tried, setting, make_candidate):
+    first, second = tried[1], run_trial(setting, make_candidate(), number=0)
     assert first.accuracy == second.accuracy
     assert first.mmac == second.mmac
 
@@ -92,12 +105,25 @@ def test_a_candidate_that_cannot_be_is_an_error(setting, make_candidate):
 
 def test_cost_is_bounded_by_asking_the_most_experts(setting, make_candidate):
     mmac = [
-        bound_cost(configure(setting, make_candidate(k_max=k, num_experts=3)))[0] for k in range(4)
+        bound_cost(configure(setting, make_candidate(k_max=k, num_experts=2)))[0] for k in range(3)
     ]
     assert mmac == sorted(mmac)
     assert mmac[0] < mmac[1]
     steps = [after - before for before, after in itertools.pairwise(mmac)]
-    assert steps == pytest.approx([steps[0]] * 3, rel=1e-3)
+    assert steps == pytest.approx([steps[0]] * 2, rel=1e-3)
+
+
+def test_a_mixture_cannot_spend_more_than_its_experts():
+    assert fit_budget("latency", 1) == "latency"
+    assert fit_budget(1.5, 3) == 1.5
+    assert fit_budget(1.5, 1) == 1.0
+    assert fit_budget(1.5, 0) == 0.0
+
+
+def test_a_budget_above_k_is_what_k_allows(shared, make_candidate, tmp_path):
+    train = shared.train.model_copy(update={"epochs": 1})
+    rich = replace(shared, work_dir=tmp_path, train=train, budget=2.0)
+    assert 0 < run_trial(rich, make_candidate(k_max=1), number=0).mean_k <= 1
 
 
 def test_the_first_policy_has_a_front_end_of_the_space(setting):

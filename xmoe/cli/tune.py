@@ -159,7 +159,7 @@ def describe_search(
         f"trials     {folder.trials}",
         f"picture    {picture}",
         f"settings   {settings}",
-        f"next: {train_command(request, settings)} --out RUN",
+        f"next: {train_command(request, chosen, settings)} --out RUN",
     ]
     fields = {
         "out": folder.path,
@@ -188,15 +188,16 @@ def describe_row(one: TuneResult, *, chosen: bool) -> tuple[str, ...]:
     )
 
 
-def train_command(request: SearchRequest, settings: Path) -> str:
+def train_command(request: SearchRequest, chosen: TuneResult, settings: Path) -> str:
     """Return the command that trains with what was chosen as the trials were trained."""
     from xmoe.config import TrainConfig
+    from xmoe.tuning.trial import fit_budget
 
     words = ["xmoe", "train", "--dataset", request.dataset]
     given = {
         "--metadata": (request.metadata, None),
         "--test-fold": (request.test_fold, None),
-        "--budget": (request.budget, "accuracy"),
+        "--budget": (fit_budget(request.budget, chosen.candidate.k_max), "accuracy"),
         "--batch-size": (request.train.batch_size, TrainConfig().batch_size),
         "--seed": (request.train.seed, TrainConfig().seed),
     }

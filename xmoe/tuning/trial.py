@@ -151,10 +151,10 @@ def measure(
     """Return what a trained candidate scores on validation clips, and what it costs."""
     number, began = started
     predictor = Predictor.load(folder.path)
-    routing = calibrate(
-        predictor.model, predictor.frontend, predictor.config, store, setting.budget
-    )
-    predictor.config = predictor.config.model_copy(update={"routing": routing})
+    config = predictor.config
+    budget = fit_budget(setting.budget, config.model.k_max)
+    routing = calibrate(predictor.model, predictor.frontend, config, store, budget)
+    predictor.config = config.model_copy(update={"routing": routing})
     evaluation = evaluate_store(predictor, store, fixed_k=False)
     accuracy = float(evaluation.metrics["accuracy"])
     return TuneResult(
@@ -168,6 +168,11 @@ def measure(
         epochs=trainer.epoch,
         seconds=round(time.perf_counter() - began, 2),
     )
+
+
+def fit_budget(budget: str | float, k_max: int) -> str | float:
+    """Return a budget that a mixture can spend: a mean K of at most ``k_max``."""
+    return budget if isinstance(budget, str) else min(budget, float(k_max))
 
 
 def bound_cost(config: RunConfig) -> tuple[float, float]:
