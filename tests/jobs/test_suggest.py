@@ -1,6 +1,7 @@
 """Optuna suggests for two aims; an interrupted search takes up what is written down, no more."""
 
 import json
+import time
 
 import pytest
 
@@ -115,6 +116,19 @@ def test_a_search_that_was_resumed_before_its_first_trial_begins_with_the_policy
 ):
     suggest.make_searcher(folder, asked, policy)
     assert suggest.make_searcher(folder, asked, policy).suggest("a") == {**OWN, "number": 0}
+
+
+def test_what_a_kill_left_of_a_line_and_of_a_lock_is_taken_away(folder, asked, policy):
+    suggest.make_searcher(folder, asked, policy).suggest("a")
+    whole = folder.journal.read_bytes()
+    folder.journal.write_bytes(whole + b'{"op_code":5,"work')
+    lock = folder.path / "study.journal.lock"
+    lock.symlink_to(folder.journal)
+    began = time.monotonic()
+    assert suggest.make_searcher(folder, asked, policy).suggest("b")["number"] == 1
+    assert time.monotonic() - began < 20
+    assert not lock.is_symlink()
+    assert suggest.make_searcher(folder, asked, policy).suggest("c")["number"] == 2
 
 
 def test_a_list_without_its_log_is_refused(folder, asked, policy):

@@ -9,7 +9,9 @@ import pytest
 from xmoe.config import TrainConfig
 from xmoe.errors import XmoeError
 from xmoe.jobs import tune as jobs
+from xmoe.jobs.interrupt import Interrupt
 from xmoe.jobs.tune import Progressed, read_error, read_report, search
+from xmoe.progress import silent
 from xmoe.tuning.pareto import TuneResult
 from xmoe.tuning.search import SearchFolder, SearchRequest
 from xmoe.tuning.space import read_candidate
@@ -106,7 +108,7 @@ def test_what_lags_is_stopped_and_what_has_ended_too():
 def test_only_the_last_report_of_a_trial_is_written_down(folder):
     told = []
     recorder = Progressed(folder, lambda *call: told.append(call), total=3)
-    callback = jobs.make_callback(recorder)
+    callback = jobs.make_callback(recorder, Interrupt())
     trial = SimpleNamespace(config=VALUES, error_file=None)
     early = {"epoch": 1, "accuracy": 0.5, "mmac": 4.0, "latency_ms": 6.0, "time_total_s": 1.234}
     callback.on_trial_result(1, [], trial, early)
@@ -126,6 +128,15 @@ def test_only_the_last_report_of_a_trial_is_written_down(folder):
     assert [call[:3] for call in told] == [("tune", done, 3) for done in (1, 2, 3)]
     assert "stopped after epoch 1" in told[0][3]
     assert "trial 3 failed: no reason was given" in told[2][3]
+
+
+def test_ctrl_c_strikes_between_two_steps_of_ray_tune(folder):
+    interrupt = Interrupt()
+    callback = jobs.make_callback(Progressed(folder, silent, total=1), interrupt)
+    callback.on_step_begin(1, [])
+    interrupt.note(2, None)
+    with pytest.raises(KeyboardInterrupt):
+        callback.on_step_begin(2, [])
 
 
 def test_a_report_of_the_result_is_the_result():
@@ -159,8 +170,8 @@ def run(folder, asked, monkeypatch):
     monkeypatch.setattr(jobs, "ray_session", nullcontext)
 
     def call(numbers, trials):
-        def make(folder, request, setting, policy, recorder):
-            return FakeTuner(recorder, numbers)
+        def make(folder, request, setting, policy, callback):
+            return FakeTuner(callback.recorder, numbers)
 
         monkeypatch.setattr(jobs, "make_tuner", make)
         return [one.number for one in search(folder, asked, None, None, trials=trials)]

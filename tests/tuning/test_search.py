@@ -46,6 +46,14 @@ def test_it_is_gone_on_with_by_the_same_settings_alone(folder, request_, make_re
         folder.begin(other, resume=True)
 
 
+def test_one_process_works_in_a_folder_at_a_time(folder):
+    other = SearchFolder(folder.path).claim()
+    with folder.claim(), pytest.raises(ConfigError, match="another `xmoe tune` is at work"):
+        other.__enter__()
+    with SearchFolder(folder.path).claim():
+        assert folder.path.is_dir()
+
+
 def test_other_recordings_are_refused(folder):
     folder.check_recordings({"b": "2", "a": "1"})
     folder.check_recordings({"a": "1", "b": "2"})

@@ -68,10 +68,11 @@ def tune(*, out: Path, trials: int, resume: bool, **asked: Any) -> Reply:
     session().resume_hint = f"finished trials are kept; go on with: {repeat_command()} --resume"
     check_installed()
     request, folder = make_request(asked), SearchFolder(out)
-    folder.begin(request, resume=resume)
-    with show_progress(quiet=session().quiet) as progress:
-        results = run_search(folder, request, trials, progress)
-    chosen = folder.finish(request, results)
+    with folder.claim():
+        folder.begin(request, resume=resume)
+        with show_progress(quiet=session().quiet) as progress:
+            results = run_search(folder, request, trials, progress)
+        chosen = folder.finish(request, results)
     return describe_search(folder, request, results, chosen)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from xmoe.artifacts import write_bytes
 from xmoe.errors import RunFolderError, XmoeError
 from xmoe.policy.records import Policy
 from xmoe.tuning.pareto import TuneResult, goal
@@ -66,10 +67,19 @@ def make_searcher(folder: SearchFolder, request: SearchRequest, policy: Policy) 
 
 
 def open_storage(folder: SearchFolder) -> Any:
-    """Return Optuna's log of a search."""
+    """Return Optuna's log of a search; what a kill left of a line or of a lock is taken away.
+
+    Optuna would wait for the lock, and would append to the half of a line.
+    """
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    folder.journal.with_name(f"{folder.journal.name}.lock").unlink(missing_ok=True)
+    if folder.journal.is_file():
+        written = folder.journal.read_bytes()
+        whole = written[: written.rfind(b"\n") + 1]
+        if whole != written:
+            write_bytes(folder.journal, whole)
     return JournalStorage(JournalFileBackend(str(folder.journal)))
 
 

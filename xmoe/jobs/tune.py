@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmoe.errors import XmoeError
+from xmoe.jobs.interrupt import Interrupt, hold_interrupt
 from xmoe.jobs.session import ray_session
 from xmoe.jobs.suggest import check_installed, make_searcher
 from xmoe.policy.records import Policy
@@ -59,8 +60,9 @@ def search(
     recorder = Progressed(folder, progress, total=max(trials, len(done)), done=len(done))
     if len(done) < trials:
         progress("tune", len(done), trials)
-        with ray_session(), quiet_tune():
-            make_tuner(folder, request, setting, policy, recorder).fit()
+        with ray_session(), quiet_tune(), hold_interrupt() as interrupt:
+            callback = make_callback(recorder, interrupt)
+            make_tuner(folder, request, setting, policy, callback).fit()
     if not folder.read_results():
         raise XmoeError(
             f"every trial failed: {recorder.failure}",
@@ -101,7 +103,7 @@ def make_tuner(
     request: SearchRequest,
     setting: TrialSetting,
     policy: Policy,
-    recorder: Progressed,
+    callback: Any,
 ) -> tune.Tuner:
     """Return Ray's tuner for the trials that are missing."""
     from ray import tune
@@ -116,7 +118,7 @@ def make_tuner(
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            num_samples=recorder.total - recorder.done,
+            num_samples=callback.recorder.total - callback.recorder.done,
             search_alg=make_searcher(folder, request, policy),
             scheduler=make_scheduler(count_epochs(setting)),
             max_concurrent_trials=gpus or max(1, int(_cluster("CPU"))),
@@ -124,7 +126,7 @@ def make_tuner(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(state),
-            callbacks=[make_callback(recorder)],
+            callbacks=[callback],
             verbose=0,
         ),
     )
@@ -180,15 +182,23 @@ def make_scheduler(epochs: int) -> TrialScheduler:
     return Scheduler()  # type: ignore[no-untyped-call]
 
 
-def make_callback(recorder: Progressed) -> tune.Callback:
+def make_callback(recorder: Progressed, interrupt: Interrupt) -> Any:
     """Return what hears of every report and writes the last one of a trial down.
 
-    Ray Tune calls it before Optuna hears of the end, so that no finished trial can get lost.
+    Ray Tune calls it before Optuna hears of the end, so that no finished trial can get lost, and
+    between two steps, where an interruption does no harm.
     """
     from ray import tune
 
     class Recorder(tune.Callback):
         """Passes the ends of trials on."""
+
+        def __init__(self) -> None:
+            self.recorder = recorder
+
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            """Let an interruption strike."""
+            interrupt.strike()
 
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -11,13 +11,15 @@ pareto.png      accuracy against cost
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
-from xmoe.artifacts import read_json, write_bytes, write_json
+from xmoe.artifacts import read_json, storage_errors, write_bytes, write_json
 from xmoe.config import Frozen, TrainConfig
 from xmoe.errors import ConfigError, RunFolderError
 from xmoe.pictures.style import to_png
@@ -70,6 +72,21 @@ class SearchFolder:
     def work(self) -> Path:
         """Where trials keep spectrograms and weights while the search goes on."""
         return self.path / "work"
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Keep other processes out; ConfigError where one is at work."""
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(str(self.path / ".lock"), timeout=0):
+                yield
+        except Timeout as error:
+            raise ConfigError(
+                "another `xmoe tune` is at work in the folder",
+                where=str(self.path),
+                mend="wait for its end, or name another folder with --out",
+            ) from error
 
     def begin(self, request: SearchRequest, *, resume: bool) -> list[TuneResult]:
         """Write what is asked down; return the trials that are done already.
