@@ -1,7 +1,9 @@
 """What a worker reports, who stops trials, what is written down, and when a search is over."""
 
 import os
+import threading
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -128,6 +130,15 @@ def test_only_the_last_report_of_a_trial_is_written_down(folder):
     assert [call[:3] for call in told] == [("tune", done, 3) for done in (1, 2, 3)]
     assert "stopped after epoch 1" in told[0][3]
     assert "trial 3 failed: no reason was given" in told[2][3]
+
+
+def test_progress_that_cannot_be_pickled_does_not_stop_ray_tune(folder):
+    from ray import cloudpickle
+
+    bars = partial(silent, note=threading.RLock())
+    with pytest.raises(TypeError, match="pickle"):
+        cloudpickle.dumps(bars)
+    cloudpickle.dumps(jobs.make_callback(Progressed(folder, bars, total=1), Interrupt()))
 
 
 def test_ctrl_c_strikes_between_two_steps_of_ray_tune(folder):

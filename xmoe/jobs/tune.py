@@ -83,6 +83,10 @@ class Progressed:
         self.total, self.done = total, done
         self.failure = ""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave all out: Ray Tune pickles callbacks for a restart of its own, which never is."""
+        return {}
+
     def note(self, result: TuneResult) -> None:
         """Write a trial down that ran to its end or was stopped early."""
         self._folder.add_result(result)
