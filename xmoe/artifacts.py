@@ -2,7 +2,7 @@
 
     run_config.json  profile.json  policy.json  spectro_config.json  metrics.json  expert_usage.json
     events.json  architecture.txt  quarantine.csv  traces.parquet  history.jsonl  *.png
-    tensorboard/
+    robustness.json  tensorboard/
     checkpoints/<name>/stem.safetensors  router.safetensors  expert-<name>.safetensors
                        training.safetensors  state.json  manifest.json
     checkpoints/best.json  checkpoints/last.json         pointers, replaced atomically

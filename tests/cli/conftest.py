@@ -57,6 +57,15 @@ class FakeClassifier:
         self.calls.append(("evaluate", {"dataset_dir": dataset_dir, **settings}))
         return METRICS | ({"explanations": self.survey} if settings.get("explained") else {})
 
+    def measure_robustness(self, dataset_dir, metadata_csv=None, **settings):
+        self.calls.append(("robustness", {"dataset_dir": dataset_dir, **settings}))
+        point = {"level": 10.0, "accuracy": 0.75}
+        harms = [
+            {"title": "White noise", "unit": "dB SNR", "points": [point]},
+            {"title": "Vorbis codec", "unit": "", "points": [], "absent": "too fast for it"},
+        ]
+        return {"num_clips": 40, "clean": {"accuracy": 0.9}, "harms": harms}
+
     def predict(self, path):
         if not Path(path).exists():
             raise AudioError("missing", "there is no such file", where=str(path), mend="check it")

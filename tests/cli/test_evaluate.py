@@ -42,3 +42,22 @@ def test_explanations_are_measured_where_asked(classifier, run_json, tmp_path, c
     shown = capsys.readouterr().out
     assert "why this label: p (5 clips)" in shown
     assert "+0.300 (+0.200 to +0.400)" in shown
+
+
+def test_robustness_is_measured_where_asked_and_goes_into_the_run(
+    classifier, run_json, tmp_path, capsys
+):
+    run_json("eval", tmp_path, "--dataset", tmp_path)
+    assert "robustness" not in dict(classifier.calls)
+    args = ("eval", tmp_path, "--dataset", tmp_path, "--robustness", "--harmed", "40")
+    code, fields = run_json(*args)
+    assert code == 0
+    assert fields["robustness"]["clean"]["accuracy"] == 0.9
+    settings = dict(classifier.calls)["robustness"]
+    assert (settings["clips"], settings["split"], settings["out_dir"]) == (40, "test", tmp_path)
+    with pytest.raises(SystemExit):
+        main([str(arg) for arg in args])
+    shown = capsys.readouterr().out
+    assert "40 clips, 0.900 right as they are" in shown
+    assert "too fast for it" in shown
+    assert "xmoe report" in shown

@@ -1,5 +1,6 @@
 """The whole report: one file, nothing from outside, no text that became a tag, torn parts named."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -16,6 +17,16 @@ from xmoe.report.report import PARTS, render_report, write_report
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 VOID = {"meta", "link", "img", "br"}
 LOADS = {"src", "href", "srcset", "poster", "data", "action", "background", "xlink:href"}
+
+
+POINT = {"level": 10.0, "accuracy": 0.75, "accuracy_ci": [0.7, 0.8], "loss": 0.15}
+POINT |= {"loss_ci": [0.1, 0.2], "mean_k": 1.25}
+HARMS = [
+    {"name": name, "title": "Too quiet, 16 bit", "unit": "dB full scale", "points": [POINT] * 5}
+    for name in ("a", "b", "c", "d")
+]
+ROBUSTNESS = {"num_clips": 40, "num_clips_of_split": 60, "split": "test", "harms": HARMS}
+ROBUSTNESS |= {"clean": {**POINT, "accuracy": 0.9}}
 
 
 class Page(HTMLParser):
@@ -40,8 +51,17 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def text(run):
-    return render_report(run, illustrate=lambda _: Illustration(b"png", "map", b"wav"))
+def whole(run, tmp_path_factory):
+    """Return a run in which robustness was measured too."""
+    copy = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(run, copy)
+    (copy / "robustness.json").write_text(json.dumps(ROBUSTNESS))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def text(whole):
+    return render_report(whole, illustrate=lambda _: Illustration(b"png", "map", b"wav"))
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +104,9 @@ def test_landmarks_headings_alt_texts_and_captions(page):
     assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
-def test_same_run_same_bytes(run, text, tmp_path):
+def test_same_run_same_bytes(whole, text, tmp_path):
     illustration = Illustration(b"png", "map", b"wav")
-    written = write_report(run, tmp_path / "again.html", illustrate=lambda _: illustration)
+    written = write_report(whole, tmp_path / "again.html", illustrate=lambda _: illustration)
     assert written.read_bytes() == text.encode()
 
 
@@ -136,3 +156,36 @@ def test_chromium_would_tell(tmp_path):
     _, said, asked = open_in_chromium(chatty, tmp_path)
     assert len(said) == 1
     assert asked == ["null"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium that is driven from here."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize(
+    ("width", "media"), [(1280, "screen"), (390, "screen"), (718, "print")]
+)  # 718 is A4 less its margins
+def test_nothing_is_wider_than_desk_phone_or_paper(browser, text, tmp_path, width, media):
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    asked, said = [], []
+    page.on("request", lambda request: asked.append(request.url.split(":", 1)[0]))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.emulate_media(media=media)
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    scrolls = "[...document.querySelectorAll('.scroll')]"
+    if media == "print":  # paper cannot be scrolled
+        wide = f"{scrolls}.filter(part => part.firstChild.getBoundingClientRect().right > {width})"
+        assert page.evaluate(f"{wide}.map(part => part.ariaLabel)") == []
+    assert set(asked) <= {"file", "data"}
+    assert said == []
+    page.close()

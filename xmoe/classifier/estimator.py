@@ -15,7 +15,7 @@ from typing import Any, Unpack, cast
 import numpy as np
 import numpy.typing as npt
 
-from xmoe.artifacts import RunFolder, read_json, write_json
+from xmoe.artifacts import RunFolder, read_json, write_bytes, write_json
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.classifier.fit import FitOptions, FitRequest, RequestOptions, fit_run
@@ -26,8 +26,10 @@ from xmoe.evaluation import evaluate_store
 from xmoe.explain.clip import explain_clip, method_names
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.survey import survey_store
+from xmoe.pictures import draw_robustness, to_png
 from xmoe.predict import Answer, Predictor
 from xmoe.progress import Progress, silent
+from xmoe.robustness.measure import ROBUSTNESS_FILE, ROBUSTNESS_PICTURE, measure_robustness
 from xmoe.training.calibrate import check_budget
 from xmoe.training.loop import choose_device
 from xmoe.training.store import build_store, measure_power
@@ -218,14 +220,7 @@ class MoEAudioClassifier:
         ``explanations`` and, in a folder, as ``explanations.json``.
         """
         predictor = self.predictor
-        dataset = load_dataset(
-            dataset_dir,
-            metadata_csv,
-            test_fold=test_fold,
-            task=predictor.config.model.task,
-            seed=predictor.config.train.seed,
-        )
-        dataset = self._with_own_classes(dataset, split)
+        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold)
         examples = dataset.split(split)
         groups = {example.clip_id: example.group_key for example in examples}
         with tempfile.TemporaryDirectory(prefix="xmoe-") as scratch:
@@ -254,6 +249,54 @@ class MoEAudioClassifier:
         if out_dir is not None:
             write_json(Path(out_dir) / "explanations.json", survey)
         return {**figures, "explanations": survey}
+
+    def measure_robustness(
+        self,
+        dataset_dir: str | Path,
+        metadata_csv: str | Path | None = None,
+        *,
+        split: str = "test",
+        test_fold: int | None = None,
+        clips: int = 200,
+        out_dir: str | Path | None = None,
+        progress: Progress = silent,
+    ) -> dict[str, Any]:
+        """Return how much of a split is still right under noise, lower rates, clipping and more.
+
+        ``clips`` bounds how many recordings are taken. In ``out_dir``, if given, the record is
+        ``robustness.json`` and its picture ``robustness.png``; that of a run's folder is in its
+        report. See ``xmoe.robustness``.
+        """
+        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold)
+        examples = dataset.split(split)
+        seed = self.predictor.config.train.seed
+        measured = measure_robustness(
+            self.predictor, dataset, examples, clips=clips, seed=seed, progress=progress
+        )
+        record = {**measured, "split": split}
+        if out_dir is not None:
+            folder = Path(out_dir)
+            write_json(folder / ROBUSTNESS_FILE, record)
+            write_bytes(folder / ROBUSTNESS_PICTURE, to_png(draw_robustness(record)))
+        return record
+
+    def _load_own(
+        self,
+        dataset_dir: str | Path,
+        metadata_csv: str | Path | None,
+        split: str,
+        test_fold: int | None,
+    ) -> Dataset:
+        """Read a data set as this classifier's training would, with its classes in its order."""
+        config = self.predictor.config
+        dataset = load_dataset(
+            dataset_dir,
+            metadata_csv,
+            test_fold=test_fold,
+            task=config.model.task,
+            seed=config.train.seed,
+        )
+        return self._with_own_classes(dataset, split)
 
     def _with_own_classes(self, dataset: Dataset, split: str) -> Dataset:
         known = self.predictor.config.classes

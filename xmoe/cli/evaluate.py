@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmoe.cli.figures import explanations_tables, metrics_table
+from xmoe.cli.figures import explanations_tables, metrics_table, robustness_table
 from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, command, session
 from xmoe.cli.output import Reply
 
@@ -30,6 +30,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="Clips that --explanations takes; some seconds each.",
 )
+@click.option(
+    "--robustness",
+    is_flag=True,
+    help="Measure how much is still right under noise, clipping, lower rates and more, too; "
+    "written into RUN, where the report takes it from, or into --out.",
+)
+@click.option(
+    "--harmed",
+    type=click.IntRange(min=2),
+    default=200,
+    show_default=True,
+    help="Clips that --robustness takes; each is heard at every level.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 def evaluate(
     *,
@@ -41,6 +54,8 @@ def evaluate(
     out: Path | None,
     explanations: bool,
     explained: int,
+    robustness: bool,
+    harmed: int,
     device: Device,
 ) -> Reply:
     """Measure the classifier in RUN on one split of labelled recordings."""
@@ -59,8 +74,25 @@ def evaluate(
             explained=explained if explanations else 0,
             progress=progress,
         )
+        curves = None
+        if robustness:
+            curves = classifier.measure_robustness(
+                dataset,
+                metadata,
+                split=split,
+                test_fold=test_fold,
+                clips=harmed,
+                out_dir=out or run,
+                progress=progress,
+            )
     fields = {**metrics, "run": run, "split": split, "out": folder}
-    shown = [metrics_table(metrics, f"{split} split")]
+    shown: list[Any] = [metrics_table(metrics, f"{split} split")]
     if explanations:
         shown += explanations_tables(metrics["explanations"])
-    return Reply(fields, [*shown, f"written to {folder}"])
+    shown.append(f"written to {folder}")
+    if curves is not None:
+        fields["robustness"] = curves
+        shown += [robustness_table(curves), f"robustness.json and .png are in {out or run}"]
+        if out is None:
+            shown.append(f"next: xmoe report {run} puts them into the report")
+    return Reply(fields, shown)

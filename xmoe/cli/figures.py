@@ -81,6 +81,18 @@ def explanations_tables(survey: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
+def robustness_table(record: Mapping[str, Any]) -> Table:
+    """Return a line for each harm: what is right at every level, from mild to harsh."""
+    clean = record["clean"]["accuracy"]
+    rows = []
+    for harm in record["harms"]:
+        levels = ", ".join(f"{point['level']:g}" for point in harm["points"])
+        scores = ", ".join(f"{point['accuracy']:.3f}" for point in harm["points"])
+        rows.append((harm["title"], f"{levels} {harm['unit']}", scores or harm["absent"]))
+    title = f"{record['num_clips']} clips, {clean:.3f} right as they are"
+    return make_table(title, ("harm", "levels", "accuracy"), rows)
+
+
 def _signed(row: Mapping[str, Any], name: str) -> str:
     if name not in row:
         return ""

@@ -9,6 +9,7 @@ from xmoe.pictures.calibration import draw_calibration
 from xmoe.pictures.confusion import draw_confusion
 from xmoe.pictures.experts import draw_expert_usage, draw_k_histogram
 from xmoe.pictures.learning import draw_learning_curves
+from xmoe.pictures.robustness import draw_robustness
 from xmoe.pictures.style import to_png
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "draw_expert_usage",
     "draw_k_histogram",
     "draw_learning_curves",
+    "draw_robustness",
     "to_png",
 ]

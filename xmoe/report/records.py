@@ -50,6 +50,16 @@ class RunRecords:
         return self._object("expert_usage.json")
 
     @cached_property
+    def robustness(self) -> Row:
+        """What is still right under noise, clipping and more; only where it was measured."""
+        return self._object("robustness.json")
+
+    @property
+    def has_robustness(self) -> bool:
+        """Whether robustness was measured."""
+        return self.folder.file("robustness.json").is_file()
+
+    @cached_property
     def dataset(self) -> Row:
         """Where the recordings were, and what was assumed of them."""
         return self._object("dataset.json")

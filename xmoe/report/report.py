@@ -21,6 +21,7 @@ from xmoe.report.outcome import (
 )
 from xmoe.report.page import render_page
 from xmoe.report.records import RunRecords
+from xmoe.report.robustness import describe_robustness
 from xmoe.report.routing import (
     describe_accuracy_by_k,
     describe_costs,
@@ -60,6 +61,8 @@ def render_report(
             "no such run folder", where=str(run), mend="name one `xmoe train` wrote"
         )
     parts = dict(PARTS)
+    if records.has_robustness:
+        parts["Robustness"] = describe_robustness
     parts["The most certain mistakes"] = lambda found: describe_mistakes(found, illustrate, absent)
     parts["What it costs"] = describe_costs
     sections = [(title, render_part(title, part, records)) for title, part in parts.items()]

@@ -1,0 +1,154 @@
+"""What can be done to a recording, each in steps from mild to harsh.
+
+A harm is a function of samples [S] and their rate; it returns samples and the rate that they have
+then. Chance is that of the clip and of the harm, not of the level: a clip meets the same noise at
+every SNR, so a curve shows the level and not the draw.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import soundfile as sf
+
+from xmoe.audio.augment import NoiseColor, add_noise, clip_peaks, gain_db, high_pass
+from xmoe.audio.resample import resample
+from xmoe.config import SpectroConfig
+
+Samples = npt.NDArray[np.float32]
+Apply = Callable[[Samples, int, float, np.random.Generator], tuple[Samples, int]]
+
+SNRS_DB = (30.0, 20.0, 10.0, 0.0, -10.0)
+CLIPPED = (0.001, 0.01, 0.05, 0.2)
+LEVELS_DB = (-20.0, -40.0, -60.0, -80.0)
+LOUDER_DB = (6.0, 12.0, 24.0, 36.0)
+BITS = (12.0, 8.0, 6.0, 4.0)
+COMPRESSION = (0.0, 0.5, 1.0)
+RATE_SHARES = (2, 4, 8)
+CUT_SHARES = (64, 16, 8, 4)
+LOWEST_RATE_HZ = 1000
+VORBIS_MOST_HZ = 96_000
+FULL_SCALE_16 = 32_767.0
+
+
+@dataclass(frozen=True)
+class Harm:
+    """One way to make a recording worse: ``levels`` in ``unit`` from mild to harsh.
+
+    Recordings above ``most_hz`` cannot be put through it.
+    """
+
+    name: str
+    title: str
+    unit: str
+    levels: tuple[float, ...]
+    apply: Apply
+    most_hz: float = float("inf")
+
+
+def list_harms(spectro: SpectroConfig) -> tuple[Harm, ...]:
+    """Return the harms with levels that fit a front end: its rate and its highest frequency."""
+    rates = tuple(float(round(spectro.sample_rate_hz / share)) for share in RATE_SHARES)
+    cuts = tuple(float(round(spectro.fmax_hz / share)) for share in CUT_SHARES)
+    return (
+        Harm("white_noise", "White noise", "dB SNR", SNRS_DB, _noise("white")),
+        Harm("pink_noise", "Pink noise", "dB SNR", SNRS_DB, _noise("pink")),
+        Harm(
+            "sample_rate",
+            "Lower sample rate",
+            "Hz",
+            tuple(rate for rate in rates if rate >= LOWEST_RATE_HZ),
+            _lower_rate,
+        ),
+        Harm("high_pass", "High-pass filter", "Hz, below", cuts, _high_pass),
+        Harm("clipping", "Clipped peaks", "share of samples", CLIPPED, _clip),
+        Harm("louder", "Too loud, 16 bit", "dB over full scale", LOUDER_DB, _louder),
+        Harm("quieter", "Too quiet, 16 bit", "dB full scale", LEVELS_DB, _quieter),
+        Harm("bits", "Fewer bits", "bits", BITS, _quantise),
+        Harm("vorbis", "Vorbis codec", "compression", COMPRESSION, _code, VORBIS_MOST_HZ),
+    )
+
+
+def _noise(color: NoiseColor) -> Apply:
+    def apply(
+        samples: Samples, rate_hz: int, snr_db: float, rng: np.random.Generator
+    ) -> tuple[Samples, int]:
+        return add_noise(samples, snr_db=snr_db, color=color, rng=rng), rate_hz
+
+    return apply
+
+
+def _lower_rate(
+    samples: Samples, rate_hz: int, to_hz: float, _rng: np.random.Generator
+) -> tuple[Samples, int]:
+    """Return the recording as a device of that rate makes it; one that is lower stays."""
+    if to_hz >= rate_hz:
+        return samples, rate_hz
+    lower = resample(samples, from_hz=rate_hz, to_hz=round(to_hz))
+    return np.asarray(lower, np.float32), round(to_hz)
+
+
+def _high_pass(
+    samples: Samples, rate_hz: int, cutoff_hz: float, _rng: np.random.Generator
+) -> tuple[Samples, int]:
+    return high_pass(samples, cutoff_hz=cutoff_hz, sample_rate_hz=rate_hz), rate_hz
+
+
+def _clip(
+    samples: Samples, rate_hz: int, share: float, _rng: np.random.Generator
+) -> tuple[Samples, int]:
+    return clip_peaks(samples, fraction=share), rate_hz
+
+
+def _louder(
+    samples: Samples, rate_hz: int, over_db: float, _rng: np.random.Generator
+) -> tuple[Samples, int]:
+    """Return the recording with its peak so far over full scale, which cuts it off."""
+    return _store_16(gain_db(_to_full_scale(samples), over_db)), rate_hz
+
+
+def _quieter(
+    samples: Samples, rate_hz: int, peak_db: float, _rng: np.random.Generator
+) -> tuple[Samples, int]:
+    """Return the recording with its peak so far below full scale, where 16 bit are coarse."""
+    return _store_16(gain_db(_to_full_scale(samples), peak_db)), rate_hz
+
+
+def _quantise(
+    samples: Samples, rate_hz: int, bits: float, _rng: np.random.Generator
+) -> tuple[Samples, int]:
+    """Return the recording in so many bits, its peak at full scale, without dither."""
+    steps = 2.0 ** (bits - 1) - 1
+    return (np.round(_to_full_scale(samples) * steps) / steps).astype(np.float32), rate_hz
+
+
+def _code(
+    samples: Samples, rate_hz: int, level: float, _rng: np.random.Generator
+) -> tuple[Samples, int]:
+    """Return what Vorbis leaves at a compression from 0 to 1, which are its best and worst."""
+    buffer = io.BytesIO()
+    sf.write(
+        buffer,
+        0.9 * _to_full_scale(samples),  # the codec overshoots
+        rate_hz,
+        format="OGG",
+        subtype="VORBIS",
+        compression_level=level,
+    )
+    buffer.seek(0)
+    coded: Samples = sf.read(buffer, dtype="float32")[0]
+    return coded[: len(samples)], rate_hz
+
+
+def _to_full_scale(samples: Samples) -> Samples:
+    peak = float(np.abs(samples).max()) if len(samples) else 0.0
+    return samples / np.float32(peak) if peak else samples
+
+
+def _store_16(samples: Samples) -> Samples:
+    stored = np.round(np.clip(samples, -1.0, 1.0) * FULL_SCALE_16) / FULL_SCALE_16
+    return stored.astype(np.float32)

@@ -1,0 +1,203 @@
+"""Every clip of a sample through every harm -> accuracy with intervals, level by level.
+
+The loss against the clean clip is paired: same clip, same noise at each level. Clips of one group
+are resampled together. Long clips are heard for their first ``LONGEST_S`` seconds only.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xmoe.audio.clip import Clip, read_clip
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.errors import AudioError, DatasetError
+from xmoe.frontend.threads import one_thread
+from xmoe.metrics.bootstrap import find_interval, make_resampler
+from xmoe.metrics.figures import check_inputs, prepare_clips
+from xmoe.predict import Predictor
+from xmoe.progress import Progress, silent
+from xmoe.robustness.harms import Harm, Samples, list_harms
+
+ROBUSTNESS_FILE = "robustness.json"
+ROBUSTNESS_PICTURE = "robustness.png"
+CLIPS = 200
+LONGEST_S = 30.0
+LEAST_GROUPS = 10
+RESAMPLES = 1000
+CLEAN = ("clean", 0.0)
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass
+class _Answers:
+    """Probabilities and K of the clips so far, under one condition."""
+
+    probabilities: list[Array] = field(default_factory=list)
+    k: list[float] = field(default_factory=list)
+
+
+def measure_robustness(
+    predictor: Predictor,
+    dataset: Dataset,
+    examples: Sequence[Example],
+    *,
+    clips: int = CLIPS,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Return what ``robustness.json`` holds, measured on up to ``clips`` of the examples.
+
+    Recordings that cannot be read are passed over and counted. Raises ``DatasetError`` where none
+    can be read.
+    """
+    picked = pick_examples(examples, clips, seed)
+    harms = list_harms(predictor.config.spectro)
+    answers: dict[tuple[str, float], _Answers] = {}
+    heard: list[Example] = []
+    highest_hz = 0
+    with one_thread():
+        for done, example in enumerate(picked, 1):
+            clip = _read(dataset, example)
+            if clip is not None:
+                heard.append(example)
+                highest_hz = max(highest_hz, clip.sample_rate_hz)
+                _answer_all(predictor, clip, harms, _seed_of(example, seed), answers)
+            progress("robustness", done, len(picked))
+    if not heard:
+        mend = "name another split or another folder"
+        raise DatasetError("no recording can be read", where=str(dataset.root), mend=mend)
+    judge = _Judge.of(predictor, dataset, heard)
+    clean = answers[CLEAN]
+    return {
+        "schema_version": 1,
+        "dataset": str(dataset.root),
+        "num_clips": len(heard),
+        "num_clips_of_split": len(examples),
+        "num_unread": len(picked) - len(heard),
+        "longest_s": LONGEST_S,
+        "seed": seed,
+        "clean": judge.describe(clean, clean),
+        "harms": [_describe_harm(harm, answers, judge, highest_hz) for harm in harms],
+    }
+
+
+def pick_examples(examples: Sequence[Example], clips: int, seed: int) -> list[Example]:
+    """Return up to ``clips`` of the examples, as many of each label as there are, in their order.
+
+    The choice depends on the seed and the clips' names alone.
+    """
+    order = np.random.default_rng(seed).permutation(len(examples))
+    by_label: dict[tuple[str, ...], list[int]] = {}
+    for index in sorted(range(len(examples)), key=lambda i: examples[i].clip_id):
+        by_label.setdefault(examples[index].labels, []).append(index)
+    ranked = []
+    for members in by_label.values():
+        members.sort(key=lambda index: order[index])
+        ranked += [(place / len(members), index) for place, index in enumerate(members)]
+    return [examples[index] for index in sorted(index for _, index in sorted(ranked)[:clips])]
+
+
+def _read(dataset: Dataset, example: Example) -> Clip | None:
+    end_s = example.start_s + LONGEST_S
+    end_s = end_s if example.end_s is None else min(end_s, example.end_s)
+    try:
+        return read_clip(dataset.path(example), start_s=example.start_s, end_s=end_s)
+    except AudioError:
+        return None  # counted as unread
+
+
+def _answer_all(
+    predictor: Predictor,
+    clip: Clip,
+    harms: Sequence[Harm],
+    seed: int,
+    answers: dict[tuple[str, float], _Answers],
+) -> None:
+    """Add the answers to a clip as it is and under every harm at every level, in one pass."""
+    rate_hz = clip.sample_rate_hz
+    keys = [CLEAN]
+    specs = [predictor.segment_specs(clip.samples, rate_hz)]
+    for harm in harms:
+        if rate_hz > harm.most_hz:
+            continue
+        for level in harm.levels:
+            rng = np.random.default_rng([seed, zlib.crc32(harm.name.encode())])
+            worse: tuple[Samples, int] = harm.apply(clip.samples, rate_hz, level, rng)
+            keys.append((harm.name, level))
+            specs.append(predictor.segment_specs(*worse))
+    said = predictor.answer_segments(torch.cat(specs))
+    sizes = [len(block) for block in specs]
+    for key, logits, k in zip(keys, said.logits.split(sizes), said.k.split(sizes), strict=True):
+        into = answers.setdefault(key, _Answers())
+        into.probabilities.append(predictor.probabilities(logits))
+        into.k.append(float(k.float().mean()))
+
+
+def _seed_of(example: Example, seed: int) -> int:
+    return zlib.crc32(f"{seed} {example.clip_id}".encode())
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What is true of the clips that were heard, and the same resamples [R, n] for every level."""
+
+    task: str
+    targets: npt.NDArray[np.int64 | np.float32]
+    weights: Array
+    units: int
+
+    @classmethod
+    def of(cls, predictor: Predictor, dataset: Dataset, heard: Sequence[Example]) -> _Judge:
+        groups = [example.group_key for example in heard]
+        own = groups if len(set(groups)) >= LEAST_GROUPS else None
+        draw, units = make_resampler(len(heard), own, 0)
+        task = predictor.config.model.task
+        return cls(task, dataset.targets(heard), draw(RESAMPLES), units)
+
+    def describe(self, answers: _Answers, clean: _Answers) -> dict[str, Any]:
+        """Return accuracy, the paired loss against the clean clips, and mean K."""
+        right = self._right(answers)
+        lost = self._right(clean) - right
+        return {
+            "accuracy": float(right.mean()),
+            "accuracy_ci": self._interval("accuracy", right),
+            "loss": float(lost.mean()),
+            "loss_ci": self._interval("loss", lost),
+            "mean_probability": float(np.stack(answers.probabilities).max(1).mean()),
+            "mean_k": float(np.mean(answers.k)),
+        }
+
+    def _interval(self, name: str, values: Array) -> list[float] | None:
+        means = self.weights @ values / self.weights.sum(1)
+        return find_interval(name, float(values.mean()), means, self.units)
+
+    def _right(self, answers: _Answers) -> Array:
+        """Return 1 for each clip [n] that is right; of several labels, the share that is."""
+        p, truth, multi_label = check_inputs(
+            np.stack(answers.probabilities), self.targets, self.task
+        )
+        return prepare_clips(p, truth, multi_label=multi_label).right
+
+
+def _describe_harm(
+    harm: Harm, answers: dict[tuple[str, float], _Answers], judge: _Judge, highest_hz: int
+) -> dict[str, Any]:
+    """Return the curve of one harm; empty, with the reason, where some clip cannot take it."""
+    words = {"name": harm.name, "title": harm.title, "unit": harm.unit}
+    if highest_hz > harm.most_hz:
+        reason = f"recordings go up to {highest_hz} Hz, it takes at most {harm.most_hz:.0f} Hz"
+        return {**words, "points": [], "absent": reason}
+    clean = answers[CLEAN]
+    points = [
+        {"level": level, **judge.describe(answers[harm.name, level], clean)}
+        for level in harm.levels
+    ]
+    return {**words, "points": points}
