@@ -91,6 +91,7 @@ def test_a_table_may_hold_no_annotation(tmp_path, name):
 
 TEXTGRID = """File type = "ooTextFile"
 Object class = "TextGrid"
+
 xmin = 0
 xmax = 5
 tiers? <exists>
