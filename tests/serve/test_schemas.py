@@ -64,4 +64,5 @@ def test_generated_requests_get_what_the_schema_promises(serve_run, mode):
 def test_many_generated_requests_get_what_the_schema_promises(serve_run, mode):
     statuses = run(serve_run(), 100, mode)
     assert statuses.total() > 500
-    assert {200, 422} <= set(statuses)
+    assert statuses[422] > 0
+    assert (statuses[200] > 0) == (mode is GenerationMode.POSITIVE)
