@@ -59,11 +59,11 @@ def make_config(**routing):
     )
 
 
-def write_run(path, **routing):
+def write_run(path, *, seed=0, **routing):
     """Write a run folder with random weights of order one; return its path."""
     config = make_config(**routing)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = MoE(config.model, num_bins=16)
         for part in model.modules():
             if isinstance(part, torch.nn.Linear):

@@ -78,7 +78,7 @@ def test_healthy_experts_give_what_one_process_gives(plan, callers, in_process):
     assert max(callers[1].values()) == 1
 
 
-@pytest.mark.parametrize("kind", ["dead", "overloaded", "error", "hang"])
+@pytest.mark.parametrize("kind", ["dead", "other_run", "overloaded", "error", "hang"])
 def test_next_ranked_expert_stands_in(plan, callers, kind):
     lost = chosen(plan)[0]
     broken, calls = fail_as(kind)
@@ -87,7 +87,7 @@ def test_next_ranked_expert_stands_in(plan, callers, kind):
     assert heard.degraded.tolist() == rows.tolist()
     assert bool((heard.weights.sum(1) > 0.99).all())
     assert float(heard.weights[rows, plan.expert_names.index(lost)].sum()) == 0.0
-    assert len(calls) == (2 if kind == "dead" else 1)
+    assert len(calls) == (2 if kind in ("dead", "other_run") else 1)
     given_up = "cancelled" if kind == "hang" else kind
     assert fanout.tallies[lost].failures == {given_up: 1}
     assert seconds < 0.5

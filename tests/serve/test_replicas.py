@@ -12,6 +12,7 @@ import ray.exceptions
 import requests
 from ray.serve.exceptions import BackPressureError
 
+from xmoe.serve.expert import OtherRun
 from xmoe.serve.replicas import kind_of_failure
 from xmoe.serve.session import serving
 from xmoe.serve.settings import ServeSettings
@@ -156,6 +157,9 @@ def test_answers_go_on_when_the_only_replica_of_an_expert_is_killed(address, wav
         (ray.exceptions.ActorUnavailableError("gone", None), "dead"),
         (TimeoutError(), "timeout"),
         (ValueError(), "error"),
+        (ray.exceptions.RayTaskError("f", "", TimeoutError()), "timeout"),
+        (ray.exceptions.RayTaskError("f", "", OtherRun()), "other_run"),
+        (ray.exceptions.RayTaskError("f", "", ValueError()), "error"),
     ],
 )
 def test_what_an_exception_means(error, kind):

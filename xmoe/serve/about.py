@@ -6,7 +6,6 @@ says what is missing.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -21,7 +20,7 @@ from xmoe.profile.profile import Profile, read_clip_table, read_profile
 from xmoe.serve.reference import Reference
 from xmoe.serve.schemas import TrainingSummary
 from xmoe.serve.settings import ServeSettings
-from xmoe.storage.runs import open_run
+from xmoe.storage.runs import hash_weights, open_run
 
 FILES = ("policy.json", "profile.json", "clips.parquet", EVENTS_FILE)
 NO_TABLE = "the run has no clips.parquet that can be read, so there is nothing to compare with"
@@ -50,13 +49,12 @@ NOTHING_KNOWN = About()
 def read_about(settings: ServeSettings, config: RunConfig) -> About:
     """Return what the run's folder tells; its configuration and weights must be there."""
     folder = open_run(settings.run, [], which=settings.which, wanted=FILES)
-    manifest = folder.checkpoint_folder(settings.which) / "manifest.json"
     reference, missing = None, "" if settings.drift.enabled else "switched off in the settings"
     if settings.drift.enabled:
         reference, missing = read_reference(folder, config)
     return About(
         name=PurePosixPath(settings.run).name,
-        weights_sha256=hashlib.sha256(manifest.read_bytes()).hexdigest(),
+        weights_sha256=hash_weights(folder, settings.which),
         mask_reasons=read_mask_reasons(folder, config),
         training=read_training(folder),
         reference=reference,

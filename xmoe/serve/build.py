@@ -61,6 +61,7 @@ def build_application(settings: ServeSettings) -> Application:
             status_code=429, retry_after_s=settings.faults.retry_after_s
         ),
         ray_actor_options={"num_cpus": router.num_cpus, "num_gpus": router.num_gpus},
+        max_surge_percent=settings.surge_percent,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10.0,
     )
@@ -93,6 +94,7 @@ def _bind_expert(settings: ServeSettings, name: str) -> Application:
         health_check_period_s=expert.health_check_period_s,
         health_check_timeout_s=expert.health_check_timeout_s,
         ray_actor_options={"num_cpus": expert.num_cpus, "num_gpus": expert.num_gpus},
+        max_surge_percent=settings.surge_percent,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10.0,
         **scaling_of(expert),

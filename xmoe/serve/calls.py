@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xmoe.model.plan import ExpertRequest
 
-FailureKind = Literal["dead", "timeout", "overloaded", "error", "shut_out"]
+FailureKind = Literal["dead", "timeout", "overloaded", "error", "shut_out", "other_run"]
 
 # (request, seconds left) -> logits [b, C]; raises CallFailed
 CallExpert = Callable[[ExpertRequest, float], Awaitable[Tensor]]
@@ -22,8 +22,9 @@ CallExpert = Callable[[ExpertRequest, float], Awaitable[Tensor]]
 class CallFailed(Exception):
     """An expert did not answer; ``kind`` says why.
 
-    Only a ``dead`` replica is tried again: another may live. An ``overloaded`` one would be made
-    worse, and a ``timeout`` has used its time up. ``shut_out`` was not asked: its breaker is open.
+    A ``dead`` replica is tried again: another may live; and one that has only ``other_run`` than
+    the router's: another may have it. An ``overloaded`` one would be made worse, and a ``timeout``
+    has used its time up. ``shut_out`` was not asked: its breaker is open.
     """
 
     def __init__(self, kind: FailureKind) -> None:

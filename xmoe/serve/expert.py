@@ -1,11 +1,16 @@
 """One expert with its own weights file: uint8 windows and scales -> logits.
 
 Nothing here knows of Ray: the same class answers in a replica, inside the router, and in tests.
+
+While a served run is replaced by another, routers and experts of both live side by side for some
+seconds. Experts of two runs must never answer one request together, so a call names the weights
+that its router has, and an expert answers with those or not at all.
 """
 
 from __future__ import annotations
 
-from typing import Self
+import time
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +18,37 @@ import torch
 
 from xmoe.artifacts import Which
 from xmoe.config import RunConfig
-from xmoe.errors import RunFolderError
+from xmoe.errors import RunFolderError, XmoeError
 from xmoe.model.experts import Expert
-from xmoe.storage.runs import open_run
+from xmoe.storage.runs import fetched, hash_weights
 
 UNHEALTHY_AFTER = 3
+# How long an expert does not look again for weights that it did not find.
+NOT_FOUND_FOR_S = 5.0
 
 Windows = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.float32]
 
 
-class ExpertCore:
-    """One expert in eval mode on one device."""
+class Weights(NamedTuple):
+    """Which checkpoint of which run, and the SHA-256 sum of its manifest."""
 
-    def __init__(self, expert: Expert, *, device: torch.device | None = None) -> None:
+    run: str
+    which: Which
+    sha256: str
+
+
+class OtherRun(Exception):
+    """The weights that a call asks for are not where its router found them."""
+
+
+class ExpertCore:
+    """One expert in eval mode on one device; ``weights_sha256`` says of which checkpoint."""
+
+    def __init__(
+        self, expert: Expert, *, device: torch.device | None = None, weights_sha256: str = ""
+    ) -> None:
+        self.weights_sha256 = weights_sha256
         self.device = device or torch.device("cpu")
         self.expert = expert.to(self.device).eval()
         self.nonfinite_in_a_row = 0
@@ -36,13 +58,15 @@ class ExpertCore:
         cls, run: str, name: str, *, which: Which = "best", device: torch.device | None = None
     ) -> Self:
         """Load one expert of a run and nothing else; RunFolderError where it is torn or absent."""
-        folder = open_run(run, [f"expert-{name}"], which=which)
-        config = folder.read_config()
-        if name not in config.model.experts:
-            raise RunFolderError(f"has no expert {name!r}", where=run)
-        expert = build_expert(config, name)
-        expert.load_state_dict(folder.load_tensors(f"expert-{name}", which))
-        return cls(expert, device=device)
+        with fetched(run, [f"expert-{name}"], which=which) as folder:
+            sha256 = hash_weights(folder, which)
+            config = folder.read_config()
+            if name not in config.model.experts:
+                raise RunFolderError(f"has no expert {name!r}", where=run)
+            expert = build_expert(config, name)
+            expert.load_state_dict(folder.load_tensors(f"expert-{name}", which))
+            check_unchanged(sha256, hash_weights(folder, which), run)
+        return cls(expert, device=device, weights_sha256=sha256)
 
     def infer(self, windows: Windows, scale: npt.NDArray[np.float32]) -> Logits:
         """Return logits [b, C] of uint8 windows [b, D, R', W'] with scales [b]."""
@@ -58,6 +82,46 @@ class ExpertCore:
         """Raise RuntimeError where the last answers were all non-finite: time for a new replica."""
         if self.nonfinite_in_a_row >= UNHEALTHY_AFTER:
             raise RuntimeError(f"{self.nonfinite_in_a_row} answers in a row were not finite")
+
+
+class ExpertVersions:
+    """One expert with the weights of its own run, and of one other that calls ask for."""
+
+    def __init__(
+        self, run: str, name: str, *, which: Which = "best", device: torch.device | None = None
+    ) -> None:
+        self.name, self.device = name, device
+        self.own = ExpertCore.load(run, name, which=which, device=device)
+        self._other: ExpertCore | None = None
+        self._not_found: tuple[Weights, float] | None = None
+
+    def of(self, weights: Weights) -> ExpertCore:
+        """Return the expert with the weights asked for; OtherRun where they are not to be had."""
+        for core in (self.own, self._other):
+            if core is not None and core.weights_sha256 == weights.sha256:
+                return core
+        if self._not_found is not None:
+            missed, until = self._not_found
+            if missed == weights and time.monotonic() < until:
+                raise OtherRun
+        try:
+            core = ExpertCore.load(weights.run, self.name, which=weights.which, device=self.device)
+            check_unchanged(weights.sha256, core.weights_sha256, weights.run)
+        except XmoeError as error:
+            self._not_found = (weights, time.monotonic() + NOT_FOUND_FOR_S)
+            raise OtherRun from error
+        self._other = core
+        return core
+
+
+def check_unchanged(expected: str, found: str, run: str) -> None:
+    """Raise RunFolderError where weights are not those that were there before."""
+    if found != expected:
+        raise RunFolderError(
+            "the weights changed while they were read",
+            where=run,
+            mend="serve a folder that nothing is written to: give every run its own",
+        )
 
 
 def build_expert(config: RunConfig, name: str) -> Expert:

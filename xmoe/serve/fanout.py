@@ -150,7 +150,7 @@ class FanOut:
         self.meter.note_call(name, outcome, seconds)
 
     async def _try(self, request: ExpertRequest, deadline: float) -> Tensor:
-        """Return logits; a dead replica is tried again within the deadline."""
+        """Return logits; where a replica is dead or of another run, one is tried again in time."""
         for attempt in range(self.faults.retries + 1):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -161,7 +161,8 @@ class FanOut:
             except TimeoutError:
                 break
             except CallFailed as failure:
-                if failure.kind != "dead" or attempt == self.faults.retries:
+                again = failure.kind in ("dead", "other_run")
+                if not again or attempt == self.faults.retries:
                     raise
         raise CallFailed("timeout")
 

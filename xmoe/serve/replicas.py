@@ -28,7 +28,14 @@ from xmoe.serve.about import read_about
 from xmoe.serve.api import build_app
 from xmoe.serve.calls import CallExpert, CallFailed, FailureKind
 from xmoe.serve.drain import Gate
-from xmoe.serve.expert import ExpertCore, Logits, Windows
+from xmoe.serve.expert import (
+    ExpertVersions,
+    Logits,
+    OtherRun,
+    Weights,
+    Windows,
+    check_unchanged,
+)
 from xmoe.serve.explainer import Explainer
 from xmoe.serve.local import LocalExperts
 from xmoe.serve.metrics import RayMeter
@@ -36,6 +43,7 @@ from xmoe.serve.router import RouterCore, load_router
 from xmoe.serve.service import Service
 from xmoe.serve.settings import ServeSettings, read_token
 from xmoe.serve.status import Homes, ask_serve
+from xmoe.storage.runs import fetched, hash_weights
 
 EXPIRED = "the time of this call was over before it began"
 
@@ -48,25 +56,28 @@ class ExpertReplica:
         deployment = checked.deployment_of(name)
         torch.set_num_threads(deployment.threads)
         device = pick_device(deployment.num_gpus)
-        self._core = ExpertCore.load(checked.run, name, which=checked.which, device=device)
+        self._versions = ExpertVersions(checked.run, name, which=checked.which, device=device)
         self._thread = ThreadPoolExecutor(1, name)
 
     async def infer(
-        self, windows: Windows, scale: npt.NDArray[np.float32], budget_s: float
+        self, windows: Windows, scale: npt.NDArray[np.float32], budget_s: float, weights: Weights
     ) -> Logits:
-        """Return logits [b, C] of windows [b, D, R', W']; work that came too late is dropped."""
+        """Return logits [b, C] of windows [b, D, R', W'] by the weights of the router that asks.
+
+        Work that came too late is dropped.
+        """
         end = time.monotonic() + budget_s
 
         def work() -> Logits:
             if time.monotonic() > end:
                 raise TimeoutError(EXPIRED)
-            return self._core.infer(windows, scale)
+            return self._versions.of(weights).infer(windows, scale)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def check_health(self) -> None:
         """Raise where only a new replica can help; Serve asks."""
-        self._core.check_health()
+        self._versions.own.check_health()
 
 
 class RouterReplica:
@@ -78,18 +89,21 @@ class RouterReplica:
         checked = ServeSettings.model_validate(settings)
         torch.set_num_threads(checked.router.threads)
         device = pick_device(checked.router.num_gpus)
+        weights = find_weights(checked)
         predictor = load_router(checked, device=device)
         callers: dict[str, CallExpert]
         if handles is None:
             callers = LocalExperts.load(checked, predictor.config, device=device).callers()
         else:
-            callers = {name: call_handle(handle) for name, handle in handles.items()}
+            callers = {name: call_handle(handle, weights) for name, handle in handles.items()}
+        about = read_about(checked, predictor.config)
+        check_unchanged(weights.sha256, about.weights_sha256, checked.run)
         router = RouterCore(predictor, callers, checked, meter=RayMeter())
         explainer = Explainer(checked.run, predictor.config, which=checked.which)
         self.service = Service(
             router,
             explainer=explainer,
-            about=read_about(checked, predictor.config),
+            about=about,
             homes=find_homes(callers, handles),
         )
         self._gate = Gate(
@@ -134,13 +148,21 @@ def pick_device(num_gpus: float) -> torch.device:
     return torch.device("cuda" if num_gpus > 0 and torch.cuda.is_available() else "cpu")
 
 
-def call_handle(handle: DeploymentHandle[Any]) -> CallExpert:
+def find_weights(settings: ServeSettings) -> Weights:
+    """Return which weights are served now."""
+    with fetched(settings.run, [], which=settings.which) as folder:
+        return Weights(settings.run, settings.which, hash_weights(folder, settings.which))
+
+
+def call_handle(handle: DeploymentHandle[Any], weights: Weights) -> CallExpert:
     """Return a caller that reaches an expert's deployment by gRPC, values in the message."""
     by_value = handle.options(method_name="infer", _by_reference=False)
 
     async def call(request: ExpertRequest, budget_s: float) -> Tensor:
         try:
-            response = by_value.remote(request.windows.numpy(), request.scale.numpy(), budget_s)
+            response = by_value.remote(
+                request.windows.numpy(), request.scale.numpy(), budget_s, weights
+            )
             try:
                 return torch.from_numpy(np.array(await response))
             finally:
@@ -156,7 +178,8 @@ def kind_of_failure(error: BaseException) -> FailureKind:
     if isinstance(error, BackPressureError):
         return "overloaded"
     if isinstance(error, ray.exceptions.RayTaskError):
-        return "timeout" if isinstance(error.cause, TimeoutError) else "error"
+        kinds: dict[type, FailureKind] = {TimeoutError: "timeout", OtherRun: "other_run"}
+        return next((kind for one, kind in kinds.items() if isinstance(error.cause, one)), "error")
     dead = (ray.exceptions.RayActorError, ray.exceptions.RaySystemError, RayServeException)
     if isinstance(error, dead) or type(error).__name__ == "AioRpcError":
         return "dead"

@@ -34,6 +34,8 @@ ANSWER_EXAMPLE: dict[str, Any] = {
     "seconds": 0.012,
     "timing_ms": {"decode": 1.1, "frontend": 2.5, "plan": 3.0, "experts": 4.8, "total": 12.0},
     "request_id": "5f0c2b7d9e3a4c51",
+    "run": "exp1",
+    "weights_sha256": "9f2c0d5b6a71e83f4c1d2b3a495867708192a3b4c5d6e7f8091a2b3c4d5e6f70",
     "windows": [],
 }
 
@@ -151,13 +153,16 @@ class ClassifyAnswer(Answer):
     """The answer to one recording.
 
     ``timing_ms`` holds decode, frontend, plan, experts and total. ``windows`` and ``events`` are
-    there for recordings of several segments.
+    there for recordings of several segments. ``run`` and ``weights_sha256`` say what answered, as
+    in the description of the model.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_EXAMPLE]})
 
     timing_ms: dict[str, float] = Field(default_factory=dict)
     request_id: str = ""
+    run: str = ""
+    weights_sha256: str = ""
     windows: tuple[WindowAnswer, ...] = ()
     events: tuple[EventAnswer, ...] = ()
     explanation: dict[str, Any] | None = None

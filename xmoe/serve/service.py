@@ -205,6 +205,8 @@ class Service:
         self.meter.note_answer(k=answer.k, degraded=answer.degraded, stages_s=stages_s)
         return ClassifyAnswer(
             **dict(answer),
+            run=self.about.name,
+            weights_sha256=self.about.weights_sha256,
             timing_ms=timing | {"total": round(total_s * 1000.0, 3)},
             windows=list_windows(served, predictor),
             events=find_events(served, predictor, self.about.event_rules),

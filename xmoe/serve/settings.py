@@ -124,12 +124,15 @@ class DriftSettings(Frozen):
 class ServeSettings(Frozen):
     """Everything that a served run is built from; ``run`` is a path, or an s3:// or gs:// address.
 
-    ``experts`` replaces ``expert`` for the experts that it names.
+    ``experts`` replaces ``expert`` for the experts that it names. While a deployment is replaced,
+    ``surge_percent`` more of its replicas may live than usual; at 0 old ones go before new ones
+    come.
     """
 
     run: str
     which: Which = "best"
     topology: Topology = "distributed"
+    surge_percent: int = Field(default=100, ge=0, le=100)
     router: RouterSettings = RouterSettings()
     expert: ExpertDeployment = ExpertDeployment()
     experts: dict[str, ExpertDeployment] = Field(default_factory=dict)

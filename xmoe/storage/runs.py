@@ -74,6 +74,16 @@ def identify_run(run: str | Path, *, which: Which = "best") -> str:
     return digest.hexdigest()[:16]
 
 
+def hash_weights(folder: RunFolder, which: Which = "best") -> str:
+    """Return the SHA-256 sum of a checkpoint's manifest, which holds the sums of all its files."""
+    manifest = folder.checkpoint_folder(which) / "manifest.json"
+    try:
+        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise RunFolderError(what, where=str(manifest), mend=TRAIN_AGAIN) from error
+
+
 def open_source(run: str) -> Place:
     """Return the place of a run; RunFolderError where the address is none."""
     try:

@@ -1,0 +1,121 @@
+"""A served run is replaced by another and back under load: no request lost, no answer mixed."""
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+
+import pytest
+
+from xmoe.predict import Predictor
+
+RATE_HZ = 8000
+CLIENTS = 4
+PAUSE_S = 0.05
+SETTLED_S = 10.0
+# Generous: replicas that start take the processors of those that answer.
+DEADLINE_MS = 10_000.0
+
+
+@dataclass
+class Load:
+    """Clients that each keep a connection, and every answer: (sound, status, answer)."""
+
+    port: int
+    bodies: list[bytes]
+    answers: list[tuple[int, object, dict]] = field(default_factory=list)
+    sent: int = 0
+
+    def __enter__(self):
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask_on) for _ in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask_on(self):
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        while not self._stop.is_set():
+            sound = self.sent % len(self.bodies)
+            self.sent += 1
+            self.answers.append((sound, *ask(connection, self.bodies[sound])))
+            self._stop.wait(PAUSE_S)
+        connection.close()
+
+    def newest(self):
+        """Return the weights that the last answers of all clients came from."""
+        return {answer.get("weights_sha256") for _, _, answer in self.answers[-4 * CLIENTS :]}
+
+
+def ask(connection, body):
+    """Return the status of one request, or the name of what went wrong, and the answer."""
+    try:
+        connection.request("POST", "/v1/classify?k_max=2", body)
+        reply = connection.getresponse()
+        return reply.status, json.loads(reply.read())
+    except (OSError, HTTPException) as error:
+        connection.close()
+        return type(error).__name__, {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_upgrade_and_roll_back_lose_no_request_and_mix_no_answer(
+    cluster, tiny, tmp_path, patiently, reply_of
+):
+    runs = [tiny.write_run(tmp_path / f"run-{seed}", seed=seed) for seed in range(2)]
+    sounds = [tiny.make_sound(seed=seed) for seed in range(6)]
+    file = tmp_path / "cpu.yaml"
+
+    def deploy(run):
+        faults, expert = {"deadline_ms": DEADLINE_MS}, {"num_cpus": 0.1}
+        cluster.deploy("cpu.yaml", file, run, faults=faults, expert=expert)
+        patiently(cluster.application)
+        return json.loads(patiently(lambda: reply_of(f"{cluster.url}/v1/model")))
+
+    first = deploy(runs[0])["weights_sha256"]
+    patiently(lambda: reply_of(f"{cluster.url}/readyz"))
+    with Load(cluster.port, [tiny.to_wav(sound) for sound in sounds]) as load:
+        time.sleep(5.0)
+        marks = [len(load.answers)]
+        for run in (runs[1], runs[0]):
+            before = load.newest()
+            deploy(run)
+            patiently(lambda seen=before: len(load.newest()) == 1 and load.newest() != seen)
+            patiently(cluster.application)
+            time.sleep(SETTLED_S)
+            marks.append(len(load.answers))
+    told = {
+        "sent": load.sent,
+        "marks": marks,
+        "statuses": sorted({str(status) for _, status, _ in load.answers}),
+        "degraded": sum(bool(answer.get("degraded")) for _, _, answer in load.answers),
+    }
+    print(json.dumps(told))
+    assert load.sent == len(load.answers)
+    assert {status for _, status, _ in load.answers} == {200}
+    shas = [answer["weights_sha256"] for _, _, answer in load.answers]
+    assert shas[0] == shas[-1] == first
+    (second,) = set(shas) - {first}
+    assert set(shas[marks[1] - 20 : marks[1]]) == {second}
+    check_unmixed(load.answers, dict(zip((first, second), runs, strict=True)), sounds)
+
+
+def check_unmixed(answers, runs, sounds):
+    """Assert that every whole answer is the one that its run gives in one process."""
+    expected = {}
+    for sha, run in runs.items():
+        predictor = Predictor.load(run)
+        for index, sound in enumerate(sounds):
+            predicted = predictor.predict(sound, RATE_HZ, k_max=2).probabilities
+            expected[sha, index] = pytest.approx(predicted, abs=1e-4)
+    whole = [(index, answer) for index, _, answer in answers if not answer["degraded"]]
+    assert len(whole) >= 0.99 * len(answers)
+    for index, answer in whole:
+        assert answer["probabilities"] == expected[answer["weights_sha256"], index]
