@@ -23,6 +23,8 @@ CROSS_CUTTING = {
     "test_autoscaling",
     "test_bad_folder",
     "test_faults",
+    "test_full_disk",
+    "test_kills",
     "test_parity",
     "test_public_api",
     "test_quantus",

@@ -16,6 +16,8 @@ Device = Literal["auto", "cpu", "cuda"]
 SelectorName = Literal["saliency", "cam", "feature", "energy", "random"]
 RouterEvidence = Literal["features", "saliency", "belief", "conditions"]
 Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Workers = Count | tuple[Count, Count]
 
 EXPERT_NAMES: tuple[str, ...] = (
     "broadband",
@@ -118,7 +120,10 @@ class ModelConfig(Frozen):
 
 
 class TrainConfig(Frozen):
-    """How the mixture is fitted; ``epochs=None`` lets the trainer choose from the set's size."""
+    """How the mixture is fitted; ``epochs=None`` lets the trainer choose from the set's size.
+
+    ``num_workers`` is how many share each batch, or the fewest and the most that may.
+    """
 
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
@@ -129,10 +134,26 @@ class TrainConfig(Frozen):
     augment: bool = True
     ema_decay: float = Field(default=0.99, ge=0.0, lt=1.0)
     seed: int = Field(default=0, ge=0)
-    num_workers: int = Field(default=1, ge=1)
+    num_workers: Workers = 1
     device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if self.fewest_workers > self.most_workers:
+            raise ValueError("num_workers must be given as the fewest and the most")
+        return self
+
+    @property
+    def fewest_workers(self) -> int:
+        """With how many workers training still goes on."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers are used where there is room for them."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
 
 class RoutingConfig(Frozen):

@@ -4,7 +4,7 @@ import click
 import pytest
 
 from xmoe.cli.edge import run
-from xmoe.cli.options import Budget, ExpertNames, Range, command, session
+from xmoe.cli.options import Budget, ExpertNames, Range, WorkerCount, command, session
 from xmoe.cli.output import Reply
 
 
@@ -44,3 +44,11 @@ def test_experts_are_a_number_or_names():
     for wrong in ("0", "-1", "low;high", ""):
         with pytest.raises(click.BadParameter):
             ExpertNames().convert(wrong, None, None)
+
+
+def test_workers_are_a_number_or_the_fewest_and_the_most():
+    assert WorkerCount().convert("4", None, None) == 4
+    assert WorkerCount().convert("1:4", None, None) == (1, 4)
+    for wrong in ("0", "0:2", "4:1", "1:2:3", "-1", "", ":", "a:b", "1.5"):
+        with pytest.raises(click.BadParameter, match="rising"):
+            WorkerCount().convert(wrong, None, None)

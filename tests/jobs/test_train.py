@@ -2,20 +2,17 @@
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from xmoe.artifacts import RunFolder, write_bytes, write_json
-from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.artifacts import RunFolder, write_bytes
 from xmoe.errors import ConfigError, XmoeError
 from xmoe.jobs import train as jobs
 from xmoe.jobs.train import dict_to_job, follow_history, job_to_dict, train_with_ray
 from xmoe.predict import Predictor
-from xmoe.training.session import HISTORY, TrainingJob, read_history, train_here
+from xmoe.training.session import HISTORY, read_history, train_here
 
 # Ray warns of its own settings, and leaves files and sockets to the collector.
 pytestmark = [
@@ -24,86 +21,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-EPOCHS = 3
-CPUS = 2
-
-
-def write_store(path, config, count):
-    """Write a store of noise with one loud bin per class."""
-    rng = np.random.default_rng(count)
-    frames = config.spectro.num_frames
-    values = rng.normal(-4.0, 0.3, (count, frames, config.spectro.num_bins))
-    for index in range(count):
-        values[index, :, 3 + 8 * (index % 2)] += 2.0
-    np.save(path.with_suffix(".npy"), values.reshape(count * frames, -1).astype(np.float16))
-    index = {
-        "clip_ids": [f"{i}.wav" for i in range(count)],
-        "offsets": [frames * i for i in range(count + 1)],
-        "targets": [i % 2 for i in range(count)],
-        "spectro": config.spectro.model_dump(mode="json"),
-    }
-    write_json(path.with_suffix(".json"), index)
-    return path
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    """A job of three epochs on sixteen clips."""
-    config = RunConfig(
-        classes=("low", "high"),
-        spectro=SpectroConfig(
-            sample_rate_hz=8000,
-            fmax_hz=4000.0,
-            n_fft=256,
-            win_length=200,
-            hop_length=80,
-            num_bins=16,
-            segment_s=0.32,
-        ),
-        model=ModelConfig(
-            experts=("broadband", "low", "high"),
-            k_max=1,
-            window_frames=2,
-            stem_channels=8,
-            expert_channels=4,
-        ),
-        train=TrainConfig(epochs=EPOCHS, batch_size=8, device="cpu"),
-    )
-    root = tmp_path_factory.mktemp("job")
-    run = RunFolder(root / "run")
-    run.write_record("run_config.json", config)
-    train, val = (write_store(root / name, config, n) for name, n in (("train", 16), ("val", 6)))
-    return TrainingJob(run.path, config, train, val)
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """One small Ray for every test here; one that runs already is used and left alone."""
-    import ray
-
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    if started:
-        ray.shutdown()
-
-
-@pytest.fixture
-def as_many_threads():
-    """As many threads here as the only worker of a job has there."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(CPUS)
-    yield
-    torch.set_num_threads(before)
-
-
-def elsewhere(job, run, **train):
-    """Return the job with another run folder and other settings of training."""
-    config = job.config.model_copy(update={"train": job.config.train.model_copy(update=train)})
-    RunFolder(run).write_record("run_config.json", config)
-    return replace(job, run=run, config=config)
 
 
 def test_job_survives_the_journey_as_plain_values(job):
@@ -161,7 +78,7 @@ def test_following_ends_with_an_error_too(tmp_path):
 
 
 def test_one_worker_gives_the_bits_of_the_plain_loop(
-    job, local_ray, as_many_threads, tmp_path, assert_same_weights
+    job, elsewhere, local_ray, as_many_threads, tmp_path, assert_same_weights
 ):
     here, there = elsewhere(job, tmp_path / "here"), elsewhere(job, tmp_path / "there")
     calls = []
@@ -169,28 +86,12 @@ def test_one_worker_gives_the_bits_of_the_plain_loop(
     train_with_ray(there, lambda *call: calls.append(call))
     assert_same_weights(here.run, there.run)
     assert [row["epoch"] for row in read_history(RunFolder(there.run))] == [1, 2, 3]
-    assert calls[-1][:3] == ("train", EPOCHS, EPOCHS)
-
-
-@pytest.fixture
-def assert_same_weights():
-    """The function that asserts that two runs hold the same bits in their checkpoints."""
-
-    def check(one, other):
-        for which in ("best", "last"):
-            folders = [RunFolder(run).checkpoint_folder(which) for run in (one, other)]
-            names = [sorted(path.name for path in folder.iterdir()) for folder in folders]
-            assert names[0] == names[1]
-            for name in names[0]:
-                if name.endswith(".safetensors"):
-                    assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
-
-    return check
+    assert calls[-1][:3] == ("train", 3, 3)
 
 
 @pytest.mark.slow
 def test_worker_goes_on_from_the_last_checkpoint(
-    job, local_ray, as_many_threads, tmp_path, assert_same_weights
+    job, elsewhere, local_ray, as_many_threads, tmp_path, assert_same_weights
 ):
     whole, stopped = elsewhere(job, tmp_path / "whole"), elsewhere(job, tmp_path / "stopped")
     train_here(whole)
@@ -205,7 +106,7 @@ def test_worker_goes_on_from_the_last_checkpoint(
 
 
 @pytest.mark.slow
-def test_two_workers_train_one_model(job, local_ray, tmp_path):
+def test_two_workers_train_one_model(job, elsewhere, local_ray, tmp_path):
     shared = elsewhere(job, tmp_path / "shared", num_workers=2)
     train_with_ray(shared)
     rows = read_history(RunFolder(shared.run))
@@ -216,7 +117,9 @@ def test_two_workers_train_one_model(job, local_ray, tmp_path):
 
 
 @pytest.mark.slow
-def test_failing_workers_are_an_error_that_says_what_to_do(job, local_ray, tmp_path, monkeypatch):
+def test_failing_workers_are_an_error_that_says_what_to_do(
+    job, elsewhere, local_ray, tmp_path, monkeypatch
+):
     monkeypatch.setattr(jobs, "MAX_FAILURES", 0)
     broken = replace(elsewhere(job, tmp_path / "broken"), train_store=tmp_path / "nothing")
     with pytest.raises(XmoeError, match="failed on Ray") as raised:
@@ -224,12 +127,41 @@ def test_failing_workers_are_an_error_that_says_what_to_do(job, local_ray, tmp_p
     assert "--resume" in (raised.value.mend or "")
 
 
-@pytest.mark.parametrize(("cpus", "workers", "share"), [(2, 1, 2), (2, 2, 1), (9, 2, 4)])
-def test_workers_share_the_processors(cpus, workers, share):
-    assert jobs.share_of_cpus(cpus, workers) == share
+@pytest.mark.slow
+def test_torn_record_of_ray_stops_nothing(job, elsewhere, local_ray, tmp_path):
+    begun = elsewhere(job, tmp_path / "begun")
+    train_with_ray(begun)
+    record = job.train_store.parent / "ray" / "train"
+    (record / "checkpoint_manager_snapshot.json").write_text('{"torn')
+    train_with_ray(begun)
+    assert len(read_history(RunFolder(begun.run))) == 3
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "share"),
+    [
+        ([2], (1, 1), 2),
+        ([2], (2, 2), 1),
+        ([9], (2, 2), 4),
+        ([2, 2, 2], (1, 1), 2),
+        ([8, 2], (3, 3), 2),
+        ([0, 3, 3], (2, 2), 3),
+        ([2], (1, 4), 1),
+        ([8], (1, 4), 2),
+    ],
+)
+def test_workers_share_the_processors_of_their_nodes(cpus, workers, share):
+    assert jobs.share_of_cpus(cpus, *workers) == share
 
 
 def test_more_workers_than_processors_are_refused():
     with pytest.raises(ConfigError, match="3 workers, but Ray has 2") as raised:
-        jobs.share_of_cpus(2, 3)
+        jobs.share_of_cpus([1, 1], 3, 4)
     assert raised.value.where == "--workers"
+
+
+def test_batches_too_small_for_the_workers_are_refused(job, elsewhere, tmp_path):
+    many = elsewhere(job, tmp_path / "many", num_workers=(1, 5))
+    with pytest.raises(ConfigError, match="8 clips are too small for 5 workers") as raised:
+        train_with_ray(many)
+    assert "at least 10" in raised.value.mend

@@ -87,7 +87,7 @@ class MoEAudioClassifier:
         out_dir: str | Path,
         epochs: int | None = None,
         batch_size: int = 32,
-        num_workers: int = 1,
+        num_workers: int | tuple[int, int] = 1,
         **options: Unpack[FitOptions],
     ) -> MoEAudioClassifier:
         """Profile the recordings, choose settings for them, train, calibrate and evaluate.

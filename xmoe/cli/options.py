@@ -59,6 +59,22 @@ class Budget(click.ParamType):  # type: ignore[type-arg]
         return number
 
 
+class WorkerCount(click.ParamType):  # type: ignore[type-arg]
+    """How many workers, or the fewest and the most: ``2``, or ``1:4``."""
+
+    name = "N|MIN:MAX"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | tuple[int, int]:
+        """Return the number, or both; fails unless 1 <= MIN <= MAX."""
+        if isinstance(value, (int, tuple)):
+            return value
+        parts = str(value).split(":")
+        numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
+        if len(numbers) != len(parts) or len(parts) > 2 or not 1 <= numbers[0] <= numbers[-1]:
+            self.fail(f"{value!r} is neither a number from 1 up nor two rising ones", param)
+        return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
 class ExpertNames(click.ParamType):  # type: ignore[type-arg]
     """How many experts, or which: ``4``, or ``low,high``."""
 

@@ -17,6 +17,7 @@ from xmoe.cli.options import (
     Budget,
     ExpertNames,
     Range,
+    WorkerCount,
     command,
     session,
 )
@@ -55,7 +56,7 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 @click.option("--local", is_flag=True, help="Train in this process, without Ray.")
-@click.option("--workers", type=click.IntRange(1), default=1, help="Ray Train workers.")
+@click.option("--workers", type=WorkerCount(), default=1, help="Ray Train workers; MIN:MAX.")
 @click.option("--task", type=click.Choice(TASKS), help="Told by the labels if left out.")
 @click.option("--policy", type=click.Choice(["race", "rule"]), default="race", show_default=True)
 @click.option("--budget", type=Budget(), default="accuracy", show_default=True)

@@ -2,13 +2,16 @@
 
 Every worker opens the same stores and takes its share of each global batch; gradients are averaged
 by DistributedDataParallel. Worker 0 validates and writes the checkpoints of the run folder, which
-every node must see. A worker that dies is started again and goes on from the last checkpoint.
+every node must see. When a worker or its node dies, all are started again, fewer where the job
+allows it, and go on from the last checkpoint of the run folder. Ray's own record of the job decides
+nothing and is thrown away.
 """
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,28 +31,34 @@ POLL_S = 0.5
 def train_with_ray(job: TrainingJob, progress: Progress = silent) -> None:
     """Run a job on ``job.config.train.num_workers`` Ray Train workers.
 
-    Raises XmoeError when the workers fail more often than three times.
+    Raises ConfigError where there is no room for them or too little for each to do, XmoeError when
+    they fail more often than three times.
     """
-    import ray
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as RayRunConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    workers = job.config.train.num_workers
+    train = job.config.train
+    fewest, most = train.fewest_workers, train.most_workers
+    count: Any = most if fewest == most else (fewest, most)  # Ray's types know of numbers only
+    check_batch(train.batch_size, most)
     with ray_session(), follow_history(RunFolder(job.run), progress):
-        resources: dict[str, float] = ray.cluster_resources()
-        use_gpu = job.config.train.device != "cpu" and resources.get("GPU", 0) >= workers
-        cpus = share_of_cpus(int(resources.get("CPU", 1)), workers)
+        cpus = share_of_cpus(resources_of_nodes("CPU"), fewest, most)
+        use_gpu = train.device != "cpu" and sum(resources_of_nodes("GPU")) >= fewest
+        record = job.train_store.parent / "ray"
+        shutil.rmtree(record, ignore_errors=True)  # Ray refuses to go on from one that is torn
         trainer = TorchTrainer(
             train_worker,
             train_loop_config={**job_to_dict(job), "threads": cpus},
             scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": cpus}
+                num_workers=count,
+                use_gpu=use_gpu,
+                resources_per_worker={"CPU": cpus},
             ),
             run_config=RayRunConfig(
                 name="train",
-                storage_path=str((job.train_store.parent / "ray").resolve()),
+                storage_path=str(record.resolve()),
                 failure_config=FailureConfig(max_failures=MAX_FAILURES),
             ),
         )
@@ -64,15 +73,39 @@ def train_with_ray(job: TrainingJob, progress: Progress = silent) -> None:
             ) from error
 
 
-def share_of_cpus(cpus: int, workers: int) -> int:
-    """Return the processors of each worker; ConfigError where there are fewer than workers."""
-    if workers > cpus:
+def resources_of_nodes(name: str) -> list[int]:
+    """Return how much of a resource each living node has."""
+    import ray
+
+    return [int(node["Resources"].get(name, 0)) for node in ray.nodes() if node["Alive"]]
+
+
+def share_of_cpus(cpus: Sequence[int], fewest: int, most: int) -> int:
+    """Return the processors of each worker on nodes with ``cpus``: as many as fit ``most`` workers.
+
+    Raises ConfigError where there are fewer processors than the ``fewest`` workers.
+    """
+    if fewest > sum(cpus):
         raise ConfigError(
-            f"{workers} workers, but Ray has {cpus} processors: some would wait for ever",
+            f"{fewest} workers, but Ray has {sum(cpus)} processors: some would wait for ever",
             where="--workers",
-            mend=f"ask for at most {cpus}, or connect to a larger cluster (RAY_ADDRESS)",
+            mend=f"ask for at most {sum(cpus)}, or connect to a larger cluster (RAY_ADDRESS)",
         )
-    return cpus // workers
+    shares = range(max(cpus), 0, -1)  # a worker lives on one node
+    return next((share for share in shares if sum(n // share for n in cpus) >= most), 1)
+
+
+def check_batch(batch_size: int, workers: int) -> None:
+    """Raise ConfigError where a worker would get fewer than two clips of a batch.
+
+    Batch normalisation needs two.
+    """
+    if batch_size < 2 * workers:
+        raise ConfigError(
+            f"batches of {batch_size} clips are too small for {workers} workers",
+            where="--batch-size",
+            mend=f"ask for at least {2 * workers}, or for fewer workers",
+        )
 
 
 def train_worker(settings: dict[str, Any]) -> None:
