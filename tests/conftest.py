@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,6 +33,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rng() -> np.random.Generator:
     """Return a seeded numpy generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Return the function that mounts a disk of so many KiB and returns its path.
+
+    Skips where nothing may be mounted. Called again with ``read_only=True`` it lets nothing more be
+    written to that disk.
+    """
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def mount(size_kib: int = 0, *, read_only: bool = False) -> Path:
+        options = ["remount,ro"] if read_only else [f"size={size_kib}k"]
+        command = ["mount", "-t", "tmpfs", "-o", *options, "tmpfs", str(disk)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            pytest.skip(f"no small disk can be mounted here: {error}")
+        if done.returncode:
+            pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+        return disk
+
+    yield mount
+    if disk.is_mount():
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from xmoe.batch.inputs import list_inputs
 from xmoe.batch.run import BatchRequest, infer_batch
 from xmoe.batch.shards import work_here
-from xmoe.errors import ConfigError
+from xmoe.errors import ConfigError, StorageError
 from xmoe.storage.place import open_place
 
 
@@ -98,6 +98,28 @@ def test_all_of_it_in_a_store(request_of, clips, bucket, tmp_path):
         if found.name.startswith("part-"):
             data = (open_place(f"{bucket}/preds") / found.name).read()
             assert data == (tmp_path / "preds" / found.name).read_bytes()
+
+
+def test_store_that_refuses_a_write_in_the_middle_costs_no_row(
+    request_of, bucket, object_store, tmp_path
+):
+    stored = request_of(output=f"{bucket}/preds")
+    object_store.refuse = lambda method, path: method == "PUT" and "part-00003" in path
+    with pytest.raises(StorageError, match="ACCESS_DENIED") as raised:
+        infer_batch(stored)
+    assert raised.value.where == f"{bucket}/preds/part-00003.parquet"
+    assert "as it was" in raised.value.mend
+    there = {found.name for found in open_place(f"{bucket}/preds").walk()}
+    assert {name for name in there if name.startswith("part-")} == {
+        f"part-0000{number}.parquet" for number in range(3)
+    }
+    assert "_manifest.json" not in there
+    object_store.refuse = lambda method, path: False
+    assert infer_batch(stored).shards_done == 3
+    infer_batch(request_of())
+    for name in (f"part-0000{number}.parquet" for number in range(6)):
+        data = (open_place(f"{bucket}/preds") / name).read()
+        assert data == (tmp_path / "preds" / name).read_bytes()
 
 
 def test_repeated_names_have_one_row_and_are_told(request_of, clips, tmp_path):

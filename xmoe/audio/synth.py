@@ -175,7 +175,7 @@ def write_dataset(
         for index in range(config.num_clips):
             clip = generate_clip(config, index)
             filepath = f"audio/{index:06d}_{clip.label}.wav"
-            sf.write(root / filepath, clip.samples, clip.sample_rate_hz, subtype="PCM_16")
+            _write_wav(root / filepath, clip)
             site = index % len(SITE_SPLITS)
             rows.append((filepath, SITE_SPLITS[site], clip.label, f"site_{site:02d}"))
             boxes += [_box_row(filepath, box, clip.snr_db) for box in clip.boxes]
@@ -186,6 +186,18 @@ def write_dataset(
             root / "metadata.csv", _encode_csv(("filepath", "split", "label", "group"), rows)
         )
     return root
+
+
+def _write_wav(path: Path, clip: SynthClip) -> None:
+    """Write a clip whole or not at all; StorageError names its file."""
+    buffer = io.BytesIO()
+    sf.write(buffer, clip.samples, clip.sample_rate_hz, format="WAV", subtype="PCM_16")
+    with storage_errors(path):
+        try:
+            path.write_bytes(buffer.getvalue())
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def read_boxes(root: str | Path) -> dict[str, list[EventBox]]:

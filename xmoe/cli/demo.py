@@ -68,13 +68,14 @@ def demo(*, out: Path, clips: int, epochs: int, seed: int) -> Reply:
 
 def clear_former_demo(out: Path) -> None:
     """Make ``out`` an empty folder; ConfigError where it holds anything but a former demo."""
+    from xmoe.artifacts import write_bytes
+
     marker = out / MARKER
     if out.exists() and any(out.iterdir()) and not marker.exists():
         mend = "name an empty folder, or one that is not there yet"
         raise ConfigError("the folder holds something else", where=str(out), mend=mend)
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
-    marker.write_text("Made by `xmoe demo`, which replaces this folder.\n", encoding="utf-8")
+    write_bytes(marker, b"Made by `xmoe demo`, which replaces this folder.\n")
 
 
 def make_recordings(root: Path, clips: int, seed: int, progress: Progress) -> Path:

@@ -64,7 +64,6 @@ def write_outputs(folder: Path, result: ProfileResult) -> dict[str, Path]:
     from xmoe.profile.draw import draw_profile
     from xmoe.profile.profile import write_clip_table, write_profile
 
-    folder.mkdir(parents=True, exist_ok=True)
     written = {
         "profile": folder / "profile.json",
         "clips": folder / "clips.parquet",
