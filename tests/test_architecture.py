@@ -25,6 +25,7 @@ CROSS_CUTTING = {
     "test_faults",
     "test_full_disk",
     "test_kills",
+    "test_nodes",
     "test_parity",
     "test_public_api",
     "test_quantus",
