@@ -69,7 +69,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def command_of(name: str, run: Path, port: int, ingress: str = "python") -> list[str]:
+def command_of(name: str, run: Path, port: int, ingress: str = "haproxy") -> list[str]:
     """Return the command that starts a contender; ``ingress`` is for our own topologies."""
     if name in ("distributed", "colocated"):
         serve = "import sys; from xmoe.cli import main; sys.exit(main())"
@@ -81,7 +81,7 @@ def command_of(name: str, run: Path, port: int, ingress: str = "python") -> list
 
 @contextmanager
 def running(
-    name: str, run: Path, port: int, target: Load, *, ingress: str = "python"
+    name: str, run: Path, port: int, target: Load, *, ingress: str = "haproxy"
 ) -> Iterator[psutil.Process]:
     """Start a contender, wait until it answers, and end it with all its children."""
     with tempfile.TemporaryFile() as said:
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--ingress", choices=("python", "haproxy"), default="python")
+    parser.add_argument("--ingress", choices=("haproxy", "python"), default="haproxy")
     parser.add_argument(
         "--quick", action="store_true", help="half a second each, 2 clients at most"
     )
