@@ -17,9 +17,12 @@ from xmoe.serve.expert import ExpertCore
 from xmoe.serve.router import callable_experts
 from xmoe.serve.settings import ServeSettings
 
+# About as many as take a few milliseconds; handing them to a thread costs as much again.
+SMALL_VALUES = 1 << 17
+
 
 class LocalExperts:
-    """All experts of a run behind one thread."""
+    """All experts of a run in this process; large calls go to a thread, small ones are made at once."""
 
     def __init__(self, cores: Mapping[str, ExpertCore]) -> None:
         self._cores = dict(cores)
@@ -45,8 +48,10 @@ class LocalExperts:
         """Return logits [b, C]; raises CallFailed where the expert fails."""
         core = self._cores[request.name]
         windows, scale = request.windows.numpy(), request.scale.numpy()
-        loop = asyncio.get_running_loop()
         try:
+            if request.windows.numel() <= SMALL_VALUES:
+                return torch.from_numpy(core.infer(windows, scale))
+            loop = asyncio.get_running_loop()
             logits = await loop.run_in_executor(self._thread, core.infer, windows, scale)
         except RuntimeError as error:
             raise CallFailed("error") from error

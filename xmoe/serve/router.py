@@ -39,6 +39,8 @@ Value = TypeVar("Value")
 READY_S = 5.0
 # A long recording keeps two blocks on their way, so that short ones are answered in between.
 JOBS_AT_ONCE = 2
+# A single short segment is planned in the event loop: a few milliseconds, without a change of thread.
+SMALL_CELLS = 1 << 14
 # One Fourier transform: a few milliseconds for a small recording. The others take far longer.
 QUICK_FRONTENDS = frozenset({"stft", "logmel", "pcen"})
 
@@ -180,7 +182,10 @@ class RouterCore:
         loop = asyncio.get_running_loop()
         specs = torch.cat([job.specs for job in jobs])
         limits = [job.limits for job in jobs for _ in range(len(job.specs))]
-        wanted = await loop.run_in_executor(self._model_thread, self._plan, specs, limits)
+        if specs.numel() <= SMALL_CELLS:
+            wanted = self._plan(specs, limits)
+        else:
+            wanted = await loop.run_in_executor(self._model_thread, self._plan, specs, limits)
         plan = self.fanout.avoid_open(wanted)
         calls = self.fanout.start(plan, max(job.deadline for job in jobs))
         self.meter.note_block(len(specs))
