@@ -22,7 +22,7 @@ SMALL_VALUES = 1 << 17
 
 
 class LocalExperts:
-    """All experts of a run in this process; large calls go to a thread, small ones are made at once."""
+    """All experts of a run in this process; large calls go to a thread, small ones run at once."""
 
     def __init__(self, cores: Mapping[str, ExpertCore]) -> None:
         self._cores = dict(cores)

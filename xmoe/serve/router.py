@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 READY_S = 5.0
 # A long recording keeps two blocks on their way, so that short ones are answered in between.
 JOBS_AT_ONCE = 2
-# A single short segment is planned in the event loop: a few milliseconds, without a change of thread.
+# A single short segment is planned in the event loop itself, without a change of thread.
 SMALL_CELLS = 1 << 14
 # One Fourier transform: a few milliseconds for a small recording. The others take far longer.
 QUICK_FRONTENDS = frozenset({"stft", "logmel", "pcen"})
