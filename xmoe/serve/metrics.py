@@ -2,7 +2,8 @@
 
 xmoe_stage_ms{stage}                       decode, frontend, plan, experts
 xmoe_experts_asked                         K of each answer
-xmoe_expert_calls{expert,outcome}          ok, nonfinite, dead, timeout, overloaded, error
+xmoe_expert_calls{expert,outcome}          ok, nonfinite, dead, timeout, overloaded, error,
+                                           other_run
 xmoe_expert_call_ms{expert}
 xmoe_block_rows                            segments in one micro-batch
 xmoe_answers{degraded}                     xmoe_refusals{code}
