@@ -181,13 +181,26 @@ def test_a_signal_drains(tiny_run, bodies, number):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_killed_service_leaves_nobody_at_its_port(child):
-    family = child.process.children(recursive=True)
-    chaos.strike(child.process, signal.SIGKILL)
-    assert psutil.wait_procs(family, timeout=60.0)[1] == []
-    host, port = chaos.urlsplit(child.url).hostname, chaos.urlsplit(child.url).port
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, port), timeout=5.0)
+@pytest.mark.parametrize("ingress", ["python", "auto"])
+def test_a_killed_service_leaves_nobody_at_its_port(tiny_run, ingress):
+    with chaos.served(tiny_run, free_port(), "--ingress", ingress) as child:
+        at_port = [p for p in child.process.children(recursive=True) if listens(p, child.url)]
+        assert at_port
+        chaos.strike(child.process, signal.SIGKILL)
+        assert psutil.wait_procs(at_port, timeout=60.0)[1] == []
+        host, port = chaos.urlsplit(child.url).hostname, chaos.urlsplit(child.url).port
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port), timeout=5.0)
+
+
+def listens(process, url):
+    """Whether a process listens at the port of a service."""
+    try:
+        links = process.net_connections(kind="tcp")
+    except psutil.NoSuchProcess:
+        return False
+    port = chaos.urlsplit(url).port
+    return any(link.status == psutil.CONN_LISTEN and link.laddr.port == port for link in links)
 
 
 @pytest.mark.slow

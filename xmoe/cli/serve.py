@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 @click.option(
     "--ingress",
     type=click.Choice(["auto", "haproxy", "python"]),
-    default="auto",
+    default="python",
     show_default=True,
-    help="What takes the requests in: HAProxy where it is installed (auto), or Ray's own proxy.",
+    help="What takes the requests in: Ray's own proxy, or HAProxy, where it is installed (auto).",
 )
 @click.option("--deadline-ms", type=click.FloatRange(1.0), help="Per request; 2000 if left out.")
 @click.option(
