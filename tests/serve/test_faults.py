@@ -184,13 +184,23 @@ def test_a_signal_drains(tiny_run, bodies, number):
 @pytest.mark.parametrize("ingress", ["python", "auto"])
 def test_a_killed_service_leaves_nobody_at_its_port(tiny_run, ingress):
     with chaos.served(tiny_run, free_port(), "--ingress", ingress) as child:
-        at_port = [p for p in child.process.children(recursive=True) if listens(p, child.url)]
-        assert at_port
+        at_port = find_listeners(child)
         chaos.strike(child.process, signal.SIGKILL)
         assert psutil.wait_procs(at_port, timeout=60.0)[1] == []
         host, port = chaos.urlsplit(child.url).hostname, chaos.urlsplit(child.url).port
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, port), timeout=5.0)
+
+
+def find_listeners(child, within_s=30.0):
+    """Return the descendants that listen at a service's port; HAProxy may be taking over itself."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        family = child.process.children(recursive=True)
+        if found := [process for process in family if listens(process, child.url)]:
+            return found
+        time.sleep(0.5)
+    pytest.fail("nobody listens")
 
 
 def listens(process, url):
