@@ -123,6 +123,13 @@ class Predictor:
 
     def specs_at(self, power: Tensor, starts: Sequence[int]) -> Tensor:
         """Return the compressed segments [n, F, T] of [F, frames] that begin at those frames."""
+        return self.frontend.compress(*self.segments_at(power, starts))
+
+    def segments_at(self, power: Tensor, starts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return segments [n, F, T] of power [F, frames], and how many frames [n] are not padding.
+
+        Each begins at one of ``starts``.
+        """
         spectro = self.config.spectro
         block = torch.zeros(len(starts), power.shape[0], spectro.num_frames)
         valid = torch.empty(len(starts), dtype=torch.long)
@@ -130,7 +137,7 @@ class Predictor:
             piece = power[:, start : start + spectro.num_frames]
             block[row, :, : piece.shape[1]] = piece
             valid[row] = piece.shape[1]
-        return self.frontend.compress(block, valid)
+        return block, valid
 
     @torch.no_grad()
     def answer_segments(

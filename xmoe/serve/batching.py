@@ -1,7 +1,8 @@
 """Requests that wait -> one block of work at a time, without a timer.
 
-A request that finds the worker idle starts at once, alone. Requests that arrive while a block is
-being worked on wait for its end and then go together: the busier the router, the larger its blocks.
+A request that finds the worker idle starts at once, with those alone that this turn of the event
+loop brings. Requests that arrive while a block is being worked on wait for its end and then go
+together: the busier the router, the larger its blocks.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class MicroBatcher(Generic[Item, Result]):
 
     async def _run(self) -> None:
         while self._waiting:
+            await self._join()
             block = self._take()
             if not block:
                 continue
@@ -73,6 +75,13 @@ class MicroBatcher(Generic[Item, Result]):
             for (_, future), result in zip(block, results, strict=True):
                 if not future.done():
                     future.set_result(result)
+
+    async def _join(self) -> None:
+        """Let requests that have arrived join, turn by turn, until a turn brings none."""
+        seen = -1
+        while seen != self._waiting_size < self._max_size:
+            seen = self._waiting_size
+            await asyncio.sleep(0)
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         """Take what fits into one block, at least one item; those given up are dropped."""

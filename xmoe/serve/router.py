@@ -39,26 +39,34 @@ Value = TypeVar("Value")
 READY_S = 5.0
 # A long recording keeps two blocks on their way, so that short ones are answered in between.
 JOBS_AT_ONCE = 2
-# A single short segment is planned in the event loop itself, without a change of thread.
-SMALL_CELLS = 1 << 14
+# A few short segments are planned in the event loop itself: for so little (10 to 30 ms) a change of
+# thread costs more than it gives, since both threads need the interpreter at every step.
+SMALL_CELLS = 1 << 17
 # One Fourier transform: a few milliseconds for a small recording. The others take far longer.
 QUICK_FRONTENDS = frozenset({"stft", "logmel", "pcen"})
 
 
 @dataclass(frozen=True)
 class Job:
-    """Segments [n, F, T] of one request that are planned together, and what it allows."""
+    """Segments of one request that are planned together, and what it allows.
 
-    specs: Tensor
+    ``power`` [n, F, T] before compression and ``valid`` [n], the frames that are not padding.
+    """
+
+    power: Tensor
+    valid: Tensor
     limits: Limits
     deadline: float
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The compressed segments [n, F, T] of a recording, and where each begins in it."""
+    """The power of a recording's segments [n, F, T], its frames that are not padding [n], and
+    where each begins; compressed later, with the segments of other requests.
+    """
 
-    specs: Tensor
+    power: Tensor
+    valid: Tensor
     starts_s: tuple[float, ...]
 
 
@@ -93,7 +101,7 @@ class RouterCore:
         self.max_rows = rows_per_block(predictor, settings)
         self._batcher: MicroBatcher[Job, Seat] = MicroBatcher(
             self._start_block,
-            size_of=lambda job: len(job.specs),
+            size_of=lambda job: len(job.power),
             max_size=self.max_rows,
             max_waiting=settings.router.max_waiting,
         )
@@ -140,7 +148,8 @@ class RouterCore:
     async def answer_cut(self, cut: Cut, limits: Limits, deadline: float) -> Served:
         """Return answers to the segments of a recording that is cut; raises as ``answer``."""
         began = time.monotonic()
-        jobs = [Job(part, limits, deadline) for part in cut.specs.split(self.max_rows)]
+        parts = zip(cut.power.split(self.max_rows), cut.valid.split(self.max_rows), strict=True)
+        jobs = [Job(power, valid, limits, deadline) for power, valid in parts]
         turns = asyncio.Semaphore(JOBS_AT_ONCE)
         done = await asyncio.gather(*(self._answer_job(job, turns) for job in jobs))
         planned = max(moment for _, moment in done)
@@ -155,7 +164,7 @@ class RouterCore:
         starts = self.predictor.segment_starts(power.shape[1], hop_s)
         frame_s = 1.0 / self.config.spectro.frame_rate_hz
         return Cut(
-            self.predictor.specs_at(power, starts), tuple(start * frame_s for start in starts)
+            *self.predictor.segments_at(power, starts), tuple(start * frame_s for start in starts)
         )
 
     async def _answer_job(self, job: Job, turns: asyncio.Semaphore) -> tuple[SegmentAnswers, float]:
@@ -180,17 +189,19 @@ class RouterCore:
     async def _start_block(self, jobs: list[Job]) -> list[Seat]:
         """Plan the segments of all jobs together and start one call to each expert."""
         loop = asyncio.get_running_loop()
-        specs = torch.cat([job.specs for job in jobs])
-        limits = [job.limits for job in jobs for _ in range(len(job.specs))]
-        if specs.numel() <= SMALL_CELLS:
-            wanted = self._plan(specs, limits)
+        power, valid = torch.cat([job.power for job in jobs]), torch.cat([j.valid for j in jobs])
+        limits = [job.limits for job in jobs for _ in range(len(job.power))]
+        if power.numel() <= SMALL_CELLS:
+            wanted = self._plan(power, valid, limits)
         else:
-            wanted = await loop.run_in_executor(self._model_thread, self._plan, specs, limits)
+            wanted = await loop.run_in_executor(
+                self._model_thread, self._plan, power, valid, limits
+            )
         plan = self.fanout.avoid_open(wanted)
         calls = self.fanout.start(plan, max(job.deadline for job in jobs))
-        self.meter.note_block(len(specs))
+        self.meter.note_block(len(power))
         block = Block(wanted, plan, calls, self._read)
-        ends = list(itertools.accumulate(len(job.specs) for job in jobs))
+        ends = list(itertools.accumulate(len(job.power) for job in jobs))
         firsts = [0, *ends[:-1]]
         return [
             Seat(block, first, end, job.deadline)
@@ -198,8 +209,9 @@ class RouterCore:
         ]
 
     @torch.no_grad()
-    def _plan(self, specs: Tensor, limits: list[Limits]) -> Plan:
+    def _plan(self, power: Tensor, valid: Tensor, limits: list[Limits]) -> Plan:
         predictor = self.predictor
+        specs = predictor.frontend.compress(power, valid)
         plan = to_cpu(predictor.model.plan(specs.to(predictor.device), predictor.config.routing))
         if all(limit == Limits() for limit in limits):
             return plan

@@ -158,7 +158,7 @@ class Service:
     ) -> ClassifyAnswer:
         began = time.monotonic()
         ready = await self._read_then(read, lambda heard: self._prepare(heard, options), samples)
-        deadline = began + self._deadline_s(options, len(ready.cut.specs))
+        deadline = began + self._deadline_s(options, len(ready.cut.power))
         before_s = {"decode": ready.decoded - began, "frontend": time.monotonic() - ready.decoded}
         answering = self.router.answer_cut(ready.cut, options.limits, deadline)
         heard = None
