@@ -1,4 +1,4 @@
-"""What does a deployment per expert cost? Six ways to serve one run, in one go on one machine.
+"""What does a deployment per expert cost? Seven ways to use one run, in one go on one machine.
 
     python benchmarks/serving.py --run RUN CLIP... [--clients 1 32] [--seconds 8] [--quick]
 
@@ -7,6 +7,7 @@
     colocated    ``xmoe serve --topology colocated``: the experts inside the router
     baseline     the settings of ``deployments/baseline.yaml``: whole model, one recording at a time
     litserve     LitServe with the whole model, batches of up to 32
+    asgi         the colocated service called in its own process, without a socket
     predict      ``Predictor.predict`` in one process, no server
 
 Each is a process tree of its own on loopback; only one runs at a time. All are sent the same clips
@@ -39,7 +40,7 @@ import psutil
 from xmoe.serve import load
 from xmoe.serve.load import Load
 
-CONTENDERS = ("distributed", "naive", "colocated", "baseline", "litserve", "predict")
+CONTENDERS = ("distributed", "naive", "colocated", "baseline", "litserve", "asgi", "predict")
 HERE = Path(__file__).resolve()
 READY_WITHIN_S = 240.0
 HEADINGS = (
@@ -174,12 +175,12 @@ def target_of(name: str, port: int, clips: Sequence[bytes]) -> Load:
     return Load(url, bodies, path="/predict", content_type="application/json")
 
 
-def measure_predict(run: Path, clips: Sequence[Path], seconds: float) -> Figures:
-    """Return the figures of ``predict`` in a process of its own, one caller."""
+def measure_inside(name: str, run: Path, clips: Sequence[Path], seconds: float) -> Figures:
+    """Return the figures of ``predict`` or ``asgi`` in a process of its own, one caller."""
     command = [
         sys.executable,
         str(HERE.with_name("serving_peers.py")),
-        "predict",
+        name,
         "--run",
         str(run),
     ]
@@ -188,7 +189,7 @@ def measure_predict(run: Path, clips: Sequence[Path], seconds: float) -> Figures
         command, capture_output=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     found = json.loads(told.stdout.splitlines()[-1])
-    return Figures("predict", 1, client_cpu_ms=0.0, outcomes={}, **found)
+    return Figures(name, 1, client_cpu_ms=0.0, outcomes={}, **found)
 
 
 def print_table(rows: Sequence[Figures]) -> None:
@@ -231,8 +232,8 @@ def main() -> None:
     print(f"{machine}, {len(bodies)} clips, {seconds:g} s each", flush=True)
     rows: list[Figures] = []
     for name in asked.only:
-        if name == "predict":
-            rows.append(measure_predict(asked.run, asked.clips, seconds))
+        if name in ("asgi", "predict"):
+            rows.append(measure_inside(name, asked.run, asked.clips, seconds))
             continue
         port = free_port()
         target = target_of(name, port, bodies)

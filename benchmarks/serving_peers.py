@@ -1,16 +1,18 @@
 """The servers that ``benchmarks/serving.py`` compares with; started by it, one process tree each.
 
-python benchmarks/serving_peers.py naive|baseline|litserve|predict --run RUN --port PORT
+python benchmarks/serving_peers.py naive|baseline|litserve|predict|asgi --run RUN --port PORT
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import io
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,21 @@ import torch
 import yaml
 from ray import serve
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message
 from torch import Tensor
 
 from xmoe.audio.clip import read_clip
 from xmoe.model.combine import ExpertReply, combine
 from xmoe.predict import Predictor, SegmentAnswers
+from xmoe.serve.about import read_about
+from xmoe.serve.api import build_app
 from xmoe.serve.build import check_settings
 from xmoe.serve.expert import ExpertCore
-from xmoe.serve.router import callable_experts, load_router
+from xmoe.serve.explainer import Explainer
+from xmoe.serve.local import LocalExperts
+from xmoe.serve.replicas import settle_memory
+from xmoe.serve.router import RouterCore, callable_experts, load_router
+from xmoe.serve.service import Service
 from xmoe.serve.session import serving, wait_for_signal
 from xmoe.serve.settings import ServeSettings
 from xmoe.storage.runs import open_run
@@ -156,11 +165,21 @@ def time_predict(run: str, files: list[Path], seconds: float) -> None:
     predictor = Predictor.load(run)
     clips = [read_clip(file) for file in files]
 
+    def predict(index: int) -> None:
+        clip = clips[index % len(clips)]
+        predictor.predict(clip.samples, clip.sample_rate_hz)
+
+    time_calls(predict, seconds)
+
+
+def time_calls(call: Callable[[int], None], seconds: float) -> None:
+    """Print the figures of a function called again and again, after a second to warm up."""
+
     def go_on(duration_s: float) -> list[float]:
-        took, end = [], time.perf_counter() + duration_s
+        took: list[float] = []
+        end = time.perf_counter() + duration_s
         while (began := time.perf_counter()) < end:
-            clip = clips[len(took) % len(clips)]
-            predictor.predict(clip.samples, clip.sample_rate_hz)
+            call(len(took))
             took.append(1000.0 * (time.perf_counter() - began))
         return took
 
@@ -173,18 +192,71 @@ def time_predict(run: str, files: list[Path], seconds: float) -> None:
     print(json.dumps(figures | {"cpu_ms": 1000.0 * cpu_s / len(took)}))
 
 
+async def call_application(application: ASGIApp, body: bytes) -> None:
+    """Send one recording to an ASGI application as a server would, but from memory."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/classify",
+        "raw_path": b"/v1/classify",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/octet-stream")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    statuses: list[int] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await application(scope, receive, send)
+    if statuses != [200]:
+        raise RuntimeError(f"the application answered {statuses}")
+
+
+def time_asgi(run: str, files: list[Path], seconds: float) -> None:
+    """Print the figures of the colocated service in this process, called without a socket."""
+    torch.set_num_threads(1)
+    settings = ServeSettings(run=run, topology="colocated")
+    predictor = load_router(settings)
+    router = RouterCore(
+        predictor, LocalExperts.load(settings, predictor.config).callers(), settings
+    )
+    service = Service(
+        router,
+        explainer=Explainer(run, predictor.config),
+        about=read_about(settings, predictor.config),
+    )
+    application = build_app(service)
+    bodies = [file.read_bytes() for file in files]
+    settle_memory()
+    with asyncio.Runner() as runner:
+        time_calls(
+            lambda i: runner.run(call_application(application, bodies[i % len(bodies)])), seconds
+        )
+
+
 def main() -> None:
     """Run one of them until it is told to stop."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("name", choices=["naive", "baseline", "litserve", "predict"])
+    parser.add_argument("name", choices=["naive", "baseline", "litserve", "predict", "asgi"])
     parser.add_argument("--run", required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("files", type=Path, nargs="*")
     asked = parser.parse_intermixed_args()
     run = str(Path(asked.run).resolve())
-    if asked.name == "predict":
-        time_predict(run, asked.files, asked.seconds)
+    if asked.name in ("predict", "asgi"):
+        time_it = time_predict if asked.name == "predict" else time_asgi
+        time_it(run, asked.files, asked.seconds)
     else:
         servers = {"naive": serve_naive, "baseline": serve_baseline, "litserve": serve_litserve}
         servers[asked.name](run, asked.port)

@@ -33,6 +33,9 @@ def test_every_way_answers_and_has_its_row(tmp_path, tiny):
     rows = [line.split("|") for line in told.stdout.splitlines() if line.startswith("| ")][1:]
     names = [(row[1].strip(), int(row[2])) for row in rows]
     ways = ("distributed", "naive", "colocated", "baseline", "litserve")
-    assert names == [(way, count) for way in ways for count in (1, 2)] + [("predict", 1)]
+    assert names == [(way, count) for way in ways for count in (1, 2)] + [
+        ("asgi", 1),
+        ("predict", 1),
+    ]
     assert all(float(row[5]) > 0 and float(row[6]) > 0 for row in rows)
     assert "outcomes other than 200: none" in told.stdout

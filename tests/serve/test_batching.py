@@ -44,6 +44,29 @@ def test_items_that_wait_go_together_in_order():
     assert [len(block) for block in blocks] == [1, 4, 2]
 
 
+def test_items_of_one_turn_of_the_loop_go_together_though_nobody_works():
+    async def script(batcher):
+        return await asyncio.gather(*(batcher.submit(1) for _ in range(3)))
+
+    _, blocks = run_batcher(script)
+    assert blocks == [[1, 1, 1]]
+
+
+def test_items_join_as_long_as_turns_bring_more_but_no_block_waits_for_a_full_one():
+    async def script(batcher):
+        async def trickle():
+            for _ in range(6):
+                tasks.append(asyncio.create_task(batcher.submit(1)))
+                await asyncio.sleep(0)  # one each turn
+
+        tasks = []
+        await trickle()
+        await asyncio.gather(*tasks)
+
+    _, blocks = run_batcher(script)
+    assert [len(block) for block in blocks] == [4, 2]
+
+
 def test_item_above_the_size_goes_alone():
     async def script(batcher):
         return await asyncio.gather(batcher.submit(9), batcher.submit(1))

@@ -1,6 +1,7 @@
 """Where the work on a recording is done: a small one in the event loop, others beside it."""
 
 import asyncio
+import tempfile
 import threading
 
 import pytest
@@ -57,3 +58,13 @@ def test_only_files_that_cannot_grow_count_as_small(wav, sound):
     assert count_samples(data) == len(data) // 2
     assert count_samples(b"fLaC" + data[4:]) is None
     assert count_samples(b"") is None
+
+
+def test_run_at_an_address_is_answered_and_explained_and_no_copy_stays(
+    serve_run, tiny_run, wav, sound, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    service = serve_run(run=f"file://{tiny_run}")
+    answer = asyncio.run(service.classify_bytes(wav(sound()), Options(explain=True)))
+    assert answer.explanation is not None
+    assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ from xmoe.profile.profile import Profile, read_clip_table, read_profile
 from xmoe.serve.reference import Reference
 from xmoe.serve.schemas import TrainingSummary
 from xmoe.serve.settings import ServeSettings
-from xmoe.storage.runs import hash_weights, open_run
+from xmoe.storage.runs import fetched, hash_weights
 
 FILES = ("policy.json", "profile.json", "clips.parquet", EVENTS_FILE)
 NO_TABLE = "the run has no clips.parquet that can be read, so there is nothing to compare with"
@@ -48,7 +48,11 @@ NOTHING_KNOWN = About()
 
 def read_about(settings: ServeSettings, config: RunConfig) -> About:
     """Return what the run's folder tells; its configuration and weights must be there."""
-    folder = open_run(settings.run, [], which=settings.which, wanted=FILES)
+    with fetched(settings.run, [], which=settings.which, wanted=FILES) as folder:
+        return _read_folder(folder, settings, config)
+
+
+def _read_folder(folder: RunFolder, settings: ServeSettings, config: RunConfig) -> About:
     reference, missing = None, "" if settings.drift.enabled else "switched off in the settings"
     if settings.drift.enabled:
         reference, missing = read_reference(folder, config)

@@ -18,7 +18,7 @@ from xmoe.errors import ConfigError
 from xmoe.serve.replicas import ExpertReplica, RouterReplica
 from xmoe.serve.router import callable_experts
 from xmoe.serve.settings import ExpertDeployment, ServeSettings
-from xmoe.storage.runs import open_run
+from xmoe.storage.runs import fetched
 
 ROUTER = "router"
 MOST_ROUTERS = 4
@@ -41,7 +41,8 @@ def check_settings(args: dict[str, Any]) -> ServeSettings:
 
 def build_application(settings: ServeSettings) -> Application:
     """Return the application for a run; RunFolderError where there is no run."""
-    config = open_run(settings.run, [], which=settings.which).read_config()
+    with fetched(settings.run, [], which=settings.which) as folder:
+        config = folder.read_config()
     names = callable_experts(config)
     if unknown := sorted(set(settings.experts) - set(names)):
         raise ConfigError(

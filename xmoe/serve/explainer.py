@@ -24,7 +24,7 @@ from xmoe.predict import Predictor
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.replan import with_counts
 from xmoe.serve.schemas import ExplainOptions
-from xmoe.storage.runs import open_run
+from xmoe.storage.runs import fetched
 from xmoe.training.store import measure_power
 
 
@@ -42,8 +42,9 @@ class Explainer:
         with self._lock:
             if self._predictor is None:
                 experts = (f"expert-{name}" for name in self._config.model.experts)
-                folder = open_run(self._run, ["stem", "router", *experts], which=self._which)
-                self._predictor = Predictor.load(folder.path, which=self._which)
+                parts = ["stem", "router", *experts]
+                with fetched(self._run, parts, which=self._which) as folder:
+                    self._predictor = Predictor.load(folder.path, which=self._which)
             return self._predictor
 
     def explain(

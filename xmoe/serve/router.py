@@ -32,7 +32,7 @@ from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.meter import Meter
 from xmoe.serve.replan import to_cpu, with_counts
 from xmoe.serve.settings import ServeSettings
-from xmoe.storage.runs import open_run
+from xmoe.storage.runs import fetched
 from xmoe.training.store import measure_power
 
 Value = TypeVar("Value")
@@ -270,11 +270,11 @@ def rows_per_block(predictor: Predictor, settings: ServeSettings) -> int:
 
 def load_router(settings: ServeSettings, *, device: torch.device | None = None) -> Predictor:
     """Return a predictor with stem and router alone: the experts are elsewhere."""
-    folder = open_run(settings.run, ["stem", "router"], which=settings.which)
-    config = folder.read_config()
-    model = MoE(config.model, num_bins=config.spectro.num_bins)
-    model.stem.load_state_dict(folder.load_tensors("stem", settings.which))
-    model.router.load_state_dict(folder.load_tensors("router", settings.which))
+    with fetched(settings.run, ["stem", "router"], which=settings.which) as folder:
+        config = folder.read_config()
+        model = MoE(config.model, num_bins=config.spectro.num_bins)
+        model.stem.load_state_dict(folder.load_tensors("stem", settings.which))
+        model.router.load_state_dict(folder.load_tensors("router", settings.which))
     model.experts.clear()
     return Predictor(config, model, device=device)
 

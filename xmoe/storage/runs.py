@@ -40,9 +40,11 @@ def open_run(
 
 
 @contextmanager
-def fetched(run: str | Path, parts: Sequence[str], *, which: Which = "best") -> Iterator[RunFolder]:
+def fetched(
+    run: str | Path, parts: Sequence[str], *, which: Which = "best", wanted: Sequence[str] = ()
+) -> Iterator[RunFolder]:
     """Give what ``open_run`` returns; a copy that was made for it is removed afterwards."""
-    folder = open_run(run, parts, which=which)
+    folder = open_run(run, parts, which=which, wanted=wanted)
     try:
         yield folder
     finally:
