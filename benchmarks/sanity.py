@@ -4,9 +4,9 @@
 
 Test clips are explained by the trained model and by models of the same shape whose weights are as
 before training. ``raw`` is the rank correlation of the two maps, ``unrelated`` that of two fresh
-models' maps, ``learned`` is as ``raw`` once the order that the clip alone gives has been taken out
-(see ``xmoe/explain/sanity.py``). A method passes where the 95 % interval of ``learned`` stays
-within 0.25 of zero. Where the set has boxes, the energy in them is given for both kinds of weights.
+models' maps (see ``xmoe/explain/sanity.py``). A method passes where the 95 % interval of ``raw``
+stays within 0.25 of zero. ``values`` is the plain correlation of the two maps' values, which weighs
+the few strong cells most. Where the set has boxes, the energy in them is given for both weights.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def measure_method(
         for i, answer in enumerate(answers)
     ]
     row: dict[str, Any] = {}
-    for key in ("raw", "unrelated", "learned"):
+    for key in ("raw", "unrelated", "values"):
         values = np.array([getattr(likeness, key) for likeness in found])
         row[key] = float(values.mean())
         row[f"{key}_ci"] = mean_interval(values)
-    low, high = row["learned_ci"] or (row["learned"],) * 2
+    low, high = row["raw_ci"] or (row["raw"],) * 2
     row["passes"] = max(abs(low), abs(high)) < DESTROYED
     if masks is not None:
         target = ClassTarget(tuple(answers))
@@ -109,15 +109,15 @@ def draw_picture(subject: Subject, fresh: list[MoE], spec: Tensor) -> bytes:
 
 def print_table(rows: dict[str, dict[str, Any]], clips: int, contrast_energy: float | None) -> None:
     """Print one line per method."""
-    table = Table(title=f"{clips} test clips; rank correlation with the map of fresh weights")
-    columns = ["method", "raw", "unrelated", "learned", "check"]
+    table = Table(title=f"{clips} test clips; correlations with the map of fresh weights")
+    columns = ["method", "raw", "unrelated", "values", "check"]
     columns += ["energy in box: trained", "fresh"] if contrast_energy is not None else []
     for column in columns:
         table.add_column(column)
     for name, row in rows.items():
         cells = [
             f"{row[key]:+.2f} ({row[f'{key}_ci'][0]:+.2f} to {row[f'{key}_ci'][1]:+.2f})"
-            for key in ("raw", "unrelated", "learned")
+            for key in ("raw", "unrelated", "values")
         ]
         energies = [f"{row[key]:.3f}" for key in ("energy_trained", "energy_fresh") if key in row]
         table.add_row(name, *cells, "passes" if row["passes"] else "FAILS", *energies)

@@ -1,4 +1,4 @@
-"""Weights drawn anew destroy what the weights are answerable for, in every method offered."""
+"""Weights drawn anew destroy the maps of every method offered."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ import torch
 
 from xmoe.explain.faithfulness import energy_in_box
 from xmoe.explain.methods import METHODS
-from xmoe.explain.sanity import Likeness, compare_maps, draw_weights, weightless_maps
+from xmoe.explain.sanity import Likeness, compare_maps, draw_weights
 from xmoe.explain.targets import ClassTarget
+from xmoe.model.saliency import contrast
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def test_the_trained_model_knows_its_classes(trained_subject, boxed):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_fresh_weights_destroy_what_was_learned(trained_subject, fresh, boxed, name):
+def test_fresh_weights_destroy_the_map(trained_subject, fresh, boxed, name):
     specs, ids, _ = boxed
     found = [
         compare_maps(trained_subject, fresh, specs[i : i + 1], ClassTarget(int(ids[i])), name)
@@ -54,26 +55,16 @@ def test_the_trained_map_finds_the_event_better_than_that_of_fresh_weights(
     assert energy(trained_subject.model) > max(energy(model) for model in fresh)
 
 
-def test_a_map_that_ignores_the_weights_is_not_called_learned(trained_subject, fresh, boxed):
-    """The contrast alone: raw likeness 1, and nothing is left of it that weights answer for."""
-    spec = boxed[0][:1]
-    METHODS["weightless"] = lambda model, spec, plan, target: weightless_maps(spec)[1].unsqueeze(0)
-    try:
-        found = compare_maps(trained_subject, fresh, spec, ClassTarget(0), "weightless")
-    finally:
-        del METHODS["weightless"]
-    assert found.raw == pytest.approx(1.0)
-    assert found.unrelated == pytest.approx(1.0)
-    assert found.learned == pytest.approx(0.0, abs=1e-6)
-
-
-def test_a_map_that_fresh_weights_leave_alone_fails(trained_subject, fresh, boxed):
-    """A fixed pattern that no part of the clip explains is what the check must catch."""
+@pytest.mark.parametrize("kind", ["contrast", "pattern"])
+def test_a_map_that_fresh_weights_leave_alone_fails(trained_subject, fresh, boxed, kind):
+    """What needs no weights, be it of the clip or a fixed pattern, is what the check must catch."""
     pattern = torch.rand(1, 32, 41, generator=torch.Generator().manual_seed(0))
-    METHODS["stuck"] = lambda model, spec, plan, target: pattern
+    maps = {"contrast": contrast, "pattern": lambda spec: pattern}
+    METHODS["stuck"] = lambda model, spec, plan, target: maps[kind](spec)
     try:
         found = compare_maps(trained_subject, fresh, boxed[0][:1], ClassTarget(0), "stuck")
     finally:
         del METHODS["stuck"]
-    assert found.learned > 0.9
+    assert found.raw == pytest.approx(1.0)
+    assert found.unrelated == pytest.approx(1.0)
     assert not found.passes

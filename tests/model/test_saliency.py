@@ -1,5 +1,7 @@
 """Saliency: closed form against autograd, grids against loops, and no backward pass."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -8,9 +10,11 @@ from xmoe.model.saliency import (
     activation_map,
     class_belief,
     contrast,
+    evidence_weight,
     pool_cells,
     saliency_cells,
     saliency_map,
+    strength_of,
 )
 from xmoe.model.stem import Stem
 
@@ -29,10 +33,11 @@ def stem() -> Stem:
 
 
 def gradient_times_input(stem: Stem, spec: torch.Tensor, belief: torch.Tensor) -> torch.Tensor:
-    """Return rows per band times (gradient of the believed logit x the stem map), by autograd."""
+    """Return rows per band times (gradient x the stem map's rise over its mean), by autograd."""
     features = stem.map_features(spec).detach().requires_grad_()
     (stem.answer(features).logits * belief).sum().backward()
-    return (features * features.grad).sum(1).detach() * (features.shape[2] // 4)
+    rise = features - features.mean(3, keepdim=True)
+    return (rise * features.grad).sum(1).detach() * (features.shape[2] // 4)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -54,8 +59,18 @@ def test_closed_form_of_one_class_is_that_class(stem, specs):
 def test_map_of_a_clip_sums_to_its_belief_weighted_evidence(stem, specs):
     output = stem(specs)
     belief = class_belief(output.logits, multi_label=False)
-    evidence = (belief.unsqueeze(2) * output.attention * output.column_logits).sum((1, 2))
+    usual = output.column_logits.mean(2, keepdim=True)
+    rise = output.attention * (output.column_logits - usual)
+    evidence = (belief.unsqueeze(2) * rise).sum((1, 2))
     torch.testing.assert_close(activation_map(stem, output, belief).sum((1, 2)) / 2, evidence)
+
+
+def test_what_is_there_all_the_time_is_no_evidence(stem):
+    tone = torch.zeros(1, 32, 41)
+    tone[0, 9] = 3.0
+    output = stem(tone)
+    cam = activation_map(stem, output, class_belief(output.logits, multi_label=False)).detach()
+    assert float(cam[..., 2:-2].std(2).max()) < 1e-5  # the edges hear the padding
 
 
 def test_what_raises_all_classes_alike_is_no_evidence(stem, specs):
@@ -95,8 +110,8 @@ def slow_contrast(spec):
         floor = min(float(means[row]), sorted(float(means[i]) for i in near)[4])
         for frame in range(frames):
             around = spec[row, max(frame - 4, 0) : frame + 4]
-            rise[row, frame] = max(0.0, float(around.mean()) - floor) ** 2
-    return rise
+            rise[row, frame] = max(0.0, float(around.mean()) - floor) ** 3
+    return rise + 0.5 * rise.mean()
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 9, 23])
@@ -110,8 +125,22 @@ def test_a_line_that_sounds_all_through_stands_out_from_its_neighbours():
     spec = torch.zeros(1, 32, 40)
     spec[0, 9] = 3.0
     rise = contrast(spec)[0]
-    assert rise[9].tolist() == [9.0] * 40
-    assert float(rise.sum()) == 9.0 * 40
+    least = 0.5 * 27.0 / 32
+    torch.testing.assert_close(rise[9], torch.full((40,), 27.0 + least))
+    torch.testing.assert_close(rise.sum(), torch.tensor((27.0 + 32 * least) * 40))
+
+
+def test_where_nothing_stands_out_the_model_alone_orders_the_cells():
+    spec, cam = torch.zeros(1, 32, 40), torch.rand(1, 8, 10)
+    spec[0, 9] = 3.0
+    quiet = saliency_map(cam, spec)[0, 20:]
+    even = saliency_map(torch.ones(1, 8, 10), spec)[0, 20:]
+    assert float(even.std()) < 1e-5 < float(even.min())
+    assert float(quiet.std()) > 0.1 * float(quiet.mean())
+
+
+def test_a_clip_in_which_nothing_rises_has_no_contrast():
+    assert float(contrast(torch.full((1, 16, 9), 2.5)).max()) == 0.0
 
 
 @pytest.mark.parametrize("frames", range(1, 14))
@@ -129,13 +158,18 @@ def test_pooled_cells_equal_a_slow_loop_with_a_ragged_end(frames):
                 )
 
 
-def test_cells_are_the_positive_map_times_pooled_contrast():
+def softplus(value):
+    return math.log1p(math.exp(-abs(value))) + max(value, 0.0)
+
+
+def test_cells_are_the_weighed_map_times_pooled_contrast():
     spec = torch.randn(1, 16, 8, generator=torch.Generator().manual_seed(0))
-    cam = torch.full((1, 4, 2), 3.0)
-    cam[0, 1:] = -1.0
-    expected = torch.zeros(1, 4, 2)
-    rise = contrast(spec)[0]
-    expected[0, 0] = 3.0 * torch.stack([rise[:4, :4].mean(), rise[:4, 4:].mean()])
+    cam = torch.full((1, 4, 2), -1.0)
+    cam[0, 0] = 3.0
+    strength = (24.0 / 8.0) ** 0.5  # of 3, 3 and six times -1
+    pooled = pool_cells(contrast(spec), torch.Size((4, 2)))
+    expected = torch.full((1, 4, 2), softplus(-12.0 / strength)) * pooled
+    expected[0, 0] = softplus(36.0 / strength) * pooled[0, 0]
     torch.testing.assert_close(saliency_cells(cam, spec), expected)
 
 
@@ -149,9 +183,17 @@ def test_map_has_the_spectrograms_grid_and_is_never_negative(frames):
     assert float(grown.min()) >= 0.0
 
 
-def test_map_under_an_even_activation_is_the_contrast(specs):
-    grown = saliency_map(torch.full((3, 8, 11), 2.0), specs)
-    torch.testing.assert_close(grown, 2.0 * contrast(specs))
+def test_map_under_an_even_activation_has_the_shares_of_the_contrast(specs):
+    grown, rise = saliency_map(torch.zeros(3, 8, 11), specs), contrast(specs)
+    torch.testing.assert_close(
+        grown / grown.sum((1, 2), keepdim=True), rise / rise.sum((1, 2), keepdim=True)
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_the_unit_of_the_activation_does_not_matter(specs, scale):
+    cam = torch.randn(3, 8, 11, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(saliency_map(scale * cam, specs), saliency_map(cam, specs))
 
 
 def test_map_peaks_where_activation_and_contrast_meet():
@@ -162,8 +204,18 @@ def test_map_peaks_where_activation_and_contrast_meet():
     assert (row in range(8, 12), column in range(20, 24)) == (True, True)
 
 
-def test_negative_activation_is_silent(specs):
-    assert float(saliency_map(torch.full((3, 8, 11), -1.0), specs).max()) == 0.0
+def test_evidence_against_the_answer_is_nearly_silent_and_still_in_order():
+    cam = torch.tensor([[[-1.2, -1.0, -0.8, 0.0, 0.5, 1.0]]])
+    weights = evidence_weight(cam, strength_of(cam)).flatten()
+    assert bool((weights.diff() > 0).all())
+    assert float(weights[0]) > 0.0
+    assert float(weights[2]) < float(weights[5]) / 1000.0
+    assert float(weights[5] / weights[4]) == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_map_without_any_evidence_is_even():
+    flat = torch.zeros(1, 8, 11)
+    assert float(evidence_weight(flat, strength_of(flat)).std()) == 0.0
 
 
 def test_saliency_needs_no_backward_pass(model, specs):
