@@ -29,15 +29,10 @@ from torch import Tensor
 from xmoe.audio.clip import read_clip
 from xmoe.model.combine import ExpertReply, combine
 from xmoe.predict import Predictor, SegmentAnswers
-from xmoe.serve.about import read_about
-from xmoe.serve.api import build_app
 from xmoe.serve.build import check_settings
 from xmoe.serve.expert import ExpertCore
-from xmoe.serve.explainer import Explainer
-from xmoe.serve.local import LocalExperts
-from xmoe.serve.replicas import settle_memory
-from xmoe.serve.router import RouterCore, callable_experts, load_router
-from xmoe.serve.service import Service
+from xmoe.serve.replicas import RouterReplica
+from xmoe.serve.router import callable_experts, load_router
 from xmoe.serve.session import serving, wait_for_signal
 from xmoe.serve.settings import ServeSettings
 from xmoe.storage.runs import open_run
@@ -226,18 +221,8 @@ def time_asgi(run: str, files: list[Path], seconds: float) -> None:
     """Print the figures of the colocated service in this process, called without a socket."""
     torch.set_num_threads(1)
     settings = ServeSettings(run=run, topology="colocated")
-    predictor = load_router(settings)
-    router = RouterCore(
-        predictor, LocalExperts.load(settings, predictor.config).callers(), settings
-    )
-    service = Service(
-        router,
-        explainer=Explainer(run, predictor.config),
-        about=read_about(settings, predictor.config),
-    )
-    application = build_app(service)
+    application = RouterReplica(settings.model_dump(mode="json")).__serve_build_asgi_app__()
     bodies = [file.read_bytes() for file in files]
-    settle_memory()
     with asyncio.Runner() as runner:
         time_calls(
             lambda i: runner.run(call_application(application, bodies[i % len(bodies)])), seconds
