@@ -23,6 +23,7 @@ from xmoe.frontend.registry import build_frontend
 from xmoe.model.combine import Combined, ExpertReply, combine
 from xmoe.model.moe import MoE
 from xmoe.model.plan import Plan
+from xmoe.model.stem import fold_norms
 from xmoe.training.loop import load_weights_into
 from xmoe.training.store import measure_power, segment_starts
 
@@ -74,6 +75,14 @@ class SegmentAnswers:
     saliency_share: Tensor
 
 
+def join_answers(parts: Sequence[SegmentAnswers]) -> SegmentAnswers:
+    """Return the answers of all parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return SegmentAnswers(*(torch.cat(column) for column in columns))
+
+
 class Predictor:
     """A fitted classifier in this process; ``call_experts`` may be replaced to reach a cluster."""
 
@@ -101,6 +110,7 @@ class Predictor:
         model = MoE(config.model, num_bins=config.spectro.num_bins)
         parts = ["stem", "router", *(f"expert-{name}" for name in config.model.experts)]
         load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
+        fold_norms(model)
         return cls(config, model, device=device)
 
     def segment_specs(self, samples: npt.NDArray[np.float32], sample_rate_hz: int) -> Tensor:
@@ -139,7 +149,7 @@ class Predictor:
             valid[row] = piece.shape[1]
         return block, valid
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def answer_segments(
         self, specs: Tensor, *, k: int | None = None, k_max: int | None = None
     ) -> SegmentAnswers:
@@ -148,8 +158,7 @@ class Predictor:
         for block in specs.split(BATCH):
             plan = self.model.plan(block.to(self.device), self.config.routing, k=k, k_max=k_max)
             parts.append(self.read_combined(plan, combine(plan, self.call_experts(plan))))
-        columns = zip(*(vars(part).values() for part in parts), strict=True)
-        return SegmentAnswers(*(torch.cat(column) for column in columns))
+        return join_answers(parts)
 
     def read_combined(self, plan: Plan, combined: Combined) -> SegmentAnswers:
         """Return the calibrated answers to the segments of one plan."""

@@ -17,7 +17,7 @@ from xmoe.model.experts import Expert, band_rows
 from xmoe.model.moe import MoE
 from xmoe.model.patches import gather_windows
 from xmoe.model.plan import Plan
-from xmoe.model.router import describe_belief, describe_saliency, measure_conditions
+from xmoe.model.router import measure_evidence
 from xmoe.model.saliency import activation_map, class_belief, saliency_cells
 from xmoe.model.stem import StemOutput
 
@@ -96,16 +96,9 @@ def route(model: MoE, spec: Tensor, stem: StemOutput) -> tuple[Tensor, Tensor]:
     """
     belief = class_belief(stem.logits, multi_label=model.config.task == "multi_label")
     cells = saliency_cells(activation_map(model.stem, stem, belief), spec)
-    features = stem.features
-    share = cells / cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
-    pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
-    salient = torch.cat([(features * share.unsqueeze(1)).sum((2, 3)), describe_saliency(cells)], 1)
-    parts = {
-        "features": pooled,
-        "saliency": salient,
-        "belief": describe_belief(belief),
-        "conditions": measure_conditions(spec),
-    }
-    evidence = torch.cat([parts[kind] for kind in model.router.evidence], 1)
-    routed: tuple[Tensor, Tensor] = model.router(evidence)
+    parts = [
+        measure_evidence(kind, features=stem.features, cells=cells, belief=belief, spec=spec)
+        for kind in model.router.evidence
+    ]
+    routed: tuple[Tensor, Tensor] = model.router(torch.cat(parts, 1))
     return routed

@@ -29,13 +29,14 @@ class ExpertReply:
 class Combined:
     """The answer of a batch.
 
-    ``logits`` [B, C]; ``weights`` [B, E] as used, after renormalisation; ``missing`` [B, E] marks
-    experts that were chosen and did not answer; ``gate_mass`` [B] is the share of the planned
-    weight that answered (1 where none was planned).
+    ``logits`` [B, C]; ``weights`` [B, E] as used, after renormalisation; ``answered`` [B, E] marks
+    experts that gave a finite answer, ``missing`` [B, E] those that were chosen and did not;
+    ``gate_mass`` [B] is the share of the planned weight that answered (1 where none was planned).
     """
 
     logits: Tensor
     weights: Tensor
+    answered: Tensor
     missing: Tensor
     gate_mass: Tensor
 
@@ -50,7 +51,7 @@ def blend(stem_logits: Tensor, expert_logits: Tensor, weights: Tensor) -> Tensor
 
     Rows of ``weights`` sum to one, or to zero where no expert answers.
     """
-    mixed = torch.einsum("ebc,be->bc", expert_logits, weights)
+    mixed = (weights.unsqueeze(1) @ expert_logits.transpose(0, 1)).squeeze(1)
     heard = weights.sum(1, keepdim=True)
     return stem_logits * (1.0 - heard * (1.0 - STEM_SHARE)) + (1.0 - STEM_SHARE) * mixed
 
@@ -61,22 +62,23 @@ def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
     device = plan.stem_logits.device
     logits = torch.zeros(len(plan.expert_names), batch, num_classes, device=device)
     answered = torch.zeros(batch, len(plan.expert_names), dtype=torch.bool, device=device)
-    for index, name in enumerate(plan.expert_names):
-        reply = replies.get(name)
-        if reply is None:
-            continue
-        finite = torch.isfinite(reply.logits).all(1)
-        rows = reply.rows[finite]
-        logits[index, rows] = reply.logits[finite].to(logits.dtype)
-        answered[rows, index] = True
+    heard = [(i, replies[name]) for i, name in enumerate(plan.expert_names) if name in replies]
+    if heard:
+        said = torch.cat([reply.logits for _, reply in heard]).to(logits.dtype)
+        rows = torch.cat([reply.rows for _, reply in heard])
+        experts = torch.tensor([i for i, reply in heard for _ in range(len(reply.rows))])
+        experts = experts.to(device)
+        finite = torch.isfinite(said).all(1)
+        logits[experts, rows] = said.masked_fill(~finite.unsqueeze(1), 0.0)
+        answered[rows, experts] = finite
     planned = plan.weights > 0
-    heard = plan.weights * answered
-    mass = heard.sum(1, keepdim=True)
-    weights = heard / torch.where(mass > 0, mass, torch.ones_like(mass))
-    gate_mass = torch.where(planned.any(1), mass.squeeze(1), torch.ones(batch, device=device))
+    weights = plan.weights * answered
+    mass = weights.sum(1, keepdim=True)
+    weights = weights / mass.masked_fill(mass == 0, 1.0)
     return Combined(
         logits=blend(plan.stem_logits, logits, weights),
         weights=weights,
+        answered=answered,
         missing=planned & ~answered,
-        gate_mass=gate_mass,
+        gate_mass=mass.squeeze(1).masked_fill(~planned.any(1), 1.0),
     )

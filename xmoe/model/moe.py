@@ -119,13 +119,16 @@ class MoE(nn.Module):
         if routing.selector == "random":
             total = num_windows(features.shape[3], self.config.window_frames)
             return torch.rand(features.shape[0], self.bands.shape[0], total, device=spec.device)
-        cells = score_cells(
-            routing.selector,
-            saliency=glance.cells,
-            cam=glance.cam,
-            features=features,
-            energy=pool_cells(spec - spec.amin((1, 2), keepdim=True), glance.cam.shape[1:]),
-        )
+        cells = glance.cells
+        if routing.selector != "saliency":
+            over_least = spec - spec.amin((1, 2), keepdim=True)
+            cells = score_cells(
+                routing.selector,
+                saliency=cells,
+                cam=glance.cam,
+                features=features,
+                energy=pool_cells(over_least, glance.cam.shape[1:]),
+            )
         return score_windows(cells, self.bands, self.config.window_frames)
 
     @torch.no_grad()

@@ -47,9 +47,9 @@ def score_windows(cells: Tensor, bands: Tensor, window_frames: int) -> Tensor:
 
     ``bands`` [E, R] is 1 where an expert sees a row.
     """
-    per_expert = torch.einsum("er,brw->bew", bands, cells)
+    per_expert = bands @ cells
     padding = -per_expert.shape[2] % window_frames
-    padded = F.pad(per_expert, (0, padding))
+    padded = F.pad(per_expert, (0, padding)) if padding else per_expert
     return padded.view(*padded.shape[:2], -1, window_frames).sum(3)
 
 
@@ -67,8 +67,17 @@ def gather_windows(features: Tensor, windows: Tensor, window_frames: int) -> Ten
 
     ``windows`` [B, keep] holds window indices in the order of time.
     """
-    columns = features.shape[3]
+    return gather_columns(features, window_columns(windows, window_frames, features.shape[3]))
+
+
+def window_columns(windows: Tensor, window_frames: int, columns: int) -> Tensor:
+    """Return the columns [..., keep * window_frames] of windows [..., keep] in a map that wide."""
     offsets = torch.arange(window_frames, device=windows.device)
-    index = (windows.unsqueeze(2) * window_frames + offsets).flatten(1).clamp_max(columns - 1)
-    index = index[:, None, None, :].expand(-1, features.shape[1], features.shape[2], -1)
+    index = (windows.unsqueeze(-1) * window_frames + offsets).flatten(-2)
+    return index.clamp_max_(columns - 1)
+
+
+def gather_columns(features: Tensor, columns: Tensor) -> Tensor:
+    """Return columns [B, n], each clip's own, of a map [B, D, R', W] as [B, D, R', n]."""
+    index = columns[:, None, None, :].expand(-1, features.shape[1], features.shape[2], -1)
     return torch.gather(features, 3, index)

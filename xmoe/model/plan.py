@@ -11,13 +11,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from xmoe.model.experts import band_rows
-from xmoe.model.patches import gather_windows
+from xmoe.model.patches import gather_columns, window_columns
 
 LEVELS = 255
 
@@ -77,19 +79,31 @@ class Plan:
 
     def request(self, name: str) -> ExpertRequest | None:
         """Return what one expert is to be sent, or None where no clip chose it."""
-        index = self.expert_names.index(name)
-        rows = torch.nonzero(self.weights[:, index] > 0).squeeze(1)
-        if rows.numel() == 0:
-            return None
-        first, last = band_rows(name, self.quantised.shape[2])
-        band = self.quantised[rows, :, first:last]
-        if self.windows.shape[2] < self.num_windows:
-            band = gather_windows(band, self.windows[rows, index], self.window_frames)
-        return ExpertRequest(name, rows, band.contiguous(), self.scale[rows])
+        return next((request for request in self.requests() if request.name == name), None)
 
     def requests(self) -> list[ExpertRequest]:
         """Return one stacked request for each expert that any clip chose."""
-        return [r for name in self.expert_names if (r := self.request(name)) is not None]
+        chosen = (self.weights > 0).cpu().numpy()
+        asked = np.flatnonzero(chosen.any(0)).tolist()
+        columns = None
+        if asked and self.windows.shape[2] < self.num_windows:
+            columns = window_columns(self.windows, self.window_frames, self.quantised.shape[3])
+        return [self._request(index, np.flatnonzero(chosen[:, index]), columns) for index in asked]
+
+    def _request(
+        self, index: int, clips: npt.NDArray[np.intp], columns: Tensor | None
+    ) -> ExpertRequest:
+        """Return what the expert at ``index`` is sent of some clips: all or some ``columns``."""
+        rows = torch.from_numpy(clips).to(self.quantised.device)
+        every = len(clips) == len(self.quantised)  # then no copy is needed to pick them
+        first, last = band_rows(self.expert_names[index], self.quantised.shape[2])
+        band, scale = self.quantised[:, :, first:last], self.scale
+        if not every:
+            band, scale = band[rows], scale[rows]
+        if columns is not None:
+            own = columns[:, index]
+            band = gather_columns(band, own if every else own[rows])
+        return ExpertRequest(self.expert_names[index], rows, band.contiguous(), scale)
 
     def to_bytes(self) -> bytes:
         """Return the plan as safetensors bytes."""
@@ -164,7 +178,7 @@ def choose_experts(gate_logits: Tensor, k: Tensor) -> Tensor:
     rank = usable.argsort(dim=1, descending=True, stable=True).argsort(1)
     chosen = (rank < k.unsqueeze(1)) & allowed
     weights = torch.softmax(usable.masked_fill(~chosen, float("-inf")), 1)
-    return torch.where(chosen.any(1, keepdim=True), weights, torch.zeros_like(weights))
+    return weights.masked_fill(~chosen, 0.0)
 
 
 def _ranges(indices: Sequence[int]) -> str:

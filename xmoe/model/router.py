@@ -8,6 +8,7 @@ less a price per expert, is highest. The price is set on validation for the user
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -74,25 +75,30 @@ def describe_saliency(cells: Tensor) -> Tensor:
 
     Concentration is the share of all saliency in the best 1/16, 1/8, 1/4 and 1/2 of the columns.
     """
-    total = cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
-    share = cells / total
+    share = share_of_cells(cells)
     by_row, by_column = share.sum(2), share.sum(1)
     ranked = by_column.sort(1, descending=True).values.cumsum(1)
     columns = ranked.shape[1]
     kept = [max(1, round(columns / part)) - 1 for part in (16, 8, 4, 2)]
-    entropies = [
-        -(p * p.clamp_min(1e-9).log()).sum(1, keepdim=True)
-        / torch.log(torch.tensor(float(max(2, p.shape[1]))))
-        for p in (by_row, by_column)
-    ]
-    return torch.cat([by_row, ranked[:, kept], *entropies], 1)
+    concentration = [ranked[:, last : last + 1] for last in kept]
+    entropies = [entropy_of(p) / math.log(max(2, p.shape[1])) for p in (by_row, by_column)]
+    return torch.cat([by_row, *concentration, *entropies], 1)
+
+
+def share_of_cells(cells: Tensor) -> Tensor:
+    """Return saliency [B, R, W] as shares of each clip's total."""
+    return cells / cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
+
+
+def entropy_of(p: Tensor) -> Tensor:
+    """Return the entropy [B, 1] in nats of distributions [B, n]."""
+    return -torch.xlogy(p, p.clamp_min(1e-9)).sum(1, keepdim=True)
 
 
 def describe_belief(belief: Tensor) -> Tensor:
     """Return [B, C + 2]: the stem's class belief, its margin and its entropy."""
     top = belief.topk(2, 1).values
-    entropy = -(belief * belief.clamp_min(1e-9).log()).sum(1, keepdim=True)
-    return torch.cat([belief, top[:, :1] - top[:, 1:], entropy], 1)
+    return torch.cat([belief, top[:, :1] - top[:, 1:], entropy_of(belief)], 1)
 
 
 def measure_evidence(
@@ -102,8 +108,7 @@ def measure_evidence(
     if kind == "features":
         return torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
     if kind == "saliency":
-        share = cells / cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
-        pooled = (features * share.unsqueeze(1)).sum((2, 3))
+        pooled = (features * share_of_cells(cells).unsqueeze(1)).sum((2, 3))
         return torch.cat([pooled, describe_saliency(cells)], 1)
     return describe_belief(belief) if kind == "belief" else measure_conditions(spec)
 

@@ -15,6 +15,8 @@ synthetic runs (docs/explanations.md).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,13 +44,12 @@ def activation_map(stem: Stem, output: StemOutput, belief: Tensor) -> Tensor:
     """
     features = output.features
     batch, channels, rows, columns = features.shape
-    weight = stem.head.weight.view(-1, channels, NUM_BANDS)
-    weight = weight - weight.mean(0, keepdim=True)
-    share = output.attention * belief.unsqueeze(2)
-    blended = torch.einsum("cdn,bcw->bdnw", weight, share)
+    weight = stem.head.weight - stem.head.weight.mean(0, keepdim=True)
+    blended = weight.T @ (output.attention * belief.unsqueeze(2))
     rise = features - features.mean(3, keepdim=True)
     grouped = rise.view(batch, channels, NUM_BANDS, rows // NUM_BANDS, columns)
-    return (grouped * blended.unsqueeze(3)).sum(1).reshape(batch, rows, columns)
+    evidence = grouped * blended.view(batch, channels, NUM_BANDS, 1, columns)
+    return evidence.sum(1).reshape(batch, rows, columns)
 
 
 def contrast(spec: Tensor) -> Tensor:
@@ -92,9 +93,19 @@ def smooth_in_time(spec: Tensor) -> Tensor:
     two = padded[..., :-1] + padded[..., 1:]
     four = two[..., :-2] + two[..., 2:]
     eight = four[..., :-4] + four[..., 4:]
-    index = torch.arange(frames, device=spec.device)
-    count = (index + 3).clamp_max(frames - 1) - (index - 4).clamp_min(0) + 1
-    return eight.div_(count)
+    return eight.mul_(_share_of_each(frames, spec.device))
+
+
+@lru_cache(maxsize=64)
+def _share_of_each(frames: int, device: torch.device) -> Tensor:
+    """Return one over the number of frames [T] that lie within reach of each.
+
+    An ordinary tensor whoever asks first: one of inference mode could not be used in training.
+    """
+    with torch.inference_mode(False):
+        index = torch.arange(frames)
+        count = (index + 3).clamp_max(frames - 1) - (index - 4).clamp_min(0) + 1
+        return (1.0 / count).to(device)
 
 
 def saliency_cells(cam: Tensor, spec: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ maximum whose sharpness is learned (0 is the mean, large is the maximum).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 NUM_BANDS = 4
 DECIMATION = 4
@@ -47,6 +49,21 @@ def conv_block(
     )
 
 
+def fold_norms(module: nn.Module) -> None:
+    """Make each batch norm part of the convolution before it, for a module that only answers.
+
+    Its answers stay the same but for rounding; it can be neither trained nor given other weights.
+    """
+    module.eval()
+    for block in list(module.modules()):
+        if not isinstance(block, nn.Sequential) or len(block) < 2:
+            continue
+        convolution, norm = block[0], block[1]
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            block[0] = fuse_conv_bn_eval(convolution, norm)
+            del block[1]
+
+
 class Stem(nn.Module):
     """Light convolutional stem with its own head; R = F / 4, W = ceil(T / 4)."""
 
@@ -72,12 +89,10 @@ class Stem(nn.Module):
         """Return evidence and logits of a stem map [B, D, R, W]."""
         batch, channels, rows, columns = features.shape
         bands = features.view(batch, channels, NUM_BANDS, rows // NUM_BANDS, columns).mean(3)
-        column_logits = torch.einsum(
-            "cdn,bdnw->bcw", self.head.weight.view(-1, channels, NUM_BANDS), bands
-        )
+        column_logits = self.head.weight @ bands.view(batch, -1, columns)
         sharpness = self.log_sharpness.exp()
         scaled = column_logits * sharpness
-        pooled = (torch.logsumexp(scaled, 2) - torch.log(torch.tensor(float(columns)))) / sharpness
+        pooled = (torch.logsumexp(scaled, 2) - math.log(columns)) / sharpness
         return StemOutput(
             features=features,
             column_logits=column_logits,

@@ -80,7 +80,7 @@ def build_routes(service: Service) -> FastAPI:
             status: {"model": Problem, "description": words} for status, words in REFUSALS.items()
         },
     )
-    app.include_router(v1.build_router(service))
+    v1.add_routes(app.router, service)
     app.include_router(v2.build_router(service))
     app.include_router(stream.build_router(service))
     app.include_router(pages.build_router())

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 
 from xmoe.model.combine import Combined, combine
 from xmoe.model.plan import Plan
@@ -45,11 +46,14 @@ class Block:
         )
         return {name: self.calls[name] for name in names if name in self.calls}
 
+    @torch.inference_mode()
     def answers(self, first: int, last: int) -> SegmentAnswers | None:
         """Return the answers to some rows, or None where an expert that they wanted is missing."""
         replies = finished(self.calls)
         if self._heard != replies.keys():
-            combined = mark_missing(self.wanted, replies, combine(self.plan, replies))
+            combined = combine(self.plan, replies)
+            if self.wanted is not self.plan:
+                combined = mark_missing(self.wanted, combined)
             self._complete = ~combined.missing.any(1).numpy()
             self._answers = self._read(self.plan, combined)
             self._heard = set(replies)

@@ -20,6 +20,7 @@ from xmoe.artifacts import Which
 from xmoe.config import RunConfig
 from xmoe.errors import RunFolderError, XmoeError
 from xmoe.model.experts import Expert
+from xmoe.model.stem import fold_norms
 from xmoe.storage.runs import fetched, hash_weights
 
 UNHEALTHY_AFTER = 3
@@ -66,6 +67,7 @@ class ExpertCore:
             expert = build_expert(config, name)
             expert.load_state_dict(folder.load_tensors(f"expert-{name}", which))
             check_unchanged(sha256, hash_weights(folder, which), run)
+        fold_norms(expert)
         return cls(expert, device=device, weights_sha256=sha256)
 
     def infer(self, windows: Windows, scale: npt.NDArray[np.float32]) -> Logits:

@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -138,10 +139,10 @@ class FanOut:
         except asyncio.CancelledError:
             self._note(request.name, "cancelled", began)
             raise
-        finite = torch.isfinite(logits).all(1)
-        outcome = "ok" if bool(finite.all()) else "nonfinite"
+        finite = np.isfinite(logits.numpy()).all(axis=1)
+        outcome = "ok" if finite.all() else "nonfinite"
         self._note(request.name, outcome, began)
-        breaker.succeed() if bool(finite.any()) else breaker.fail()
+        breaker.succeed() if finite.any() else breaker.fail()
         return ExpertReply(request.rows, logits)
 
     def _note(self, name: str, outcome: str, began: float) -> None:
@@ -205,21 +206,20 @@ class FanOut:
         if any(not call.done() for call in share.calls.values()):
             await wait_until(share.calls.values(), share.deadline)
             combined = combine(share.plan, share_of(share.calls, share))
-        return mark_missing(share.wanted, share_of(share.calls, share), combined)
+        return mark_missing(share.wanted, combined)
 
     async def _ask_others(self, share: Share, combined: Combined, weak: Tensor) -> Combined:
         """Ask the next-ranked experts for the rows that are ``weak`` [n]."""
         names = share.plan.expert_names
         lost = {n for n, gone in zip(names, combined.missing.any(0).tolist(), strict=True) if gone}
         plan = without_experts(share.plan, lost | self.shut_out(), weak)
-        answered = have_answered(share.plan, share_of(share.calls, share))
-        others = self.start(drop_rows(plan, answered), share.deadline)
+        others = self.start(drop_rows(plan, combined.answered), share.deadline)
         await wait_until(others.values(), share.deadline)
         replies = merge_replies(share_of(share.calls, share), finished(others))
         combined = combine(plan, replies)
         if bool(self._too_little(share, plan, combined).any()):
             raise TooFewExperts
-        return mark_missing(share.wanted, replies, combined)
+        return mark_missing(share.wanted, combined)
 
     def _too_little(self, share: Share, plan: Plan, combined: Combined) -> Tensor:
         """Return the rows [n] in which less than the least allowed share of weight answered."""
@@ -268,17 +268,6 @@ def merge_replies(
     return merged
 
 
-def have_answered(plan: Plan, replies: Mapping[str, ExpertReply]) -> Tensor:
-    """Return [B, E], true where an expert gave a finite answer to a row."""
-    answered = torch.zeros_like(plan.weights, dtype=torch.bool)
-    for index, name in enumerate(plan.expert_names):
-        if name in replies:
-            reply = replies[name]
-            answered[reply.rows[torch.isfinite(reply.logits).all(1)], index] = True
-    return answered
-
-
-def mark_missing(wanted: Plan, replies: Mapping[str, ExpertReply], combined: Combined) -> Combined:
+def mark_missing(wanted: Plan, combined: Combined) -> Combined:
     """Return the answer with those missing that were wanted at first and did not answer."""
-    missing = (wanted.weights > 0) & ~have_answered(wanted, replies)
-    return replace(combined, missing=missing)
+    return replace(combined, missing=(wanted.weights > 0) & ~combined.answered)

@@ -59,6 +59,8 @@ def slice_rows(plan: Plan, first: int, last: int) -> Plan:
 
 def to_cpu(plan: Plan) -> Plan:
     """Return the plan with all of it in main memory, from where it is sent."""
+    if plan.weights.device.type == "cpu":
+        return plan
     return replace(plan, **{name: value.cpu() for name, value in _tensors(plan).items()})
 
 

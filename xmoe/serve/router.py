@@ -23,7 +23,8 @@ from xmoe.config import RunConfig
 from xmoe.model.combine import Combined
 from xmoe.model.moe import MoE
 from xmoe.model.plan import Plan
-from xmoe.predict import Predictor, SegmentAnswers
+from xmoe.model.stem import fold_norms
+from xmoe.predict import Predictor, SegmentAnswers, join_answers
 from xmoe.serve.batching import MicroBatcher
 from xmoe.serve.block import Block, Seat
 from xmoe.serve.calls import CallExpert, CallFailed
@@ -150,8 +151,10 @@ class RouterCore:
         began = time.monotonic()
         parts = zip(cut.power.split(self.max_rows), cut.valid.split(self.max_rows), strict=True)
         jobs = [Job(power, valid, limits, deadline) for power, valid in parts]
-        turns = asyncio.Semaphore(JOBS_AT_ONCE)
-        done = await asyncio.gather(*(self._answer_job(job, turns) for job in jobs))
+        if len(jobs) == 1:
+            done = [await self._answer_job(jobs[0])]
+        else:
+            done = await self._answer_in_turn(jobs)
         planned = max(moment for _, moment in done)
         stages_s = {"plan": planned - began, "experts": time.monotonic() - planned}
         return Served(join_answers([part for part, _ in done]), cut.starts_s, stages_s)
@@ -167,11 +170,20 @@ class RouterCore:
             *self.predictor.segments_at(power, starts), tuple(start * frame_s for start in starts)
         )
 
-    async def _answer_job(self, job: Job, turns: asyncio.Semaphore) -> tuple[SegmentAnswers, float]:
-        async with turns:
-            seat = await self._batcher.submit(job)
-            planned = time.monotonic()
-            return await self._hear(seat), planned
+    async def _answer_in_turn(self, jobs: Sequence[Job]) -> list[tuple[SegmentAnswers, float]]:
+        turns = asyncio.Semaphore(JOBS_AT_ONCE)
+
+        async def answer(job: Job) -> tuple[SegmentAnswers, float]:
+            async with turns:
+                return await self._answer_job(job)
+
+        return await asyncio.gather(*map(answer, jobs))
+
+    async def _answer_job(self, job: Job) -> tuple[SegmentAnswers, float]:
+        """Return what the experts said of a job, and when it was planned."""
+        seat = await self._batcher.submit(job)
+        planned = time.monotonic()
+        return await self._hear(seat), planned
 
     async def _hear(self, seat: Seat) -> SegmentAnswers:
         """Return what the experts said; with any of them missing the request goes on alone."""
@@ -189,7 +201,9 @@ class RouterCore:
     async def _start_block(self, jobs: list[Job]) -> list[Seat]:
         """Plan the segments of all jobs together and start one call to each expert."""
         loop = asyncio.get_running_loop()
-        power, valid = torch.cat([job.power for job in jobs]), torch.cat([j.valid for j in jobs])
+        power, valid = jobs[0].power, jobs[0].valid
+        if len(jobs) > 1:
+            power, valid = torch.cat([j.power for j in jobs]), torch.cat([j.valid for j in jobs])
         limits = [job.limits for job in jobs for _ in range(len(job.power))]
         if power.numel() <= SMALL_CELLS:
             wanted = self._plan(power, valid, limits)
@@ -208,7 +222,7 @@ class RouterCore:
             for job, first, end in zip(jobs, firsts, ends, strict=True)
         ]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _plan(self, power: Tensor, valid: Tensor, limits: list[Limits]) -> Plan:
         predictor = self.predictor
         specs = predictor.frontend.compress(power, valid)
@@ -242,14 +256,6 @@ class RouterCore:
         self._decoders.shutdown(wait=False)
 
 
-def join_answers(parts: Sequence[SegmentAnswers]) -> SegmentAnswers:
-    """Return the answers of all parts as one."""
-    if len(parts) == 1:
-        return parts[0]
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return SegmentAnswers(*(torch.cat(column) for column in columns))
-
-
 def _state(call: asyncio.Task[object]) -> str:
     if not call.done() or call.cancelled():
         return "timeout"
@@ -276,6 +282,7 @@ def load_router(settings: ServeSettings, *, device: torch.device | None = None) 
         model.stem.load_state_dict(folder.load_tensors("stem", settings.which))
         model.router.load_state_dict(folder.load_tensors("router", settings.which))
     model.experts.clear()
+    fold_norms(model.stem)
     return Predictor(config, model, device=device)
 
 

@@ -6,10 +6,13 @@ by its first bytes, not by its name or its Content-Type.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from xmoe.errors import XmoeError
@@ -102,22 +105,45 @@ async def read_samples(request: Request, service: Service) -> SamplesRequest:
         raise HttpProblem(422, "bad_field", f"{where}: {first['msg']}", hint=hint) from error
 
 
-def build_router(service: Service) -> APIRouter:
-    """Return the routes of one service."""
-    router = APIRouter()
+class QuickRoute(APIRoute):
+    """A route whose only parameters are ``Options`` in the query, read without FastAPI's machinery.
+
+    That takes half a millisecond of each request, a tenth of a short recording's answer. The
+    schema is made as ever, and what is wrong is refused in the same words.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the function that answers a request."""
+
+        async def handle(request: Request) -> Response:
+            response: Response = await self.endpoint(request, read_options(request))
+            return response
+
+        return handle
+
+
+def read_options(request: Request) -> Options:
+    """Return the options in the query; RequestValidationError where one is wrong."""
+    try:
+        return Options.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)
+        raise RequestValidationError(
+            [{**one, "loc": ("query", *one["loc"])} for one in wrong]
+        ) from error
+
+
+def add_routes(router: APIRouter, service: Service) -> None:
+    """Add the routes of one service."""
     add_classify(router, service)
     add_explain(router, service)
     add_descriptions(router, service)
     add_health(router, service)
-    return router
 
 
 def add_classify(router: APIRouter, service: Service) -> None:
     """Add the routes that answer for one recording and for several."""
 
-    @router.post(
-        "/v1/classify", openapi_extra=RECORDING, tags=["classify"], response_model=ClassifyAnswer
-    )
     async def classify(request: Request, options: AsQuery) -> Response:
         """Answer for one recording."""
         if kind_of(request) == "application/json":
@@ -126,6 +152,16 @@ def add_classify(router: APIRouter, service: Service) -> None:
             answer = await service.classify_bytes(await read_recording(request, service), options)
         named = answer.model_copy(update={"request_id": request.state.request_id})
         return Response(named.model_dump_json(), media_type="application/json")
+
+    router.add_api_route(
+        "/v1/classify",
+        classify,
+        methods=["POST"],
+        openapi_extra=RECORDING,
+        tags=["classify"],
+        response_model=ClassifyAnswer,
+        route_class_override=QuickRoute,
+    )
 
     @router.post("/v1/classify/batch", openapi_extra=FILES, tags=["classify"])
     async def classify_batch(request: Request, options: AsQuery) -> BatchAnswer:
