@@ -1,4 +1,4 @@
-"""What does a deployment per expert cost? Seven ways to use one run, in one go on one machine.
+"""What does a deployment per expert cost? Eight ways to use one run, in one go on one machine.
 
     python benchmarks/serving.py --run RUN CLIP... [--clients 1 32] [--seconds 8] [--quick]
 
@@ -8,7 +8,11 @@
     baseline     the settings of ``deployments/baseline.yaml``: whole model, one recording at a time
     litserve     LitServe with the whole model, batches of up to 32
     asgi         the colocated service called in its own process, without a socket
-    predict      ``Predictor.predict`` in one process, no server
+    predict      ``Predictor.predict`` in one process, no server, recordings already decoded
+    from_bytes   the same with decoding: what a service is sent, without the service
+
+With one client each takes turns of a second with ``predict``, since the clock of a shared machine
+may change by half within minutes; ``asgi`` and ``from_bytes`` do so call by call.
 
 Each is a process tree of its own on loopback; only one runs at a time. All are sent the same clips
 by the same clients over kept-alive connections, and answer with label and probabilities. CPU-ms
@@ -33,16 +37,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import psutil
 
 from xmoe.serve import load
 from xmoe.serve.load import Load
 
-CONTENDERS = ("distributed", "naive", "colocated", "baseline", "litserve", "asgi", "predict")
+CONTENDERS = (
+    "distributed",
+    "naive",
+    "colocated",
+    "baseline",
+    "litserve",
+    "asgi",
+    "from_bytes",
+    "predict",
+)
 HERE = Path(__file__).resolve()
+INSIDE = ("asgi", "from_bytes", "predict")
 READY_WITHIN_S = 240.0
+ROUND_S = 1.0
 HEADINGS = (
     *("way", "clients", "p50 ms", "p99 ms", "answers/s", "CPU-ms", "client CPU-ms"),
     *("p50 over predict", "x naive", "x litserve"),
@@ -51,7 +67,10 @@ HEADINGS = (
 
 @dataclass(frozen=True)
 class Figures:
-    """One contender at one number of clients; times in milliseconds."""
+    """One contender at one number of clients; times in milliseconds.
+
+    ``over_predict_ms`` is how much longer its median takes than that of ``predict`` beside it.
+    """
 
     name: str
     clients: int
@@ -61,6 +80,7 @@ class Figures:
     cpu_ms: float
     client_cpu_ms: float
     outcomes: dict[str, int]
+    over_predict_ms: float | None = None
 
 
 def free_port() -> int:
@@ -176,7 +196,7 @@ def target_of(name: str, port: int, clips: Sequence[bytes]) -> Load:
 
 
 def measure_inside(name: str, run: Path, clips: Sequence[Path], seconds: float) -> Figures:
-    """Return the figures of ``predict`` or ``asgi`` in a process of its own, one caller."""
+    """Return the figures of one of ``INSIDE`` in a process of its own, one caller."""
     command = [
         sys.executable,
         str(HERE.with_name("serving_peers.py")),
@@ -192,14 +212,74 @@ def measure_inside(name: str, run: Path, clips: Sequence[Path], seconds: float) 
     return Figures(name, 1, client_cpu_ms=0.0, outcomes={}, **found)
 
 
+class Beside:
+    """``predict`` in a process of its own that works when it is told to, and waits otherwise."""
+
+    def __init__(self, run: Path, clips: Sequence[Path]) -> None:
+        server = str(HERE.with_name("serving_peers.py"))
+        command = [sys.executable, server, "rounds", "--run", str(run), *map(str, clips)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def p50_ms(self, seconds: float) -> float:
+        """Return the median of a loop that lasts so long."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(seconds, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+    def __enter__(self) -> Self:
+        self.p50_ms(ROUND_S)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._process.communicate()
+
+
+def take_turns(
+    name: str, tree: psutil.Process, target: Load, beside: Beside, seconds: float
+) -> Figures:
+    """Return the figures of one client that takes turns with ``predict``.
+
+    ``over_predict_ms`` is the median over the turns, each compared with ``predict`` before and
+    after it.
+    """
+    round_s = min(ROUND_S, seconds)
+    target.run(1, round_s)
+    target.forget()
+    spent, over, rounds = 0.0, [], max(1, round(seconds / round_s))
+    own_ms = beside.p50_ms(round_s)
+    for _ in range(rounds):
+        first, before = len(target.latencies_ms), cpu_of(tree)
+        found: dict[str, Any] = target.run(1, round_s, warm_up_s=0.0)
+        spent += spent_s(before, cpu_of(tree))
+        earlier_ms, own_ms = own_ms, beside.p50_ms(round_s)
+        over.append(np.median(target.latencies_ms[first:]) - (earlier_ms + own_ms) / 2)
+    return Figures(
+        name=name,
+        clients=1,
+        p50_ms=found["p50_ms"],
+        p99_ms=found["p99_ms"],
+        per_second=target.in_time / (rounds * round_s),
+        cpu_ms=1000.0 * spent / max(1, target.outcomes.total()),
+        client_cpu_ms=found["client_cpu_ms"],
+        outcomes=found["outcomes"],
+        over_predict_ms=float(np.median(over)),
+    )
+
+
 def print_table(rows: Sequence[Figures]) -> None:
     """Print all figures as a Markdown table with the ratios that matter."""
     at = {(row.name, row.clients): row for row in rows}
     print("| " + " | ".join(HEADINGS) + " |")
     print("|" + "---|" * len(HEADINGS))
     for row in rows:
-        own = at.get(("predict", 1))
-        over = f"{row.p50_ms - own.p50_ms:+.1f}" if own and row.clients == 1 else "-"
+        over = "-" if row.over_predict_ms is None else f"{row.over_predict_ms:+.1f}"
         cells = [row.name, row.clients, f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}"]
         cells += [f"{row.per_second:.1f}", f"{row.cpu_ms:.1f}", f"{row.client_cpu_ms:.2f}", over]
         for rival in ("naive", "litserve"):
@@ -232,14 +312,19 @@ def main() -> None:
     print(f"{machine}, {len(bodies)} clips, {seconds:g} s each", flush=True)
     rows: list[Figures] = []
     for name in asked.only:
-        if name in ("asgi", "predict"):
+        if name in INSIDE:
             rows.append(measure_inside(name, asked.run, asked.clips, seconds))
             continue
         port = free_port()
         target = target_of(name, port, bodies)
         with running(name, asked.run, port, target, ingress=asked.ingress) as tree:
             for count in clients:
-                rows.append(measure(name, tree, target_of(name, port, bodies), count, seconds))
+                load_it = target_of(name, port, bodies)
+                if count == 1:
+                    with Beside(asked.run, asked.clips) as beside:
+                        rows.append(take_turns(name, tree, load_it, beside, seconds))
+                else:
+                    rows.append(measure(name, tree, load_it, count, seconds))
                 print(f"  {rows[-1]}", file=sys.stderr, flush=True)
     print_table(rows)
 

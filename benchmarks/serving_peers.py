@@ -1,6 +1,6 @@
 """The servers that ``benchmarks/serving.py`` compares with; started by it, one process tree each.
 
-python benchmarks/serving_peers.py naive|baseline|litserve|predict|asgi --run RUN --port PORT
+python benchmarks/serving_peers.py NAME --run RUN --port PORT
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import base64
 import io
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -154,8 +155,11 @@ def serve_litserve(run: str, port: int) -> None:
     server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
 
 
-def time_predict(run: str, files: list[Path], seconds: float) -> None:
-    """Print the figures of ``predict`` on decoded recordings."""
+Call = Callable[[int], None]
+
+
+def load_predict(run: str, files: list[Path]) -> Call:
+    """Return ``predict`` on one of the recordings, which are decoded here."""
     torch.set_num_threads(1)
     predictor = Predictor.load(run)
     clips = [read_clip(file) for file in files]
@@ -164,27 +168,60 @@ def time_predict(run: str, files: list[Path], seconds: float) -> None:
         clip = clips[index % len(clips)]
         predictor.predict(clip.samples, clip.sample_rate_hz)
 
-    time_calls(predict, seconds)
+    return predict
 
 
-def time_calls(call: Callable[[int], None], seconds: float) -> None:
-    """Print the figures of a function called again and again, after a second to warm up."""
+def load_from_bytes(run: str, files: list[Path]) -> Call:
+    """Return decoding and ``predict`` on one of the recordings."""
+    torch.set_num_threads(1)
+    predictor = Predictor.load(run)
+    bodies = [file.read_bytes() for file in files]
 
-    def go_on(duration_s: float) -> list[float]:
-        took: list[float] = []
+    def predict(index: int) -> None:
+        clip = read_clip(io.BytesIO(bodies[index % len(bodies)]))
+        predictor.predict(clip.samples, clip.sample_rate_hz)
+
+    return predict
+
+
+def time_calls(call: Call, predict: Call, seconds: float) -> None:
+    """Print the figures of a function that takes turns with ``predict``; a second is warm-up."""
+
+    def time_one(function: Call, index: int) -> tuple[float, float]:
+        began, cpu_s = time.perf_counter(), time.process_time()
+        function(index)
+        return 1000.0 * (time.perf_counter() - began), 1000.0 * (time.process_time() - cpu_s)
+
+    def go_on(duration_s: float) -> tuple[Any, Any]:
+        took, own = [], []
         end = time.perf_counter() + duration_s
+        while time.perf_counter() < end:
+            own.append(time_one(predict, len(own)))
+            took.append(time_one(call, len(took)))
+        return np.array(took), np.array(own)
+
+    go_on(min(1.0, seconds))
+    took, own = go_on(seconds)
+    p50, p99 = np.percentile(took[:, 0], [50, 99])
+    figures = {
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+        "per_second": 1000.0 / float(np.mean(took[:, 0])),
+        "cpu_ms": float(np.mean(took[:, 1])),
+        "over_predict_ms": float(p50 - np.median(own[:, 0])),
+    }
+    print(json.dumps(figures))
+
+
+def time_rounds(call: Call) -> None:
+    """For each line of seconds that comes in, print the median of a loop that lasts so long."""
+    for line in sys.stdin:
+        took: list[float] = []
+        end = time.perf_counter() + float(line)
         while (began := time.perf_counter()) < end:
             call(len(took))
             took.append(1000.0 * (time.perf_counter() - began))
-        return took
-
-    go_on(min(1.0, seconds))
-    before = time.process_time()
-    took = go_on(seconds)
-    cpu_s = time.process_time() - before
-    p50, p99 = np.percentile(took, [50, 99])
-    figures = {"p50_ms": float(p50), "p99_ms": float(p99), "per_second": 1000.0 / np.mean(took)}
-    print(json.dumps(figures | {"cpu_ms": 1000.0 * cpu_s / len(took)}))
+        print(float(np.median(took)), flush=True)
 
 
 async def call_application(application: ASGIApp, body: bytes) -> None:
@@ -217,34 +254,41 @@ async def call_application(application: ASGIApp, body: bytes) -> None:
         raise RuntimeError(f"the application answered {statuses}")
 
 
-def time_asgi(run: str, files: list[Path], seconds: float) -> None:
-    """Print the figures of the colocated service in this process, called without a socket."""
+def load_asgi(run: str, files: list[Path]) -> Call:
+    """Return a call of the colocated service in this process, without a socket."""
     torch.set_num_threads(1)
     settings = ServeSettings(run=run, topology="colocated")
     application = RouterReplica(settings.model_dump(mode="json")).__serve_build_asgi_app__()
     bodies = [file.read_bytes() for file in files]
-    with asyncio.Runner() as runner:
-        time_calls(
-            lambda i: runner.run(call_application(application, bodies[i % len(bodies)])), seconds
-        )
+    runner = asyncio.Runner()
+
+    def ask(index: int) -> None:
+        runner.run(call_application(application, bodies[index % len(bodies)]))
+
+    return ask
+
+
+SERVERS = {"naive": serve_naive, "baseline": serve_baseline, "litserve": serve_litserve}
+LOOPS = {"predict": load_predict, "from_bytes": load_from_bytes, "asgi": load_asgi}
 
 
 def main() -> None:
     """Run one of them until it is told to stop."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("name", choices=["naive", "baseline", "litserve", "predict", "asgi"])
+    parser.add_argument("name", choices=[*SERVERS, *LOOPS, "rounds"])
     parser.add_argument("--run", required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("files", type=Path, nargs="*")
     asked = parser.parse_intermixed_args()
     run = str(Path(asked.run).resolve())
-    if asked.name in ("predict", "asgi"):
-        time_it = time_predict if asked.name == "predict" else time_asgi
-        time_it(run, asked.files, asked.seconds)
+    if asked.name == "rounds":
+        time_rounds(load_predict(run, asked.files))
+    elif asked.name in LOOPS:
+        call = LOOPS[asked.name](run, asked.files)
+        time_calls(call, load_predict(run, asked.files), asked.seconds)
     else:
-        servers = {"naive": serve_naive, "baseline": serve_baseline, "litserve": serve_litserve}
-        servers[asked.name](run, asked.port)
+        SERVERS[asked.name](run, asked.port)
 
 
 if __name__ == "__main__":

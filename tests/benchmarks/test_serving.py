@@ -35,6 +35,7 @@ def test_every_way_answers_and_has_its_row(tmp_path, tiny):
     ways = ("distributed", "naive", "colocated", "baseline", "litserve")
     assert names == [(way, count) for way in ways for count in (1, 2)] + [
         ("asgi", 1),
+        ("from_bytes", 1),
         ("predict", 1),
     ]
     assert all(float(row[5]) > 0 and float(row[6]) > 0 for row in rows)

@@ -225,3 +225,14 @@ def test_saliency_needs_no_backward_pass(model, specs):
     assert not live.cells.requires_grad
     with torch.inference_mode():
         torch.testing.assert_close(model.glance(specs).cells, live.cells)
+
+
+def test_contrast_first_seen_in_inference_mode_can_be_learned_from():
+    spec = torch.randn(1, 16, 37, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        seen = contrast(spec).clone()
+    spec.requires_grad_()
+    again = contrast(spec)
+    again.sum().backward()
+    assert torch.equal(again.detach(), seen)
+    assert float(spec.grad.abs().sum()) > 0

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from xmoe.config import ModelConfig
-from xmoe.model.stem import Stem, conv_block
+from xmoe.model.stem import Stem, conv_block, fold_norms
 
 
 @pytest.fixture
@@ -110,6 +110,26 @@ def test_block_is_rectified_and_normalised():
     assert float(out.min()) == 0.0
     half_normal = 1 / math.sqrt(2 * math.pi)
     assert float(out.mean()) == pytest.approx(half_normal, abs=0.02)
+
+
+def test_folded_stem_answers_alike_without_batch_norm():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        stem = Stem(num_bins=32, channels=8, num_classes=5)
+        for _ in range(20):  # statistics and weights that are not those of a fresh norm
+            stem(3 * torch.randn(4, 32, 20) + 1)
+        for norm in (m for m in stem.modules() if isinstance(m, nn.BatchNorm2d)):
+            nn.init.uniform_(norm.weight, 0.5, 2.0)
+            nn.init.normal_(norm.bias)
+        spec = torch.randn(2, 32, 20)
+    stem.eval()
+    before = stem(spec)
+    fold_norms(stem)
+    after = stem(spec)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in stem.modules())
+    assert float(before.features.detach().amax()) > 1.0
+    torch.testing.assert_close(after.features, before.features, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(after.logits, before.logits, atol=1e-5, rtol=1e-5)
 
 
 def test_default_stem_is_light_in_weights_and_in_work():

@@ -6,7 +6,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from xmoe.serve import load
 from xmoe.serve.load import Load
 
 
@@ -27,8 +26,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def url(monkeypatch):
-    monkeypatch.setattr(load, "WARM_UP_S", 0.05)
+def url():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
@@ -46,13 +44,22 @@ def url(monkeypatch):
 def test_outcomes_are_counted(url, monkeypatch, status, degraded, outcome):
     monkeypatch.setattr(Handler, "status", status)
     monkeypatch.setattr(Handler, "degraded", degraded)
-    found = Load(url, b"x").run(2, 0.3)
+    found = Load(url, b"x").run(2, 0.3, warm_up_s=0.05)
     assert set(found["outcomes"]) == {outcome}
     assert found["outcomes"][outcome] > 5
     assert (found["per_second"] > 0) == (status == 200)
 
 
-def test_nobody_there_is_an_outcome(monkeypatch):
-    monkeypatch.setattr(load, "WARM_UP_S", 0.0)
-    found = Load("http://127.0.0.1:9", b"x").run(1, 0.05)
+def test_turns_add_up_until_they_are_forgotten(url):
+    target = Load(url, b"x")
+    first = target.run(1, 0.1, warm_up_s=0.0)["outcomes"]["200"]
+    both = target.run(1, 0.1, warm_up_s=0.0)["outcomes"]["200"]
+    assert 0 < first < both == len(target.latencies_ms)
+    target.forget()
+    assert target.latencies_ms == []
+    assert target.run(1, 0.1, warm_up_s=0.0)["outcomes"]["200"] < both
+
+
+def test_nobody_there_is_an_outcome():
+    found = Load("http://127.0.0.1:9", b"x").run(1, 0.05, warm_up_s=0.0)
     assert set(found["outcomes"]) == {"ConnectionRefusedError"}

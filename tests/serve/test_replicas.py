@@ -104,6 +104,7 @@ def scrape():
 
 @pytest.mark.slow
 def test_metrics_reach_prometheus_under_the_names_of_the_docs(address, wav, sound):
+    assert requests.get(f"{address}/readyz", timeout=30.0).json()["ready"]  # asks every expert
     for seed in range(5):
         assert post(address, wav(sound(seed=seed))).status_code == 200
     assert post(address, b"no recording").status_code == 415

@@ -50,9 +50,14 @@ class Load:
         self.in_time = 0
         self.cpu_s = 0.0
 
-    def run(self, clients: int, seconds: float) -> dict[str, object]:
-        """Send from that many clients for that long; return what came of it."""
-        asyncio.run(self._run(clients, seconds))
+    def run(
+        self, clients: int, seconds: float, *, warm_up_s: float = WARM_UP_S
+    ) -> dict[str, object]:
+        """Send from that many clients for that long; return what has come of it so far.
+
+        What is sent in the first ``warm_up_s`` is not counted.
+        """
+        asyncio.run(self._run(clients, seconds, warm_up_s))
         found = self.latencies_ms or [float("nan")]
         p50, p99 = np.percentile(found, [50, 99])
         return {
@@ -64,6 +69,12 @@ class Load:
             "client_cpu_ms": round(1000.0 * self.cpu_s / max(1, self.outcomes.total()), 3),
         }
 
+    def forget(self) -> None:
+        """Drop what was counted so far."""
+        self.latencies_ms.clear()
+        self.outcomes.clear()
+        self.in_time, self.cpu_s = 0, 0.0
+
     def try_once(self) -> str:
         """Send one recording on a connection of its own; return its status or what went wrong."""
         return asyncio.run(self._try_once())
@@ -74,15 +85,15 @@ class Load:
             link.close()
         return outcome
 
-    async def _run(self, clients: int, seconds: float) -> None:
-        start = time.monotonic() + WARM_UP_S
+    async def _run(self, clients: int, seconds: float, warm_up_s: float) -> None:
+        start = time.monotonic() + warm_up_s
         tasks = [
             asyncio.create_task(self._send_until(start, start + seconds)) for _ in range(clients)
         ]
-        await asyncio.sleep(WARM_UP_S)
+        await asyncio.sleep(warm_up_s)
         before = time.process_time()
         await asyncio.gather(*tasks)
-        self.cpu_s = time.process_time() - before
+        self.cpu_s += time.process_time() - before
 
     async def _send_until(self, start: float, end: float) -> None:
         link: Link | None = None
