@@ -22,6 +22,8 @@ from xmoe.storage.runs import fetched
 
 ROUTER = "router"
 MOST_ROUTERS = 4
+# A router counts its requests itself (drain.py) and says 429 long before Ray would.
+BEYOND_THE_GATE = 4096
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -56,8 +58,8 @@ def build_application(settings: ServeSettings) -> Application:
         serve.ingress()(RouterReplica),
         name=ROUTER,
         num_replicas=count_routers(settings),
-        max_ongoing_requests=router.max_ongoing_requests,
-        max_queued_requests=router.max_queued_requests,
+        max_ongoing_requests=max(BEYOND_THE_GATE, 4 * router.max_ongoing_requests),
+        max_queued_requests=-1,
         backpressure_config=BackpressureConfig(
             status_code=429, retry_after_s=settings.faults.retry_after_s
         ),

@@ -1,4 +1,9 @@
-"""The last requests of a router: new ones are sent away, those inside are answered.
+"""How many requests a router takes in, and its last ones when it stops.
+
+So many are inside at once, so many wait at the gate in the order in which they came, and the others
+are sent away with 429. Ray could count too, but its refusals are no JSON, and behind HAProxy they
+become errors, since the body that was on its way is not read. Health and streams pass uncounted:
+probes must be answered when all is full, and streams have a limit of their own.
 
 Serve stops all deployments of an application at once, experts as well as routers, and the HTTP
 proxy with them. So the end is made in two steps: every router drains first, then all is stopped.
@@ -7,44 +12,82 @@ proxy with them. So the end is made in two steps: every router drains first, the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from xmoe.serve.problems import draining
+from xmoe.serve.problems import HttpProblem, busy, draining
 
 ALIVE_PATHS = frozenset({"/healthz", "/v2/health/live"})
+HEALTH_PATHS = ALIVE_PATHS | {"/readyz", "/v2/health/ready"}
 LOOK_S = 0.02
+# What is read of a body that is refused, so that the client sees the answer and no broken pipe.
+MOST_DROPPED_BYTES = 1 << 20
+DROP_WITHIN_S = 2.0
 
 
 class Gate:
-    """Counts the requests inside an application; closed, it answers 503 to new ones."""
+    """Lets ``at_once`` requests into an application and ``waiting`` more wait for their turn.
 
-    def __init__(self, app: ASGIApp, *, retry_after_s: int = 1) -> None:
+    Others are answered 429, and after it was closed all new ones 503. ``note`` is told the code of
+    each refusal.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        at_once: int,
+        waiting: int,
+        retry_after_s: int = 1,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
         self._app = app
+        self._turns = asyncio.Semaphore(at_once)
+        self._most = at_once + waiting
         self._retry_after_s = retry_after_s
+        self._note = note
         self._closed = False
+        self._counted = 0
         self.inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and count it, or send it away."""
+        """Pass a request on when it is its turn, or send it away."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         if self._closed and scope["path"] not in ALIVE_PATHS:
-            await self._refuse(scope, receive, send)
+            await self._refuse(draining(self._retry_after_s), scope, receive, send)
             return
         self.inside += 1
         try:
-            await self._app(scope, receive, send)
+            if scope["type"] == "websocket" or scope["path"] in HEALTH_PATHS:
+                await self._app(scope, receive, send)
+            elif self._counted < self._most:
+                await self._take_turn(scope, receive, send)
+            else:
+                await self._refuse(busy(self._retry_after_s), scope, receive, send)
         finally:
             self.inside -= 1
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _take_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._counted += 1
+        try:
+            async with self._turns:
+                await self._app(scope, receive, send)
+        finally:
+            self._counted -= 1
+
+    async def _refuse(
+        self, problem: HttpProblem, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if self._note is not None:
+            self._note(problem.problem.code)
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1001, "reason": "the service stops"})
             return
-        problem = draining(self._retry_after_s)
+        await drop_body(receive)
         headers = {"Retry-After": str(self._retry_after_s)}
         reply = JSONResponse(problem.problem.model_dump(), problem.status, headers=headers)
         await reply(scope, receive, send)
@@ -56,3 +99,16 @@ class Gate:
         while self.inside and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(LOOK_S)
         return self.inside
+
+
+async def drop_body(receive: Receive) -> None:
+    """Read a body and forget it: all of a small one, the beginning of a large or a slow one."""
+    read, more = 0, True
+    try:
+        async with asyncio.timeout(DROP_WITHIN_S):
+            while more and read < MOST_DROPPED_BYTES:
+                message = await receive()
+                read += len(message.get("body", b""))
+                more = message["type"] == "http.request" and message.get("more_body", False)
+    except TimeoutError:
+        return

@@ -113,7 +113,10 @@ class RouterReplica:
         )
         self._gate = Gate(
             build_app(self.service, token=read_token(checked.http)),
+            at_once=checked.router.max_ongoing_requests,
+            waiting=checked.router.max_queued_requests,
             retry_after_s=checked.faults.retry_after_s,
+            note=self.service.meter.note_refusal,
         )
         settle_memory()
 

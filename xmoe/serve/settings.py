@@ -47,8 +47,10 @@ class RouterSettings(Frozen):
 
     ``max_rows`` bounds the segments of one micro-batch; ``max_waiting`` the segments that wait for
     one; ``max_call_bytes`` the windows in one call to an expert. Recordings of up to
-    ``small_samples`` are decoded in the event loop itself. ``replicas`` None is one, or with the
-    experts inside (``colocated``, no GPU) one per processor, four at most: each is a process.
+    ``small_samples`` are decoded in the event loop itself. Each replica has up to
+    ``max_ongoing_requests`` in work and lets ``max_queued_requests`` wait. ``replicas`` None is
+    one, or with the experts inside (``colocated``, no GPU) one per processor, four at most: each
+    is a process.
     """
 
     replicas: int | None = Field(default=None, ge=1)
