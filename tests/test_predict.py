@@ -322,9 +322,11 @@ def test_loaded_predictor_answers_as_the_one_in_memory(predictor, tmp_path):
         loaded = Predictor.load(tmp_path, which=which)
         for seed in range(3):
             samples = sound(0.7, seed)
-            assert same_answer(
-                loaded.predict(samples, RATE_HZ), predictor.predict(samples, RATE_HZ)
-            )
+            here, there = predictor.predict(samples, RATE_HZ), loaded.predict(samples, RATE_HZ)
+            # a loaded one has its batch norms folded into the convolutions
+            assert there.probabilities == pytest.approx(here.probabilities, abs=1e-6)
+            assert [use.name for use in there.experts] == [use.name for use in here.experts]
+            assert (there.label, there.k, there.labels) == (here.label, here.k, here.labels)
 
 
 def test_run_without_the_checkpoint_asked_for_is_refused(predictor, tmp_path):
