@@ -25,9 +25,10 @@ import torch
 from chaos import Clients, clients, summarise
 from matplotlib.figure import Figure
 
-from xmoe.artifacts import RunFolder, write_bytes
 from xmoe.audio.clip import read_clip
+from xmoe.base.files import write_bytes
 from xmoe.pictures.style import BLUE, INK, ORANGE, QUIET, RED, make_plain, new_figure, to_png
+from xmoe.run.folder import RunFolder
 from xmoe.serve.router import callable_experts, load_router
 from xmoe.serve.session import APP, serving
 from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings

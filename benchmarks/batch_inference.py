@@ -34,13 +34,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from xmoe.artifacts import RunFolder
+from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.batch.answers import answer_names
 from xmoe.batch.inputs import list_inputs
-from xmoe.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.model.moe import MoE
-from xmoe.predict import Predictor
-from xmoe.training.loop import split_weights
+from xmoe.mixture.moe import MoE, split_weights
+from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import RunFolder
 
 PER_FOLDER = 200
 TARGET = 0.8

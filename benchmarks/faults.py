@@ -22,7 +22,7 @@ from typing import Any
 from chaos import Child, Clients, clients, connect, served, strike_all, summarise
 from matplotlib.figure import Figure
 
-from xmoe.artifacts import write_bytes
+from xmoe.base.files import write_bytes
 from xmoe.pictures.style import BLUE, INK, ORANGE, QUIET, RED, make_plain, new_figure, to_png
 
 PAUSE_S = 0.1  # a replica that comes back needs a processor too

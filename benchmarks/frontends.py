@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend import build_frontend
 from xmoe.frontend.cwt import OMEGA0, Cwt
 from xmoe.frontend.pcen import Pcen, pcen

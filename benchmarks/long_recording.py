@@ -32,14 +32,14 @@ from rich.table import Table
 
 from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
 from xmoe.annotate.thresholds import read_thresholds
-from xmoe.artifacts import RunFolder
 from xmoe.audio.augment import coloured_noise
 from xmoe.audio.synth import SITE_SPLITS, SynthConfig, site_noise_exponent, write_dataset
 from xmoe.audio.synth_events import EVENT_LABELS, make_event
-from xmoe.classifier import MoEAudioClassifier
+from xmoe.base.progress import show_progress
 from xmoe.metrics.events import Span, score_overlap
-from xmoe.predict import Predictor
-from xmoe.progress import show_progress
+from xmoe.pipeline.classifier import MoEAudioClassifier
+from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import RunFolder
 
 RATE_HZ = 16_000
 BACKGROUND = "background"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmoe.artifacts import read_json, write_bytes, write_json
+from xmoe.base.files import read_json, write_bytes, write_json
 
 
 @dataclass(frozen=True)

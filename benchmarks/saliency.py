@@ -33,24 +33,24 @@ from torch import Tensor
 
 from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.audio.synth import SynthConfig, read_boxes, write_dataset
-from xmoe.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.explain.faithfulness import measure_faithfulness
 from xmoe.explain.localise import Localisation, box_mask, map_batches, score_maps
 from xmoe.explain.methods import METHODS
 from xmoe.explain.scales import scales_of
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget
+from xmoe.features.store import build_store
 from xmoe.frontend.registry import build_frontend
-from xmoe.metrics.bootstrap import mean_interval
-from xmoe.model.saliency import (
+from xmoe.glance.saliency import (
     activation_map,
     class_belief,
     contrast,
     saliency_cells,
     saliency_map,
 )
+from xmoe.metrics.bootstrap import mean_interval
 from xmoe.training.loop import Trainer
-from xmoe.training.store import build_store
 
 BATCH = 32
 AIMS = {"pointing": 0.90, "energy": 0.70, "cost beside Grad-CAM": 0.10}
@@ -92,7 +92,7 @@ def train_subject(dataset: Dataset, folder: Path) -> Subject:
 
 def load_subject(run: Path) -> Subject:
     """Return the classifier of a run folder."""
-    from xmoe.predict import Predictor
+    from xmoe.predict.predictor import Predictor
 
     return Subject.of(Predictor.load(run))
 

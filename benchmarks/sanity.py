@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from xmoe.artifacts import write_bytes
 from xmoe.audio.dataset import load_dataset
 from xmoe.audio.synth import read_boxes
+from xmoe.base.files import write_bytes
 from xmoe.explain.canvas import draw_map, draw_spectrogram
 from xmoe.explain.faithfulness import energy_in_box
 from xmoe.explain.localise import box_mask
@@ -34,12 +34,12 @@ from xmoe.explain.sanity import DESTROYED, compare_maps, draw_weights
 from xmoe.explain.scales import scales_of
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.targets import ClassTarget
+from xmoe.features.store import build_store
+from xmoe.glance.saliency import contrast
 from xmoe.metrics.bootstrap import mean_interval
-from xmoe.model.moe import MoE
-from xmoe.model.saliency import contrast
+from xmoe.mixture.moe import MoE
 from xmoe.pictures.style import INK, new_figure, to_png
-from xmoe.predict import Predictor
-from xmoe.training.store import build_store
+from xmoe.predict.predictor import Predictor
 
 CONTRAST = "contrast"
 

@@ -28,15 +28,16 @@ from starlette.types import ASGIApp, Message
 from torch import Tensor
 
 from xmoe.audio.clip import read_clip
-from xmoe.model.combine import ExpertReply, combine
-from xmoe.predict import Predictor, SegmentAnswers
+from xmoe.mixture.combine import ExpertReply, combine
+from xmoe.predict.answer import SegmentAnswers
+from xmoe.predict.predictor import Predictor
+from xmoe.run.remote import open_run
 from xmoe.serve.build import check_settings
 from xmoe.serve.expert import ExpertCore
 from xmoe.serve.replicas import RouterReplica
 from xmoe.serve.router import callable_experts, load_router
 from xmoe.serve.session import serving, wait_for_signal
 from xmoe.serve.settings import ServeSettings
-from xmoe.storage.runs import open_run
 
 BASELINE = Path(__file__).parents[1] / "deployments" / "baseline.yaml"
 BATCH = 32

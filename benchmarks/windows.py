@@ -29,23 +29,23 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from xmoe.artifacts import write_bytes
 from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.audio.synth import SynthConfig, read_boxes, write_dataset
-from xmoe.classifier import MoEAudioClassifier
-from xmoe.config import RoutingConfig
+from xmoe.base.config import RoutingConfig
+from xmoe.base.files import write_bytes
+from xmoe.base.progress import show_progress
 from xmoe.explain.localise import box_mask
 from xmoe.explain.scales import scales_of
+from xmoe.features.segments import Segments, eval_segments
+from xmoe.features.store import build_store
+from xmoe.glance.saliency import pool_cells
+from xmoe.glance.spans import choose_windows, score_windows
 from xmoe.metrics.bootstrap import make_resampler
-from xmoe.model.combine import combine
-from xmoe.model.patches import choose_windows, score_windows
-from xmoe.model.plan import Plan, choose_experts
-from xmoe.model.saliency import pool_cells
+from xmoe.mixture.combine import combine
+from xmoe.mixture.plan import Plan, choose_experts
 from xmoe.pictures.style import make_plain, new_figure, to_png
-from xmoe.predict import Predictor
-from xmoe.progress import show_progress
-from xmoe.training.batches import Segments, eval_segments
-from xmoe.training.store import build_store
+from xmoe.pipeline.classifier import MoEAudioClassifier
+from xmoe.predict.predictor import Predictor
 
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 DRAWS = 3

@@ -75,10 +75,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run folder of two classes and three experts with random weights."""
     import torch
 
-    from xmoe.artifacts import RunFolder
-    from xmoe.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
-    from xmoe.model.moe import MoE
-    from xmoe.training.loop import split_weights
+    from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+    from xmoe.mixture.moe import MoE, split_weights
+    from xmoe.run.folder import RunFolder
 
     config = RunConfig(
         classes=("click", "tone"),

@@ -7,9 +7,9 @@ import pytest
 
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import load_dataset
-from xmoe.classifier import MoEAudioClassifier
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 from xmoe.jobs.profile import run_profile
+from xmoe.pipeline.classifier import MoEAudioClassifier
 from xmoe.profile.profile import profile_bytes, profile_dataset
 
 

@@ -9,28 +9,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xmoe.classifier import MoEAudioClassifier as MoEAudioClassifier
-    from xmoe.errors import AudioError as AudioError
-    from xmoe.errors import ConfigError as ConfigError
-    from xmoe.errors import DatasetError as DatasetError
-    from xmoe.errors import InputError as InputError
-    from xmoe.errors import RunFolderError as RunFolderError
-    from xmoe.errors import StorageError as StorageError
-    from xmoe.errors import XmoeError as XmoeError
+    from xmoe.base.errors import AudioError as AudioError
+    from xmoe.base.errors import ConfigError as ConfigError
+    from xmoe.base.errors import DatasetError as DatasetError
+    from xmoe.base.errors import InputError as InputError
+    from xmoe.base.errors import RunFolderError as RunFolderError
+    from xmoe.base.errors import StorageError as StorageError
+    from xmoe.base.errors import XmoeError as XmoeError
+    from xmoe.pipeline.classifier import MoEAudioClassifier as MoEAudioClassifier
     from xmoe.serve.client import Client as Client
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AudioError": "xmoe.errors",
+    "AudioError": "xmoe.base.errors",
     "Client": "xmoe.serve.client",
-    "ConfigError": "xmoe.errors",
-    "DatasetError": "xmoe.errors",
-    "InputError": "xmoe.errors",
-    "MoEAudioClassifier": "xmoe.classifier",
-    "RunFolderError": "xmoe.errors",
-    "StorageError": "xmoe.errors",
-    "XmoeError": "xmoe.errors",
+    "ConfigError": "xmoe.base.errors",
+    "DatasetError": "xmoe.base.errors",
+    "InputError": "xmoe.base.errors",
+    "MoEAudioClassifier": "xmoe.pipeline.classifier",
+    "RunFolderError": "xmoe.base.errors",
+    "StorageError": "xmoe.base.errors",
+    "XmoeError": "xmoe.base.errors",
 }
 
 __all__ = [

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from xmoe.errors import XmoeError
+from xmoe.base.errors import XmoeError
 
 Status = Literal["ok", "warn", "fail"]
 Probe = Callable[[str], Mapping[str, Any]]

@@ -9,7 +9,7 @@ import torch
 
 from xmoe.ablation.evidence import KINDS
 from xmoe.ablation.observe import Observed
-from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 
 RATE_HZ = 8000
 TONES_HZ = {"low": 500.0, "top": 2000.0}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xmoe.ablation.arms import ARMS, DESIGNED, REFERENCE, feed, find_arms
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 
 
 def test_the_questions_of_the_study_are_there():

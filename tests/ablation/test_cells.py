@@ -15,7 +15,7 @@ from xmoe.ablation.cells import (
     read_curve,
     write_cell,
 )
-from xmoe.errors import RunFolderError
+from xmoe.base.errors import RunFolderError
 
 
 def test_a_cell_comes_back_as_it_was(tmp_path):

@@ -13,9 +13,9 @@ from xmoe.ablation.evidence import (
     gather_kinds,
     pool_by_band,
 )
-from xmoe.config import ModelConfig
-from xmoe.model.moe import MoE
-from xmoe.model.saliency import class_belief
+from xmoe.base.config import ModelConfig
+from xmoe.glance.saliency import class_belief
+from xmoe.mixture.moe import MoE
 
 
 @pytest.fixture

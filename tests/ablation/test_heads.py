@@ -5,8 +5,8 @@ import torch
 
 from xmoe.ablation.arms import ARMS
 from xmoe.ablation.heads import ArmRouter, decide_by, decide_jointly, fit_arm
-from xmoe.model.moe import MoE
-from xmoe.model.router import Router
+from xmoe.glance.router import Router
+from xmoe.mixture.moe import MoE
 
 STEPS = 100
 

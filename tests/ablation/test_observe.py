@@ -11,11 +11,11 @@ from xmoe.ablation.observe import (
     observe_clips,
     save_observed,
 )
-from xmoe.config import RoutingConfig
-from xmoe.model.combine import blend
-from xmoe.model.moe import MoE
-from xmoe.model.plan import choose_experts
-from xmoe.training.batches import Segments
+from xmoe.base.config import RoutingConfig
+from xmoe.features.segments import Segments
+from xmoe.mixture.combine import blend
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import choose_experts
 
 
 @pytest.fixture

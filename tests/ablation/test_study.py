@@ -11,7 +11,7 @@ from xmoe.ablation import study as module
 from xmoe.ablation.arms import find_arms
 from xmoe.ablation.study import Study, check_same, encode_rows, run_study
 from xmoe.ablation.trained import SetRequest
-from xmoe.errors import ConfigError, RunFolderError
+from xmoe.base.errors import ConfigError, RunFolderError
 
 ARMS = ("saliency", "shuffled", "random_experts")
 

@@ -1,7 +1,7 @@
 """A set is decided once, a seed is trained once, and a stopped one goes on."""
 
 from xmoe.ablation.trained import SetRequest, is_trained, prepare_set, train_seed
-from xmoe.artifacts import RunFolder
+from xmoe.run.folder import RunFolder
 
 
 def test_a_set_is_decided_once_and_a_seed_is_trained_once(tones, tmp_path):

@@ -7,9 +7,9 @@ import pytest
 import soundfile as sf
 import torch
 
-from xmoe.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.model.moe import MoE
-from xmoe.predict import Predictor
+from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.mixture.moe import MoE
+from xmoe.predict.predictor import Predictor
 
 RATE_HZ = 8000
 CLASSES = ("click", "tone", "background")

@@ -8,7 +8,7 @@ import soundfile as sf
 from xmoe.annotate.events import MergeRules, Row, merge_events
 from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
 from xmoe.annotate.thresholds import ClassThreshold, Thresholds
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 RULES = MergeRules(threshold=0.34, background=("background",))
 

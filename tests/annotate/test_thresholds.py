@@ -14,9 +14,9 @@ from xmoe.annotate.thresholds import (
     choose_thresholds,
     read_thresholds,
 )
-from xmoe.artifacts import RunFolder
-from xmoe.errors import ConfigError, RunFolderError
-from xmoe.training.store import SpectrogramStore
+from xmoe.base.errors import ConfigError, RunFolderError
+from xmoe.features.store import SpectrogramStore
+from xmoe.run.folder import RunFolder
 
 
 def f1_at(p, truth, threshold, weights):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmoe.annotate.windows import Grid, cut_windows
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 
 
 def blocks_of(samples, size):

@@ -6,7 +6,7 @@ import soundfile as sf
 
 from xmoe.audio.annotated import read_annotated
 from xmoe.audio.annotations import Annotation, format_audacity, format_raven
-from xmoe.errors import AudioError, DatasetError
+from xmoe.base.errors import AudioError, DatasetError
 
 RAVEN = "Selection\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n"
 SPANS = (Annotation(1.0, 2.0, "whale"), Annotation(3.0, 3.5, "ship"))

@@ -15,7 +15,7 @@ from xmoe.audio.annotations import (
     format_time,
     read_annotations,
 )
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 SPANS = (Annotation(0.5, 1.25, "blue whale", 0.75), Annotation(7200.0000003, 7201.5, "ship"))
 

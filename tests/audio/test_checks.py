@@ -5,7 +5,7 @@ import os
 import pytest
 
 from xmoe.audio.checks import RULES, Finding, check_content, check_manifest, raise_on_errors
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 SOUND = (("a.wav", "train", "x"), ("b.wav", "train", "y"), ("c.wav", "test", "x"))
 

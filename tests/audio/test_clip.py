@@ -22,7 +22,7 @@ from xmoe.audio.clip import (
     read_clip,
     read_info,
 )
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 LOSSLESS = {
     "WAV/PCM_U8": 2**-7,

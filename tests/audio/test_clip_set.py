@@ -10,7 +10,7 @@ import soundfile as sf
 from xmoe.audio.annotated import read_annotated
 from xmoe.audio.clip_set import ClipSetOptions, write_clip_set
 from xmoe.audio.dataset import load_dataset
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 RATE_HZ = 4000
 OPTIONS = ClipSetOptions(clip_s=0.5, background="background")

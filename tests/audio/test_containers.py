@@ -6,7 +6,7 @@ import pytest
 
 from tests.audio.conftest import encode, tone, wav_bytes
 from xmoe.audio.containers import Header, read_header, sniff_container
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 COUNTED = {
     "WAV/PCM_16": "RIFF",

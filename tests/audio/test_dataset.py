@@ -8,7 +8,7 @@ import pytest
 
 from xmoe.audio.checks import check_manifest
 from xmoe.audio.dataset import Example, load_dataset, natural_key
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 
 def manifest(root: Path, header: str, *rows: str) -> Path:

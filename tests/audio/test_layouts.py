@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from xmoe.audio.layouts import read_layout
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.audio.conftest import encode, tone
 from xmoe.audio.opening import open_sound
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 
 def code_of(source: object, **options: object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from xmoe.audio.quarantine import Quarantined, write_quarantine
-from xmoe.errors import AudioError, StorageError
+from xmoe.base.errors import AudioError, StorageError
 
 
 def read(path: Path) -> list[list[str]]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from xmoe.audio.resample import MAX_KERNEL_VALUES, kernel_values, resample
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 
 RATES = [(44_100, 16_000), (8_000, 16_000), (48_000, 16_000), (44_100, 48_000), (16_000, 16_001)]
 

@@ -9,7 +9,7 @@ import pytest
 from tests.audio.conftest import tone, wav_bytes
 from xmoe.audio.clip import Clip
 from xmoe.audio.store import load_clip, load_clips
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from xmoe.audio.synth import (
     write_dataset,
 )
 from xmoe.audio.synth_events import EVENT_LABELS
-from xmoe.errors import ConfigError, DatasetError, StorageError
+from xmoe.base.errors import ConfigError, DatasetError, StorageError
 
 
 def test_a_clip_depends_on_seed_and_index_only():

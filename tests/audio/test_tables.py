@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from xmoe.audio.tables import read_table
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 ROWS = ({"filepath": "a.wav", "label": "x;y"}, {"filepath": "b.wav", "label": "5"})
 

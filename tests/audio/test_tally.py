@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xmoe.audio.tally import Tally, mark_clipped
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 
 def tally_of(*blocks: np.ndarray, full_scale: float = 1.0) -> Tally:

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from xmoe.audio.clip import read_clip
+from xmoe.base.errors import InputError
 from xmoe.batch import answers as module
 from xmoe.batch.answers import answer_names, row_schema, rows_to_bytes
 from xmoe.batch.inputs import list_inputs
-from xmoe.errors import InputError
-from xmoe.predict import Predictor
+from xmoe.predict.predictor import Predictor
 from xmoe.storage.place import open_place
 
 BAD = "1/bad.wav"

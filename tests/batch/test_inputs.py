@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from xmoe.base.errors import DatasetError, InputError
 from xmoe.batch.inputs import list_inputs, place_of
-from xmoe.errors import DatasetError, InputError
 from xmoe.storage.place import open_place
 
 NAMES = ("a.wav", "b/c.flac", "b/d/e.wav")

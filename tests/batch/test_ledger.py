@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmoe.base.errors import ConfigError, StorageError
 from xmoe.batch.ledger import BatchPlan, Ledger, Receipt, cut_shards, hash_names, part_name
-from xmoe.errors import ConfigError, StorageError
 from xmoe.storage.place import open_place
 
 PLAN = BatchPlan(

@@ -5,10 +5,10 @@ import hashlib
 import pyarrow.parquet as pq
 import pytest
 
+from xmoe.base.errors import ConfigError, StorageError
 from xmoe.batch.inputs import list_inputs
 from xmoe.batch.run import BatchRequest, infer_batch
 from xmoe.batch.shards import work_here
-from xmoe.errors import ConfigError, StorageError
 from xmoe.storage.place import open_place
 
 

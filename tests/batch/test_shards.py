@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from xmoe import artifacts
+from xmoe.base import files
+from xmoe.base.errors import StorageError
 from xmoe.batch.ledger import Shard
 from xmoe.batch.shards import ShardJob, ShardWorker, work_here
-from xmoe.errors import StorageError
 from xmoe.storage.place import open_place
 
 SHARD = Shard(3, ("0/000.wav", "1/bad.wav"))
@@ -44,7 +44,7 @@ def test_full_disk_leaves_no_entry(job, monkeypatch, tmp_path):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(artifacts.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(StorageError, match="No space left") as caught:
         ShardWorker(job)(SHARD)
     assert caught.value.where.endswith("part-00003.parquet")

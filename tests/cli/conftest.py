@@ -7,8 +7,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from xmoe.base.errors import AudioError
 from xmoe.cli import main
-from xmoe.errors import AudioError
 
 METRICS = {"accuracy": 0.9, "accuracy_ci": [0.8, 0.95], "majority_accuracy": 0.2, "mean_k": 1.5}
 RECORD = {
@@ -79,9 +79,9 @@ class FakeClassifier:
 @pytest.fixture
 def classifier(monkeypatch):
     """Put the fake in the place of the real classifier."""
-    module = ModuleType("xmoe.classifier")
+    module = ModuleType("xmoe.pipeline.classifier")
     module.MoEAudioClassifier = FakeClassifier
-    monkeypatch.setitem(sys.modules, "xmoe.classifier", module)
+    monkeypatch.setitem(sys.modules, "xmoe.pipeline.classifier", module)
     FakeClassifier.calls = []
     return FakeClassifier
 

@@ -7,10 +7,9 @@ import pytest
 import soundfile as sf
 import torch
 
-from xmoe.artifacts import RunFolder
-from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.model.moe import MoE
-from xmoe.training.loop import split_weights
+from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.mixture.moe import MoE, split_weights
+from xmoe.run.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,7 @@ import json
 import click
 import pytest
 
-from xmoe.cli.edge import Session, describe, run
-from xmoe.cli.options import command, session
-from xmoe.cli.output import Reply
-from xmoe.errors import (
+from xmoe.base.errors import (
     AudioError,
     ConfigError,
     DatasetError,
@@ -16,6 +13,9 @@ from xmoe.errors import (
     StorageError,
     XmoeError,
 )
+from xmoe.cli.edge import Session, describe, run
+from xmoe.cli.options import command, session
+from xmoe.cli.output import Reply
 
 
 def command_that_raises(error: BaseException) -> click.Command:

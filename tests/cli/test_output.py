@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xmoe.base.config import SpectroConfig
 from xmoe.cli.output import Reply, format_cell, make_table, print_reply, to_json_line
-from xmoe.config import SpectroConfig
 
 
 def test_json_takes_what_commands_hold():

@@ -15,9 +15,9 @@ def calls(monkeypatch, classifier):
         seen.append({"run": run, **settings})
         return settings["out"] or run / "report.html"
 
-    module = ModuleType("xmoe.classifier.reporting")
+    module = ModuleType("xmoe.pipeline.reporting")
     module.report_run = report_run
-    monkeypatch.setitem(sys.modules, "xmoe.classifier.reporting", module)
+    monkeypatch.setitem(sys.modules, "xmoe.pipeline.reporting", module)
     return seen
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from xmoe.base.errors import RunFolderError
 from xmoe.cli import main
 from xmoe.cli.train import describe_run
-from xmoe.errors import RunFolderError
 
 
 def fitted(classifier):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from xmoe.artifacts import RunFolder
 from xmoe.cli import main
 from xmoe.jobs import suggest
 from xmoe.jobs import tune as jobs
+from xmoe.run.folder import RunFolder
 from xmoe.tuning.pareto import TuneResult
 from xmoe.tuning.search import SearchFolder, read_settings
 from xmoe.tuning.space import TuneCandidate

@@ -8,7 +8,7 @@ from http.client import HTTPConnection, HTTPException
 
 import pytest
 
-from xmoe.predict import Predictor
+from xmoe.predict.predictor import Predictor
 
 RATE_HZ = 8000
 CLIENTS = 4

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xmoe.artifacts import RunFolder
-from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.errors import ConfigError
+from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.base.errors import ConfigError
+from xmoe.run.folder import RunFolder
 from xmoe.serve.build import ROUTER, build, check_settings
 from xmoe.serve.settings import HttpSettings
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from xmoe.config import ModelConfig, RoutingConfig, SpectroConfig
+from xmoe.base.config import ModelConfig, RoutingConfig, SpectroConfig
 from xmoe.explain.subject import Subject
 from xmoe.frontend.registry import build_frontend
-from xmoe.model.moe import MoE, TrainingDraws
+from xmoe.mixture.moe import MoE, TrainingDraws
 
 CLASSES = ("click", "tone", "sweep")
 

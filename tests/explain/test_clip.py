@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from xmoe.errors import StorageError
+from xmoe.base.errors import StorageError
 from xmoe.explain.clip import explain_clip, method_names
 
 

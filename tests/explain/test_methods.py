@@ -7,7 +7,7 @@ import torch
 
 from xmoe.explain.methods import METHODS, gradient_x_input
 from xmoe.explain.targets import ClassTarget, ExpertsTarget, KTarget
-from xmoe.model.saliency import saliency_map
+from xmoe.glance.saliency import saliency_map
 
 
 @pytest.mark.parametrize("name", METHODS)

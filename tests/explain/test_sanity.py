@@ -8,7 +8,7 @@ from xmoe.explain.faithfulness import energy_in_box
 from xmoe.explain.methods import METHODS
 from xmoe.explain.sanity import Likeness, compare_maps, draw_weights
 from xmoe.explain.targets import ClassTarget
-from xmoe.model.saliency import contrast
+from xmoe.glance.saliency import contrast
 
 
 @pytest.fixture(scope="module")

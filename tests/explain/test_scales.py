@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.explain.scales import Scales, edges_between, scales_of
 from xmoe.frontend.registry import build_frontend
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.config import RunConfig, TrainConfig
+from xmoe.base.config import RunConfig, TrainConfig
 from xmoe.explain.methods import METHODS
 from xmoe.explain.survey import WATCHED, survey_store
-from xmoe.predict import Predictor
+from xmoe.predict.predictor import Predictor
 
 
 @pytest.fixture(scope="module")

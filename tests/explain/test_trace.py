@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
+from xmoe.experts.cnn import band_rows
 from xmoe.explain.trace import trace_plan
-from xmoe.model.combine import combine
-from xmoe.model.experts import band_rows
+from xmoe.mixture.combine import combine
 
 
 @pytest.mark.parametrize("k", [0, 1, 2])

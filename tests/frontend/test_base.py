@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend import Frontend, build_frontend
 from xmoe.frontend.registry import FRONTENDS
 

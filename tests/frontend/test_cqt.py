@@ -4,7 +4,7 @@ import librosa
 import numpy as np
 import torch
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.cqt import Cqt
 
 CONFIG = SpectroConfig(

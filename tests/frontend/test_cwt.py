@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.cwt import OMEGA0, Cwt
 
 CONFIG = SpectroConfig(

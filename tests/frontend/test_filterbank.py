@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.cqt import Cqt
 from xmoe.frontend.cwt import Cwt
 from xmoe.frontend.filterbank import Filterbank, next_smooth

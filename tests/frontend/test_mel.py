@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.mel import LogMel, mel_filters, mel_points_hz
 
 CONFIG = SpectroConfig(

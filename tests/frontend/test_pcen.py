@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.pcen import (
     BIAS,
     EXPONENT,

@@ -4,8 +4,8 @@ import typing
 
 import pytest
 
-from xmoe.config import FrontendName, SpectroConfig
-from xmoe.errors import ConfigError
+from xmoe.base.config import FrontendName, SpectroConfig
+from xmoe.base.errors import ConfigError
 from xmoe.frontend.registry import FRONTENDS, build_frontend
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 from xmoe.frontend.spec_augment import AugmentConfig, add_noise_power, augment_batch, mixup
 from xmoe.frontend.spec_transforms import frequency_warp, time_warp
 

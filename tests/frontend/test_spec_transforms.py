@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend import build_frontend
 from xmoe.frontend.spec_transforms import (
     add_noise,

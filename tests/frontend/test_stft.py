@@ -5,7 +5,7 @@ import pytest
 import scipy.signal
 import torch
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.stft import Stft, fft_bins_hz, row_weights
 
 

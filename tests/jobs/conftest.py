@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.artifacts import RunFolder, write_json
-from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.base.files import write_json
+from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob
 
 EPOCHS = 3

@@ -15,15 +15,14 @@ import pytest
 import soundfile as sf
 import torch
 
-from xmoe.artifacts import RunFolder
+from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.base.errors import InputError, RunFolderError, StorageError, XmoeError
 from xmoe.batch.ledger import Receipt, Shard
 from xmoe.batch.run import BatchRequest, infer_batch
-from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.errors import InputError, RunFolderError, StorageError, XmoeError
 from xmoe.jobs import infer as jobs
-from xmoe.model.moe import MoE
+from xmoe.mixture.moe import MoE, split_weights
+from xmoe.run.folder import RunFolder
 from xmoe.storage.place import open_place
-from xmoe.training.loop import split_weights
 
 # Ray warns of its own settings, and leaves files and sockets to the collector.
 pytestmark = [

@@ -18,8 +18,8 @@ import psutil
 import pytest
 import soundfile as sf
 
-from xmoe.artifacts import RunFolder
 from xmoe.jobs.train import train_with_ray
+from xmoe.run.folder import RunFolder
 from xmoe.training.session import read_history
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))

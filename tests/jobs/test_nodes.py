@@ -17,11 +17,11 @@ import psutil
 import pytest
 import soundfile as sf
 
-from xmoe.artifacts import RunFolder
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.jobs.profile import profile_with_ray
 from xmoe.jobs.train import train_with_ray
 from xmoe.profile.profile import profile_bytes, profile_dataset
+from xmoe.run.folder import RunFolder
 from xmoe.training.session import read_history
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))

@@ -8,7 +8,7 @@ import pytest
 import soundfile as sf
 
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 from xmoe.jobs import profile as jobs
 from xmoe.profile.profile import profile_bytes, profile_dataset
 

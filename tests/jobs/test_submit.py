@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from xmoe.errors import ConfigError, XmoeError
+from xmoe.base.errors import ConfigError, XmoeError
 from xmoe.jobs import submit as jobs
 from xmoe.jobs.submit import JobRequest, check_paths, follow, is_here, make_entrypoint
 

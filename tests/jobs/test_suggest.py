@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from xmoe.config import SpectroConfig, TrainConfig
-from xmoe.errors import RunFolderError, XmoeError
+from xmoe.base.config import SpectroConfig, TrainConfig
+from xmoe.base.errors import RunFolderError, XmoeError
 from xmoe.jobs import suggest
 from xmoe.policy.records import Policy
 from xmoe.tuning.pareto import TuneResult

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xmoe.artifacts import RunFolder, write_bytes
-from xmoe.errors import ConfigError, XmoeError
+from xmoe.base.errors import ConfigError, XmoeError
+from xmoe.base.files import write_bytes
 from xmoe.jobs import train as jobs
 from xmoe.jobs.train import dict_to_job, follow_history, job_to_dict, train_with_ray
-from xmoe.predict import Predictor
+from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import RunFolder
 from xmoe.training.session import HISTORY, read_history, train_here
 
 # Ray warns of its own settings, and leaves files and sockets to the collector.

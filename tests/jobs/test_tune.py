@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from xmoe.config import TrainConfig
-from xmoe.errors import XmoeError
+from xmoe.base.config import TrainConfig
+from xmoe.base.errors import XmoeError
+from xmoe.base.progress import silent
 from xmoe.jobs import tune as jobs
 from xmoe.jobs.interrupt import Interrupt
 from xmoe.jobs.tune import Progressed, read_error, read_report, search
-from xmoe.progress import silent
 from xmoe.tuning.pareto import TuneResult
 from xmoe.tuning.search import SearchFolder, SearchRequest
 from xmoe.tuning.space import read_candidate

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xmoe.config import EXPERT_NAMES
+from xmoe.base.config import EXPERT_NAMES
 from xmoe.pictures.experts import draw_expert_usage, draw_k_histogram
 
 USAGE = {

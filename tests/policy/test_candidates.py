@@ -2,7 +2,7 @@
 
 import pytest
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.registry import build_frontend
 from xmoe.policy.candidates import CWT_MOST_SAMPLES, list_candidates
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xmoe.audio.dataset import Example
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.policy.copies import NOISE_SNR_DB, loudest_part, measure_copies, noisy_copy
 
 SPECTRO = SpectroConfig(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xmoe.config import EXPERT_NAMES, SpectroConfig
+from xmoe.base.config import EXPERT_NAMES, SpectroConfig
 from xmoe.policy.experts import (
     available_experts,
     decide_experts,

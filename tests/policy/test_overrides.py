@@ -2,8 +2,8 @@
 
 import pytest
 
-from xmoe.config import SpectroConfig
-from xmoe.errors import ConfigError
+from xmoe.base.config import SpectroConfig
+from xmoe.base.errors import ConfigError
 from xmoe.policy.overrides import check_against_spectro, check_overrides
 from xmoe.policy.records import PolicyOverrides
 

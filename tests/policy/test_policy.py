@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from xmoe.artifacts import to_json
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
+from xmoe.base.files import to_json
 from xmoe.policy import policy as policy_module
 from xmoe.policy.policy import PolicyOverrides, choose_policy
 from xmoe.policy.records import Candidate, Race

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.policy.folds import Folds, make_folds
 from xmoe.policy.race import (
     LEAST_CLIPS,

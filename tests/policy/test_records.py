@@ -5,8 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from xmoe.artifacts import to_json
-from xmoe.config import EXPERT_NAMES, SpectroConfig
+from xmoe.base.config import EXPERT_NAMES, SpectroConfig
+from xmoe.base.files import to_json
 from xmoe.policy.records import Candidate, Choice, Policy, PolicyOverrides, Race
 
 SPECTRO = SpectroConfig(fmin_hz=50.0, fmax_hz=7000.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xmoe.errors import StorageError
+from xmoe.base.errors import StorageError
 from xmoe.profile.draw import draw_profile, render_profile
 from xmoe.profile.profile import ProfileResult, merge_stats
 

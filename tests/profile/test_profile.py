@@ -10,7 +10,7 @@ import soundfile as sf
 
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.quarantine import Quarantined
-from xmoe.errors import DatasetError, RunFolderError
+from xmoe.base.errors import DatasetError, RunFolderError
 from xmoe.profile.profile import (
     assemble,
     merge_stats,

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
-from xmoe.artifacts import RunFolder
 from xmoe.audio.dataset import load_dataset
 from xmoe.audio.quarantine import Quarantined, write_quarantine
-from xmoe.config import RunConfig, TrainConfig
+from xmoe.base.config import RunConfig, TrainConfig
 from xmoe.metrics import compute_metrics
 from xmoe.policy.policy import choose_policy
 from xmoe.profile.profile import profile_dataset, write_clip_table, write_profile
 from xmoe.report.records import RunRecords
+from xmoe.run.folder import RunFolder
 
 RATE_HZ = 8000
 EVIL = "<script>alert(1)</script>"

@@ -1,6 +1,6 @@
 """Every choice has its reason; the race is a table, or a sentence on why there was none."""
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.policy.records import Candidate, Race
 from xmoe.report.choices import describe_choices, describe_race, say_value
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from xmoe.errors import RunFolderError
+from xmoe.base.errors import RunFolderError
 from xmoe.report.records import RunRecords
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xmoe.errors import RunFolderError
+from xmoe.base.errors import RunFolderError
 from xmoe.report.mistakes import Illustration
 from xmoe.report.report import PARTS, render_report, write_report
 

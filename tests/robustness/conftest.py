@@ -6,9 +6,9 @@ import soundfile as sf
 import torch
 
 from xmoe.audio.dataset import load_dataset
-from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.model.moe import MoE
-from xmoe.predict import Predictor
+from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.mixture.moe import MoE
+from xmoe.predict.predictor import Predictor
 
 RATE_HZ = 8000
 

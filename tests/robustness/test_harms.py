@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.robustness.harms import list_harms
 
 RATE_HZ = 8000

@@ -7,7 +7,7 @@ import pytest
 
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Example
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 from xmoe.robustness import measure
 from xmoe.robustness.harms import list_harms
 from xmoe.robustness.measure import measure_robustness, pick_examples

@@ -12,11 +12,11 @@ import pytest
 import soundfile as sf
 import torch
 
-from xmoe.artifacts import RunFolder
-from xmoe.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.model.moe import MoE
-from xmoe.predict import Predictor
+from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.mixture.moe import MoE, split_weights
+from xmoe.predict.predictor import Predictor
 from xmoe.profile.clip_stats import ClipStats, measure_samples
+from xmoe.run.folder import RunFolder
 from xmoe.serve.about import read_about
 from xmoe.serve.api import build_app
 from xmoe.serve.explainer import Explainer
@@ -24,7 +24,6 @@ from xmoe.serve.local import LocalExperts
 from xmoe.serve.router import RouterCore, load_router
 from xmoe.serve.service import Service
 from xmoe.serve.settings import ServeSettings
-from xmoe.training.loop import split_weights
 
 with warnings.catch_warnings():  # Ray warns of its own settings
     warnings.simplefilter("ignore")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.policy.records import Choice, Policy
 from xmoe.profile.profile import merge_stats, write_clip_table, write_profile
 from xmoe.serve.about import read_about

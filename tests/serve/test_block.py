@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import torch
 
-from xmoe.model.combine import ExpertReply, combine
+from xmoe.mixture.combine import ExpertReply, combine
 from xmoe.serve.block import Block, Seat
 
 RATE_HZ = 8000

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray import serve
 
-from xmoe.errors import ConfigError, RunFolderError
+from xmoe.base.errors import ConfigError, RunFolderError
 from xmoe.serve.build import MOST_ROUTERS, build, check_settings, count_routers, scaling_of
 from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
 

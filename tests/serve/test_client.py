@@ -7,7 +7,7 @@ import threading
 import pytest
 import uvicorn
 
-from xmoe.errors import InputError, XmoeError
+from xmoe.base.errors import InputError, XmoeError
 from xmoe.serve.api import build_app
 from xmoe.serve.client import Client
 from xmoe.serve.fanout import TooFewExperts

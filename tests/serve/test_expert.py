@@ -5,11 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-from xmoe.artifacts import RunFolder
-from xmoe.errors import RunFolderError
+from xmoe.base.errors import RunFolderError
+from xmoe.run.folder import RunFolder
+from xmoe.run.remote import hash_weights
 from xmoe.serve import expert as module
 from xmoe.serve.expert import ExpertCore, ExpertVersions, OtherRun, Weights
-from xmoe.storage.runs import hash_weights
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from xmoe.model.combine import combine
+from xmoe.mixture.combine import combine
 from xmoe.serve.calls import CallFailed
 from xmoe.serve.fanout import FanOut, Share, TooFewExperts
 from xmoe.serve.settings import FaultSettings

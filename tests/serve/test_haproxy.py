@@ -7,7 +7,7 @@ import psutil
 import pytest
 import requests
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 from xmoe.serve import haproxy
 from xmoe.serve.haproxy import environment, keep_to
 from xmoe.serve.session import choose_ingress, environment_of, serving

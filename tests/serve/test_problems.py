@@ -15,7 +15,7 @@ import psutil
 import pytest
 import soundfile as sf
 
-from xmoe.errors import AudioError, ConfigError, StorageError
+from xmoe.base.errors import AudioError, ConfigError, StorageError
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.fanout import TooFewExperts
 from xmoe.serve.problems import describe_error

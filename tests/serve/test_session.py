@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 from xmoe.serve.session import check_port, serving
 from xmoe.serve.settings import ServeSettings
 

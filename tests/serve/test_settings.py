@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 from xmoe.serve.settings import ExpertDeployment, HttpSettings, ServeSettings, read_token
 
 TOKEN = "0123456789abcdef"

@@ -8,9 +8,9 @@ import torch
 
 from xmoe.annotate.events import MergeRules
 from xmoe.annotate.windows import Grid, cut_windows
-from xmoe.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.errors import InputError
-from xmoe.predict import SegmentAnswers
+from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.base.errors import InputError
+from xmoe.predict.answer import SegmentAnswers
 from xmoe.serve.router import Served
 from xmoe.serve.timeline import choose_hop_s, find_events, list_windows, share_time
 

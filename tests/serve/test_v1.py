@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from xmoe.frontend.measure import measure_power
 from xmoe.serve.settings import HttpSettings
-from xmoe.training.store import measure_power
 
 RATE_HZ = 8000
 

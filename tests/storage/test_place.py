@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from xmoe.errors import InputError, StorageError
+from xmoe.base.errors import InputError, StorageError
 from xmoe.storage import place as places
 from xmoe.storage.place import Found, Place, open_place, store_reason
 

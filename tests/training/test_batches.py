@@ -9,19 +9,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmoe.audio.segment import segment_starts
+from xmoe.features.segments import Segments, eval_segments
+from xmoe.features.store import SpectrogramStore
 from xmoe.training import batches
 from xmoe.training.batches import (
-    Segments,
     Share,
     epoch_generator,
-    eval_segments,
     make_batch,
     shift_in_time,
     soft_targets,
     steps_per_epoch,
     train_batches,
 )
-from xmoe.training.store import SpectrogramStore, segment_starts
 
 # Shows power as it is.
 BARE = SimpleNamespace(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.errors import ConfigError
-from xmoe.model.combine import STEM_SHARE
+from xmoe.base.errors import ConfigError
+from xmoe.features.segments import Segments
+from xmoe.mixture.combine import STEM_SHARE
 from xmoe.training import calibrate as module
-from xmoe.training.batches import Segments
 from xmoe.training.calibrate import FRACTIONS, SELECTORS, Trial, calibrate, check_budget
 
 CLIPS = 100

@@ -5,19 +5,13 @@ import math
 import pytest
 import torch
 
-from xmoe.artifacts import RunFolder
-from xmoe.model.combine import blend
+from xmoe.base.device import choose_device
+from xmoe.mixture.combine import blend
+from xmoe.mixture.moe import load_weights_into, split_weights
+from xmoe.run.folder import RunFolder
 from xmoe.training import loop
 from xmoe.training.batches import Share
-from xmoe.training.loop import (
-    choose_device,
-    choose_epochs,
-    load_weights_into,
-    one_cycle,
-    split_weights,
-    warm_average,
-    whole_logits,
-)
+from xmoe.training.loop import choose_epochs, one_cycle, warm_average, whole_logits
 
 
 def run(trainer, epochs):

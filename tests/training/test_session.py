@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xmoe import artifacts
-from xmoe.artifacts import RunFolder
-from xmoe.errors import ConfigError, XmoeError
-from xmoe.predict import Predictor
+from xmoe.base import files
+from xmoe.base.errors import ConfigError, XmoeError
+from xmoe.predict.predictor import Predictor
+from xmoe.run import folder as run_folder
+from xmoe.run.folder import RunFolder
 from xmoe.training import session
 from xmoe.training.session import (
     HISTORY,
@@ -217,10 +218,10 @@ def stop_at_write(monkeypatch):
 
             return guarded
 
-        write_bytes = guard(artifacts.write_bytes)
-        monkeypatch.setattr(artifacts, "write_bytes", write_bytes)
+        write_bytes = guard(files.write_bytes)
+        monkeypatch.setattr(files, "write_bytes", write_bytes)
         monkeypatch.setattr(session, "write_bytes", write_bytes)
-        monkeypatch.setattr(artifacts, "_fill_checkpoint", guard(artifacts._fill_checkpoint))
+        monkeypatch.setattr(run_folder, "_fill_checkpoint", guard(run_folder._fill_checkpoint))
 
     return arm
 

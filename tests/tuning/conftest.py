@@ -8,7 +8,7 @@ import pytest
 import soundfile as sf
 
 from xmoe.audio.dataset import load_dataset
-from xmoe.config import TrainConfig
+from xmoe.base.config import TrainConfig
 from xmoe.profile.profile import profile_dataset
 from xmoe.tuning.pareto import TuneResult
 from xmoe.tuning.space import TuneCandidate

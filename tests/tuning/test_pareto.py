@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 from xmoe.tuning.pareto import choose_result, find_front, goal, standard_error
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from xmoe.config import TrainConfig
-from xmoe.errors import ConfigError, RunFolderError
+from xmoe.base.config import TrainConfig
+from xmoe.base.errors import ConfigError, RunFolderError
 from xmoe.tuning.search import (
     SearchFolder,
     SearchRequest,

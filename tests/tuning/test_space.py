@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from xmoe.config import EXPERT_NAMES
+from xmoe.base.config import EXPERT_NAMES
 from xmoe.policy.policy import choose_policy
 from xmoe.tuning.space import SearchSpace, TuneCandidate, count_experts, point_of, read_candidate
 

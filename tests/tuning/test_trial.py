@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 from xmoe.tuning import trial as trials
 from xmoe.tuning.space import SearchSpace
 from xmoe.tuning.trial import (

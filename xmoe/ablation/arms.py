@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xmoe.ablation.evidence import KINDS, OWN, derange
 from xmoe.ablation.observe import Observed
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 
 Kinds = tuple[str, ...]
 DESIGNED: Kinds = OWN

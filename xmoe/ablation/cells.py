@@ -33,13 +33,14 @@ from xmoe.ablation.observe import (
     save_observed,
 )
 from xmoe.ablation.trained import PreparedSet
-from xmoe.artifacts import RunFolder, write_bytes
-from xmoe.config import RoutingConfig, SelectorName
-from xmoe.errors import RunFolderError
-from xmoe.predict import Predictor
-from xmoe.progress import Progress, silent
+from xmoe.base.config import RoutingConfig, SelectorName
+from xmoe.base.errors import RunFolderError
+from xmoe.base.files import write_bytes
+from xmoe.base.progress import Progress, silent
+from xmoe.features.store import SpectrogramStore
+from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import RunFolder
 from xmoe.training.calibrate import NOISE_DB
-from xmoe.training.store import SpectrogramStore
 
 DRAWS = 2
 NOISY_DB = 5.0

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from xmoe.ablation.heads import Decisions
 from xmoe.ablation.observe import Observed
-from xmoe.model.combine import blend
-from xmoe.model.losses import rightness, soft_loss
-from xmoe.model.plan import choose_experts
+from xmoe.mixture.combine import blend
+from xmoe.mixture.plan import choose_experts
+from xmoe.training.losses import rightness, soft_loss
 
 Array = npt.NDArray[np.float64]
 PRICES = np.concatenate([-np.geomspace(1.0, 1e-4, 30), [0.0], np.geomspace(1e-4, 1.0, 60)])

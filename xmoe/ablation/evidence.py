@@ -1,6 +1,6 @@
 """A batch of spectrograms -> every kind of evidence that an arm may feed to its router.
 
-The kinds of ``xmoe.model.router`` are measured by the router's own code. The others are candidates
+The kinds of ``xmoe.glance.router`` are measured by the router's own code. The others are candidates
 for it, and controls that hold the same numbers without the saliency:
 
     where        saliency by expert: its share in the expert's band and in its best window; the peak
@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xmoe.config import RouterEvidence
-from xmoe.model.moe import Glance, MoE
-from xmoe.model.patches import score_windows
-from xmoe.model.router import describe_belief, describe_saliency, measure_evidence
-from xmoe.model.saliency import activation_map, class_belief
-from xmoe.model.stem import NUM_BANDS
+from xmoe.base.config import RouterEvidence
+from xmoe.glance.evidence import describe_belief, describe_saliency, measure_evidence
+from xmoe.glance.saliency import activation_map, class_belief
+from xmoe.glance.spans import score_windows
+from xmoe.glance.stem import NUM_BANDS
+from xmoe.mixture.moe import Glance, MoE
 
 OWN: tuple[RouterEvidence, ...] = get_args(RouterEvidence)
 KINDS = (*OWN, "where", "bands", "bands_plain", "rivals", "entropy", "sparseness", "nothing")

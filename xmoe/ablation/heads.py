@@ -1,7 +1,7 @@
 """Evidence of an arm -> a gate and promises over K, fitted to observed answers.
 
-The two networks are those of ``xmoe.model.router`` and so are their losses, their optimiser and its
-schedule. Only what they read may differ between gate and count head, so each normalises its own
+The two networks are those of ``xmoe.glance.router`` and so are their losses, their optimiser and
+its schedule. Only what they read may differ between gate and count head, so each normalises its own
 evidence. Both start from the seed of the run and see the same rows in the same order in every arm.
 """
 
@@ -15,11 +15,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from xmoe.ablation.arms import Arm, feed
 from xmoe.ablation.observe import Observed
-from xmoe.config import RunConfig
-from xmoe.model.losses import compute_losses
-from xmoe.model.moe import MoE, TrainingOutput
-from xmoe.model.router import HIDDEN
+from xmoe.base.config import RunConfig
+from xmoe.glance.router import HIDDEN
+from xmoe.mixture.moe import MoE, TrainingOutput
 from xmoe.training.loop import MAX_GRAD_NORM, one_cycle, warm_average
+from xmoe.training.losses import compute_losses
 
 CHANCE = 1e-3
 ROUTER_BATCH = 128

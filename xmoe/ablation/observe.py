@@ -18,15 +18,16 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from xmoe.ablation.evidence import gather_kinds
-from xmoe.artifacts import write_bytes
-from xmoe.config import RoutingConfig, RunConfig
+from xmoe.base.config import RoutingConfig, RunConfig
+from xmoe.base.files import write_bytes
+from xmoe.base.progress import Progress, silent
+from xmoe.features.segments import Segments, eval_segments
+from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.spec_augment import add_noise_power
-from xmoe.model.losses import draw_step
-from xmoe.model.moe import MoE
-from xmoe.progress import Progress, silent
-from xmoe.training.batches import Segments, epoch_generator, eval_segments, make_batch
-from xmoe.training.store import SpectrogramStore
+from xmoe.mixture.moe import MoE
+from xmoe.training.batches import epoch_generator, make_batch
+from xmoe.training.losses import draw_step
 
 BATCH = 64
 PLAIN_TENSORS = ("stem", "full", "part", "owner", "targets")

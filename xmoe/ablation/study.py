@@ -43,11 +43,12 @@ from xmoe.ablation.compare import (
 )
 from xmoe.ablation.draw import draw_study
 from xmoe.ablation.trained import PreparedSet, SetRequest, prepare_set, train_seed
-from xmoe.artifacts import RunFolder, read_json, write_bytes, write_json
-from xmoe.classifier.outcome import pick_groups
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
+from xmoe.base.files import read_json, write_bytes, write_json
+from xmoe.base.progress import Progress, silent
 from xmoe.pictures.style import to_png
-from xmoe.progress import Progress, silent
+from xmoe.pipeline.outcome import pick_groups
+from xmoe.run.folder import RunFolder
 from xmoe.training.calibrate import NOISE_DB
 
 WINDOWS = "windows"

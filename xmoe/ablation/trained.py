@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from xmoe.artifacts import RunFolder
-from xmoe.classifier.fit import (
+from xmoe.base.config import RunConfig, TrainConfig
+from xmoe.base.progress import Progress, silent
+from xmoe.features.store import SpectrogramStore
+from xmoe.pipeline.fit import (
     FitRequest,
     build_stores,
     decide,
@@ -25,10 +27,8 @@ from xmoe.classifier.fit import (
     resume_config,
     store_path,
 )
-from xmoe.config import RunConfig, TrainConfig
-from xmoe.progress import Progress, silent
+from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob, train_here
-from xmoe.training.store import SpectrogramStore
 
 SET = "set"
 

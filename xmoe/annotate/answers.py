@@ -20,7 +20,7 @@ from torch import Tensor
 from xmoe.annotate.windows import Grid, Window
 from xmoe.audio.resample import resample
 from xmoe.frontend.threads import one_thread
-from xmoe.predict import BATCH, Predictor
+from xmoe.predict.predictor import BATCH, Predictor
 
 GROUP_SAMPLES = 1 << 20
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xmoe.annotate.events import Event
-from xmoe.artifacts import write_bytes
 from xmoe.audio.annotations import Annotation, format_audacity, format_raven
+from xmoe.base.files import write_bytes
 
 EventFormat = Literal["csv", "jsonl", "parquet", "raven", "audacity"]
 SUFFIXES: dict[str, str] = {

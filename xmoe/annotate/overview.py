@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from xmoe.annotate.answers import Answered
 from xmoe.annotate.windows import Grid
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 
 MOST_COLUMNS = 8192
 COLUMNS_PER_CELL = 16

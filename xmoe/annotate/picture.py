@@ -14,8 +14,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from xmoe.annotate.events import Event
+from xmoe.base.units import format_hz
 from xmoe.pictures.style import INK, new_figure, shorten
-from xmoe.units import format_hz
 
 Array = npt.NDArray[np.floating]
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f3c8d", "#8a6d3b")

@@ -20,8 +20,8 @@ from xmoe.annotate.thresholds import Thresholds
 from xmoe.annotate.window_table import WindowTable
 from xmoe.annotate.windows import Grid, cut_windows
 from xmoe.audio.clip import AudioInfo, open_blocks
-from xmoe.predict import Predictor
-from xmoe.progress import Progress, silent
+from xmoe.base.progress import Progress, silent
+from xmoe.predict.predictor import Predictor
 
 BLOCK_FRAMES = 1 << 18
 

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import torch
 
 from xmoe.annotate.events import THRESHOLD
-from xmoe.artifacts import RunFolder
-from xmoe.config import Frozen
-from xmoe.errors import ConfigError
+from xmoe.base.config import Frozen
+from xmoe.base.errors import ConfigError
+from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.threads import one_thread
-from xmoe.predict import Predictor
-from xmoe.training.store import SpectrogramStore
+from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import RunFolder
 
 EVENTS_FILE = "events.json"
 BACKGROUND_NAMES = frozenset(

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xmoe.annotate.answers import Answered
-from xmoe.artifacts import storage_errors
+from xmoe.base.files import storage_errors
 
 ROWS_PER_GROUP = 4096
 

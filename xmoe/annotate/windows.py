@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 
 Samples = npt.NDArray[np.float32]
 SHORTEST_S = 0.05

@@ -18,7 +18,7 @@ from xmoe.audio.annotations import RAVEN_START, TEXTGRID_SUFFIX, Annotation, rea
 from xmoe.audio.clip import AudioInfo, read_info
 from xmoe.audio.layouts import AUDIO_SUFFIXES
 from xmoe.audio.tables import TABLE_SUFFIXES
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 ANNOTATION_SUFFIXES = frozenset((".txt", TEXTGRID_SUFFIX, *TABLE_SUFFIXES))
 SLACK_S = 0.05

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 from xmoe.audio.layouts import PATH_COLUMNS
 from xmoe.audio.tables import TABLE_SUFFIXES, Table, read_table
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 AnnotationFormat = Literal["raven", "audacity", "table"]
 RAVEN_START, RAVEN_END = "Begin Time (s)", "End Time (s)"

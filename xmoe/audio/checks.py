@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 Severity = Literal["error", "warning"]
 

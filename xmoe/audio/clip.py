@@ -22,7 +22,7 @@ import soundfile as sf
 from xmoe.audio.containers import CONVERT, COPY_AGAIN
 from xmoe.audio.opening import MAX_BYTES, Source, decoder_reason, open_sound
 from xmoe.audio.tally import Tally
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 BLOCK_VALUES = 1 << 18
 _MP3_SLACK_FRAMES = 4 * 1152

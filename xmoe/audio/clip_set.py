@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from xmoe.artifacts import storage_errors, write_bytes
 from xmoe.audio.annotated import AnnotatedFolder, Recording
 from xmoe.audio.clip import read_clip
 from xmoe.audio.cuts import Cut, cut_events, list_free, share_out, suggest_clip_s
 from xmoe.audio.splits import hold_out
-from xmoe.errors import DatasetError
-from xmoe.progress import Progress, silent
+from xmoe.base.errors import DatasetError
+from xmoe.base.files import storage_errors, write_bytes
+from xmoe.base.progress import Progress, silent
 
 COLUMNS = ("filepath", "split", "label", "group", "begins_s", "ends_s")
 

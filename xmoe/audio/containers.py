@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 ReadAt = Callable[[int, int], bytes]
 

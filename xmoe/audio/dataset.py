@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from xmoe.audio.layouts import Entry, Layout, read_layout
 from xmoe.audio.splits import hold_out
-from xmoe.config import Task
-from xmoe.errors import DatasetError
+from xmoe.base.config import Task
+from xmoe.base.errors import DatasetError
 
 SPLITS = ("train", "val", "test")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from xmoe.audio.tables import TABLE_SUFFIXES, Table, read_table
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 
 PATH_COLUMNS = ("filepath", "file_name", "filename", "path", "file")
 LABEL_COLUMNS = ("label", "labels", "category", "class")

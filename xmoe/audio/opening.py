@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import soundfile as sf
 
 from xmoe.audio.containers import CONVERT, COPY_AGAIN, read_header
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 Source = str | os.PathLike[str] | BinaryIO
 

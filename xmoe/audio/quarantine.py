@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmoe.artifacts import write_bytes
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
+from xmoe.base.files import write_bytes
 
 HEADER = ("file", "code", "reason", "what_to_do")
 

@@ -19,7 +19,7 @@ import torch
 from scipy.signal import firwin, resample_poly
 from torchaudio.transforms import Resample
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 
 SamplesT = TypeVar("SamplesT", npt.NDArray[np.float32], torch.Tensor)
 

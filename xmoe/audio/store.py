@@ -14,7 +14,7 @@ from dataclasses import replace
 from xmoe.audio.clip import DEFAULT_LIMITS, Clip, DecodeLimits, read_clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.resample import resample
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 Progress = Callable[[int, int], None]
 

@@ -23,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from xmoe.artifacts import storage_errors, write_bytes
 from xmoe.audio.augment import coloured_noise, low_pass
 from xmoe.audio.synth_events import EVENT_LABELS, EventBox, make_event, measure_box
 from xmoe.audio.tables import read_table
-from xmoe.errors import ConfigError, DatasetError
+from xmoe.base.errors import ConfigError, DatasetError
+from xmoe.base.files import storage_errors, write_bytes
 
 SITE_SPLITS = (
     *("train", "train", "test", "train", "val", "train", "train", "test", "train", "train"),

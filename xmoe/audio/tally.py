@@ -13,7 +13,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 
 CLIPPED_RUN = 3
 PLAUSIBLE_PEAK = 2.0**31

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.clip import Clip, read_clip
+from xmoe.base.errors import AudioError
 from xmoe.batch.inputs import place_of
 from xmoe.batch.ledger import Format
-from xmoe.errors import AudioError
-from xmoe.predict import BATCH, Answer, Predictor, SegmentAnswers
+from xmoe.predict.answer import Answer, SegmentAnswers
+from xmoe.predict.predictor import BATCH, Predictor
 
 Row = dict[str, Any]
 

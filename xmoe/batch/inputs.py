@@ -17,7 +17,7 @@ from pathlib import Path
 
 from xmoe.audio.layouts import AUDIO_SUFFIXES, PATH_COLUMNS
 from xmoe.audio.tables import TABLE_SUFFIXES, read_table
-from xmoe.errors import DatasetError
+from xmoe.base.errors import DatasetError
 from xmoe.storage.place import CHECK_ADDRESS, Place, open_place
 
 _WILD = re.compile(r"[*?\[]")

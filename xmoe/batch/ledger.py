@@ -21,10 +21,10 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from xmoe.artifacts import to_json
 from xmoe.audio.quarantine import Quarantined, quarantine_bytes
-from xmoe.config import Frozen
-from xmoe.errors import ConfigError
+from xmoe.base.config import Frozen
+from xmoe.base.errors import ConfigError
+from xmoe.base.files import to_json
 from xmoe.storage.place import Place
 
 Format = Literal["parquet", "csv", "jsonl"]

@@ -11,13 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from xmoe.base.config import Device
+from xmoe.base.progress import Progress, silent
 from xmoe.batch.inputs import Inputs, list_inputs
 from xmoe.batch.ledger import BatchPlan, Format, Ledger, Receipt, Shard, cut_shards, hash_names
 from xmoe.batch.shards import ShardJob, work_here
-from xmoe.config import Device
-from xmoe.progress import Progress, silent
+from xmoe.run.remote import identify_run
 from xmoe.storage.place import open_place
-from xmoe.storage.runs import identify_run
 
 SHARD_SIZE = 256
 

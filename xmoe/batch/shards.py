@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
+from xmoe.base.config import Device
+from xmoe.base.device import choose_device
 from xmoe.batch.answers import answer_names, rows_to_bytes
 from xmoe.batch.ledger import Format, Ledger, Receipt, Shard, part_name
-from xmoe.config import Device
 from xmoe.frontend.threads import one_thread
-from xmoe.predict import Predictor
+from xmoe.predict.predictor import Predictor
+from xmoe.run.remote import fetched_for_predicting
 from xmoe.storage.place import open_place
-from xmoe.storage.runs import fetched_for_predicting
-from xmoe.training.loop import choose_device
 
 
 @dataclass(frozen=True)

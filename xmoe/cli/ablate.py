@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from xmoe.progress import Progress
+    from xmoe.base.progress import Progress
 
 SHOWN = ("mean K 0.5", "mean K 1", "mean K 2", "K=1")
 
@@ -72,7 +72,7 @@ def ablate(
     test clips at the same mean number of experts. What is finished in --out is not done again.
     """
     from xmoe.ablation.study import run_study
-    from xmoe.progress import show_progress
+    from xmoe.base.progress import show_progress
 
     if (dataset is None) == (clips is None):
         raise click.UsageError("name either --dataset or --synthetic")
@@ -90,9 +90,9 @@ def make_synthetic(root: Path, clips: int, *, sparse: bool, progress: Progress) 
     """Write the synthetic set, unless the same one is there."""
     from functools import partial
 
-    from xmoe.artifacts import read_json, write_json
     from xmoe.audio.synth import SynthConfig, write_dataset
-    from xmoe.errors import ConfigError
+    from xmoe.base.errors import ConfigError
+    from xmoe.base.files import read_json, write_json
 
     wanted, note = {"clips": clips, "sparse": sparse}, root / "synthetic.json"
     if note.is_file():

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
+from xmoe.base.errors import AudioError, ConfigError
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
 from xmoe.cli.options import EXISTING_FILE, session
 from xmoe.cli.output import Reply, make_table
-from xmoe.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from xmoe.annotate.recording import Annotated
-    from xmoe.config import Device
-    from xmoe.predict import Predictor
-    from xmoe.progress import Progress
+    from xmoe.base.config import Device
+    from xmoe.base.progress import Progress
+    from xmoe.predict.predictor import Predictor
 
 FORMATS = ("csv", "jsonl", "parquet", "raven", "audacity")
 MOST_THREADS = 4
@@ -82,9 +82,9 @@ def annotate_files(
     run: Path, files: Sequence[Path], options: EventOptions, device: Device
 ) -> Reply:
     """Write the events of each recording; one that cannot be read costs only itself."""
-    from xmoe.predict import Predictor
-    from xmoe.progress import show_progress
-    from xmoe.training.loop import choose_device
+    from xmoe.base.device import choose_device
+    from xmoe.base.progress import show_progress
+    from xmoe.predict.predictor import Predictor
 
     check_files(files, options)
     predictor = Predictor.load(run, device=choose_device(device))
@@ -132,7 +132,7 @@ def annotate_file(
     from xmoe.annotate.export import event_rows, write_events
     from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
     from xmoe.annotate.thresholds import background_of, read_thresholds
-    from xmoe.artifacts import RunFolder
+    from xmoe.run.folder import RunFolder
 
     classes = predictor.config.classes
     thresholds = read_thresholds(RunFolder(run), classes)
@@ -180,7 +180,7 @@ def pick_formats(formats: Sequence[str]) -> Any:
 def draw_picture(done: Annotated, predictor: Predictor, path: Path) -> Path:
     """Draw the whole recording with its events over it."""
     from xmoe.annotate.picture import draw_recording
-    from xmoe.artifacts import write_bytes
+    from xmoe.base.files import write_bytes
     from xmoe.pictures.style import to_png
 
     title = f"{path.stem}: {len(done.events)} events in {done.duration_s:.0f} s"

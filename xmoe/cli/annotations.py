@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xmoe.base.errors import ConfigError
 from xmoe.cli.options import EXISTING_FOLDER, FOLDER, command, session
 from xmoe.cli.output import Reply, make_table
-from xmoe.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,7 +61,7 @@ def cut_annotations(
     """
     from xmoe.audio.annotated import read_annotated
     from xmoe.audio.clip_set import ClipSetOptions, write_clip_set
-    from xmoe.progress import show_progress
+    from xmoe.base.progress import show_progress
 
     if (out / "metadata.csv").exists() and not force:
         mend = "name another folder, or write over it with --force"

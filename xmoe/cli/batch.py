@@ -14,9 +14,9 @@ from xmoe.cli.options import session
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
+    from xmoe.base.config import Device
     from xmoe.batch.ledger import Format
     from xmoe.batch.run import BatchSummary
-    from xmoe.config import Device
 
 
 FORMATS: tuple[Format, ...] = ("parquet", "csv", "jsonl")
@@ -62,9 +62,9 @@ def batch_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 
 def answer_batch(run: str, files: Sequence[Path], device: Device, options: BatchOptions) -> Reply:
     """Answer for a whole source; what an earlier call finished is not done again."""
+    from xmoe.base.progress import show_progress
     from xmoe.batch.run import BatchRequest
     from xmoe.jobs.infer import run_infer
-    from xmoe.progress import show_progress
 
     source, output = options["source"], options["output"]
     if source is None or output is None or files:

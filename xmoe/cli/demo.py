@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xmoe.base.errors import ConfigError
 from xmoe.cli.figures import metrics_table
 from xmoe.cli.options import FOLDER, command, session
 from xmoe.cli.output import Reply, make_table
-from xmoe.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from xmoe.classifier import MoEAudioClassifier
-    from xmoe.progress import Progress
+    from xmoe.base.progress import Progress
+    from xmoe.pipeline.classifier import MoEAudioClassifier
 
 SNR_DB = (-6.0, 12.0)
 MARKER = ".xmoe-demo"
@@ -36,8 +36,8 @@ def demo(*, out: Path, clips: int, epochs: int, seed: int) -> Reply:
     Needs no data and no network; a few minutes on two cores. What a former demo left in --out is
     replaced.
     """
-    from xmoe.artifacts import read_json
-    from xmoe.progress import show_progress
+    from xmoe.base.files import read_json
+    from xmoe.base.progress import show_progress
 
     began = time.monotonic()
     run = out / "run"
@@ -68,7 +68,7 @@ def demo(*, out: Path, clips: int, epochs: int, seed: int) -> Reply:
 
 def clear_former_demo(out: Path) -> None:
     """Make ``out`` an empty folder; ConfigError where it holds anything but a former demo."""
-    from xmoe.artifacts import write_bytes
+    from xmoe.base.files import write_bytes
 
     marker = out / MARKER
     if out.exists() and any(out.iterdir()) and not marker.exists():
@@ -90,7 +90,7 @@ def train_on(
     recordings: Path, run: Path, *, epochs: int, seed: int, progress: Progress
 ) -> MoEAudioClassifier:
     """Profile, decide, train and evaluate in this process; returns the fitted classifier."""
-    from xmoe.classifier import MoEAudioClassifier
+    from xmoe.pipeline.classifier import MoEAudioClassifier
 
     classifier = MoEAudioClassifier(seed=seed)
     classifier.fit(recordings, out_dir=run, epochs=epochs, progress=progress)

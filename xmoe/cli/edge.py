@@ -20,8 +20,8 @@ from typing import Any
 
 import click
 
+from xmoe.base.errors import InputError, XmoeError
 from xmoe.cli.output import Reply, print_reply
-from xmoe.errors import InputError, XmoeError
 
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 

@@ -12,7 +12,7 @@ from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, command, se
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
-    from xmoe.config import Device
+    from xmoe.base.config import Device
 
 
 @command("eval")
@@ -59,8 +59,8 @@ def evaluate(
     device: Device,
 ) -> Reply:
     """Measure the classifier in RUN on one split of labelled recordings."""
-    from xmoe.classifier import MoEAudioClassifier
-    from xmoe.progress import show_progress
+    from xmoe.base.progress import show_progress
+    from xmoe.pipeline.classifier import MoEAudioClassifier
 
     folder = out or run / f"eval-{split}"
     classifier = MoEAudioClassifier.load(run, device=device)

@@ -12,7 +12,7 @@ from xmoe.cli.options import ANY_PATH, EXISTING_FOLDER, FOLDER, command
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
-    from xmoe.config import Device
+    from xmoe.base.config import Device
 
 
 @command("explain")
@@ -33,7 +33,7 @@ def explain(*, run: Path, file: Path, out: Path, method: str, device: Device) ->
     router looks at), patch_routing.png (which experts, how many, where) and explanation.json (all
     of it as numbers).
     """
-    from xmoe.classifier import MoEAudioClassifier
+    from xmoe.pipeline.classifier import MoEAudioClassifier
 
     classifier = MoEAudioClassifier.load(run, device=device)
     record = classifier.explain(file, method=method, save_dir=out)

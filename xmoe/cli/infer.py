@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xmoe.base.errors import AudioError
 from xmoe.cli.annotate import FORMATS, EventOptions, annotate_files, event_options
 from xmoe.cli.batch import BatchOptions, answer_batch, batch_options
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
 from xmoe.cli.figures import answers_table
 from xmoe.cli.options import ANY_PATH, command, session
 from xmoe.cli.output import Reply
-from xmoe.errors import AudioError
 
 if TYPE_CHECKING:
-    from xmoe.classifier import MoEAudioClassifier
-    from xmoe.config import Device
-    from xmoe.progress import Progress
+    from xmoe.base.config import Device
+    from xmoe.base.progress import Progress
+    from xmoe.pipeline.classifier import MoEAudioClassifier
 
 
 SHARED = frozenset(("output", "formats"))
@@ -88,8 +88,8 @@ def refuse(names: Collection[str], why: str) -> None:
 
 def answer_listed(run: Path, files: Sequence[Path], device: Device) -> Reply:
     """Return the reply for files that were named one by one."""
-    from xmoe.classifier import MoEAudioClassifier
-    from xmoe.progress import show_progress
+    from xmoe.base.progress import show_progress
+    from xmoe.pipeline.classifier import MoEAudioClassifier
 
     classifier = MoEAudioClassifier.load(run, device=device)
     with show_progress(quiet=session().quiet or len(files) < 10) as progress:

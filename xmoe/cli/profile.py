@@ -42,8 +42,8 @@ def profile(
     """
     from xmoe.audio.checks import check_content, check_manifest, raise_on_errors
     from xmoe.audio.dataset import load_dataset
+    from xmoe.base.progress import show_progress
     from xmoe.jobs.profile import run_profile
-    from xmoe.progress import show_progress
 
     data = load_dataset(dataset, metadata, test_fold=test_fold)
     findings = check_manifest(data)
@@ -80,7 +80,7 @@ def write_outputs(folder: Path, result: ProfileResult) -> dict[str, Path]:
 def refuse_imperfect(result: ProfileResult, findings: list[Finding], where: Path) -> None:
     """Raise DatasetError where a file was quarantined or anything is an error (``--strict``)."""
     from xmoe.audio.checks import raise_on_errors
-    from xmoe.errors import DatasetError
+    from xmoe.base.errors import DatasetError
 
     raise_on_errors(findings)
     if result.quarantined:

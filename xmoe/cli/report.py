@@ -23,7 +23,7 @@ def report(*, run: Path, dataset: Path | None, metadata: Path | None, out: Path 
     It shows the data, the choices and their reasons, the training, the figures on the test split,
     the routing, and the ten most certain mistakes, for which the recordings are needed.
     """
-    from xmoe.classifier.reporting import report_run
+    from xmoe.pipeline.reporting import report_run
 
     if metadata is not None and dataset is None:
         raise click.UsageError("--metadata needs --dataset, the folder that its paths begin in")

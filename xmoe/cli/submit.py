@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xmoe.base.errors import ConfigError
 from xmoe.cli.edge import EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK
 from xmoe.cli.options import EXISTING_FOLDER, command, session
 from xmoe.cli.output import Reply
-from xmoe.errors import ConfigError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from xmoe.base.errors import ConfigError
 from xmoe.cli.options import FOLDER, Range, command, session
 from xmoe.cli.output import Reply
-from xmoe.errors import ConfigError
 
 
 @command("synth")
@@ -48,7 +48,7 @@ def synth(*, folder: Path, force: bool, **settings: Any) -> Reply:
     and frequency. The same seed gives the same bytes.
     """
     from xmoe.audio.synth import SynthConfig, write_dataset
-    from xmoe.progress import show_progress
+    from xmoe.base.progress import show_progress
 
     config = SynthConfig(**settings)
     if (folder / "metadata.csv").exists() and not force:

@@ -24,7 +24,7 @@ from xmoe.cli.options import (
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
-    from xmoe.config import Device, Task
+    from xmoe.base.config import Device, Task
 
 FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
 TASKS = ("single_label", "multi_label")
@@ -82,8 +82,8 @@ def train(
     Writes everything to --out. Ctrl-C leaves a run that can be used and gone on with (--resume).
     Options from --frontend on replace a choice of the policy, or of --settings.
     """
-    from xmoe.classifier import MoEAudioClassifier
-    from xmoe.progress import show_progress
+    from xmoe.base.progress import show_progress
+    from xmoe.pipeline.classifier import MoEAudioClassifier
 
     where = shlex.join(["--dataset", str(dataset), "--out", str(out)])
     session().resume_hint = f"the run so far can be used; go on with: xmoe train {where} --resume"
@@ -120,7 +120,8 @@ def fit_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 def describe_run(out: Path) -> Reply:
     """Return the reply of a run that is complete: figures on the test split and where they are."""
-    from xmoe.artifacts import RunFolder, read_json
+    from xmoe.base.files import read_json
+    from xmoe.run.folder import RunFolder
 
     folder = RunFolder(out)
     metrics = read_json(folder.file("metrics.json"))

@@ -14,7 +14,7 @@ from xmoe.cli.output import Reply, make_table
 from xmoe.cli.train import FRONTENDS
 
 if TYPE_CHECKING:
-    from xmoe.progress import Progress
+    from xmoe.base.progress import Progress
     from xmoe.tuning.pareto import TuneResult
     from xmoe.tuning.search import SearchFolder, SearchRequest
 
@@ -61,8 +61,8 @@ def tune(*, out: Path, trials: int, resume: bool, **asked: Any) -> Reply:
     `xmoe train --settings` takes. The test split is not looked at. After Ctrl-C, or any other end,
     --resume goes on; with more --trials also a search that is complete.
     """
+    from xmoe.base.progress import show_progress
     from xmoe.jobs.suggest import check_installed
-    from xmoe.progress import show_progress
     from xmoe.tuning.search import SearchFolder
 
     session().resume_hint = f"finished trials are kept; go on with: {repeat_command()} --resume"
@@ -92,7 +92,7 @@ def repeat_command() -> str:
 
 def make_request(asked: dict[str, Any]) -> SearchRequest:
     """Return what is asked as a record."""
-    from xmoe.config import TrainConfig
+    from xmoe.base.config import TrainConfig
     from xmoe.tuning.search import SearchRequest
     from xmoe.tuning.space import SearchSpace
 
@@ -119,9 +119,9 @@ def run_search(
     """Profile the recordings, ask the policy, run the trials."""
     from xmoe.audio.checks import check_content, check_manifest, raise_on_errors
     from xmoe.audio.dataset import load_dataset
-    from xmoe.classifier.fit import keep_readable
     from xmoe.jobs.profile import run_profile
     from xmoe.jobs.tune import search
+    from xmoe.pipeline.fit import keep_readable
     from xmoe.tuning.trial import TrialSetting, begin_policy
 
     metadata = None if request.metadata is None else Path(request.metadata)
@@ -191,7 +191,7 @@ def describe_row(one: TuneResult, *, chosen: bool) -> tuple[str, ...]:
 
 def train_command(request: SearchRequest, chosen: TuneResult, settings: Path) -> str:
     """Return the command that trains with what was chosen as the trials were trained."""
-    from xmoe.config import TrainConfig
+    from xmoe.base.config import TrainConfig
     from xmoe.tuning.trial import fit_budget
 
     words = ["xmoe", "train", "--dataset", request.dataset]

@@ -13,5 +13,5 @@
     clip.py           all of it for one clip, written to a folder
 
 A new method is one function in ``methods.py``; a new question is one class in ``targets.py``. The
-letters of shapes are those of ``xmoe.model``.
+letters of shapes are those of ``xmoe.mixture``.
 """

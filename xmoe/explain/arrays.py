@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from xmoe.experts.cnn import band_rows
 from xmoe.explain.reasons import Reasons
 from xmoe.explain.scales import Scales
-from xmoe.model.experts import band_rows
-from xmoe.model.stem import DECIMATION
+from xmoe.glance.stem import DECIMATION
 
 Array = npt.NDArray[np.floating]
 MOST_BINS = 128

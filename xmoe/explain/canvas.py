@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, PercentFormatter
 
+from xmoe.base.units import format_hz
 from xmoe.explain.scales import Scales
 from xmoe.pictures.style import BLUE, INK, ORANGE, QUIET, RED, make_plain, shorten
-from xmoe.units import format_hz
 
 Array = npt.NDArray[np.floating]
 GLOW = LinearSegmentedColormap.from_list("glow", [ORANGE, RED, "#7a1f00"])

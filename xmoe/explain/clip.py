@@ -17,12 +17,12 @@ from typing import Any
 
 from torch import Tensor
 
-from xmoe.artifacts import write_bytes, write_json
+from xmoe.base.files import write_bytes, write_json
 from xmoe.explain.methods import METHODS
 from xmoe.explain.numbers import to_record
 from xmoe.explain.reasons import find_reasons
 from xmoe.explain.subject import Subject
-from xmoe.model.plan import Plan
+from xmoe.mixture.plan import Plan
 
 
 def explain_clip(

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xmoe.model.experts import band_rows
-from xmoe.model.plan import Plan
-from xmoe.model.stem import DECIMATION
+from xmoe.experts.cnn import band_rows
+from xmoe.glance.stem import DECIMATION
+from xmoe.mixture.plan import Plan
 
 
 def grow_cells(cells: Tensor, shape: tuple[int, int]) -> Tensor:

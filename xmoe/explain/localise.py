@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.synth_events import EventBox
-from xmoe.config import RoutingConfig
+from xmoe.base.config import RoutingConfig
 from xmoe.explain.faithfulness import energy_in_box, pointing_game
 from xmoe.explain.methods import METHODS
 from xmoe.explain.scales import Scales
 from xmoe.explain.targets import ClassTarget
 from xmoe.metrics.bootstrap import mean_interval
-from xmoe.model.moe import MoE
+from xmoe.mixture.moe import MoE
 
 BATCH = 32
 

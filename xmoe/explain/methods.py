@@ -17,9 +17,9 @@ from xmoe.explain.grid import grow_cells
 from xmoe.explain.occlusion import occlusion
 from xmoe.explain.targets import Target
 from xmoe.explain.trace import trace_plan
-from xmoe.model.moe import MoE
-from xmoe.model.plan import Plan
-from xmoe.model.saliency import activation_map, class_belief, saliency_map
+from xmoe.glance.saliency import activation_map, class_belief, saliency_map
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import Plan
 
 Method = Callable[[MoE, Tensor, Plan, Target], Tensor]
 

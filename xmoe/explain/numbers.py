@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from xmoe.experts.cnn import band_rows
 from xmoe.explain.judge import Verdict
 from xmoe.explain.places import describe_map
 from xmoe.explain.reasons import Reasons, Why
 from xmoe.explain.scales import Scales
 from xmoe.explain.sentences import say_whys
-from xmoe.model.experts import band_rows
 
 
 def to_record(reasons: Reasons) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xmoe.audio.segment import segment_starts
 from xmoe.explain.faithfulness import sample_noise_floor
 from xmoe.explain.subject import BATCH
 from xmoe.explain.targets import Target
 from xmoe.explain.trace import trace_plan
-from xmoe.model.moe import MoE
-from xmoe.model.plan import Plan
-from xmoe.training.store import segment_starts
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import Plan
 
 BINS_SHARE = 8
 FRAMES_SHARE = 12

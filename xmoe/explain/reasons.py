@@ -23,9 +23,9 @@ from xmoe.explain.scales import Scales, scales_of
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget, Target, choose_experts_target, choose_k_target
 from xmoe.explain.trace import trace_plan
-from xmoe.model.moe import MoE
-from xmoe.model.patches import choose_windows
-from xmoe.model.plan import Plan
+from xmoe.glance.spans import choose_windows
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import Plan
 
 Array = npt.NDArray[np.floating]
 ALWAYS = ("gradcam", "saliency")

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
+from xmoe.experts.cnn import band_rows
 from xmoe.explain.canvas import draw_spectrogram
 from xmoe.explain.reasons import Reasons
-from xmoe.model.experts import band_rows
-from xmoe.model.stem import DECIMATION
+from xmoe.glance.stem import DECIMATION
 from xmoe.pictures.style import BLUE, HEAT, INK, QUIET, make_plain, new_figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8a6d3b")

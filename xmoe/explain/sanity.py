@@ -23,7 +23,7 @@ from xmoe.explain.methods import METHODS
 from xmoe.explain.ranks import correlation, rank_correlation
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import Target
-from xmoe.model.moe import MoE
+from xmoe.mixture.moe import MoE
 
 DESTROYED = 0.25
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmoe.frontend.base import Frontend
-from xmoe.model.stem import DECIMATION
+from xmoe.glance.stem import DECIMATION
 
 Array = npt.NDArray[np.float64]
 NICE = (1.0, 2.0, 5.0)

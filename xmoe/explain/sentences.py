@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from xmoe.base.units import format_hz
 from xmoe.explain.places import describe_map
 from xmoe.explain.reasons import Reasons, Why
 from xmoe.explain.scales import Scales
 from xmoe.explain.targets import KTarget
-from xmoe.units import format_hz
 
 METHOD_WORDS = {
     "gradcam": "Grad-CAM",

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xmoe.config import RoutingConfig
+from xmoe.base.config import RoutingConfig
 from xmoe.frontend.base import Frontend
-from xmoe.model.combine import combine
-from xmoe.model.moe import MoE
-from xmoe.model.plan import Plan
-from xmoe.model.router import Routing
-from xmoe.predict import Predictor
+from xmoe.glance.router import Routing
+from xmoe.mixture.combine import combine
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import Plan
+from xmoe.predict.predictor import Predictor
 
 BATCH = 128
 

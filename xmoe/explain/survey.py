@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmoe.base.progress import Progress, silent
 from xmoe.explain.judge import RANDOM, judge_maps
 from xmoe.explain.methods import METHODS
 from xmoe.explain.ranks import rank_correlation
 from xmoe.explain.reasons import routing_targets
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.targets import ClassTarget, Target
+from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.spec_transforms import add_noise
 from xmoe.frontend.threads import one_thread
 from xmoe.metrics.bootstrap import mean_interval
-from xmoe.predict import Predictor
-from xmoe.progress import Progress, silent
-from xmoe.training.store import SpectrogramStore
+from xmoe.predict.predictor import Predictor
 
 NOISE_DB = 40.0
 WATCHED = {

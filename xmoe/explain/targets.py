@@ -15,10 +15,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from xmoe.config import RoutingConfig
+from xmoe.base.config import RoutingConfig
 from xmoe.explain.subject import Subject
 from xmoe.explain.trace import Trace
-from xmoe.model.plan import Plan
+from xmoe.mixture.plan import Plan
 
 
 class Target(Protocol):

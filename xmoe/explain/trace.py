@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xmoe.model.combine import blend
-from xmoe.model.experts import Expert, band_rows
-from xmoe.model.moe import MoE
-from xmoe.model.patches import gather_windows
-from xmoe.model.plan import Plan
-from xmoe.model.router import measure_evidence
-from xmoe.model.saliency import activation_map, class_belief, saliency_cells
-from xmoe.model.stem import StemOutput
+from xmoe.experts.cnn import Expert, band_rows
+from xmoe.glance.evidence import measure_evidence
+from xmoe.glance.saliency import activation_map, class_belief, saliency_cells
+from xmoe.glance.spans import gather_windows
+from xmoe.glance.stem import StemOutput
+from xmoe.mixture.combine import blend
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import Plan
 
 
 @dataclass(frozen=True)

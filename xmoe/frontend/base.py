@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 
 _SILENCE = 1e-20
 _VARIANCE_FLOOR = 1e-4

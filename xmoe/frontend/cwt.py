@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.filterbank import Filterbank
 
 OMEGA0 = 6.0

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.base import Frontend, log_spaced_hz
 
 _OCTAVES = 8

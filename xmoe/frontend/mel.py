@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
+from xmoe.base.units import hz_to_mel, mel_to_hz
 from xmoe.frontend.stft import FilteredStft, fft_bins_hz
-from xmoe.units import hz_to_mel, mel_to_hz
 
 
 class LogMel(FilteredStft):

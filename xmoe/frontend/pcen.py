@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.base import clip_peak, standardise
 from xmoe.frontend.mel import LogMel
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xmoe.config import SpectroConfig
-from xmoe.errors import ConfigError
+from xmoe.base.config import SpectroConfig
+from xmoe.base.errors import ConfigError
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.cqt import Cqt
 from xmoe.frontend.cwt import Cwt

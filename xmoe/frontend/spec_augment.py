@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
 from xmoe.frontend.spec_transforms import (
     add_noise,
     band_response,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 from xmoe.frontend.base import Frontend, full_scale_window
 
 

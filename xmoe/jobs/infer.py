@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from xmoe.base.errors import InputError, RunFolderError, StorageError, XmoeError
+from xmoe.base.progress import Progress, silent
 from xmoe.batch.ledger import Receipt, Shard
 from xmoe.batch.run import BatchRequest, BatchSummary, infer_batch
 from xmoe.batch.shards import ShardJob, ShardWorker, work_here
-from xmoe.errors import InputError, RunFolderError, StorageError, XmoeError
 from xmoe.jobs.session import data_session
-from xmoe.progress import Progress, silent
 
 LOOP_MAX_NAMES = 2_000
 OUTCOME_COLUMNS = ("receipt", "error")

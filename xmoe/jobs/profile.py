@@ -17,11 +17,11 @@ from typing import Literal
 
 from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.errors import XmoeError
+from xmoe.base.errors import XmoeError
+from xmoe.base.progress import Progress, silent
 from xmoe.jobs.session import data_session
 from xmoe.profile.profile import ProfileResult, assemble, check_paths, profile_dataset
 from xmoe.profile.table import Row, examples_to_table, measure_block, table_to_rows
-from xmoe.progress import Progress, silent
 
 Engine = Literal["loop", "ray"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from xmoe.errors import ConfigError, XmoeError
+from xmoe.base.errors import ConfigError, XmoeError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

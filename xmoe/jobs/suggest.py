@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from xmoe.artifacts import write_bytes
-from xmoe.errors import RunFolderError, XmoeError
+from xmoe.base.errors import RunFolderError, XmoeError
+from xmoe.base.files import write_bytes
 from xmoe.policy.records import Policy
 from xmoe.tuning.pareto import TuneResult, goal
 from xmoe.tuning.search import SearchFolder, SearchRequest

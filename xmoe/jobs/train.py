@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xmoe.artifacts import RunFolder
-from xmoe.config import RunConfig
-from xmoe.errors import ConfigError, XmoeError
+from xmoe.base.config import RunConfig
+from xmoe.base.errors import ConfigError, XmoeError
+from xmoe.base.progress import Progress, silent
 from xmoe.jobs.session import ray_session
-from xmoe.progress import Progress, silent
+from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob, describe_row, read_history
 
 MAX_FAILURES = 3

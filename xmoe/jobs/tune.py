@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmoe.errors import XmoeError
+from xmoe.base.errors import XmoeError
+from xmoe.base.progress import Progress, silent
 from xmoe.jobs.interrupt import Interrupt, hold_interrupt
 from xmoe.jobs.session import ray_session
 from xmoe.jobs.suggest import check_installed, make_searcher
 from xmoe.policy.records import Policy
-from xmoe.progress import Progress, silent
 from xmoe.training.batches import steps_per_epoch
 from xmoe.training.loop import MIN_STEPS
 from xmoe.tuning.halving import Halving

@@ -6,7 +6,7 @@ stay as they are; what differs is the axis of frequency, the window and the comp
 
 from __future__ import annotations
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 
 FINE_FACTOR = 2
 NARROW_RATIO = 2.0

@@ -19,12 +19,12 @@ from xmoe.audio.clip import Clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.resample import resample
 from xmoe.audio.store import load_clips
-from xmoe.config import SpectroConfig
-from xmoe.errors import AudioError
+from xmoe.base.config import SpectroConfig
+from xmoe.base.errors import AudioError
+from xmoe.base.progress import Progress, silent
 from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import one_thread
 from xmoe.policy.kernels import KernelBank
-from xmoe.progress import Progress, silent
 
 NOISE_SNR_DB = (0.0, 20.0)
 KERNELS = 32

@@ -6,10 +6,10 @@ expert whose band is empty, or whose detail drowns in noise, can only guess.
 
 from __future__ import annotations
 
-from xmoe.config import EXPERT_NAMES, SpectroConfig
+from xmoe.base.config import EXPERT_NAMES, SpectroConfig
+from xmoe.base.units import format_hz
 from xmoe.policy.records import Choice, PolicyOverrides
 from xmoe.profile.profile import Profile
-from xmoe.units import format_hz
 
 HIGH_BAND_HZ = 2000.0
 LOW_QUALITY = 0.35

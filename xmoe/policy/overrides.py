@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-from xmoe.config import EXPERT_NAMES, SpectroConfig
-from xmoe.errors import ConfigError
+from xmoe.base.config import EXPERT_NAMES, SpectroConfig
+from xmoe.base.errors import ConfigError
+from xmoe.base.units import format_hz
 from xmoe.policy.experts import available_experts, stem_columns
 from xmoe.policy.records import PolicyOverrides
 from xmoe.profile.profile import Profile
-from xmoe.units import format_hz
 
 BIN_STEP = 16
 MOST_BINS = 512

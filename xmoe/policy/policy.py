@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Literal
 
 from xmoe.audio.dataset import Dataset
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
+from xmoe.base.progress import Progress, silent
 from xmoe.policy.candidates import list_candidates
 from xmoe.policy.experts import decide_experts
 from xmoe.policy.overrides import check_against_spectro, check_overrides
@@ -17,7 +18,6 @@ from xmoe.policy.race import choose_clips, reason_to_skip, run_race
 from xmoe.policy.records import Candidate, Choice, Policy, PolicyOverrides, Race
 from xmoe.policy.rules import decide_spectro
 from xmoe.profile.profile import Profile
-from xmoe.progress import Progress, silent
 
 __all__ = ["Candidate", "Choice", "Policy", "PolicyOverrides", "Race", "choose_policy"]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import expit, log_softmax, softmax
 from torch import Tensor
 
-from xmoe.config import Task
+from xmoe.base.config import Task
 from xmoe.policy.kernels import KERNELS_PER_DILATION, KernelBank
 from xmoe.policy.ridge import Floats, fit_ridge
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.config import SpectroConfig, Task
+from xmoe.base.config import SpectroConfig, Task
+from xmoe.base.progress import Progress, silent
 from xmoe.policy.copies import NOISE_SNR_DB, measure_copies
 from xmoe.policy.folds import Folds, make_folds, pick_clips, strata
 from xmoe.policy.probe import as_rows
 from xmoe.policy.records import Candidate, Race
 from xmoe.policy.ridge import Floats, hold_out
-from xmoe.progress import Progress, silent
 
 MAX_CLIPS, MOST_DECODED_S = 400, 20_000.0
 LEAST_CLIPS, LEAST_PER_CLASS = 40, 4

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from xmoe.config import FrontendName, Frozen, ModelConfig, SpectroConfig, Task
+from xmoe.base.config import FrontendName, Frozen, ModelConfig, SpectroConfig, Task
 
 SCHEMA_VERSION = 1
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
+from xmoe.base.units import format_hz, hz_to_mel, mel_to_hz
 from xmoe.policy.records import Choice, PolicyOverrides
 from xmoe.profile.profile import Profile
-from xmoe.units import format_hz, hz_to_mel, mel_to_hz
 
 NUM_BINS = 64
 LOWEST_HZ = 20.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from xmoe.units import format_hz
+from xmoe.base.units import format_hz
 
 if TYPE_CHECKING:
     from xmoe.profile.profile import Profile

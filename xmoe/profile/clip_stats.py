@@ -15,7 +15,7 @@ import numpy.typing as npt
 from xmoe.audio.clip import DEFAULT_LIMITS, Clip, DecodeLimits, read_clip
 from xmoe.audio.dataset import Example
 from xmoe.audio.quarantine import Quarantined
-from xmoe.errors import AudioError
+from xmoe.base.errors import AudioError
 from xmoe.profile.spectrum import (
     band_limit_hz,
     effective_band,

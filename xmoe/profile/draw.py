@@ -14,11 +14,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from xmoe.artifacts import write_bytes
 from xmoe.audio.dataset import natural_key
+from xmoe.base.files import write_bytes
+from xmoe.base.units import format_hz
 from xmoe.profile.profile import Histogram, Profile, ProfileResult
 from xmoe.profile.show import format_duration
-from xmoe.units import format_hz
 
 INK, BAND, LINE, LIMIT = "#22313f", "#fbeecb", "#1f5f99", "#c0392b"
 HZ_TICKS = (20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5)

@@ -25,7 +25,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from xmoe.config import Frozen, Task
+from xmoe.base.config import Frozen, Task
 from xmoe.profile.clip_stats import ClipStats
 
 MAX_CLIPS = 3000

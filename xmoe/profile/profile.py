@@ -17,18 +17,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from xmoe.artifacts import read_json, to_json, write_bytes
 from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset
 from xmoe.audio.quarantine import Quarantined
-from xmoe.config import Frozen, Task
-from xmoe.errors import DatasetError, RunFolderError
+from xmoe.base.config import Frozen, Task
+from xmoe.base.errors import DatasetError, RunFolderError
+from xmoe.base.files import read_json, to_json, write_bytes
+from xmoe.base.progress import Progress, silent
 from xmoe.profile.advice import advise
 from xmoe.profile.clip_stats import ClipStats, measure_example
 from xmoe.profile.leakage import Leakage, measure_leakage
 from xmoe.profile.summary import rounded, summarise
 from xmoe.profile.table import Row, parquet_to_rows, quarantine_key, row_key, rows_to_parquet
-from xmoe.progress import Progress, silent
 
 SCHEMA_VERSION = 1
 PROFILE_AGAIN = "profile the data set again"

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from xmoe.audio.dataset import natural_key
+from xmoe.base.units import format_hz
 from xmoe.profile.advice import FEATURE_WORDS
 from xmoe.profile.profile import ClassProfile, Profile
-from xmoe.units import format_hz
 
 BAR_WIDTH = 24
 MOST_CLASSES = 40

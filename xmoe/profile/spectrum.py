@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
-from xmoe.units import power_to_db
+from xmoe.base.units import power_to_db
 
 Array = npt.NDArray[np.float64]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from xmoe.audio.dataset import SPLITS
+from xmoe.base.units import format_hz
 from xmoe.profile.draw import render_profile
 from xmoe.profile.profile import Profile
 from xmoe.profile.show import format_duration
 from xmoe.report.html import Markup, bullets, drawn, element, join, paragraph, table
 from xmoe.report.records import RunRecords
-from xmoe.units import format_hz
 
 MOST_QUARANTINED = 10
 

@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmoe.artifacts import RunFolder, read_json
-from xmoe.config import RunConfig
-from xmoe.errors import RunFolderError
+from xmoe.base.config import RunConfig
+from xmoe.base.errors import RunFolderError
+from xmoe.base.files import read_json
 from xmoe.policy.records import Policy
 from xmoe.profile.profile import Profile, read_profile
+from xmoe.run.folder import RunFolder
 
 Row = dict[str, Any]
 CLIP_COLUMNS = ["clip_id", "filepath", "split", "snr_db", "content_sha256"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from xmoe.artifacts import write_bytes
-from xmoe.errors import RunFolderError
+from xmoe.base.errors import RunFolderError
+from xmoe.base.files import write_bytes
 from xmoe.report.choices import describe_choices
 from xmoe.report.data import describe_data
 from xmoe.report.html import Markup, paragraph, section

@@ -17,7 +17,7 @@ import soundfile as sf
 
 from xmoe.audio.augment import NoiseColor, add_noise, clip_peaks, gain_db, high_pass
 from xmoe.audio.resample import resample
-from xmoe.config import SpectroConfig
+from xmoe.base.config import SpectroConfig
 
 Samples = npt.NDArray[np.float32]
 Apply = Callable[[Samples, int, float, np.random.Generator], tuple[Samples, int]]

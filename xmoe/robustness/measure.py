@@ -17,12 +17,12 @@ import torch
 
 from xmoe.audio.clip import Clip, read_clip
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.errors import AudioError, DatasetError
+from xmoe.base.errors import AudioError, DatasetError
+from xmoe.base.progress import Progress, silent
 from xmoe.frontend.threads import one_thread
 from xmoe.metrics.bootstrap import find_interval, make_resampler
 from xmoe.metrics.figures import check_inputs, prepare_clips
-from xmoe.predict import Predictor
-from xmoe.progress import Progress, silent
+from xmoe.predict.predictor import Predictor
 from xmoe.robustness.harms import Harm, Samples, list_harms
 
 ROBUSTNESS_FILE = "robustness.json"

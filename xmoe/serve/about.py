@@ -12,15 +12,15 @@ from pathlib import PurePosixPath
 from xmoe.annotate.events import MergeRules
 from xmoe.annotate.recording import merge_rules
 from xmoe.annotate.thresholds import EVENTS_FILE, read_thresholds
-from xmoe.artifacts import RunFolder
-from xmoe.config import RunConfig
-from xmoe.errors import RunFolderError
+from xmoe.base.config import RunConfig
+from xmoe.base.errors import RunFolderError
 from xmoe.policy.records import Policy
 from xmoe.profile.profile import Profile, read_clip_table, read_profile
+from xmoe.run.folder import RunFolder
+from xmoe.run.remote import fetched, hash_weights
 from xmoe.serve.reference import Reference
 from xmoe.serve.schemas import TrainingSummary
 from xmoe.serve.settings import ServeSettings
-from xmoe.storage.runs import fetched, hash_weights
 
 FILES = ("policy.json", "profile.json", "clips.parquet", EVENTS_FILE)
 NO_TABLE = "the run has no clips.parquet that can be read, so there is nothing to compare with"

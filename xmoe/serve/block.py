@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from xmoe.model.combine import Combined, combine
-from xmoe.model.plan import Plan
-from xmoe.predict import SegmentAnswers
+from xmoe.mixture.combine import Combined, combine
+from xmoe.mixture.plan import Plan
+from xmoe.predict.answer import SegmentAnswers
 from xmoe.serve.fanout import Calls, Share, finished, mark_missing
 from xmoe.serve.replan import slice_rows
 

@@ -14,11 +14,11 @@ from ray import serve
 from ray.serve import Application, Deployment
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
-from xmoe.errors import ConfigError
+from xmoe.base.errors import ConfigError
+from xmoe.run.remote import fetched
 from xmoe.serve.replicas import ExpertReplica, RouterReplica
 from xmoe.serve.router import callable_experts
 from xmoe.serve.settings import ExpertDeployment, ServeSettings
-from xmoe.storage.runs import fetched
 
 ROUTER = "router"
 MOST_ROUTERS = 4

@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from xmoe.model.plan import ExpertRequest
+from xmoe.mixture.plan import ExpertRequest
 
 FailureKind = Literal["dead", "timeout", "overloaded", "error", "shut_out", "other_run"]
 

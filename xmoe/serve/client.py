@@ -12,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from xmoe.errors import InputError, XmoeError
+from xmoe.base.errors import InputError, XmoeError
 
 Audio = str | os.PathLike[str] | bytes
 BUSY = (429, 503)

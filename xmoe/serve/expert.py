@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xmoe.artifacts import Which
-from xmoe.config import RunConfig
-from xmoe.errors import RunFolderError, XmoeError
-from xmoe.model.experts import Expert
-from xmoe.model.stem import fold_norms
-from xmoe.storage.runs import fetched, hash_weights
+from xmoe.base.config import RunConfig
+from xmoe.base.errors import RunFolderError, XmoeError
+from xmoe.base.layers import fold_norms
+from xmoe.experts.cnn import Expert
+from xmoe.run.folder import Which
+from xmoe.run.remote import fetched, hash_weights
 
 UNHEALTHY_AFTER = 3
 # How long an expert does not look again for weights that it did not find.

@@ -13,19 +13,19 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from xmoe.artifacts import Which
-from xmoe.config import RunConfig
+from xmoe.base.config import RunConfig
 from xmoe.explain.arrays import pack_arrays, pack_overview
 from xmoe.explain.numbers import to_record
 from xmoe.explain.reasons import Reasons, find_reasons
 from xmoe.explain.scales import scales_of
 from xmoe.explain.subject import Subject, surest_segment
-from xmoe.predict import Predictor
+from xmoe.frontend.measure import measure_power
+from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import Which
+from xmoe.run.remote import fetched
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.replan import with_counts
 from xmoe.serve.schemas import ExplainOptions
-from xmoe.storage.runs import fetched
-from xmoe.training.store import measure_power
 
 
 class Explainer:

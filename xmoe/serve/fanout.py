@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmoe.model.combine import Combined, ExpertReply, combine
-from xmoe.model.plan import ExpertRequest, Plan
+from xmoe.mixture.combine import Combined, ExpertReply, combine
+from xmoe.mixture.plan import ExpertRequest, Plan
 from xmoe.serve.breaker import make_breakers
 from xmoe.serve.calls import CallExpert, CallFailed
 from xmoe.serve.meter import Meter

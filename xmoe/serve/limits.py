@@ -10,9 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from xmoe.config import Frozen
+from xmoe.base.config import LATENCY_K, Frozen
 from xmoe.serve.replan import choose_counts
-from xmoe.training.calibrate import LATENCY_K
 
 PRICES = (0.0, *(10.0 ** (step / 8 - 4) for step in range(33)))
 

@@ -10,8 +10,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from xmoe.config import RunConfig
-from xmoe.model.plan import ExpertRequest
+from xmoe.base.config import RunConfig
+from xmoe.mixture.plan import ExpertRequest
 from xmoe.serve.calls import CallExpert, CallFailed
 from xmoe.serve.expert import ExpertCore
 from xmoe.serve.router import callable_experts

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xmoe.config import Frozen
-from xmoe.errors import AudioError, InputError, XmoeError
+from xmoe.base.config import Frozen
+from xmoe.base.errors import AudioError, InputError, XmoeError
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.fanout import TooFewExperts
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xmoe.model.plan import Plan, choose_experts
+from xmoe.mixture.plan import Plan, choose_experts
 
 
 def choose_counts(promises: Tensor, k_price: Tensor, k_max: Tensor) -> Tensor:

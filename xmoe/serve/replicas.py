@@ -24,7 +24,8 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 from torch import Tensor
 
-from xmoe.model.plan import ExpertRequest
+from xmoe.mixture.plan import ExpertRequest
+from xmoe.run.remote import fetched, hash_weights
 from xmoe.serve.about import read_about
 from xmoe.serve.api import build_app
 from xmoe.serve.calls import CallExpert, CallFailed, FailureKind
@@ -44,7 +45,6 @@ from xmoe.serve.router import RouterCore, load_router
 from xmoe.serve.service import Service
 from xmoe.serve.settings import ServeSettings, read_token
 from xmoe.serve.status import Homes, ask_serve
-from xmoe.storage.runs import fetched, hash_weights
 
 EXPIRED = "the time of this call was over before it began"
 

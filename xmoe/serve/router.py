@@ -19,12 +19,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xmoe.config import RunConfig
-from xmoe.model.combine import Combined
-from xmoe.model.moe import MoE
-from xmoe.model.plan import Plan
-from xmoe.model.stem import fold_norms
-from xmoe.predict import Predictor, SegmentAnswers, join_answers
+from xmoe.base.config import RunConfig
+from xmoe.base.layers import fold_norms
+from xmoe.frontend.measure import measure_power
+from xmoe.mixture.combine import Combined
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import Plan
+from xmoe.predict.answer import SegmentAnswers, join_answers
+from xmoe.predict.predictor import Predictor
+from xmoe.run.remote import fetched
 from xmoe.serve.batching import MicroBatcher
 from xmoe.serve.block import Block, Seat
 from xmoe.serve.calls import CallExpert, CallFailed
@@ -33,8 +36,6 @@ from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.meter import Meter
 from xmoe.serve.replan import to_cpu, with_counts
 from xmoe.serve.settings import ServeSettings
-from xmoe.storage.runs import fetched
-from xmoe.training.store import measure_power
 
 Value = TypeVar("Value")
 READY_S = 5.0

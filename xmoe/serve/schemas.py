@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from xmoe.config import Frozen, SpectroConfig
-from xmoe.predict import Answer
+from xmoe.base.config import Frozen, SpectroConfig
+from xmoe.predict.answer import Answer
 from xmoe.serve.framing import Encoding
 from xmoe.serve.limits import Limits
 from xmoe.serve.status import ReplicaCount

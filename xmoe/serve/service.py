@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from xmoe import __version__
 from xmoe.audio.clip import Clip, DecodeLimits, read_clip
-from xmoe.classifier.estimator import check_samples
-from xmoe.errors import AudioError
+from xmoe.audio.samples import check_samples
+from xmoe.base.errors import AudioError
+from xmoe.experts.cnn import band_rows
 from xmoe.explain.scales import scales_of
-from xmoe.model.experts import band_rows
 from xmoe.serve.about import NOTHING_KNOWN, About
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.explainer import Explainer

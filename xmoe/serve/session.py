@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xmoe.errors import ConfigError, XmoeError
+from xmoe.base.errors import ConfigError, XmoeError
 from xmoe.serve import haproxy
 from xmoe.serve.settings import ServeSettings, read_token
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from xmoe.artifacts import Which
-from xmoe.config import Frozen
-from xmoe.errors import ConfigError
+from xmoe.base.config import Frozen
+from xmoe.base.errors import ConfigError
+from xmoe.run.folder import Which
 
 Topology = Literal["distributed", "colocated"]
 TOKEN_VARIABLE = "XMOE_TOKEN"  # noqa: S105  (the name of a variable)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xmoe.config import Frozen
+from xmoe.base.config import Frozen
 
 LOG = logging.getLogger("xmoe.serve")
 KEPT_S = 1.0

@@ -24,7 +24,7 @@ from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from xmoe.errors import XmoeError
+from xmoe.base.errors import XmoeError
 from xmoe.serve.auth import HINT, STREAM_PATH
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.fanout import TooFewExperts

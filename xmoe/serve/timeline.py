@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from xmoe.annotate.events import MergeRules, list_rows, merge_events
-from xmoe.config import SpectroConfig
-from xmoe.errors import InputError
-from xmoe.predict import Predictor
+from xmoe.base.config import SpectroConfig
+from xmoe.base.errors import InputError
+from xmoe.predict.predictor import Predictor
 from xmoe.serve.router import Served
 from xmoe.serve.schemas import EventAnswer, WindowAnswer
 

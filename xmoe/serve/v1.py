@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
-from xmoe.errors import XmoeError
+from xmoe.base.errors import XmoeError
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.bodies import read_body, read_form_files
 from xmoe.serve.fanout import TooFewExperts

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from xmoe.artifacts import write_bytes
-from xmoe.errors import InputError, StorageError
+from xmoe.base.errors import InputError, StorageError
+from xmoe.base.files import write_bytes
 
 CHECK_ADDRESS = "check the address, and that this machine may read it"
 CHECK_WRITING = (

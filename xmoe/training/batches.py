@@ -7,7 +7,7 @@ of n takes every n-th clip of each global batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xmoe.config import RunConfig
+from xmoe.base.config import RunConfig
+from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.spec_augment import AugmentConfig, augment_batch, mixup
-from xmoe.training.store import SpectrogramStore, segment_starts
 
 
 @dataclass(frozen=True)
@@ -103,38 +103,3 @@ def shift_in_time(spec: Tensor, valid: Tensor, generator: torch.Generator) -> Te
     shift = (torch.rand(len(valid), generator=generator) * (room + 1)).long()
     index = (torch.arange(frames).unsqueeze(0) - shift.unsqueeze(1)) % frames
     return torch.gather(spec, 2, index.unsqueeze(1).expand_as(spec))
-
-
-@dataclass(frozen=True)
-class Segments:
-    """Fixed segments for evaluation: ``spec`` [n, F, T]; ``clip`` [n] says whose each is."""
-
-    spec: Tensor
-    clip: Tensor
-
-    def pool(self, logits: Tensor, num_clips: int) -> Tensor:
-        """Return logits [clips, C]: the mean over each clip's segments of logits [n, C]."""
-        total = torch.zeros(num_clips, logits.shape[1]).index_add_(0, self.clip, logits)
-        count = torch.zeros(num_clips).index_add_(0, self.clip, torch.ones(len(self.clip)))
-        return total / count.clamp_min(1).unsqueeze(1)
-
-
-def eval_segments(
-    store: SpectrogramStore,
-    frontend: Frontend,
-    config: RunConfig,
-    indices: list[int],
-    *,
-    change: Callable[[Tensor], Tensor] | None = None,
-) -> Segments:
-    """Return every segment of the given clips; ``change`` alters the power [n, F, T] first."""
-    clips, starts = [], []
-    hop = round(config.spectro.segment_hop_s * config.spectro.frame_rate_hz)
-    for row, index in enumerate(indices):
-        for start in segment_starts(int(store.frames[index]), config.spectro.num_frames, hop):
-            clips.append(row)
-            starts.append(start)
-    power, valid = store.batch([indices[c] for c in clips], starts, config.spectro.num_frames)
-    if change is not None:
-        power = change(power)
-    return Segments(frontend.compress(power, valid), torch.tensor(clips))

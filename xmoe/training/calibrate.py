@@ -16,23 +16,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xmoe.config import RoutingConfig, RunConfig, SelectorName
-from xmoe.errors import ConfigError
+from xmoe.base.config import LATENCY_K, RoutingConfig, RunConfig, SelectorName
+from xmoe.base.errors import ConfigError
+from xmoe.features.segments import Segments, eval_segments
+from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.spec_augment import add_noise_power
 from xmoe.metrics import fit_temperature
-from xmoe.model.combine import blend
-from xmoe.model.losses import rightness, soft_loss
-from xmoe.model.moe import MoE
-from xmoe.model.plan import choose_experts
-from xmoe.training.batches import Segments, eval_segments
-from xmoe.training.store import SpectrogramStore
+from xmoe.mixture.combine import blend
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import choose_experts
+from xmoe.training.losses import rightness, soft_loss
 
 SELECTORS: tuple[SelectorName, ...] = ("saliency", "cam", "feature", "energy")
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 NOISE_DB = (15.0, 5.0)
 ALLOWED_LOSS_SE = {"accuracy": 0.5, "latency": 2.0}
-LATENCY_K = 0.5
 MAX_CLIPS = 1000
 
 

@@ -17,19 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from xmoe.config import RunConfig
+from xmoe.base.config import RunConfig
+from xmoe.base.device import choose_device
+from xmoe.features.segments import eval_segments
+from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
-from xmoe.model.combine import blend
-from xmoe.model.losses import compute_losses, draw_step, rightness, soft_loss
-from xmoe.model.moe import MoE, TrainingDraws, TrainingOutput
-from xmoe.training.batches import (
-    Share,
-    eval_segments,
-    soft_targets,
-    steps_per_epoch,
-    train_batches,
-)
-from xmoe.training.store import SpectrogramStore
+from xmoe.mixture.combine import blend
+from xmoe.mixture.moe import MoE, TrainingDraws, TrainingOutput, load_weights_into, split_weights
+from xmoe.training.batches import Share, soft_targets, steps_per_epoch, train_batches
+from xmoe.training.losses import compute_losses, draw_step, rightness, soft_loss
 
 MIN_STEPS = 1000
 EVAL_BATCH = 64
@@ -92,13 +88,6 @@ def warm_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
         get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(averaged, current, steps)
 
     return update
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device asked for; ``auto`` takes a GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 class Trainer:
@@ -303,19 +292,3 @@ def whole_logits(model: MoE, spec: Tensor) -> Tensor:
         rows = torch.nonzero(model.bands[index]).squeeze(1)
         logits.append(model.experts[name](features[:, :, rows[0] : rows[-1] + 1]))
     return blend(glance.stem.logits, torch.stack(logits), glance.routing.gate).cpu()
-
-
-def split_weights(model: MoE) -> dict[str, dict[str, Tensor]]:
-    """Return a model's weights as one group per file: stem, router, expert-<name>."""
-    groups = {"stem": dict(model.stem.state_dict()), "router": dict(model.router.state_dict())}
-    for name, expert in model.experts.items():
-        groups[f"expert-{name}"] = dict(expert.state_dict())
-    return groups
-
-
-def load_weights_into(model: MoE, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Load weights that ``split_weights`` grouped."""
-    model.stem.load_state_dict(dict(groups["stem"]))
-    model.router.load_state_dict(dict(groups["router"]))
-    for name, expert in model.experts.items():
-        expert.load_state_dict(dict(groups[f"expert-{name}"]))

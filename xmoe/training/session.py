@@ -20,14 +20,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from xmoe.artifacts import RunFolder, Which, write_bytes
-from xmoe.config import RunConfig
-from xmoe.errors import ConfigError, XmoeError
+from xmoe.base.config import RunConfig
+from xmoe.base.errors import ConfigError, XmoeError
+from xmoe.base.files import write_bytes
+from xmoe.base.progress import Progress, silent
+from xmoe.features.store import open_store
 from xmoe.frontend.registry import build_frontend
-from xmoe.progress import Progress, silent
+from xmoe.run.folder import RunFolder, Which
 from xmoe.training.batches import Share
 from xmoe.training.loop import EpochReport, Trainer
-from xmoe.training.store import open_store
 
 NUM_CHECKPOINTS = 30
 HISTORY = "history.jsonl"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from xmoe.config import Frozen
-from xmoe.errors import ConfigError
+from xmoe.base.config import Frozen
+from xmoe.base.errors import ConfigError
 from xmoe.tuning.space import TuneCandidate
 
 Cost = Literal["mmac", "latency_ms"]

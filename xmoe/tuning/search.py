@@ -19,9 +19,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
-from xmoe.artifacts import read_json, storage_errors, write_bytes, write_json
-from xmoe.config import Frozen, TrainConfig
-from xmoe.errors import ConfigError, RunFolderError
+from xmoe.base.config import Frozen, TrainConfig
+from xmoe.base.errors import ConfigError, RunFolderError
+from xmoe.base.files import read_json, storage_errors, write_bytes, write_json
 from xmoe.pictures.style import to_png
 from xmoe.policy.policy import PolicyOverrides
 from xmoe.tuning.draw import draw_trials

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from xmoe.config import EXPERT_NAMES, FrontendName, Frozen
+from xmoe.base.config import EXPERT_NAMES, FrontendName, Frozen
 from xmoe.policy.experts import stem_columns
 from xmoe.policy.policy import PolicyOverrides
 from xmoe.policy.records import Policy

@@ -17,19 +17,19 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from xmoe.artifacts import RunFolder
 from xmoe.audio.dataset import Dataset
-from xmoe.config import RoutingConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.evaluation import evaluate_store, mean_macs
+from xmoe.base.config import RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.features.store import SpectrogramStore, build_store, matches, open_store
 from xmoe.frontend.registry import build_frontend
-from xmoe.model.moe import MoE
+from xmoe.mixture.moe import MoE
+from xmoe.pipeline.evaluation import evaluate_store, mean_macs
 from xmoe.policy.policy import Policy, PolicyOverrides, choose_policy
-from xmoe.predict import Predictor
+from xmoe.predict.predictor import Predictor
 from xmoe.profile.profile import Profile
+from xmoe.run.folder import RunFolder
 from xmoe.training.calibrate import calibrate
 from xmoe.training.loop import EpochReport, Trainer
 from xmoe.training.session import TrainingJob, make_trainer, run_epochs
-from xmoe.training.store import SpectrogramStore, build_store, matches, open_store
 from xmoe.tuning.pareto import TuneResult, standard_error
 from xmoe.tuning.space import SearchSpace, TuneCandidate
 

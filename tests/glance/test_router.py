@@ -1,0 +1,213 @@
+"""The router: what it measures, which experts it may name, and how many it asks."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmoe.base.config import ModelConfig
+from xmoe.glance.evidence import (
+    NUM_CONDITIONS,
+    describe_belief,
+    describe_saliency,
+    measure_conditions,
+)
+from xmoe.glance.router import Router, Routing
+
+EVIDENCE = {"features": 16, "saliency": 8 + 8 + 6, "belief": 5, "conditions": 8}
+promise_rows = st.lists(
+    st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=4, max_size=4),
+    min_size=1,
+    max_size=5,
+)
+
+
+def routing_of(promises: list[list[float]]) -> Routing:
+    return Routing(torch.zeros(len(promises), 3), torch.tensor(promises))
+
+
+@pytest.mark.parametrize("k_max", [None, 0, 1, 2, 3, 9])
+@given(promises=promise_rows, price=st.sampled_from([-0.25, 0.0, 0.125, 0.25, 1.0]))
+@settings(deadline=None, max_examples=25)
+def test_count_is_the_best_promise_less_price_with_ties_to_few(k_max, promises, price):
+    got = routing_of(promises).choose_count(price, k_max)
+    for count, row in zip(got.tolist(), promises, strict=True):
+        allowed = row if k_max is None else row[: k_max + 1]
+        net = [promise - price * k for k, promise in enumerate(allowed)]
+        assert count == net.index(max(net))
+
+
+@given(
+    promises=promise_rows,
+    cheap=st.floats(0, 1, allow_subnormal=False),
+    dear=st.floats(0, 1, allow_subnormal=False),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_higher_price_never_asks_more_experts(promises, cheap, dear):
+    cheap, dear = sorted((cheap, dear))
+    routing = routing_of(promises)
+    assert (routing.choose_count(dear) <= routing.choose_count(cheap)).all()
+
+
+def test_price_weighs_the_gain_of_each_expert():
+    routing = routing_of([[0.5, 0.7, 0.8]])
+    prices = [0.0, 0.09, 0.11, 0.19, 0.21]
+    assert [int(routing.choose_count(price)) for price in prices] == [2, 2, 1, 1, 0]
+
+
+def test_equal_promises_ask_nobody():
+    assert routing_of([[0.5, 0.5, 0.5]]).choose_count(0.0).tolist() == [0]
+
+
+def test_gate_sums_to_one_over_allowed_experts():
+    routing = Routing(torch.tensor([[0.0, -math.inf, 0.0]]), torch.zeros(1, 2))
+    assert routing.gate.tolist() == [[0.5, 0.0, 0.5]]
+
+
+def test_conditions_equal_plain_moments():
+    generator = torch.Generator().manual_seed(2)
+    spec = torch.randn(2, 16, 20, generator=generator, dtype=torch.float64)
+    measured = measure_conditions(spec)
+    assert measured.shape == (2, NUM_CONDITIONS)
+    for clip in range(2):
+        cells = spec[clip].flatten().tolist()
+        times = [float(spec[clip, :, t].mean()) for t in range(20)]
+        mean = sum(times) / 20
+        centred = [value - mean for value in times]
+        variance = sum(value**2 for value in centred) / 20
+        pairs = zip(centred[1:], centred[:-1], strict=True)
+        expected = [
+            sum(value**3 for value in cells) / 320,
+            math.log1p(sum(value**4 for value in cells) / 320),
+            sum(value < -1.5 for value in cells) / 320,
+            sum(value > 2.0 for value in cells) / 320,
+            float(spec[clip].mean(1).std()),
+            math.sqrt(variance),
+            math.log1p(sum(value**4 for value in centred) / 20 / variance**2),
+            sum(a * b for a, b in pairs) / 19 / variance,
+        ]
+        assert measured[clip].tolist() == pytest.approx(expected, abs=1e-7)
+
+
+def test_an_alternating_level_is_the_opposite_of_steady():
+    spec = torch.tensor([1.0, -1.0]).repeat(8).expand(1, 16, 16)
+    assert float(measure_conditions(spec)[0, 7]) == pytest.approx(-1.0)
+
+
+def test_a_lone_click_has_the_fourth_moment_of_one_frame_in_many():
+    spec = torch.zeros(1, 16, 100)
+    spec[:, :, 40] = 3.0
+    kurtosis = (1 - 3 * 0.01 * 0.99) / (0.01 * 0.99)
+    assert float(measure_conditions(spec)[0, 6]) == pytest.approx(math.log1p(kurtosis), rel=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_conditions_of_silence_and_of_few_frames_are_finite(frames):
+    assert torch.isfinite(measure_conditions(torch.zeros(1, 16, frames))).all()
+    assert float(measure_conditions(torch.ones(1, 16, frames))[0, 7]) == 0.0
+
+
+def test_saliency_in_one_cell_is_wholly_concentrated():
+    cells = torch.zeros(1, 4, 16)
+    cells[0, 2, 5] = 7.0
+    described = describe_saliency(cells)[0].tolist()
+    assert described == pytest.approx([0, 0, 1, 0, 1, 1, 1, 1, 0, 0], abs=1e-6)
+
+
+def test_even_saliency_is_spread_like_the_columns():
+    described = describe_saliency(torch.ones(1, 4, 16))[0].tolist()
+    expected = [0.25] * 4 + [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 1]
+    assert described == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 11])
+def test_no_saliency_at_all_is_described_by_zeros(columns):
+    described = describe_saliency(torch.zeros(2, 4, columns))
+    assert described.shape == (2, 4 + 6)
+    assert float(described.abs().max()) == 0.0
+
+
+def test_belief_is_described_with_margin_and_entropy():
+    described = describe_belief(torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.3, 0.2]]))
+    entropy = -(0.5 * math.log(0.5) + 0.3 * math.log(0.3) + 0.2 * math.log(0.2))
+    assert described[0].tolist() == pytest.approx([1, 0, 0, 1, 0], abs=1e-6)
+    assert described[1].tolist() == pytest.approx([0.5, 0.3, 0.2, 0.2, entropy], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", EVIDENCE)
+def test_each_kind_of_evidence_routes_alone(build, specs, kind):
+    model = build(router_evidence=(kind,))
+    glance = model.glance(specs)
+    assert model.router.normalise.num_features == EVIDENCE[kind]
+    assert glance.gate_logits.shape == (3, 4)
+    assert glance.count_logits.shape == (3, 3)
+    assert glance.gate_logits.std(0).max() > 1e-4
+    assert ((glance.routing.promises >= 0) & (glance.routing.promises <= 1)).all()
+
+
+def test_evidence_is_laid_out_in_the_order_of_the_configuration(build, specs):
+    glance = build().glance(specs)
+    given = {
+        "features": glance.stem.features,
+        "cells": glance.cells,
+        "belief": torch.softmax(glance.stem.logits, 1),
+        "spec": specs,
+    }
+    both = build(router_evidence=("conditions", "belief")).router.gather_evidence(**given)
+    torch.testing.assert_close(both[:, :8], measure_conditions(specs))
+    torch.testing.assert_close(both[:, 8:], describe_belief(given["belief"]).detach())
+
+
+def test_feature_evidence_is_mean_and_maximum(build, specs):
+    features = build().glance(specs).stem.features.detach()
+    evidence = build(router_evidence=("features",)).router.gather_evidence(
+        features=features, cells=specs, belief=specs, spec=specs
+    )
+    slow = torch.cat([features.flatten(2).mean(2), features.flatten(2).amax(2)], 1)
+    torch.testing.assert_close(evidence, slow)
+
+
+def test_saliency_evidence_reads_the_map_where_it_is_salient(build):
+    features = torch.rand(1, 8, 8, 5, generator=torch.Generator().manual_seed(0))
+    cells = torch.zeros(1, 8, 5)
+    cells[0, 3, 2] = 0.5
+    evidence = build(router_evidence=("saliency",)).router.gather_evidence(
+        features=features, cells=cells, belief=cells, spec=cells
+    )
+    torch.testing.assert_close(evidence[0, :8], features[0, :, 3, 2])
+
+
+def test_evidence_is_detached_from_the_stem(build, specs):
+    model = build()
+    features = model.stem.map_features(specs)
+    assert features.requires_grad
+    evidence = model.router.gather_evidence(
+        features=features,
+        cells=features.sum(1),
+        belief=torch.softmax(features.mean((2, 3)), 1),
+        spec=specs,
+    )
+    assert not evidence.requires_grad
+
+
+def test_a_prior_adds_its_logarithm_to_the_gate(build, specs):
+    plain = build().glance(specs)
+    raised = build(expert_priors={"low": 4.0}).glance(specs)
+    shift = (raised.gate_logits - plain.gate_logits).detach()
+    assert shift[:, 1].tolist() == pytest.approx([math.log(4.0)] * 3, abs=1e-5)
+    assert shift[:, [0, 2, 3]].abs().max() == 0.0
+    assert (raised.routing.gate[:, 1] > plain.routing.gate[:, 1]).all()
+
+
+def test_masked_experts_have_no_gate_at_all(model, specs):
+    glance = model.glance(specs)
+    assert glance.gate_logits[:, 3].tolist() == [-math.inf] * 3
+    assert glance.routing.gate[:, 3].tolist() == [0.0] * 3
+    assert glance.routing.gate.sum(1).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_masks_and_priors_come_from_the_configuration_not_from_weights():
+    config = ModelConfig(num_classes=3, expert_priors={"low": 2.0}, masked_experts=("mid",))
+    assert {"log_prior", "allowed"}.isdisjoint(Router(config, num_rows=16).state_dict())

@@ -1,0 +1,148 @@
+"""The stem: its shapes, its smooth maximum, its bands and its price."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from xmoe.base.config import ModelConfig
+from xmoe.base.layers import conv_block, fold_norms
+from xmoe.glance.stem import Stem
+
+
+@pytest.fixture
+def stem() -> Stem:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        made = Stem(num_bins=32, channels=8, num_classes=5)
+        nn.init.normal_(made.head.weight)
+        nn.init.normal_(made.head.bias)
+    return made.eval()
+
+
+def features_of(columns: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(2, 8, 8, columns, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 8, 41])
+@pytest.mark.parametrize("bins", [16, 64])
+def test_map_is_a_quarter_of_the_spectrogram_rounded_up_in_time(bins, frames):
+    stem = Stem(num_bins=bins, channels=8, num_classes=5).eval()
+    output = stem(torch.zeros(2, bins, frames))
+    columns = math.ceil(frames / 4)
+    assert output.features.shape == (2, 8, bins // 4, columns)
+    assert output.column_logits.shape == (2, 5, columns)
+    assert output.logits.shape == (2, 5)
+    assert output.attention.shape == (2, 5, columns)
+    assert stem.num_rows == bins // 4
+
+
+def test_column_logits_equal_a_slow_loop_over_bands(stem):
+    features = features_of(3)
+    weight = stem.head.weight.detach().view(5, 8, 4)
+    got = stem.answer(features).column_logits.detach()
+    for clip in range(2):
+        for label in range(5):
+            for column in range(3):
+                expected = sum(
+                    float(weight[label, channel, band])
+                    * float(features[clip, channel, 2 * band : 2 * band + 2, column].mean())
+                    for channel in range(8)
+                    for band in range(4)
+                )
+                assert float(got[clip, label, column]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_pooling_is_the_log_of_the_mean_of_exponentials(stem):
+    with torch.no_grad():
+        stem.log_sharpness.fill_(math.log(2.5))
+    output = stem.answer(features_of(6))
+    slow = (2.5 * output.column_logits).exp().mean(2).log() / 2.5 + stem.head.bias
+    torch.testing.assert_close(output.logits, slow)
+
+
+def test_attention_is_the_gradient_of_the_pooling(stem):
+    column_logits = stem.answer(features_of(6)).column_logits.detach().requires_grad_()
+    column_logits.exp().mean(2).log().sum().backward()
+    torch.testing.assert_close(stem.answer(features_of(6)).attention, column_logits.grad)
+
+
+@pytest.mark.parametrize(("log_sharpness", "pool"), [(-7.0, "mean"), (7.0, "amax")])
+def test_sharpness_runs_from_the_mean_to_the_maximum(stem, log_sharpness, pool):
+    with torch.no_grad():
+        stem.log_sharpness.fill_(log_sharpness)
+        output = stem.answer(features_of(6))
+    expected = getattr(output.column_logits, pool)(2) + stem.head.bias
+    torch.testing.assert_close(output.logits, expected, atol=2e-2, rtol=0)
+
+
+def test_a_steady_map_answers_as_each_of_its_columns(stem):
+    steady = features_of(1).expand(-1, -1, -1, 9)
+    torch.testing.assert_close(stem.answer(steady).logits, stem.answer(features_of(1)).logits)
+
+
+def test_row_bias_tells_equal_rows_apart(stem):
+    flat = torch.zeros(1, 32, 16)
+    with torch.no_grad():
+        before = stem.map_features(flat)
+        stem.row_bias[:, :, 4] += 3.0
+        moved = (stem.map_features(flat) - before).abs().amax((0, 1, 3)) > 1e-6
+    assert moved.nonzero().flatten().tolist() == [3, 4, 5]
+
+
+def test_bins_that_do_not_divide_into_bands_are_refused_by_number():
+    with pytest.raises(ValueError, match="num_bins 40 must be a multiple of 16"):
+        Stem(num_bins=40, channels=8, num_classes=2)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 1), (5, 3)])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
+def test_block_without_stride_keeps_the_size(kernel, dilation):
+    block = conv_block(2, 6, kernel, dilation=dilation).eval()
+    assert block(torch.zeros(1, 2, 4, 7)).shape == (1, 6, 4, 7)
+
+
+def test_block_is_rectified_and_normalised():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        block = conv_block(1, 4, (3, 3))
+        out = block(torch.randn(8, 1, 16, 16)).detach()
+    assert float(out.min()) == 0.0
+    half_normal = 1 / math.sqrt(2 * math.pi)
+    assert float(out.mean()) == pytest.approx(half_normal, abs=0.02)
+
+
+def test_folded_stem_answers_alike_without_batch_norm():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        stem = Stem(num_bins=32, channels=8, num_classes=5)
+        for _ in range(20):  # statistics and weights that are not those of a fresh norm
+            stem(3 * torch.randn(4, 32, 20) + 1)
+        for norm in (m for m in stem.modules() if isinstance(m, nn.BatchNorm2d)):
+            nn.init.uniform_(norm.weight, 0.5, 2.0)
+            nn.init.normal_(norm.bias)
+        spec = torch.randn(2, 32, 20)
+    stem.eval()
+    before = stem(spec)
+    fold_norms(stem)
+    after = stem(spec)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in stem.modules())
+    assert float(before.features.detach().amax()) > 1.0
+    torch.testing.assert_close(after.features, before.features, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(after.logits, before.logits, atol=1e-5, rtol=1e-5)
+
+
+def test_default_stem_is_light_in_weights_and_in_work():
+    config = ModelConfig(num_classes=10)
+    stem = Stem(num_bins=64, channels=config.stem_channels, num_classes=10).eval()
+    work = []
+    for part in stem.modules():
+        if isinstance(part, nn.Conv2d):
+            part.register_forward_hook(
+                lambda conv, _, out: work.append(out[0, 0].numel() * conv.weight.numel())
+            )
+    stem(torch.zeros(1, 64, 101))
+    assert sum(p.numel() for p in stem.parameters()) < 12_000
+    assert len(work) == 3
+    assert sum(work) < 4_000_000

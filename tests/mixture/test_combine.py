@@ -1,0 +1,139 @@
+"""Combining: blends against loops, and any subset of replies gives the answer of that subset."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmoe.mixture.combine import STEM_SHARE, ExpertReply, blend, combine
+from xmoe.mixture.plan import Plan, choose_experts
+
+WEIGHTS = [[0.2, 0.3, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
+
+
+def reply_all(plan: Plan, seed: int = 3) -> dict[str, ExpertReply]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        request.name: ExpertReply(
+            request.rows, torch.randn(len(request.rows), 3, generator=generator)
+        )
+        for request in plan.requests()
+    }
+
+
+def test_blend_equals_a_slow_loop():
+    generator = torch.Generator().manual_seed(0)
+    stem, experts = (torch.randn(s, generator=generator) for s in [(2, 3), (4, 2, 3)])
+    weights = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.0, 1.0, 0.0, 0.0]])
+    mixed = blend(stem, experts, weights)
+    for clip in range(2):
+        for label in range(3):
+            told = sum(float(weights[clip, e]) * float(experts[e, clip, label]) for e in range(4))
+            expected = STEM_SHARE * float(stem[clip, label]) + (1 - STEM_SHARE) * told
+            assert float(mixed[clip, label]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_weights_the_stem_is_the_answer():
+    stem = torch.tensor([[1.5, -2.0]])
+    assert torch.equal(blend(stem, torch.full((2, 1, 2), 9.0), torch.zeros(1, 2)), stem)
+
+
+def test_all_replies_give_the_plan_its_weights_whole(make_plan):
+    plan = make_plan(WEIGHTS)
+    replies = reply_all(plan)
+    combined = combine(plan, replies)
+    torch.testing.assert_close(combined.weights, plan.weights)
+    assert not combined.missing.any()
+    assert combined.degraded.tolist() == [False, False, False]
+    torch.testing.assert_close(combined.gate_mass, torch.ones(3))
+    expected = plan.stem_logits[2] / 3 + 2 / 3 * replies["low"].logits[1]
+    torch.testing.assert_close(combined.logits[2], expected)
+    assert torch.equal(combined.logits[1], plan.stem_logits[1])
+
+
+@pytest.mark.parametrize("dropped", [0, 1, 2])
+def test_dropping_a_reply_is_planning_without_that_expert(make_plan, dropped):
+    gate = torch.tensor([[1.0, 0.5, -0.3, -math.inf], [0.2, 0.1, 2.0, -math.inf]])
+    count = torch.tensor([3, 3])
+    plan = dataclasses.replace(
+        make_plan([[0.0] * 4, [0.0] * 4]), weights=choose_experts(gate, count)
+    )
+    replies = reply_all(plan)
+    name = plan.expert_names[dropped]
+    del replies[name]
+    gate[:, dropped] = -math.inf
+    planned = dataclasses.replace(plan, weights=choose_experts(gate, count))
+    degraded, without = combine(plan, replies), combine(planned, replies)
+    torch.testing.assert_close(degraded.logits, without.logits)
+    torch.testing.assert_close(degraded.weights, without.weights)
+    assert degraded.missing.nonzero().tolist() == [[0, dropped], [1, dropped]]
+    torch.testing.assert_close(degraded.gate_mass, 1 - plan.weights[:, dropped])
+    assert not without.degraded.any()
+
+
+def test_with_no_reply_left_the_stem_answers(make_plan):
+    plan = make_plan(WEIGHTS)
+    combined = combine(plan, {})
+    assert torch.equal(combined.logits, plan.stem_logits)
+    assert combined.gate_mass.tolist() == [0.0, 1.0, 0.0]
+    assert combined.degraded.tolist() == [True, False, True]
+    assert torch.equal(combined.missing, plan.weights > 0)
+    assert float(combined.weights.abs().sum()) == 0.0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_reply_that_is_not_finite_counts_as_missing_for_that_clip(make_plan, bad):
+    plan = make_plan(WEIGHTS)
+    replies = reply_all(plan)
+    replies["low"].logits[0, 1] = bad
+    combined = combine(plan, replies)
+    assert combined.missing.nonzero().tolist() == [[0, 1]]
+    assert combined.weights[0].tolist() == pytest.approx([2 / 7, 0, 5 / 7, 0])
+    assert combined.weights[2].tolist() == [0, 1, 0, 0]
+    assert torch.isfinite(combined.logits).all()
+
+
+def test_replies_nobody_asked_for_change_nothing(make_plan):
+    plan = make_plan(WEIGHTS)
+    replies = reply_all(plan)
+    stray = {
+        "high_band": ExpertReply(torch.arange(3), torch.full((3, 3), 50.0)),
+        "stranger": ExpertReply(torch.arange(3), torch.full((3, 3), 50.0)),
+    }
+    assert torch.equal(combine(plan, replies | stray).logits, combine(plan, replies).logits)
+
+
+def test_the_order_of_replies_does_not_matter(make_plan):
+    plan = make_plan(WEIGHTS)
+    replies = reply_all(plan)
+    turned = dict(reversed(replies.items()))
+    assert torch.equal(combine(plan, turned).logits, combine(plan, replies).logits)
+
+
+def test_half_precision_replies_are_heard(make_plan):
+    plan = make_plan(WEIGHTS)
+    halves = {n: ExpertReply(r.rows, r.logits.bfloat16()) for n, r in reply_all(plan).items()}
+    combined = combine(plan, halves)
+    assert combined.logits.dtype == torch.float32
+    torch.testing.assert_close(
+        combined.logits, combine(plan, reply_all(plan)).logits, atol=2e-2, rtol=0
+    )
+
+
+@given(small=st.floats(1e-30, 1.0), answered=st.sets(st.integers(0, 2)))
+@settings(deadline=None, max_examples=60)
+def test_weights_of_any_subset_sum_to_one_however_small(make_plan, small, answered):
+    plan = make_plan([[1.0 - small, small / 2, small / 2, 0.0]])
+    names = {plan.expert_names[index] for index in answered}
+    replies = {name: reply for name, reply in reply_all(plan).items() if name in names}
+    combined = combine(plan, replies)
+    heard = any(float(plan.weights[0, index]) > 0 for index in answered)
+    assert float(combined.weights.sum()) == pytest.approx(1.0 if heard else 0.0, abs=1e-5)
+    lowest, highest = plan.stem_logits.clone(), plan.stem_logits.clone()
+    for reply in replies.values():
+        lowest, highest = lowest.minimum(reply.logits), highest.maximum(reply.logits)
+    assert (combined.logits >= lowest - 1e-5).all()
+    assert (combined.logits <= highest + 1e-5).all()

@@ -1,0 +1,198 @@
+"""The settings of every stage: one small frozen model each, nested in one ``RunConfig``.
+
+Nothing here touches hardware or the disk. A policy writes these records, a run folder keeps them,
+and training, prediction and serving read them back; unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FrontendName = Literal["stft", "logmel", "pcen", "cqt", "cwt"]
+Task = Literal["single_label", "multi_label"]
+Device = Literal["auto", "cpu", "cuda"]
+SelectorName = Literal["saliency", "cam", "feature", "energy", "random"]
+RouterEvidence = Literal["features", "saliency", "belief", "conditions"]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Workers = Count | tuple[Count, Count]
+
+EXPERT_NAMES: tuple[str, ...] = (
+    "broadband",
+    "low",
+    "high",
+    "transient",
+    "harmonic",
+    "fine_frequency",
+    "mid",
+    "high_band",
+)
+
+# The mean number of experts that the budget ``latency`` stands for.
+LATENCY_K = 0.5
+
+
+class Frozen(BaseModel):
+    """Base of every record: immutable, no unknown fields, finite numbers only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SpectroConfig(Frozen):
+    """The front end: waveform [B, S] at ``sample_rate_hz`` -> spectrogram [B, F, T].
+
+    ``num_bins`` is F. T is ``segment_samples // hop_length + 1`` (centred frames).
+    """
+
+    frontend: FrontendName = "logmel"
+    sample_rate_hz: int = Field(default=16000, ge=1000, le=384_000)
+    fmin_hz: float = Field(default=0.0, ge=0.0)
+    fmax_hz: float = Field(default=8000.0, gt=0.0)
+    n_fft: int = Field(default=512, ge=32)
+    win_length: int = Field(default=400, ge=16)
+    hop_length: int = Field(default=160, ge=1)
+    num_bins: int = Field(default=64, ge=16)
+    segment_s: float = Field(default=1.0, gt=0.0)
+    segment_hop_s: float = Field(default=0.5, gt=0.0)
+    floor_db: float = Field(default=-80.0, lt=0.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> SpectroConfig:
+        if not self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
+            raise ValueError(
+                f"band {self.fmin_hz}-{self.fmax_hz} Hz must rise and stay under Nyquist "
+                f"({self.sample_rate_hz / 2} Hz)"
+            )
+        if self.win_length > self.n_fft:
+            raise ValueError(f"win_length {self.win_length} exceeds n_fft {self.n_fft}")
+        if self.segment_samples < self.win_length:
+            raise ValueError(f"segment_s {self.segment_s} is shorter than one window")
+        return self
+
+    @property
+    def segment_samples(self) -> int:
+        """S: samples in one segment."""
+        return round(self.segment_s * self.sample_rate_hz)
+
+    @property
+    def num_frames(self) -> int:
+        """T: frames in one segment."""
+        return self.segment_samples // self.hop_length + 1
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+        return self.sample_rate_hz / self.hop_length
+
+
+class ModelConfig(Frozen):
+    """The mixture: which experts exist, how many may answer, and the grid of patches."""
+
+    task: Task = "single_label"
+    num_classes: int = Field(default=2, ge=2)
+    experts: tuple[str, ...] = EXPERT_NAMES
+    masked_experts: tuple[str, ...] = ()
+    expert_priors: dict[str, Positive] = Field(default_factory=dict)
+    k_max: int = Field(default=3, ge=0)
+    window_frames: int = Field(default=4, ge=1)
+    router_evidence: tuple[RouterEvidence, ...] = Field(
+        default=("features", "saliency", "belief", "conditions"), min_length=1
+    )
+    stem_channels: int = Field(default=24, ge=4)
+    expert_channels: int = Field(default=48, ge=4)
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        unknown = set(self.experts) - set(EXPERT_NAMES)
+        if unknown:
+            raise ValueError(f"unknown experts {sorted(unknown)}; known: {list(EXPERT_NAMES)}")
+        if len(set(self.experts)) != len(self.experts) or not self.experts:
+            raise ValueError("experts must be a non-empty list without repeats")
+        if not set(self.masked_experts) <= set(self.experts):
+            raise ValueError("masked_experts must be among experts")
+        if not set(self.expert_priors) <= set(self.experts):
+            raise ValueError("expert_priors must be of experts")
+        if len(self.masked_experts) == len(self.experts):
+            raise ValueError("at least one expert must stay unmasked")
+        if self.k_max > len(self.experts) - len(self.masked_experts):
+            raise ValueError("k_max exceeds the number of unmasked experts")
+        return self
+
+
+class TrainConfig(Frozen):
+    """How the mixture is fitted; ``epochs=None`` lets the trainer choose from the set's size.
+
+    ``num_workers`` is how many share each batch, or the fewest and the most that may.
+    """
+
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=4e-3, gt=0.0)
+    weight_decay: float = Field(default=0.02, ge=0.0)
+    label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
+    mixup: float = Field(default=0.0, ge=0.0, le=1.0)
+    augment: bool = True
+    ema_decay: float = Field(default=0.99, ge=0.0, lt=1.0)
+    seed: int = Field(default=0, ge=0)
+    num_workers: Workers = 1
+    device: Device = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if self.fewest_workers > self.most_workers:
+            raise ValueError("num_workers must be given as the fewest and the most")
+        return self
+
+    @property
+    def fewest_workers(self) -> int:
+        """With how many workers training still goes on."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers are used where there is room for them."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+
+class RoutingConfig(Frozen):
+    """What validation decided: the price of an expert, where experts look, and calibration.
+
+    ``k_price`` is the gain in probability of being right that one more expert must promise;
+    negative where experts are asked even without a promise.
+    ``window_fraction`` is the share of time windows that an expert is sent, picked by ``selector``.
+    ``temperatures[k]`` divides the logits of an answer that k experts gave.
+    """
+
+    budget: str | float = "accuracy"
+    k_price: float = 0.0
+    selector: SelectorName = "saliency"
+    window_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
+    temperatures: tuple[Positive, ...] = ()
+    uncertain_below: float = Field(default=0.0, ge=0.0, le=1.0)
+    reasons: dict[str, str] = Field(default_factory=dict)
+
+
+class RunConfig(Frozen):
+    """Everything that a run folder needs to rebuild its classifier."""
+
+    schema_version: Literal[1] = 1
+    classes: tuple[str, ...]
+    spectro: SpectroConfig
+    model: ModelConfig
+    train: TrainConfig
+    routing: RoutingConfig = RoutingConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> RunConfig:
+        if len(self.classes) != self.model.num_classes:
+            raise ValueError("classes and model.num_classes disagree")
+        if self.spectro.num_bins % 16:
+            raise ValueError("spectro.num_bins must be a multiple of 16 for the model's stem")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes repeat a name")
+        return self

@@ -1,0 +1,80 @@
+"""Files that a reader sees whole or not at all, and JSON that is the same for the same values."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from xmoe.base.config import Frozen
+from xmoe.base.errors import RunFolderError, StorageError
+
+TRAIN_AGAIN = "train again, or name a run folder that `xmoe train` wrote"
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the disk while writing ``path`` into a StorageError with the mend."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own
+        raise StorageError(
+            f"cannot write: {getattr(error, 'strerror', None) or error}",
+            where=str(path),
+            mend="free some space or name a folder that you may write to with --out",
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old bytes or the new ones, never a part."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """Return canonical JSON: sorted keys, two spaces, no NaN."""
+    return json.dumps(_plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as canonical JSON, atomically; non-finite numbers become null."""
+    write_bytes(path, to_json(value).encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; RunFolderError names it where it is missing or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunFolderError("no such file", where=str(path), mend=TRAIN_AGAIN) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"not readable as JSON: {error}", where=str(path)) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Frozen):
+        return _plain(value.model_dump(mode="json"))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

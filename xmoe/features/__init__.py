@@ -1,0 +1,1 @@
+"""Recordings -> what is computed of each once and read many times: stores of spectrograms."""

@@ -1,0 +1,49 @@
+"""Recordings and stores -> the segments that are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xmoe.audio.segment import segment_starts
+from xmoe.base.config import RunConfig
+from xmoe.features.store import SpectrogramStore
+from xmoe.frontend.base import Frontend
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Fixed segments for evaluation: ``spec`` [n, F, T]; ``clip`` [n] says whose each is."""
+
+    spec: Tensor
+    clip: Tensor
+
+    def pool(self, logits: Tensor, num_clips: int) -> Tensor:
+        """Return logits [clips, C]: the mean over each clip's segments of logits [n, C]."""
+        total = torch.zeros(num_clips, logits.shape[1]).index_add_(0, self.clip, logits)
+        count = torch.zeros(num_clips).index_add_(0, self.clip, torch.ones(len(self.clip)))
+        return total / count.clamp_min(1).unsqueeze(1)
+
+
+def eval_segments(
+    store: SpectrogramStore,
+    frontend: Frontend,
+    config: RunConfig,
+    indices: list[int],
+    *,
+    change: Callable[[Tensor], Tensor] | None = None,
+) -> Segments:
+    """Return every segment of the given clips; ``change`` alters the power [n, F, T] first."""
+    clips, starts = [], []
+    hop = round(config.spectro.segment_hop_s * config.spectro.frame_rate_hz)
+    for row, index in enumerate(indices):
+        for start in segment_starts(int(store.frames[index]), config.spectro.num_frames, hop):
+            clips.append(row)
+            starts.append(start)
+    power, valid = store.batch([indices[c] for c in clips], starts, config.spectro.num_frames)
+    if change is not None:
+        power = change(power)
+    return Segments(frontend.compress(power, valid), torch.tensor(clips))

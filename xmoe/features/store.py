@@ -1,0 +1,158 @@
+"""Recordings -> a store of power spectrograms that training reads again and again.
+
+Decoding, resampling and the linear part of the front end are done once. The store is one float16
+array of log10 power [frames, F] for all clips end to end (steps below 0.1 dB), memory-mapped from
+the run's ``cache`` folder, plus a JSON index. Augmentation and compression happen per batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.quarantine import Quarantined
+from xmoe.audio.store import load_clips
+from xmoe.base.errors import AudioError, RunFolderError
+from xmoe.base.files import read_json, storage_errors, write_json
+from xmoe.base.progress import Progress, silent
+from xmoe.frontend.base import Frontend
+from xmoe.frontend.measure import measure_power
+from xmoe.frontend.threads import one_thread
+
+LOG_FLOOR = 1e-12
+
+
+@dataclass(frozen=True)
+class SpectrogramStore:
+    """Power spectrograms of many clips.
+
+    ``values`` float16 [total frames, F] of log10 power; clip i is rows ``offsets[i]`` to
+    ``offsets[i + 1]``; ``targets`` int64 [n], or float32 [n, C] for several labels.
+    """
+
+    values: npt.NDArray[np.float16]
+    offsets: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.generic]
+    clip_ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    @property
+    def frames(self) -> npt.NDArray[np.int64]:
+        """Frames of each clip, [n]."""
+        return np.diff(self.offsets)
+
+    def batch(
+        self, indices: Sequence[int], starts: Sequence[int], num_frames: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return power [B, F, T] and valid frames [B] of segments that begin at ``starts``.
+
+        A clip that ends early is followed by zero power.
+        """
+        block = np.full((len(indices), num_frames, self.values.shape[1]), -np.inf, np.float32)
+        valid = np.empty(len(indices), np.int64)
+        for row, (index, start) in enumerate(zip(indices, starts, strict=True)):
+            first = self.offsets[index] + start
+            last = min(first + num_frames, self.offsets[index + 1])
+            block[row, : last - first] = self.values[first:last]
+            valid[row] = last - first
+        power = torch.from_numpy(block).mul_(float(np.log(10.0))).exp_()
+        return power.transpose(1, 2).contiguous(), torch.from_numpy(valid)
+
+    def whole(self, index: int) -> Tensor:
+        """Return the power [F, frames] of one whole clip."""
+        return self.batch([index], [0], int(self.frames[index]))[0][0]
+
+
+def build_store(
+    path: Path,
+    dataset: Dataset,
+    examples: Sequence[Example],
+    frontend: Frontend,
+    *,
+    progress: Progress = silent,
+) -> tuple[SpectrogramStore, list[Quarantined]]:
+    """Decode ``examples`` into a store at ``path`` (``.npy`` and ``.json``) and open it.
+
+    Clips that cannot be decoded are returned as quarantined rows and left out.
+    """
+    kept: list[Example] = []
+    bad: list[Quarantined] = []
+    lengths: list[int] = []
+
+    def rows() -> Iterable[npt.NDArray[np.float16]]:
+        for done, (example, clip) in enumerate(load_clips(dataset, examples), 1):
+            if isinstance(clip, AudioError):
+                bad.append(Quarantined.from_error(example.filepath, clip))
+            else:
+                power = measure_power(clip.samples, clip.sample_rate_hz, frontend)
+                kept.append(example)
+                lengths.append(power.shape[1])
+                yield power.clamp_min(LOG_FLOOR).log10_().T.to(torch.float16).numpy()
+            progress(f"spectrograms of {path.stem}", done, len(examples))
+
+    with one_thread():
+        _write_rows(path.with_suffix(".npy"), rows(), frontend.num_bins)
+    index = {
+        "clip_ids": [example.clip_id for example in kept],
+        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(int).tolist(),
+        "targets": dataset.targets(kept).tolist(),
+        "spectro": frontend.config.model_dump(mode="json"),
+    }
+    write_json(path.with_suffix(".json"), index)
+    return open_store(path), bad
+
+
+def open_store(path: Path) -> SpectrogramStore:
+    """Open a store that ``build_store`` wrote; raises RunFolderError where it is torn."""
+    index = read_json(path.with_suffix(".json"))
+    array = path.with_suffix(".npy")
+    try:
+        offsets = np.asarray(index["offsets"], np.int64)
+        targets = np.asarray(index["targets"])
+        values = np.load(array, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"torn spectrogram store: {error}", where=str(array)) from error
+    if len(values) != offsets[-1]:
+        raise RunFolderError("spectrogram store and index disagree", where=str(array))
+    kind = np.int64 if targets.ndim == 1 else np.float32
+    return SpectrogramStore(values, offsets, targets.astype(kind), tuple(index["clip_ids"]))
+
+
+def matches(path: Path, frontend: Frontend, clip_ids: Sequence[str]) -> bool:
+    """Whether the store at ``path`` is whole, and of these clips with this front end."""
+    try:
+        store = open_store(path)
+        index = read_json(path.with_suffix(".json"))
+    except RunFolderError:
+        return False
+    same = index.get("spectro") == frontend.config.model_dump(mode="json")
+    return bool(same and set(store.clip_ids) <= set(clip_ids))
+
+
+def _write_rows(path: Path, blocks: Iterable[npt.NDArray[np.float16]], num_bins: int) -> None:
+    """Write blocks [frames, F] one after the other as one .npy file, atomically."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        raw = temporary.with_suffix(".raw")
+        total = 0
+        with raw.open("wb") as handle:
+            for block in blocks:
+                total += len(block)
+                handle.write(np.ascontiguousarray(block).tobytes())
+        with temporary.open("wb") as handle, raw.open("rb") as source:
+            header = {"descr": "<f2", "fortran_order": False, "shape": (total, num_bins)}
+            np.lib.format.write_array_header_2_0(handle, header)
+            while piece := source.read(1 << 22):
+                handle.write(piece)
+        temporary.replace(path)
+        raw.unlink()

@@ -1,0 +1,86 @@
+"""Saliency, stem features and recording conditions -> which experts, and how many.
+
+Where the experts look is decided by ``patches`` from the same saliency. All evidence is detached:
+the router learns to read the stem, it does not bend it. ``count`` promises, for each k from 0 to
+K_max, the probability that an answer by the best k experts is right; K is the k whose promise,
+less a price per expert, is highest. The price is set on validation for the user's budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xmoe.base.config import ModelConfig, RouterEvidence
+from xmoe.glance.evidence import NUM_CONCENTRATIONS, NUM_CONDITIONS, measure_evidence
+
+HIDDEN = 64
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Gate and promises of a batch.
+
+    ``gate_logits`` [B, E], -inf for masked experts; ``promises`` [B, K_max + 1] in [0, 1].
+    """
+
+    gate_logits: Tensor
+    promises: Tensor
+
+    @property
+    def gate(self) -> Tensor:
+        """Gate probabilities [B, E]; zero for masked experts."""
+        return torch.softmax(self.gate_logits, 1)
+
+    def choose_count(self, k_price: float, k_max: int | None = None) -> Tensor:
+        """Return K [B]: the k with the best promise less ``k_price`` per expert, small k first."""
+        last = self.promises.shape[1] if k_max is None else min(self.promises.shape[1], k_max + 1)
+        counts = torch.arange(last, device=self.promises.device)
+        return (self.promises[:, :last] - k_price * counts).argmax(1)
+
+
+class Router(nn.Module):
+    """Evidence -> gate over experts and promises over K."""
+
+    log_prior: Tensor
+    allowed: Tensor
+
+    def __init__(self, config: ModelConfig, *, num_rows: int) -> None:
+        super().__init__()
+        self.evidence: tuple[RouterEvidence, ...] = config.router_evidence
+        sizes = {
+            "features": 2 * config.stem_channels,
+            "saliency": config.stem_channels + num_rows + NUM_CONCENTRATIONS + 2,
+            "belief": config.num_classes + 2,
+            "conditions": NUM_CONDITIONS,
+        }
+        width = sum(sizes[kind] for kind in self.evidence)
+        self.normalise = nn.BatchNorm1d(width)
+        self.gate = nn.Sequential(
+            nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(config.experts))
+        )
+        self.count = nn.Sequential(
+            nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, config.k_max + 1)
+        )
+        prior = torch.tensor([config.expert_priors.get(name, 1.0) for name in config.experts])
+        masked = [name in config.masked_experts for name in config.experts]
+        self.register_buffer("log_prior", prior.log(), persistent=False)
+        self.register_buffer("allowed", ~torch.tensor(masked), persistent=False)
+
+    def gather_evidence(
+        self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
+    ) -> Tensor:
+        """Return the evidence vector [B, .] from the stem map, saliency cells, belief and spec."""
+        parts = [
+            measure_evidence(kind, features=features, cells=cells, belief=belief, spec=spec)
+            for kind in self.evidence
+        ]
+        return torch.cat(parts, 1).detach()
+
+    def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gate logits [B, E] (-inf where masked) and promise logits [B, K_max + 1]."""
+        normalised = self.normalise(evidence)
+        gate = self.gate(normalised) + self.log_prior
+        return gate.masked_fill(~self.allowed, float("-inf")), self.count(normalised)

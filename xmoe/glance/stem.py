@@ -1,0 +1,75 @@
+"""Spectrogram [B, F, T] -> stem map [B, D, R, W] and a first answer [B, C].
+
+Every clip pays for the stem once, so it is light: three convolutions that decimate frequency and
+time by four. Its own head answers when no expert is called (K = 0), and is built so that the class
+activation map is exact in closed form: a linear map of band means, pooled over time by a smooth
+maximum whose sharpness is learned (0 is the mean, large is the maximum).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xmoe.base.layers import conv_block
+
+NUM_BANDS = 4
+DECIMATION = 4
+
+
+@dataclass(frozen=True)
+class StemOutput:
+    """What the stem says of a batch.
+
+    ``features`` [B, D, R, W]; ``column_logits`` [B, C, W] are the evidence of each column;
+    ``logits`` [B, C] pool them over time; ``attention`` [B, C, W] is d logits / d column_logits.
+    """
+
+    features: Tensor
+    column_logits: Tensor
+    logits: Tensor
+    attention: Tensor
+
+
+class Stem(nn.Module):
+    """Light convolutional stem with its own head; R = F / 4, W = ceil(T / 4)."""
+
+    def __init__(self, *, num_bins: int, channels: int, num_classes: int) -> None:
+        super().__init__()
+        if num_bins % (DECIMATION * NUM_BANDS):
+            raise ValueError(f"num_bins {num_bins} must be a multiple of {DECIMATION * NUM_BANDS}")
+        self.num_rows = num_bins // DECIMATION
+        self.conv1 = conv_block(1, channels // 2, (5, 5), (2, 2))
+        self.conv2 = conv_block(channels // 2, channels, (3, 3), (2, 2))
+        self.row_bias = nn.Parameter(torch.zeros(1, channels, self.num_rows, 1))
+        self.conv3 = conv_block(channels, channels, (3, 3))
+        self.head = nn.Linear(channels * NUM_BANDS, num_classes)
+        self.log_sharpness = nn.Parameter(torch.zeros(()))
+
+    def map_features(self, spec: Tensor) -> Tensor:
+        """Return the stem map [B, D, R, W] of spectrograms [B, F, T]."""
+        hidden = self.conv2(self.conv1(spec.unsqueeze(1)))
+        mapped: Tensor = self.conv3(hidden + self.row_bias)
+        return mapped
+
+    def answer(self, features: Tensor) -> StemOutput:
+        """Return evidence and logits of a stem map [B, D, R, W]."""
+        batch, channels, rows, columns = features.shape
+        bands = features.view(batch, channels, NUM_BANDS, rows // NUM_BANDS, columns).mean(3)
+        column_logits = self.head.weight @ bands.view(batch, -1, columns)
+        sharpness = self.log_sharpness.exp()
+        scaled = column_logits * sharpness
+        pooled = (torch.logsumexp(scaled, 2) - math.log(columns)) / sharpness
+        return StemOutput(
+            features=features,
+            column_logits=column_logits,
+            logits=pooled + self.head.bias,
+            attention=torch.softmax(scaled, 2),
+        )
+
+    def forward(self, spec: Tensor) -> StemOutput:
+        """Return the stem's map and answer for spectrograms [B, F, T]."""
+        return self.answer(self.map_features(spec))

@@ -1,0 +1,84 @@
+"""Stem logits, expert logits and gate -> one answer.
+
+An expert that did not answer is an absent key. The weights of those that did are renormalised, so
+any subset of experts gives a sane answer; with none left, the stem's own head answers (K = 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xmoe.mixture.plan import Plan
+
+STEM_SHARE = 1.0 / 3.0
+
+
+@dataclass(frozen=True)
+class ExpertReply:
+    """What an expert said: ``rows`` [b] of the batch that it was sent, ``logits`` [b, C]."""
+
+    rows: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Combined:
+    """The answer of a batch.
+
+    ``logits`` [B, C]; ``weights`` [B, E] as used, after renormalisation; ``answered`` [B, E] marks
+    experts that gave a finite answer, ``missing`` [B, E] those that were chosen and did not;
+    ``gate_mass`` [B] is the share of the planned weight that answered (1 where none was planned).
+    """
+
+    logits: Tensor
+    weights: Tensor
+    answered: Tensor
+    missing: Tensor
+    gate_mass: Tensor
+
+    @property
+    def degraded(self) -> Tensor:
+        """Whether an expert was missing, [B]."""
+        return self.missing.any(1)
+
+
+def blend(stem_logits: Tensor, expert_logits: Tensor, weights: Tensor) -> Tensor:
+    """Return logits [B, C] of stem logits [B, C] and expert logits [E, B, C] by weights [B, E].
+
+    Rows of ``weights`` sum to one, or to zero where no expert answers.
+    """
+    mixed = (weights.unsqueeze(1) @ expert_logits.transpose(0, 1)).squeeze(1)
+    heard = weights.sum(1, keepdim=True)
+    return stem_logits * (1.0 - heard * (1.0 - STEM_SHARE)) + (1.0 - STEM_SHARE) * mixed
+
+
+def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
+    """Return the answer of a plan from replies; a non-finite one counts as missing."""
+    batch, num_classes = plan.stem_logits.shape
+    device = plan.stem_logits.device
+    logits = torch.zeros(len(plan.expert_names), batch, num_classes, device=device)
+    answered = torch.zeros(batch, len(plan.expert_names), dtype=torch.bool, device=device)
+    heard = [(i, replies[name]) for i, name in enumerate(plan.expert_names) if name in replies]
+    if heard:
+        said = torch.cat([reply.logits for _, reply in heard]).to(logits.dtype)
+        rows = torch.cat([reply.rows for _, reply in heard])
+        experts = torch.tensor([i for i, reply in heard for _ in range(len(reply.rows))])
+        experts = experts.to(device)
+        finite = torch.isfinite(said).all(1)
+        logits[experts, rows] = said.masked_fill(~finite.unsqueeze(1), 0.0)
+        answered[rows, experts] = finite
+    planned = plan.weights > 0
+    weights = plan.weights * answered
+    mass = weights.sum(1, keepdim=True)
+    weights = weights / mass.masked_fill(mass == 0, 1.0)
+    return Combined(
+        logits=blend(plan.stem_logits, logits, weights),
+        weights=weights,
+        answered=answered,
+        missing=planned & ~answered,
+        gate_mass=mass.squeeze(1).masked_fill(~planned.any(1), 1.0),
+    )

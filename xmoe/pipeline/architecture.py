@@ -1,0 +1,58 @@
+"""A fitted classifier -> a page of text: front end, stem, router, experts, and what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from xmoe.base.units import format_hz
+from xmoe.experts.cnn import EXPERT_SHAPES, band_rows
+from xmoe.glance.stem import DECIMATION
+from xmoe.predict.predictor import Predictor
+
+
+def count_weights(module: nn.Module) -> int:
+    """Return how many numbers are learned."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> str:
+    """Return the page; ``macs`` holds millions of multiply-accumulates per segment by part."""
+    config, model = predictor.config, predictor.model
+    spectro, routing = config.spectro, config.routing
+    columns = -(-spectro.num_frames // DECIMATION)
+    lines = [
+        f"xmoe {config.model.task}, {len(config.classes)} classes: {', '.join(config.classes)}",
+        "",
+        f"front end  {spectro.frontend}: {spectro.segment_s:g} s at "
+        f"{format_hz(spectro.sample_rate_hz)} -> [{spectro.num_bins}, {spectro.num_frames}], "
+        f"{format_hz(spectro.fmin_hz)} to {format_hz(spectro.fmax_hz)}, "
+        f"window {spectro.win_length}, hop {spectro.hop_length} samples",
+        f"stem       -> [{config.model.stem_channels}, {model.stem.num_rows}, {columns}], "
+        f"{count_weights(model.stem):,} weights, {macs['stem']:.2f} MMAC",
+        f"router     evidence: {', '.join(config.model.router_evidence)}; "
+        f"{count_weights(model.router):,} weights; K from 0 to {config.model.k_max}, "
+        f"price of an expert {routing.k_price:g}",
+        f"where      {routing.window_fraction:g} of the windows of {config.model.window_frames} "
+        f"columns, by {routing.selector}",
+        "experts",
+    ]
+    lines += [_describe_expert(predictor, name, macs) for name in config.model.experts]
+    lines += [
+        "",
+        f"weights in all {count_weights(model):,}; a mean answer costs "
+        f"{macs['mean_answer']:.2f} MMAC per segment",
+    ]
+    lines += [f"{name}: {reason}" for name, reason in sorted(routing.reasons.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _describe_expert(predictor: Predictor, name: str, macs: Mapping[str, float]) -> str:
+    config = predictor.config.model
+    first, last = band_rows(name, predictor.model.stem.num_rows)
+    shape = EXPERT_SHAPES[name]
+    kernels = " ".join("x".join(map(str, kernel)) for kernel in shape.kernels)
+    state = "masked" if name in config.masked_experts else f"{macs.get(name, 0.0):.2f} MMAC"
+    weights = count_weights(predictor.model.experts[name])
+    return f"  {name:<15} rows {first}-{last - 1}, kernels {kernels}, {weights:,} weights, {state}"

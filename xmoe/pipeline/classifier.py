@@ -1,0 +1,355 @@
+"""``MoEAudioClassifier``: fit, evaluate, predict, explain, save and load, as scikit-learn users do.
+
+It holds settings and, once fitted or loaded, a run folder and its predictor; everything else is
+done by the stages below it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from xmoe.audio.clip import read_clip
+from xmoe.audio.dataset import Dataset, load_dataset
+from xmoe.audio.samples import check_samples
+from xmoe.base.config import Device, Task, TrainConfig
+from xmoe.base.device import choose_device
+from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
+from xmoe.base.files import read_json, write_bytes, write_json
+from xmoe.base.progress import Progress, silent
+from xmoe.explain.clip import explain_clip, method_names
+from xmoe.explain.subject import Subject, surest_segment
+from xmoe.explain.survey import survey_store
+from xmoe.features.store import build_store
+from xmoe.frontend.measure import measure_power
+from xmoe.pictures import draw_robustness, to_png
+from xmoe.pipeline.evaluation import evaluate_store
+from xmoe.pipeline.fit import FitOptions, FitRequest, RequestOptions, fit_run
+from xmoe.pipeline.outcome import pick_groups, write_evaluation
+from xmoe.predict.answer import Answer
+from xmoe.predict.predictor import Predictor
+from xmoe.robustness.measure import ROBUSTNESS_FILE, ROBUSTNESS_PICTURE, measure_robustness
+from xmoe.run.folder import RunFolder
+from xmoe.training.calibrate import check_budget
+
+Audio = str | Path | npt.NDArray[np.floating]
+
+
+class MoEAudioClassifier:
+    """A classifier of recordings: a mixture of experts routed by explanations.
+
+    ``task`` is told by the labels unless given. ``budget`` is ``"accuracy"``, ``"latency"`` or the
+    mean number of experts that an answer may ask. ``auto_config=False`` leaves the race of front
+    ends out and decides by rules alone. ``explainability`` is the method that ``explain`` uses.
+    """
+
+    def __init__(
+        self,
+        task: Task | None = None,
+        budget: str | float = "accuracy",
+        auto_config: bool = True,
+        *,
+        explainability: str = "gradcam",
+        device: Device = "auto",
+        seed: int = 0,
+    ) -> None:
+        check_budget(budget, 10**6)
+        self.task = task
+        self.budget = budget
+        self.auto_config = auto_config
+        self.explainability = check_method(explainability)
+        self.device: Device = device
+        self.seed = seed
+        self._folder: RunFolder | None = None
+        self._predictor: Predictor | None = None
+
+    def __repr__(self) -> str:
+        state = f"run={str(self.run_dir)!r}" if self._folder else "not fitted"
+        return f"MoEAudioClassifier(task={self.task!r}, budget={self.budget!r}, {state})"
+
+    @classmethod
+    def load(cls, run_dir: str | Path, *, device: Device = "auto") -> MoEAudioClassifier:
+        """Load a run folder; RunFolderError where it is missing, torn or altered."""
+        folder = RunFolder(run_dir)
+        config = folder.read_config()
+        model = cls(config.model.task, config.routing.budget, device=device, seed=config.train.seed)
+        model._adopt(folder)
+        return model
+
+    def fit(
+        self,
+        dataset_dir: str | Path,
+        metadata_csv: str | Path | None = None,
+        *,
+        out_dir: str | Path,
+        epochs: int | None = None,
+        batch_size: int = 32,
+        num_workers: int | tuple[int, int] = 1,
+        **options: Unpack[FitOptions],
+    ) -> MoEAudioClassifier:
+        """Profile the recordings, choose settings for them, train, calibrate and evaluate.
+
+        Everything is written to ``out_dir``. ``epochs`` follows from the size of the set unless
+        given; ``num_workers`` matters where an ``engine`` trains on several. Raises DatasetError,
+        ConfigError, AudioError (``strict`` only) or StorageError, each naming what is wrong and
+        how to mend it.
+        """
+        train = TrainConfig(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=options.pop("learning_rate", TrainConfig().learning_rate),
+            seed=self.seed,
+            num_workers=num_workers,
+            device=self.device,
+        )
+        options.setdefault("policy", "race" if self.auto_config else "rule")
+        request = FitRequest(
+            dataset_dir=Path(dataset_dir),
+            metadata_csv=None if metadata_csv is None else Path(metadata_csv),
+            out_dir=Path(out_dir),
+            task=self.task,
+            budget=self.budget,
+            train=train,
+            **cast(RequestOptions, options),
+        )
+        self._adopt(fit_run(request))
+        return self
+
+    def _adopt(self, folder: RunFolder) -> None:
+        self._predictor = Predictor.load(folder.path, device=choose_device(self.device))
+        self._folder = folder
+        self.task = self._predictor.config.model.task
+
+    @property
+    def predictor(self) -> Predictor:
+        """The fitted classifier in this process; ConfigError before ``fit`` or ``load``."""
+        if self._predictor is None:
+            raise ConfigError("the classifier is not fitted", mend="call fit, or load a run folder")
+        return self._predictor
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder; ConfigError before ``fit`` or ``load``."""
+        _ = self.predictor  # says so where nothing is fitted
+        assert self._folder is not None
+        return self._folder.path
+
+    @property
+    def classes_(self) -> npt.NDArray[np.str_]:
+        """Class names [C], in the order of the columns of ``predict_proba``."""
+        return np.array(self.predictor.config.classes)
+
+    def predict(
+        self,
+        audio: Audio,
+        sample_rate_hz: int | None = None,
+        *,
+        k: int | None = None,
+        k_max: int | None = None,
+    ) -> Answer:
+        """Return the answer to a file, or to samples [S] or [channels, S] at ``sample_rate_hz``.
+
+        ``k`` fixes how many experts are asked, ``k_max`` bounds it. Raises AudioError for a file
+        that cannot be read, InputError for samples that are no recording.
+        """
+        predictor = self.predictor
+        samples, rate = self._samples(audio, sample_rate_hz)
+        return predictor.predict(samples, rate, k=k, k_max=k_max)
+
+    def predict_proba(
+        self, audios: Iterable[Audio], sample_rate_hz: int | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Return calibrated probabilities [n, C] of recordings."""
+        answers = [self.predict(audio, sample_rate_hz) for audio in audios]
+        rows = [list(answer.probabilities.values()) for answer in answers]
+        return np.array(rows, dtype=np.float64).reshape(-1, len(self.classes_))
+
+    def _samples(
+        self, audio: Audio, sample_rate_hz: int | None
+    ) -> tuple[npt.NDArray[np.float32], int]:
+        if isinstance(audio, (str, Path)):
+            clip = read_clip(audio)
+            return clip.samples, clip.sample_rate_hz
+        return check_samples(audio, sample_rate_hz), int(sample_rate_hz or 0)
+
+    def explain(
+        self,
+        audio_path: Audio,
+        *,
+        save_dir: str | Path,
+        method: str | None = None,
+        sample_rate_hz: int | None = None,
+    ) -> dict[str, Any]:
+        """Draw why the answer, why these experts, why this K and these windows.
+
+        Writes ``gradcam.png``, ``why_experts.png``, ``why_k.png``, ``saliency_router.png``,
+        ``patch_routing.png`` and ``explanation.json``, which has a sentence for each question, to
+        ``save_dir`` and returns what the last holds. A recording of several
+        segments is explained by the one that is surest of its answer.
+        """
+        predictor, method = self.predictor, check_method(method or self.explainability)
+        samples, rate = self._samples(audio_path, sample_rate_hz)
+        power = measure_power(samples, rate, predictor.frontend)
+        specs = predictor.specs_of_power(power)
+        segment = surest_segment(predictor, specs)
+        return explain_clip(
+            Subject.of(predictor),
+            specs[segment].to(predictor.device),
+            save_dir,
+            method=method,
+            start_s=predictor.segment_start_s(power.shape[1], segment),
+        )
+
+    def evaluate(
+        self,
+        dataset_dir: str | Path,
+        metadata_csv: str | Path | None = None,
+        *,
+        split: str = "test",
+        test_fold: int | None = None,
+        out_dir: str | Path | None = None,
+        explained: int = 0,
+        progress: Progress = silent,
+    ) -> dict[str, Any]:
+        """Return figures with intervals on one split; written to ``out_dir`` too if given.
+
+        ``explained`` clips are explained by every method, and how faithful each is comes back as
+        ``explanations`` and, in a folder, as ``explanations.json``.
+        """
+        predictor = self.predictor
+        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold)
+        examples = dataset.split(split)
+        groups = {example.clip_id: example.group_key for example in examples}
+        with tempfile.TemporaryDirectory(prefix="xmoe-") as scratch:
+            path = Path(scratch) / split
+            store, bad = build_store(path, dataset, examples, predictor.frontend, progress=progress)
+            if not len(store):
+                raise DatasetError(
+                    f"the {split} split has no readable recording",
+                    where=str(dataset_dir),
+                    mend="name another split or another folder",
+                )
+            own = pick_groups(store, groups)
+            evaluation = evaluate_store(predictor, store, groups=own, progress=progress)
+            survey = (
+                survey_store(predictor, store, num_clips=explained, groups=own, progress=progress)
+                if explained
+                else None
+            )
+        extra = {"split": split, "num_quarantined": len(bad)}
+        if out_dir is None:
+            figures = {**evaluation.metrics, **extra}
+        else:
+            figures = write_evaluation(Path(out_dir), predictor, evaluation, extra=extra)
+        if survey is None:
+            return figures
+        if out_dir is not None:
+            write_json(Path(out_dir) / "explanations.json", survey)
+        return {**figures, "explanations": survey}
+
+    def measure_robustness(
+        self,
+        dataset_dir: str | Path,
+        metadata_csv: str | Path | None = None,
+        *,
+        split: str = "test",
+        test_fold: int | None = None,
+        clips: int = 200,
+        out_dir: str | Path | None = None,
+        progress: Progress = silent,
+    ) -> dict[str, Any]:
+        """Return how much of a split is still right under noise, lower rates, clipping and more.
+
+        ``clips`` bounds how many recordings are taken. In ``out_dir``, if given, the record is
+        ``robustness.json`` and its picture ``robustness.png``; that of a run's folder is in its
+        report. See ``xmoe.robustness``.
+        """
+        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold)
+        examples = dataset.split(split)
+        seed = self.predictor.config.train.seed
+        measured = measure_robustness(
+            self.predictor, dataset, examples, clips=clips, seed=seed, progress=progress
+        )
+        record = {**measured, "split": split}
+        if out_dir is not None:
+            folder = Path(out_dir)
+            write_json(folder / ROBUSTNESS_FILE, record)
+            write_bytes(folder / ROBUSTNESS_PICTURE, to_png(draw_robustness(record)))
+        return record
+
+    def _load_own(
+        self,
+        dataset_dir: str | Path,
+        metadata_csv: str | Path | None,
+        split: str,
+        test_fold: int | None,
+    ) -> Dataset:
+        """Read a data set as this classifier's training would, with its classes in its order."""
+        config = self.predictor.config
+        dataset = load_dataset(
+            dataset_dir,
+            metadata_csv,
+            test_fold=test_fold,
+            task=config.model.task,
+            seed=config.train.seed,
+        )
+        return self._with_own_classes(dataset, split)
+
+    def _with_own_classes(self, dataset: Dataset, split: str) -> Dataset:
+        known = self.predictor.config.classes
+        found = {label for example in dataset.split(split) for label in example.labels}
+        if strange := sorted(found - set(known)):
+            raise DatasetError(
+                f"the classifier does not know the labels {', '.join(strange)}",
+                where=str(dataset.root),
+                mend=f"use its labels ({', '.join(known)}), or train on this data set",
+            )
+        return replace(dataset, classes=known)
+
+    def score(
+        self, dataset_dir: str | Path, metadata_csv: str | Path | None = None, **options: Any
+    ) -> float:
+        """Return the accuracy on one split, as scikit-learn's estimators do."""
+        return float(self.evaluate(dataset_dir, metadata_csv, **options)["accuracy"])
+
+    def print_architecture(self) -> None:
+        """Print front end, stem, router and experts with their sizes and costs."""
+        path = self.run_dir / "architecture.txt"
+        if not path.is_file():
+            raise RunFolderError("no such file", where=str(path), mend="finish the run (--resume)")
+        print(path.read_text(encoding="utf-8"), end="")  # noqa: T201
+
+    def print_expert_usage(self) -> None:
+        """Print how often each expert was asked on the test split, and how many were."""
+        usage = read_json(self.run_dir / "expert_usage.json")
+        print(describe_usage(usage), end="")  # noqa: T201
+
+
+def describe_usage(usage: dict[str, Any]) -> str:
+    """Return expert usage as lines of text, the busiest expert first."""
+    rates, weights = usage["selection_rate"], usage["mean_weight"]
+    lines = [f"{'expert':<16}{'asked':>8}{'mean weight':>14}"]
+    lines += [
+        f"{name:<16}{rates[name]:>8.1%}{weights[name]:>14.3f}"
+        for name in sorted(rates, key=lambda name: -rates[name])
+    ]
+    counts = ", ".join(f"K = {k}: {count}" for k, count in usage["k_histogram"].items())
+    lines += [f"mean K {usage['mean_k']:.2f} ({counts}); load balance {usage['load_balance']:.2f}"]
+    return "\n".join(lines) + "\n"
+
+
+def check_method(name: str) -> str:
+    """Return the name of a method of explanation; ConfigError where there is none of that name."""
+    if name not in method_names():
+        raise ConfigError(
+            f"no method {name!r}",
+            where="explainability",
+            mend=f"choose one of {', '.join(method_names())}",
+        )
+    return name

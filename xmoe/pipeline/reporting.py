@@ -1,0 +1,161 @@
+"""A run folder and, where they still are, its recordings -> ``report.html``.
+
+The report itself knows no model; here it is given one that shows and plays the most certain
+mistakes: the segment that is surest of the answer, with the saliency that the router read.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile as sf
+import torch
+
+from xmoe.audio.clip import read_clip
+from xmoe.audio.dataset import Dataset, Example, load_dataset
+from xmoe.audio.resample import resample
+from xmoe.base.errors import DatasetError, XmoeError
+from xmoe.base.progress import Progress, silent
+from xmoe.explain.canvas import draw_map, draw_spectrogram
+from xmoe.explain.scales import scales_of
+from xmoe.frontend.measure import measure_power
+from xmoe.glance.saliency import saliency_map
+from xmoe.pictures.style import INK, new_figure, to_png
+from xmoe.predict.predictor import Predictor
+from xmoe.report.mistakes import Illustration
+from xmoe.report.records import RunRecords
+from xmoe.report.report import write_report
+
+HEARD_HZ = 48_000
+PLAYED_HZ = 22_050
+MOST_PLAYED_S = 6.0
+
+
+class MistakeIllustrator:
+    """Clip id -> what the router saw of the clip, and its sound."""
+
+    def __init__(self, records: RunRecords, root: Path, metadata: Path | None = None) -> None:
+        self._records = records
+        self._predictor = Predictor.load(records.folder.path)
+        task = records.config.model.task
+        self._dataset = (
+            load_dataset(root, metadata, task=task)
+            if metadata is not None
+            else Dataset(root.resolve(), (), records.config.classes, task)
+        )
+        self._examples = {example.clip_id: example for example in self._dataset.examples}
+
+    @torch.no_grad()
+    def __call__(self, clip_id: str) -> Illustration:
+        """Return picture and sound; AudioError or DatasetError where the recording is not there."""
+        example = self._examples.get(clip_id) or self._example(clip_id)
+        path = self._dataset.path(example)
+        clip = read_clip(path, start_s=example.start_s, end_s=example.end_s)
+        predictor, rate = self._predictor, clip.sample_rate_hz
+        power = measure_power(clip.samples, rate, predictor.frontend)
+        specs = predictor.specs_of_power(power)
+        answers = predictor.answer_segments(specs)
+        top = int(predictor.probabilities(answers.logits).argmax())
+        segment = int(torch.log_softmax(answers.logits, 1)[:, top].argmax())
+        start_s = predictor.segment_start_s(power.shape[1], segment)
+        spec = specs[segment : segment + 1]
+        saliency = saliency_map(predictor.model.glance(spec).cam, spec)[0].numpy()
+        first = round(start_s * rate)
+        shown = clip.samples[first : first + round(predictor.config.spectro.segment_s * rate)]
+        wav, slowed = encode_wav(shown, rate)
+        expected = self._records.clips.get(clip_id, {}).get("content_sha256")
+        changed = expected not in (None, clip.content_sha256)
+        notes = [slowed, "The file is not the one that the run was made with." if changed else ""]
+        return Illustration(
+            png=self._draw(spec[0].numpy(), saliency, start_s),
+            alt=f"Spectrogram of {clip_id} with the saliency of the router over it",
+            wav=wav,
+            note=" ".join(note for note in notes if note),
+        )
+
+    def _example(self, clip_id: str) -> Example:
+        """Return the part of a file that the clip table means: its id ends in ``@start-end``."""
+        row = self._records.clips.get(clip_id)
+        if row is None:
+            raise DatasetError("the clip is not in clips.parquet", where=clip_id)
+        filepath = str(row["filepath"])
+        span = clip_id.removeprefix(filepath).removeprefix("@")
+        start, _, end = span.partition("-")
+        return Example(
+            filepath=filepath,
+            split=str(row["split"]),
+            labels=(),
+            start_s=float(start or 0.0),
+            end_s=float(end) if end else None,
+        )
+
+    def _draw(
+        self, spec: npt.NDArray[np.floating], saliency: npt.NDArray[np.floating], start_s: float
+    ) -> bytes:
+        scales = scales_of(self._predictor.frontend, spec.shape[1], start_s)
+        figure = new_figure(4.6, 2.9)
+        axes = figure.add_subplot()
+        draw_spectrogram(axes, spec, scales)
+        draw_map(axes, saliency, scales)
+        axes.tick_params(colors=INK)
+        return to_png(figure)
+
+
+def encode_wav(samples: npt.NDArray[np.float32], rate_hz: int) -> tuple[bytes, str]:
+    """Return a small 16-bit WAV and a sentence on what was done so that people can hear it.
+
+    What lies above hearing is slowed down; everything else is brought to at most 22.05 kHz.
+    """
+    note = ""
+    if rate_hz > HEARD_HZ:
+        slower = math.ceil(rate_hz / HEARD_HZ)
+        rate_hz, note = round(rate_hz / slower), f"Played {slower} times slower."
+    samples = samples[: round(MOST_PLAYED_S * rate_hz)]
+    if rate_hz > PLAYED_HZ:
+        samples, rate_hz = resample(samples, from_hz=rate_hz, to_hz=PLAYED_HZ), PLAYED_HZ
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > 0:
+        samples = samples * np.float32(0.9 / peak)
+    buffer = io.BytesIO()
+    sf.write(buffer, samples, rate_hz, format="WAV", subtype="PCM_16")
+    return buffer.getvalue(), note
+
+
+def report_run(
+    run: str | Path,
+    *,
+    dataset_dir: str | Path | None = None,
+    metadata_csv: str | Path | None = None,
+    out: str | Path | None = None,
+) -> Path:
+    """Write the report of a run and return where it is.
+
+    The recordings are looked for in ``dataset_dir``, or where the run was made from; where they are
+    not to be found the report says so.
+    """
+    records, absent = RunRecords(run), ""
+    illustrate: MistakeIllustrator | None = None
+    try:
+        root = Path(dataset_dir if dataset_dir is not None else records.dataset["root"])
+        if root.is_dir():
+            metadata = None if metadata_csv is None else Path(metadata_csv)
+            illustrate = MistakeIllustrator(records, root, metadata)
+        else:
+            absent = f"the recordings are not at {root}; say where they are with --dataset"
+    except (XmoeError, KeyError, TypeError) as error:
+        absent = str(error)
+    absent = f"Spectrograms and sounds are absent: {absent}." if absent else ""
+    return write_report(run, out, illustrate=illustrate, absent=absent)
+
+
+def try_report(run: str | Path, *, progress: Progress = silent) -> None:
+    """Write the report at the end of a training, which it can never make fail."""
+    try:
+        where = str(report_run(run))
+    except Exception as error:  # the run is complete without it
+        where = f"not written: {error}"
+    progress("report", 1, 1, where)

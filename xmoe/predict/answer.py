@@ -1,0 +1,74 @@
+"""What the classifier says: of segments as tensors, of a recording as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.base.config import Frozen
+
+
+class ExpertUse(Frozen):
+    """One expert's part: mean ``weight`` over segments, ``share`` of segments that asked it."""
+
+    name: str
+    weight: float
+    share: float
+
+
+class Answer(Frozen):
+    """What the classifier says of one recording.
+
+    ``label`` is the most probable class; ``labels`` all classes over one half when a recording may
+    have several. ``k`` is the mean number of experts asked per segment. ``entropy`` is in nats.
+    """
+
+    label: str
+    labels: tuple[str, ...]
+    label_id: int
+    probability: float
+    probabilities: dict[str, float]
+    entropy: float
+    uncertain: bool
+    k: float
+    experts: tuple[ExpertUse, ...]
+    segments: int
+    degraded: bool = False
+    missing_experts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class SegmentAnswers:
+    """Answers to n segments: calibrated ``logits`` [n, C], ``k`` [n], ``weights`` [n, E], who was
+    ``missing`` [n, E], and ``saliency_share`` [n], the salience in the windows that were sent.
+    """
+
+    logits: Tensor
+    k: Tensor
+    weights: Tensor
+    missing: Tensor
+    saliency_share: Tensor
+
+
+def join_answers(parts: Sequence[SegmentAnswers]) -> SegmentAnswers:
+    """Return the answers of all parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return SegmentAnswers(*(torch.cat(column) for column in columns))
+
+
+def measure_entropy(p: npt.NDArray[np.float64], *, multi_label: bool) -> float:
+    """Return the entropy of an answer [C] in nats: of the distribution, or the mean over labels."""
+    q = np.clip(p, 1e-12, 1.0)
+    if not multi_label:
+        return float(-(q * np.log(q)).sum())
+    r = np.clip(1.0 - p, 1e-12, 1.0)
+    return float(-(q * np.log(q) + r * np.log(r)).mean())

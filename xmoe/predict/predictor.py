@@ -1,0 +1,180 @@
+"""A run folder + a recording -> an answer with its probabilities, its experts and its doubts.
+
+A recording is cut into the segments that the run was trained on; each is planned, answered and
+combined by itself, and the recording's answer is the mean of their calibrated logits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.audio.segment import segment_starts
+from xmoe.base.config import RunConfig
+from xmoe.base.layers import fold_norms
+from xmoe.frontend.base import Frontend
+from xmoe.frontend.measure import measure_power
+from xmoe.frontend.registry import build_frontend
+from xmoe.mixture.combine import Combined, ExpertReply, combine
+from xmoe.mixture.moe import MoE, load_weights_into
+from xmoe.mixture.plan import Plan
+from xmoe.predict.answer import Answer, ExpertUse, SegmentAnswers, join_answers, measure_entropy
+from xmoe.run.folder import RunFolder, Which
+
+CallExperts = Callable[[Plan], dict[str, ExpertReply]]
+BATCH = 64
+
+
+class Predictor:
+    """A fitted classifier in this process; ``call_experts`` may be replaced to reach a cluster."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: MoE,
+        *,
+        device: torch.device | None = None,
+        call_experts: CallExperts | None = None,
+    ) -> None:
+        self.config = config
+        self.device = device or torch.device("cpu")
+        self.model = model.to(self.device).eval()
+        self.frontend: Frontend = build_frontend(config.spectro).eval()
+        self.call_experts: CallExperts = call_experts or self.model.call_experts
+
+    @classmethod
+    def load(
+        cls, run: str | Path, *, which: Which = "best", device: torch.device | None = None
+    ) -> Predictor:
+        """Load a run folder; RunFolderError where it is torn or not ours."""
+        folder = RunFolder(run)
+        config = folder.read_config()
+        model = MoE(config.model, num_bins=config.spectro.num_bins)
+        parts = ["stem", "router", *(f"expert-{name}" for name in config.model.experts)]
+        load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
+        fold_norms(model)
+        return cls(config, model, device=device)
+
+    def segment_specs(self, samples: npt.NDArray[np.float32], sample_rate_hz: int) -> Tensor:
+        """Return the compressed segments [n, F, T] of a recording [S]."""
+        return self.specs_of_power(measure_power(samples, sample_rate_hz, self.frontend))
+
+    def segment_start_s(self, frames: int, segment: int) -> float:
+        """Return where a segment of a recording of that many frames begins, in seconds."""
+        return self.segment_starts(frames)[segment] / self.config.spectro.frame_rate_hz
+
+    def segment_starts(self, frames: int, hop_s: float | None = None) -> list[int]:
+        """Return the frames at which segments begin, ``hop_s`` apart or as in training."""
+        spectro = self.config.spectro
+        hop = round((hop_s or spectro.segment_hop_s) * spectro.frame_rate_hz)
+        return segment_starts(frames, spectro.num_frames, hop)
+
+    def specs_of_power(self, power: Tensor) -> Tensor:
+        """Return the compressed segments [n, F, T] of a power spectrogram [F, frames]."""
+        return self.specs_at(power, self.segment_starts(power.shape[1]))
+
+    def specs_at(self, power: Tensor, starts: Sequence[int]) -> Tensor:
+        """Return the compressed segments [n, F, T] of [F, frames] that begin at those frames."""
+        return self.frontend.compress(*self.segments_at(power, starts))
+
+    def segments_at(self, power: Tensor, starts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return segments [n, F, T] of power [F, frames], and how many frames [n] are not padding.
+
+        Each begins at one of ``starts``.
+        """
+        spectro = self.config.spectro
+        block = torch.zeros(len(starts), power.shape[0], spectro.num_frames)
+        valid = torch.empty(len(starts), dtype=torch.long)
+        for row, start in enumerate(starts):
+            piece = power[:, start : start + spectro.num_frames]
+            block[row, :, : piece.shape[1]] = piece
+            valid[row] = piece.shape[1]
+        return block, valid
+
+    @torch.inference_mode()
+    def answer_segments(
+        self, specs: Tensor, *, k: int | None = None, k_max: int | None = None
+    ) -> SegmentAnswers:
+        """Return answers to segments [n, F, T]; ``k`` fixes and ``k_max`` bounds the experts."""
+        parts = []
+        for block in specs.split(BATCH):
+            plan = self.model.plan(block.to(self.device), self.config.routing, k=k, k_max=k_max)
+            parts.append(self.read_combined(plan, combine(plan, self.call_experts(plan))))
+        return join_answers(parts)
+
+    def read_combined(self, plan: Plan, combined: Combined) -> SegmentAnswers:
+        """Return the calibrated answers to the segments of one plan."""
+        heard = (combined.weights > 0).sum(1)
+        logits = combined.logits / self._temperatures(heard)
+        total = plan.window_scores.sum((1, 2)).clamp_min(1e-9)
+        sent = plan.window_scores.gather(2, plan.windows).sum((1, 2))
+        values = (logits, plan.k, combined.weights, combined.missing, sent / total)
+        return SegmentAnswers(*(value.cpu() for value in values))
+
+    def _temperatures(self, heard: Tensor) -> Tensor:
+        scale = self.config.routing.temperatures or (1.0,) * (self.config.model.k_max + 1)
+        table = torch.tensor(scale, device=heard.device)
+        return table[heard.clamp_max(len(scale) - 1)].unsqueeze(1)
+
+    def probabilities(self, logits: Tensor) -> npt.NDArray[np.float64]:
+        """Return probabilities [C] of a recording from its segments' logits [n, C]."""
+        pooled: npt.NDArray[np.float64] = logits.numpy().astype(np.float64).mean(0)
+        multi_label = self.config.model.task == "multi_label"
+        grown = -np.logaddexp(0.0, -pooled) if multi_label else pooled - pooled.max()
+        p: npt.NDArray[np.float64] = np.exp(grown)
+        return p if multi_label else p / p.sum()
+
+    def predict(
+        self,
+        samples: npt.NDArray[np.float32],
+        sample_rate_hz: int,
+        *,
+        k: int | None = None,
+        k_max: int | None = None,
+    ) -> Answer:
+        """Return the answer to one recording [S]."""
+        began = time.perf_counter()
+        specs = self.segment_specs(samples, sample_rate_hz)
+        answers = self.answer_segments(specs, k=k, k_max=k_max)
+        return self.summarise(answers, seconds=time.perf_counter() - began)
+
+    def summarise(
+        self, answers: SegmentAnswers, *, warnings: Sequence[str] = (), seconds: float = 0.0
+    ) -> Answer:
+        """Return one recording's answer from those of its segments."""
+        config = self.config
+        p = self.probabilities(answers.logits)
+        top = int(p.argmax())
+        multi_label = config.model.task == "multi_label"
+        chosen = np.nonzero(p >= 0.5)[0] if multi_label else [top]
+        segments = answers.weights.numpy()  # numpy: these are few numbers, and torch lets go of the
+        weights, asked = segments.mean(0), (segments > 0).mean(0)  # interpreter at every step
+        experts = [
+            ExpertUse(name=name, weight=round(float(w), 6), share=round(float(s), 6))
+            for name, w, s in zip(config.model.experts, weights, asked, strict=True)
+            if float(w) > 0
+        ]
+        lost = np.any(answers.missing.numpy(), axis=0).tolist()
+        missing = [n for n, gone in zip(config.model.experts, lost, strict=True) if gone]
+        return Answer(
+            label=config.classes[top],
+            labels=tuple(config.classes[i] for i in chosen),
+            label_id=top,
+            probability=float(p[top]),
+            probabilities={c: float(v) for c, v in zip(config.classes, p, strict=True)},
+            entropy=measure_entropy(p, multi_label=multi_label),
+            uncertain=bool(p[top] < config.routing.uncertain_below),
+            k=float(answers.k.numpy().mean()),
+            experts=tuple(sorted(experts, key=lambda use: -use.weight)),
+            segments=len(answers.logits),
+            degraded=bool(missing),
+            missing_experts=tuple(missing),
+            warnings=tuple(warnings),
+            seconds=round(seconds, 6),
+        )

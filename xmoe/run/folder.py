@@ -1,0 +1,210 @@
+"""The run folder: the only module that knows its file names, its schema and its hashes.
+
+    run_config.json  profile.json  policy.json  spectro_config.json  metrics.json  expert_usage.json
+    events.json  architecture.txt  quarantine.csv  traces.parquet  history.jsonl  *.png
+    robustness.json  tensorboard/
+    checkpoints/<name>/stem.safetensors  router.safetensors  expert-<name>.safetensors
+                       training.safetensors  state.json  manifest.json
+    checkpoints/best.json  checkpoints/last.json         pointers, replaced atomically
+
+A checkpoint is written to a temporary folder, synced, listed with its SHA-256 sums in
+``manifest.json`` and renamed; only then does a pointer name it. Whatever moment a process dies at,
+both pointers name complete checkpoints. Weights are safetensors, everything else is JSON: nothing
+read from disk can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from xmoe.base.config import Frozen, RunConfig
+from xmoe.base.errors import RunFolderError
+from xmoe.base.files import TRAIN_AGAIN, read_json, storage_errors, to_json, write_json
+
+Which = Literal["best", "last"]
+Record = TypeVar("Record", bound=Frozen)
+
+
+class RunFolder:
+    """Paths, records and checkpoints of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file in this run."""
+        return self.path / name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def write_record(self, name: str, record: Any) -> None:
+        """Write a record, or any JSON value, as ``name``."""
+        write_json(self.file(name), record)
+
+    def read_record(self, name: str, kind: type[Record]) -> Record:
+        """Read and validate a record."""
+        try:
+            return kind.model_validate(read_json(self.file(name)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RunFolderError(
+                f"field {where}: {first['msg']}", where=str(self.file(name)), mend=TRAIN_AGAIN
+            ) from error
+
+    def read_config(self) -> RunConfig:
+        """Return the run's configuration."""
+        return self.read_record("run_config.json", RunConfig)
+
+    def exists(self, which: Which = "best") -> bool:
+        """Whether a checkpoint pointer of that kind is there."""
+        return (self.checkpoints / f"{which}.json").is_file()
+
+    def save_checkpoint(
+        self,
+        name: str,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        state: Mapping[str, Any],
+        *,
+        which: tuple[Which, ...] = ("last",),
+    ) -> Path:
+        """Write one safetensors file per entry of ``tensors`` plus ``state`` and point to it.
+
+        Returns the checkpoint's folder. The previous checkpoint stays until the new one is named.
+        """
+        final = self.checkpoints / name
+        while final.exists():  # a pointer may name it: never write over a named checkpoint
+            final = final.with_name(f"{final.name}-again")
+        temporary = self.checkpoints / f".{name}.{os.getpid()}.tmp"
+        with storage_errors(self.checkpoints):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            try:
+                _fill_checkpoint(temporary, tensors, state)
+                temporary.replace(final)
+                _sync_folder(self.checkpoints)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        for pointer in which:
+            write_json(self.checkpoints / f"{pointer}.json", {"folder": final.name})
+        self._prune()
+        return final
+
+    def checkpoint_folder(self, which: Which = "best") -> Path:
+        """Return the folder that a pointer names."""
+        pointer = self.checkpoints / f"{which}.json"
+        record = read_json(pointer)
+        name = record.get("folder") if isinstance(record, dict) else None
+        if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
+            raise RunFolderError("names no checkpoint", where=str(pointer), mend=TRAIN_AGAIN)
+        return self.checkpoints / name
+
+    def load_tensors(self, part: str, which: Which = "best") -> dict[str, Tensor]:
+        """Return the tensors of one file of a checkpoint, hash and finiteness checked."""
+        folder = self.checkpoint_folder(which)
+        sums = _read_sums(folder / "manifest.json")
+        return load_weights(folder / f"{part}.safetensors", sha256=sums.get(f"{part}.safetensors"))
+
+    def load_state(self, which: Which = "last") -> dict[str, Any]:
+        """Return the JSON state of a checkpoint, hash checked."""
+        folder = self.checkpoint_folder(which)
+        sums = _read_sums(folder / "manifest.json")
+        check_sha256(folder / "state.json", sums.get("state.json"))
+        state: dict[str, Any] = read_json(folder / "state.json")
+        return state
+
+    def _prune(self) -> None:
+        kept = {self.checkpoint_folder(w).name for w in ("best", "last") if self.exists(w)}
+        for entry in self.checkpoints.iterdir():
+            if entry.is_dir() and entry.name not in kept:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def load_weights(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises RunFolderError where it is missing, torn, altered, or holds NaN or infinity.
+    """
+    check_sha256(path, sha256)
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunFolderError(
+            f"not a whole safetensors file: {error}", where=str(path), mend=TRAIN_AGAIN
+        ) from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise RunFolderError(
+                f"weights of {name} are not finite", where=str(path), mend=TRAIN_AGAIN
+            )
+    return tensors
+
+
+def check_sha256(path: Path, expected: str | None) -> None:
+    """Raise RunFolderError unless the file is there and has the expected SHA-256 sum."""
+    if not path.is_file():
+        raise RunFolderError("no such file", where=str(path), mend=TRAIN_AGAIN)
+    if expected is None:
+        raise RunFolderError("the manifest does not list this file", where=str(path))
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RunFolderError(f"cannot read: {error.strerror}", where=str(path)) from error
+    if found != expected:
+        raise RunFolderError(
+            "the bytes are not those that were written (SHA-256 differs)",
+            where=str(path),
+            mend="restore the file from a copy, or train again",
+        )
+
+
+def _read_sums(manifest: Path) -> dict[str, str]:
+    record = read_json(manifest)
+    sums = record.get("sha256") if isinstance(record, dict) else None
+    if not isinstance(sums, dict):
+        raise RunFolderError("lists no files", where=str(manifest), mend=TRAIN_AGAIN)
+    return sums
+
+
+def _fill_checkpoint(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> None:
+    for part, values in tensors.items():
+        plain = {key: value.detach().cpu().contiguous() for key, value in values.items()}
+        save_file(plain, folder / f"{part}.safetensors")
+    (folder / "state.json").write_text(to_json(state), encoding="utf-8")
+    sums = {}
+    for path in sorted(folder.iterdir()):
+        sums[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        _sync_file(path)
+    manifest = folder / "manifest.json"
+    manifest.write_text(to_json({"schema_version": 1, "sha256": sums}), encoding="utf-8")
+    _sync_file(manifest)
+    _sync_folder(folder)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,131 @@
+"""A run folder at a path or an address -> a run folder on this machine.
+
+Whoever answers fetches what it needs and nothing more: configuration, manifest, and the weights it
+asks for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from xmoe.base.errors import InputError, RunFolderError
+from xmoe.base.files import TRAIN_AGAIN, read_json, storage_errors
+from xmoe.run.folder import RunFolder, Which
+from xmoe.storage.place import CHECK_ADDRESS, Place, open_place
+
+
+def open_run(
+    run: str | Path, parts: Sequence[str], *, which: Which = "best", wanted: Sequence[str] = ()
+) -> RunFolder:
+    """Return a run folder in which ``parts`` (stem, router, expert-<name>) of a checkpoint are.
+
+    A path is used where it is; an address is copied to a temporary folder first, with the files
+    ``wanted`` beside the checkpoint where they are there. Raises RunFolderError where the address
+    cannot be read or is no run, StorageError where there is no room for the copy.
+    """
+    if "://" not in str(run):
+        return RunFolder(run)
+    target = Path(tempfile.mkdtemp(prefix="xmoe-run-"))
+    try:
+        _fetch_parts(open_source(str(run)), target, parts, which)
+        _fetch_wanted(open_source(str(run)), target, wanted)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    return RunFolder(target)
+
+
+@contextmanager
+def fetched(
+    run: str | Path, parts: Sequence[str], *, which: Which = "best", wanted: Sequence[str] = ()
+) -> Iterator[RunFolder]:
+    """Give what ``open_run`` returns; a copy that was made for it is removed afterwards."""
+    folder = open_run(run, parts, which=which, wanted=wanted)
+    try:
+        yield folder
+    finally:
+        if folder.path != Path(run):
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+
+@contextmanager
+def fetched_for_predicting(run: str | Path, *, which: Which = "best") -> Iterator[RunFolder]:
+    """Give a run folder with all that a predictor loads, for as long as it is loaded."""
+    with fetched(run, [], which=which) as folder:
+        experts = folder.read_config().model.experts
+    parts = ["stem", "router", *(f"expert-{name}" for name in experts)]
+    with fetched(run, parts, which=which) as folder:
+        yield folder
+
+
+def identify_run(run: str | Path, *, which: Which = "best") -> str:
+    """Return 16 hex digits that are the same for the same settings and weights, wherever kept."""
+    with fetched(run, [], which=which) as folder:
+        manifest = folder.checkpoint_folder(which) / "manifest.json"
+        digest = hashlib.sha256()
+        for path in (folder.file("run_config.json"), manifest):
+            try:
+                digest.update(path.read_bytes())
+            except OSError as error:
+                what = f"cannot be read: {error.strerror}"
+                raise RunFolderError(what, where=str(path), mend=TRAIN_AGAIN) from error
+    return digest.hexdigest()[:16]
+
+
+def hash_weights(folder: RunFolder, which: Which = "best") -> str:
+    """Return the SHA-256 sum of a checkpoint's manifest, which holds the sums of all its files."""
+    manifest = folder.checkpoint_folder(which) / "manifest.json"
+    try:
+        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise RunFolderError(what, where=str(manifest), mend=TRAIN_AGAIN) from error
+
+
+def open_source(run: str) -> Place:
+    """Return the place of a run; RunFolderError where the address is none."""
+    try:
+        return open_place(run)
+    except InputError as error:
+        raise RunFolderError(error.what, where=error.where, mend=error.mend) from error
+
+
+def _fetch_parts(source: Place, target: Path, parts: Sequence[str], which: Which) -> None:
+    _copy(source, target, "run_config.json")
+    pointer = read_json(_copy(source, target, f"checkpoints/{which}.json"))
+    folder = pointer.get("folder") if isinstance(pointer, dict) else None
+    if not isinstance(folder, str) or PurePosixPath(folder).name != folder:
+        where = f"{source.shown}/checkpoints/{which}.json"
+        raise RunFolderError("names no checkpoint", where=where)
+    for name in ("manifest.json", *(f"{part}.safetensors" for part in parts)):
+        _copy(source, target, f"checkpoints/{folder}/{name}")
+
+
+def _fetch_wanted(source: Place, target: Path, wanted: Sequence[str]) -> None:
+    for name in wanted:
+        with suppress(RunFolderError):  # a run may lack its reports
+            _copy(source, target, name)
+
+
+def _copy(source: Place, target: Path, name: str) -> Path:
+    local = target / name
+    data = _read(source / name)
+    with storage_errors(local):
+        local.parent.mkdir(parents=True, exist_ok=True)
+        local.write_bytes(data)
+    return local
+
+
+def _read(place: Place) -> bytes:
+    try:
+        return place.read()
+    except FileNotFoundError as error:
+        what = "there is no such file"
+        raise RunFolderError(what, where=place.shown, mend=CHECK_ADDRESS) from error
+    except InputError as error:
+        raise RunFolderError(error.what, where=place.shown, mend=CHECK_ADDRESS) from error
