@@ -16,8 +16,8 @@ import pytest
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.config import TrainConfig
 from xmoe.base.errors import AudioError, ConfigError, DatasetError
+from xmoe.pipeline import fit as module
 from xmoe.pipeline.classifier import MoEAudioClassifier
-from xmoe.pipeline.classifier import fit as module
 from xmoe.pipeline.fit import FitRequest, fit_run, keep_readable, store_path
 from xmoe.profile.profile import profile_dataset
 from xmoe.run.folder import RunFolder
