@@ -34,8 +34,8 @@ from xmoe.predict.predictor import Predictor
 from xmoe.run.remote import open_run
 from xmoe.serve.build import check_settings
 from xmoe.serve.expert import ExpertCore
-from xmoe.serve.replicas import RouterReplica
 from xmoe.serve.router import callable_experts, load_router
+from xmoe.serve.router_replica import RouterReplica
 from xmoe.serve.session import serving, wait_for_signal
 from xmoe.serve.settings import ServeSettings
 

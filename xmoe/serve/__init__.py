@@ -12,6 +12,7 @@ fanout     a block of segments -> one stacked call per expert, until each reques
 router     recordings -> answers: front end, plan, fan-out, combine
 schemas, problems, bodies, auth, api, v1, v2, pictures    HTTP
 drain      the last requests of a router
-replicas, build, session, status, metrics                  Ray Serve; only ``build`` binds
+expert_replica, router_replica, process                    what Ray Serve runs
+build, session, status, metrics                            Ray Serve; only ``build`` binds
 client     the other end of the wire
 """

@@ -16,8 +16,9 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from xmoe.base.errors import ConfigError
 from xmoe.run.remote import fetched
-from xmoe.serve.replicas import ExpertReplica, RouterReplica
+from xmoe.serve.expert_replica import ExpertReplica
 from xmoe.serve.router import callable_experts
+from xmoe.serve.router_replica import RouterReplica
 from xmoe.serve.settings import ExpertDeployment, ServeSettings
 
 ROUTER = "router"

@@ -26,6 +26,8 @@ from xmoe.run.remote import fetched, hash_weights
 UNHEALTHY_AFTER = 3
 # How long an expert does not look again for weights that it did not find.
 NOT_FOUND_FOR_S = 5.0
+# About as many as take a few milliseconds; handing them to a thread costs as much again.
+SMALL_VALUES = 1 << 17
 
 Windows = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.float32]

@@ -13,12 +13,9 @@ from torch import Tensor
 from xmoe.base.config import RunConfig
 from xmoe.mixture.plan import ExpertRequest
 from xmoe.serve.calls import CallExpert, CallFailed
-from xmoe.serve.expert import ExpertCore
+from xmoe.serve.expert import SMALL_VALUES, ExpertCore
 from xmoe.serve.router import callable_experts
 from xmoe.serve.settings import ServeSettings
-
-# About as many as take a few milliseconds; handing them to a thread costs as much again.
-SMALL_VALUES = 1 << 17
 
 
 class LocalExperts:

@@ -1,21 +1,16 @@
-"""What Ray Serve runs: an expert replica, a router replica, and how the one calls the other.
+"""What Ray Serve runs as the router, and how it calls the experts' deployments.
 
-Thin shells around plain classes. Nothing else in this package but ``metrics``, ``status``,
+A thin shell around plain classes. Nothing else in this package but ``metrics``, ``status``,
 ``build`` and ``session`` knows that Ray exists.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import ray.exceptions
 import torch
 from ray import serve
@@ -30,59 +25,15 @@ from xmoe.serve.about import read_about
 from xmoe.serve.api import build_app
 from xmoe.serve.calls import CallExpert, CallFailed, FailureKind
 from xmoe.serve.drain import Gate
-from xmoe.serve.expert import (
-    ExpertVersions,
-    Logits,
-    OtherRun,
-    Weights,
-    Windows,
-    check_unchanged,
-)
+from xmoe.serve.expert import OtherRun, Weights, check_unchanged
 from xmoe.serve.explainer import Explainer
-from xmoe.serve.local import SMALL_VALUES, LocalExperts
+from xmoe.serve.local import LocalExperts
 from xmoe.serve.metrics import RayMeter
+from xmoe.serve.process import pick_device, settle_memory
 from xmoe.serve.router import RouterCore, load_router
 from xmoe.serve.service import Service
 from xmoe.serve.settings import ServeSettings, read_token
 from xmoe.serve.status import Homes, ask_serve
-
-EXPIRED = "the time of this call was over before it began"
-
-
-class ExpertReplica:
-    """One expert in a process of its own; calls wait their turn in one thread."""
-
-    def __init__(self, settings: dict[str, Any], name: str) -> None:
-        checked = ServeSettings.model_validate(settings)
-        deployment = checked.deployment_of(name)
-        torch.set_num_threads(deployment.threads)
-        device = pick_device(deployment.num_gpus)
-        self._versions = ExpertVersions(checked.run, name, which=checked.which, device=device)
-        self._thread = ThreadPoolExecutor(1, name)
-        settle_memory()
-
-    async def infer(
-        self, windows: Windows, scale: npt.NDArray[np.float32], budget_s: float, weights: Weights
-    ) -> Logits:
-        """Return logits [b, C] of windows [b, D, R', W'] by the weights of the router that asks.
-
-        Work that came too late is dropped. A small call to the replica's own weights is answered at
-        once: two changes of thread cost as much as the answer.
-        """
-        if windows.size <= SMALL_VALUES and weights.sha256 == self._versions.own.weights_sha256:
-            return self._versions.own.infer(windows, scale)
-        end = time.monotonic() + budget_s
-
-        def work() -> Logits:
-            if time.monotonic() > end:
-                raise TimeoutError(EXPIRED)
-            return self._versions.of(weights).infer(windows, scale)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def check_health(self) -> None:
-        """Raise where only a new replica can help; Serve asks."""
-        self._versions.own.check_health()
 
 
 class RouterReplica:
@@ -136,16 +87,6 @@ class RouterReplica:
         return (await self.service.classify_bytes(data, checked)).model_dump(mode="json")
 
 
-def settle_memory() -> None:
-    """Take what a replica holds for life out of the garbage collector's rounds.
-
-    Some hundred thousand objects of libraries would be looked through again and again while
-    requests wait.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 def find_homes(
     callers: Mapping[str, CallExpert], handles: Mapping[str, DeploymentHandle[Any]] | None
 ) -> Homes | None:
@@ -160,11 +101,6 @@ def find_homes(
     own = here.deployment
     homes = {n: handles[n].deployment_name if handles is not None else own for n in callers}
     return Homes(homes, partial(ask_serve, here.app_name))
-
-
-def pick_device(num_gpus: float) -> torch.device:
-    """Return the GPU of a replica that was given one, else the processor."""
-    return torch.device("cuda" if num_gpus > 0 and torch.cuda.is_available() else "cpu")
 
 
 def find_weights(settings: ServeSettings) -> Weights:

@@ -1,0 +1,58 @@
+"""What Ray Serve runs as an expert.
+
+Ray pickles a class by the name of its module, so a replica's process imports this module and what
+it needs, and nothing of the router: eight experts are eight processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xmoe.serve.expert import SMALL_VALUES, ExpertVersions, Logits, Weights, Windows
+from xmoe.serve.process import pick_device, settle_memory
+from xmoe.serve.settings import ServeSettings
+
+EXPIRED = "the time of this call was over before it began"
+
+
+class ExpertReplica:
+    """One expert in a process of its own; calls wait their turn in one thread."""
+
+    def __init__(self, settings: dict[str, Any], name: str) -> None:
+        checked = ServeSettings.model_validate(settings)
+        deployment = checked.deployment_of(name)
+        torch.set_num_threads(deployment.threads)
+        device = pick_device(deployment.num_gpus)
+        self._versions = ExpertVersions(checked.run, name, which=checked.which, device=device)
+        self._thread = ThreadPoolExecutor(1, name)
+        settle_memory()
+
+    async def infer(
+        self, windows: Windows, scale: npt.NDArray[np.float32], budget_s: float, weights: Weights
+    ) -> Logits:
+        """Return logits [b, C] of windows [b, D, R', W'] by the weights of the router that asks.
+
+        Work that came too late is dropped. A small call to the replica's own weights is answered at
+        once: two changes of thread cost as much as the answer.
+        """
+        if windows.size <= SMALL_VALUES and weights.sha256 == self._versions.own.weights_sha256:
+            return self._versions.own.infer(windows, scale)
+        end = time.monotonic() + budget_s
+
+        def work() -> Logits:
+            if time.monotonic() > end:
+                raise TimeoutError(EXPIRED)
+            return self._versions.of(weights).infer(windows, scale)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def check_health(self) -> None:
+        """Raise where only a new replica can help; Serve asks."""
+        self._versions.own.check_health()
