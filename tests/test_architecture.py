@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from xmoe.run.folder import CHECKPOINTS, MANIFEST, STATE, RunFile, pointer_file
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "xmoe").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
@@ -100,6 +102,25 @@ def test_no_exception_is_swallowed(path):
             assert node.type is not None, f"bare except in line {node.lineno}"
             silent = all(isinstance(step, ast.Pass) for step in node.body)
             assert not silent, f"swallowed in line {node.lineno}; suppress() says it by name"
+
+
+def texts(tree: ast.Module) -> Iterator[ast.Constant]:
+    """Yield every text of one word; docstrings and messages may name files."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+            yield node
+
+
+def test_only_the_run_folder_knows_its_file_names():
+    names = {CHECKPOINTS, MANIFEST, STATE, *RunFile, pointer_file("best"), pointer_file("last")}
+    found = [
+        f"{name_of(path)}:{node.lineno} {node.value!r}"
+        for path in SOURCES
+        if name_of(path) != "xmoe/run/folder.py"
+        for node in texts(parse(path))
+        if names & {node.value, node.value.rpartition("/")[2]}
+    ]
+    assert found == []
 
 
 def test_nothing_read_from_disk_can_run_code():

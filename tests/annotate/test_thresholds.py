@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmoe.annotate.thresholds import (
-    EVENTS_FILE,
     FEWEST_CLIPS,
     HIGHEST,
     background_of,
@@ -16,7 +15,7 @@ from xmoe.annotate.thresholds import (
 )
 from xmoe.base.errors import ConfigError, RunFolderError
 from xmoe.features.store import SpectrogramStore
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 
 
 def f1_at(p, truth, threshold, weights):
@@ -94,8 +93,8 @@ def test_thresholds_of_a_run(predictor, tmp_path):
     folder = RunFolder(tmp_path)
     assert read_thresholds(folder, ("a", "noise")).values() == {"a": 0.5}
     chosen = choose_thresholds(predictor, store_of([0, 1, 2] * 9))
-    folder.write_record(EVENTS_FILE, chosen)
+    folder.write_record(RunFile.EVENTS, chosen)
     assert read_thresholds(folder, predictor.config.classes) == chosen
-    folder.file(EVENTS_FILE).write_text('{"classes": 3}')
-    with pytest.raises(RunFolderError, match=EVENTS_FILE):
+    folder.file(RunFile.EVENTS).write_text('{"classes": 3}')
+    with pytest.raises(RunFolderError, match=RunFile.EVENTS):
         read_thresholds(folder, ())

@@ -12,8 +12,8 @@ from xmoe.base.files import write_bytes
 from xmoe.jobs import train as jobs
 from xmoe.jobs.train import dict_to_job, follow_history, job_to_dict, train_with_ray
 from xmoe.predict.predictor import Predictor
-from xmoe.run.folder import RunFolder
-from xmoe.training.session import HISTORY, read_history, train_here
+from xmoe.run.folder import RunFile, RunFolder
+from xmoe.training.session import read_history, train_here
 
 # Ray warns of its own settings, and leaves files and sockets to the collector.
 pytestmark = [
@@ -42,7 +42,7 @@ def row(epoch):
 
 def write_rows(folder, count):
     lines = "".join(json.dumps(row(epoch)) + "\n" for epoch in range(1, count + 1))
-    write_bytes(folder.file(HISTORY), lines.encode())
+    write_bytes(folder.file(RunFile.HISTORY), lines.encode())
 
 
 def test_rows_that_workers_write_are_shown(tmp_path, monkeypatch):

@@ -10,10 +10,9 @@ from xmoe.base import files
 from xmoe.base.errors import ConfigError, XmoeError
 from xmoe.predict.predictor import Predictor
 from xmoe.run import folder as run_folder
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training import session
 from xmoe.training.session import (
-    HISTORY,
     describe_row,
     make_trainer,
     read_history,
@@ -261,8 +260,8 @@ def test_history_is_cut_where_training_goes_on(make_job, tmp_path, undisturbed):
     with pytest.raises(KeyboardInterrupt):
         run_epochs(trainer, job, progress=interrupt)
     folder = RunFolder(tmp_path)
-    rows = undisturbed.file(HISTORY).read_bytes()
-    folder.file(HISTORY).write_bytes(rows)
+    rows = undisturbed.file(RunFile.HISTORY).read_bytes()
+    folder.file(RunFile.HISTORY).write_bytes(rows)
     again = make_trainer(replace(job, resume=True))
     with pytest.raises(KeyboardInterrupt):
         run_epochs(again, job, progress=interrupt)
@@ -314,5 +313,5 @@ def test_history_of_a_run_without_one_is_empty(tmp_path):
 
 
 def test_history_rows_are_one_json_object_a_line(undisturbed):
-    lines = undisturbed.file(HISTORY).read_text().splitlines()
+    lines = undisturbed.file(RunFile.HISTORY).read_text().splitlines()
     assert [json.loads(line)["epochs"] for line in lines] == [4, 4, 4, 4]

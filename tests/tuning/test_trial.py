@@ -74,7 +74,7 @@ def test_a_trial_that_is_stopped_leaves_spectrograms_but_no_weights(setting, mak
 
     with pytest.raises(Stopped):
         run_trial(setting, make_candidate(), number=0, on_epoch=stop)
-    assert [path.name for path in setting.work_dir.iterdir()] == ["cache"]
+    assert [path.name for path in setting.work_dir.iterdir()] == ["spectrograms"]
 
 
 def test_spectrograms_are_made_once_for_each_front_end(setting, make_candidate, monkeypatch):
@@ -86,7 +86,7 @@ def test_spectrograms_are_made_once_for_each_front_end(setting, make_candidate, 
     monkeypatch.setattr(trials, "build_store", lambda *_: pytest.fail("built again"))
     again = configure(setting, make_candidate(num_experts=2, learning_rate=0.001))
     assert shared_store(setting, again.spectro, "val").clip_ids == stores[0].clip_ids
-    assert len(list((setting.work_dir / "cache").iterdir())) == 2
+    assert len(list((setting.work_dir / "spectrograms").iterdir())) == 2
 
 
 def test_a_candidate_becomes_the_settings_of_a_run(setting, make_candidate):

@@ -27,7 +27,7 @@ from xmoe.pipeline.fit import (
     resume_config,
     store_path,
 )
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.session import TrainingJob, train_here
 
 SET = "set"
@@ -73,7 +73,7 @@ def prepare_set(request: SetRequest, *, progress: Progress = silent) -> Prepared
         progress=progress,
     )
     dataset = read_checked(fit)
-    if folder.file("run_config.json").is_file():
+    if folder.file(RunFile.CONFIG).is_file():
         config = resume_config(folder, dataset, fit)
     else:
         config, dataset = decide(fit, folder, dataset)
@@ -94,7 +94,7 @@ def train_seed(
     )
     if is_trained(folder):
         return folder
-    folder.write_record("run_config.json", config)
+    folder.write_record(RunFile.CONFIG, config)
     job = TrainingJob(
         run=folder.path,
         config=config,

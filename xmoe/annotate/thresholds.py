@@ -21,9 +21,8 @@ from xmoe.base.errors import ConfigError
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.threads import one_thread
 from xmoe.predict.predictor import Predictor
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 
-EVENTS_FILE = "events.json"
 BACKGROUND_NAMES = frozenset(
     ("background", "noise", "silence", "ambient", "none", "no_event", "no_call", "nothing")
 )
@@ -157,10 +156,10 @@ def _classes(predictor: Predictor) -> tuple[str, ...]:
 
 def read_thresholds(folder: RunFolder, classes: Sequence[str]) -> Thresholds:
     """Return the thresholds of a run; one half for every class of a run that has none."""
-    if folder.file(EVENTS_FILE).is_file():
-        return folder.read_record(EVENTS_FILE, Thresholds)
+    if folder.file(RunFile.EVENTS).is_file():
+        return folder.read_record(RunFile.EVENTS, Thresholds)
     background = background_of(classes)
-    reason = f"the run has no {EVENTS_FILE}: a class is an event where it is likelier than not"
+    reason = f"the run has no {RunFile.EVENTS}: a class is an event where it is likelier than not"
     one = ClassThreshold(threshold=THRESHOLD, f1=None, clips=0, reason=reason)
     named = {name: one for name in classes if name not in background}
     return Thresholds(background=background, classes=named)

@@ -38,6 +38,7 @@ def demo(*, out: Path, clips: int, epochs: int, seed: int) -> Reply:
     """
     from xmoe.base.files import read_json
     from xmoe.base.progress import show_progress
+    from xmoe.run.folder import RunFile
 
     began = time.monotonic()
     run = out / "run"
@@ -46,7 +47,7 @@ def demo(*, out: Path, clips: int, epochs: int, seed: int) -> Reply:
         recordings = make_recordings(out / "recordings", clips, seed, progress)
         classifier = train_on(recordings, run, epochs=epochs, seed=seed, progress=progress)
         explained = explain_three(classifier, recordings, out / "explained", progress)
-    metrics = read_json(run / "metrics.json")
+    metrics = read_json(run / RunFile.METRICS)
     minutes = (time.monotonic() - began) / 60
     fields = {
         **metrics,

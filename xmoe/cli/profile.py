@@ -63,11 +63,12 @@ def write_outputs(folder: Path, result: ProfileResult) -> dict[str, Path]:
     from xmoe.audio.quarantine import write_quarantine
     from xmoe.profile.draw import draw_profile
     from xmoe.profile.profile import write_clip_table, write_profile
+    from xmoe.run.folder import RunFile
 
     written = {
-        "profile": folder / "profile.json",
-        "clips": folder / "clips.parquet",
-        "quarantine": folder / "quarantine.csv",
+        "profile": folder / RunFile.PROFILE,
+        "clips": folder / RunFile.CLIPS,
+        "quarantine": folder / RunFile.QUARANTINE,
         "picture": folder / "profile.png",
     }
     write_profile(written["profile"], result.profile)

@@ -121,10 +121,10 @@ def fit_settings(settings: dict[str, Any]) -> dict[str, Any]:
 def describe_run(out: Path) -> Reply:
     """Return the reply of a run that is complete: figures on the test split and where they are."""
     from xmoe.base.files import read_json
-    from xmoe.run.folder import RunFolder
+    from xmoe.run.folder import RunFile, RunFolder
 
     folder = RunFolder(out)
-    metrics = read_json(folder.file("metrics.json"))
+    metrics = read_json(folder.file(RunFile.METRICS))
     fields = {**metrics, "run": out, "metrics": metrics}
     lines: list[Any] = [
         metrics_table(metrics, "test split"),

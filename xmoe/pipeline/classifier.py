@@ -34,8 +34,8 @@ from xmoe.pipeline.fit import FitOptions, FitRequest, RequestOptions, fit_run
 from xmoe.pipeline.outcome import pick_groups, write_evaluation
 from xmoe.predict.answer import Answer
 from xmoe.predict.predictor import Predictor
-from xmoe.robustness.measure import ROBUSTNESS_FILE, ROBUSTNESS_PICTURE, measure_robustness
-from xmoe.run.folder import RunFolder
+from xmoe.robustness.measure import measure_robustness
+from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import check_budget
 
 Audio = str | Path | npt.NDArray[np.floating]
@@ -250,7 +250,7 @@ class MoEAudioClassifier:
         if survey is None:
             return figures
         if out_dir is not None:
-            write_json(Path(out_dir) / "explanations.json", survey)
+            write_json(Path(out_dir) / RunFile.EXPLANATIONS, survey)
         return {**figures, "explanations": survey}
 
     def measure_robustness(
@@ -279,8 +279,8 @@ class MoEAudioClassifier:
         record = {**measured, "split": split}
         if out_dir is not None:
             folder = Path(out_dir)
-            write_json(folder / ROBUSTNESS_FILE, record)
-            write_bytes(folder / ROBUSTNESS_PICTURE, to_png(draw_robustness(record)))
+            write_json(folder / RunFile.ROBUSTNESS, record)
+            write_bytes(folder / RunFile.ROBUSTNESS_PICTURE, to_png(draw_robustness(record)))
         return record
 
     def _load_own(
@@ -320,14 +320,14 @@ class MoEAudioClassifier:
 
     def print_architecture(self) -> None:
         """Print front end, stem, router and experts with their sizes and costs."""
-        path = self.run_dir / "architecture.txt"
+        path = self.run_dir / RunFile.ARCHITECTURE
         if not path.is_file():
             raise RunFolderError("no such file", where=str(path), mend="finish the run (--resume)")
         print(path.read_text(encoding="utf-8"), end="")  # noqa: T201
 
     def print_expert_usage(self) -> None:
         """Print how often each expert was asked on the test split, and how many were."""
-        usage = read_json(self.run_dir / "expert_usage.json")
+        usage = read_json(self.run_dir / RunFile.USAGE)
         print(describe_usage(usage), end="")  # noqa: T201
 
 

@@ -31,7 +31,7 @@ from xmoe.profile.profile import (
     write_clip_table,
     write_profile,
 )
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import check_budget
 from xmoe.training.session import Engine, TrainingJob, train_here
 
@@ -103,7 +103,7 @@ def fit_run(request: FitRequest) -> RunFolder:
     folder = RunFolder(request.out_dir)
     check_vacant(folder, resume=request.resume)
     dataset = read_checked(request)
-    if request.resume and folder.file("run_config.json").is_file():
+    if request.resume and folder.file(RunFile.CONFIG).is_file():
         config = resume_config(folder, dataset, request)
     else:
         config, dataset = decide(request, folder, dataset)
@@ -126,7 +126,7 @@ def fit_run(request: FitRequest) -> RunFolder:
 
 def check_vacant(folder: RunFolder, *, resume: bool) -> None:
     """Raise ConfigError where the folder holds a run that would be overwritten."""
-    if not resume and (folder.exists("last") or folder.file("metrics.json").exists()):
+    if not resume and (folder.exists("last") or folder.file(RunFile.METRICS).exists()):
         raise ConfigError(
             "the folder holds a run already",
             where=str(folder.path),
@@ -164,8 +164,8 @@ def decide(request: FitRequest, folder: RunFolder, dataset: Dataset) -> tuple[Ru
     raise_on_errors(findings)
     warnings = [*map(str, findings), *result.profile.warnings]
     say(request.progress, "warning", warnings)
-    write_profile(folder.file("profile.json"), result.profile)
-    write_clip_table(folder.file("clips.parquet"), result.stats)
+    write_profile(folder.file(RunFile.PROFILE), result.profile)
+    write_clip_table(folder.file(RunFile.CLIPS), result.stats)
     dataset = keep_readable(dataset, result.hashes)
     policy = choose_policy(
         result.profile,
@@ -182,10 +182,10 @@ def decide(request: FitRequest, folder: RunFolder, dataset: Dataset) -> tuple[Ru
         train=request.train,
     )
     check_budget(request.budget, config.model.k_max)
-    folder.write_record("policy.json", policy)
-    folder.write_record("spectro_config.json", policy.spectro)
-    folder.write_record("dataset.json", describe_dataset(dataset, warnings))
-    folder.write_record("run_config.json", config)
+    folder.write_record(RunFile.POLICY, policy)
+    folder.write_record(RunFile.SPECTRO, policy.spectro)
+    folder.write_record(RunFile.DATASET, describe_dataset(dataset, warnings))
+    folder.write_record(RunFile.CONFIG, config)
     return config, dataset
 
 
@@ -229,7 +229,7 @@ def resume_config(folder: RunFolder, dataset: Dataset, request: FitRequest) -> R
 
 def record_quarantine(folder: RunFolder, bad: Sequence[Quarantined], *, strict: bool) -> None:
     """Write ``quarantine.csv``; AudioError for the first bad recording where ``strict``."""
-    write_quarantine(folder.file("quarantine.csv"), bad)
+    write_quarantine(folder.file(RunFile.QUARANTINE), bad)
     if strict and bad:
         first = bad[0]
         raise AudioError(
@@ -245,7 +245,7 @@ def describe_quarantine(bad: Sequence[Quarantined], folder: RunFolder) -> list[s
     if not bad:
         return []
     shown = "; ".join(f"{row.filepath}: {row.reason}" for row in bad[:SHOWN_BAD])
-    where = folder.file("quarantine.csv")
+    where = folder.file(RunFile.QUARANTINE)
     return [f"{len(bad)} recordings left out ({shown}{' ...' if bad[SHOWN_BAD:] else ''}): {where}"]
 
 
@@ -260,7 +260,7 @@ def keep_readable(dataset: Dataset, readable: Collection[str]) -> Dataset:
 
 def store_path(folder: RunFolder, split: str) -> Path:
     """Return where the spectrograms of a split are kept while a run is in work."""
-    return folder.file("cache") / split
+    return folder.file(RunFile.STORES) / split
 
 
 def build_stores(

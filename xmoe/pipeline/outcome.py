@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from xmoe.annotate.thresholds import EVENTS_FILE, choose_thresholds
+from xmoe.annotate.thresholds import choose_thresholds
 from xmoe.base.config import RunConfig
 from xmoe.base.files import write_bytes
 from xmoe.base.progress import Progress, silent
@@ -30,7 +30,7 @@ from xmoe.pipeline.architecture import describe_architecture
 from xmoe.pipeline.evaluation import Evaluation, evaluate_store, mean_macs
 from xmoe.policy.probe import baseline_probabilities
 from xmoe.predict.predictor import Predictor
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import calibrate
 from xmoe.training.session import read_history
 
@@ -55,10 +55,10 @@ def finish_run(
         predictor.model, predictor.frontend, predictor.config, stores["val"], budget
     )
     config = predictor.config.model_copy(update={"routing": routing})
-    folder.write_record("run_config.json", config)
+    folder.write_record(RunFile.CONFIG, config)
     progress("calibrate", 1, 1, "; ".join(routing.reasons.values()))
     predictor = Predictor.load(folder.path)
-    folder.write_record(EVENTS_FILE, choose_thresholds(predictor, stores["val"]))
+    folder.write_record(RunFile.EVENTS, choose_thresholds(predictor, stores["val"]))
     evaluation = evaluate_store(
         predictor, stores["test"], groups=pick_groups(stores["test"], groups), progress=progress
     )
@@ -73,9 +73,9 @@ def finish_run(
         "mmacs": macs,
     }
     metrics = write_evaluation(folder.path, predictor, evaluation, extra=extra)
-    write_bytes(folder.file("architecture.txt"), describe_architecture(predictor, macs).encode())
+    write_bytes(folder.file(RunFile.ARCHITECTURE), describe_architecture(predictor, macs).encode())
     if history:
-        write_bytes(folder.file("learning_curves.png"), to_png(draw_learning_curves(history)))
+        write_bytes(folder.file(RunFile.LEARNING_CURVES), to_png(draw_learning_curves(history)))
     return metrics
 
 
@@ -120,17 +120,17 @@ def write_evaluation(
     """Write figures, expert usage, traces and their pictures; returns the figures."""
     metrics = {**evaluation.metrics, **(extra or {}), "classes": predictor.config.classes}
     folder = RunFolder(out)
-    folder.write_record("expert_usage.json", evaluation.usage)
-    write_bytes(folder.file("traces.parquet"), table_bytes(evaluation.traces))
-    pictures: dict[str, Callable[[], Figure]] = {
-        "confusion.png": lambda: draw_confusion(metrics["confusion"], predictor.config.classes),
-        "calibration.png": lambda: draw_calibration(metrics),
-        "expert_usage.png": lambda: draw_expert_usage(evaluation.usage),
-        "k_histogram.png": lambda: draw_k_histogram(evaluation.usage),
+    folder.write_record(RunFile.USAGE, evaluation.usage)
+    write_bytes(folder.file(RunFile.TRACES), table_bytes(evaluation.traces))
+    pictures: dict[RunFile, Callable[[], Figure]] = {
+        RunFile.CONFUSION: lambda: draw_confusion(metrics["confusion"], predictor.config.classes),
+        RunFile.CALIBRATION: lambda: draw_calibration(metrics),
+        RunFile.USAGE_PICTURE: lambda: draw_expert_usage(evaluation.usage),
+        RunFile.K_HISTOGRAM: lambda: draw_k_histogram(evaluation.usage),
     }
     for name, draw in pictures.items():
         write_bytes(folder.file(name), to_png(draw()))
-    folder.write_record("metrics.json", metrics)
+    folder.write_record(RunFile.METRICS, metrics)
     return metrics
 
 

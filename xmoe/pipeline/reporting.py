@@ -29,6 +29,7 @@ from xmoe.predict.predictor import Predictor
 from xmoe.report.mistakes import Illustration
 from xmoe.report.records import RunRecords
 from xmoe.report.report import write_report
+from xmoe.run.folder import RunFile
 
 HEARD_HZ = 48_000
 PLAYED_HZ = 22_050
@@ -81,7 +82,7 @@ class MistakeIllustrator:
         """Return the part of a file that the clip table means: its id ends in ``@start-end``."""
         row = self._records.clips.get(clip_id)
         if row is None:
-            raise DatasetError("the clip is not in clips.parquet", where=clip_id)
+            raise DatasetError(f"the clip is not in {RunFile.CLIPS}", where=clip_id)
         filepath = str(row["filepath"])
         span = clip_id.removeprefix(filepath).removeprefix("@")
         start, _, end = span.partition("-")

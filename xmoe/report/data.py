@@ -11,6 +11,7 @@ from xmoe.profile.profile import Profile
 from xmoe.profile.show import format_duration
 from xmoe.report.html import Markup, bullets, drawn, element, join, paragraph, table
 from xmoe.report.records import RunRecords
+from xmoe.run.folder import RunFile
 
 MOST_QUARANTINED = 10
 
@@ -64,5 +65,7 @@ def describe_quarantine(records: RunRecords) -> Markup:
     return join(
         paragraph(f"{len(rows)} recordings could not be used ({words})."),
         table("Recordings left out", ("File", "Reason", "What to do"), shown, texts=3),
-        paragraph(f"{more} more are listed in quarantine.csv.", class_="quiet") if more else "",
+        paragraph(f"{more} more are listed in {RunFile.QUARANTINE}.", class_="quiet")
+        if more
+        else "",
     )

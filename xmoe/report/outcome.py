@@ -10,6 +10,7 @@ import numpy.typing as npt
 from xmoe.pictures import draw_calibration, draw_confusion, draw_learning_curves
 from xmoe.report.html import Markup, drawn, interval, join, paragraph, percent, table
 from xmoe.report.records import RunRecords
+from xmoe.run.folder import RunFile
 
 MOST_CLASSES = 40
 MOST_PAIRS = 10
@@ -118,7 +119,7 @@ def describe_classes(records: RunRecords) -> Markup:
     more = len(found) - len(rows)
     return join(
         table("Classes on the test split, the worst first", columns, rows),
-        paragraph(f"{more} classes with a better F1 are in metrics.json.", class_="quiet")
+        paragraph(f"{more} classes with a better F1 are in {RunFile.METRICS}.", class_="quiet")
         if more
         else "",
     )

@@ -18,7 +18,7 @@ from xmoe.base.errors import RunFolderError
 from xmoe.base.files import read_json
 from xmoe.policy.records import Policy
 from xmoe.profile.profile import Profile, read_profile
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 
 Row = dict[str, Any]
 CLIP_COLUMNS = ["clip_id", "filepath", "split", "snr_db", "content_sha256"]
@@ -43,63 +43,63 @@ class RunRecords:
     @cached_property
     def metrics(self) -> Row:
         """Figures on the test split."""
-        return self._object("metrics.json")
+        return self._object(RunFile.METRICS)
 
     @cached_property
     def usage(self) -> Row:
         """How often each expert was asked."""
-        return self._object("expert_usage.json")
+        return self._object(RunFile.USAGE)
 
     @cached_property
     def robustness(self) -> Row:
         """What is still right under noise, clipping and more; only where it was measured."""
-        return self._object("robustness.json")
+        return self._object(RunFile.ROBUSTNESS)
 
     @property
     def has_robustness(self) -> bool:
         """Whether robustness was measured."""
-        return self.folder.file("robustness.json").is_file()
+        return self.folder.file(RunFile.ROBUSTNESS).is_file()
 
     @cached_property
     def dataset(self) -> Row:
         """Where the recordings were, and what was assumed of them."""
-        return self._object("dataset.json")
+        return self._object(RunFile.DATASET)
 
     @cached_property
     def profile(self) -> Profile:
         """What the recordings are like."""
-        return read_profile(self.folder.file("profile.json"))
+        return read_profile(self.folder.file(RunFile.PROFILE))
 
     @cached_property
     def policy(self) -> Policy:
         """What was chosen and why."""
-        return self.folder.read_record("policy.json", Policy)
+        return self.folder.read_record(RunFile.POLICY, Policy)
 
     @cached_property
     def history(self) -> list[Row]:
         """One record per epoch."""
-        lines = self._text("history.jsonl").splitlines()
+        lines = self._text(RunFile.HISTORY).splitlines()
         return [json.loads(line) for line in lines if line.strip()]
 
     @cached_property
     def quarantine(self) -> list[Row]:
         """The recordings that were left out."""
-        return list(csv.DictReader(self._text("quarantine.csv").splitlines()))
+        return list(csv.DictReader(self._text(RunFile.QUARANTINE).splitlines()))
 
     @cached_property
     def architecture(self) -> str:
         """The classifier in words."""
-        return self._text("architecture.txt")
+        return self._text(RunFile.ARCHITECTURE)
 
     @cached_property
     def traces(self) -> list[Row]:
         """One row per test clip: what was answered and who was asked."""
-        return self._rows("traces.parquet")
+        return self._rows(RunFile.TRACES)
 
     @cached_property
     def clips(self) -> dict[str, Row]:
         """Clip id -> its file, split, SNR and the hash of its content."""
-        rows = self._rows("clips.parquet", columns=CLIP_COLUMNS)
+        rows = self._rows(RunFile.CLIPS, columns=CLIP_COLUMNS)
         return {str(row["clip_id"]): row for row in rows}
 
     def _object(self, name: str) -> Row:

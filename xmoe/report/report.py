@@ -28,8 +28,8 @@ from xmoe.report.routing import (
     describe_k_by_snr,
     describe_usage,
 )
+from xmoe.run.folder import RunFile
 
-REPORT = "report.html"
 NO_ILLUSTRATOR = "Spectrograms and sounds are absent: the recordings were not at hand."
 Describe = Callable[[RunRecords], Markup]
 
@@ -87,7 +87,7 @@ def write_report(
     absent: str = NO_ILLUSTRATOR,
 ) -> Path:
     """Write the report, by default into the run folder, and return where it is."""
-    path = Path(out) if out is not None else Path(run) / REPORT
+    path = Path(out) if out is not None else Path(run) / RunFile.REPORT
     write_bytes(path, render_report(run, illustrate=illustrate, absent=absent).encode("utf-8"))
     return path
 

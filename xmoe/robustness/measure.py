@@ -25,8 +25,6 @@ from xmoe.metrics.figures import check_inputs, prepare_clips
 from xmoe.predict.predictor import Predictor
 from xmoe.robustness.harms import Harm, Samples, list_harms
 
-ROBUSTNESS_FILE = "robustness.json"
-ROBUSTNESS_PICTURE = "robustness.png"
 CLIPS = 200
 LONGEST_S = 30.0
 LEAST_GROUPS = 10

@@ -1,8 +1,6 @@
 """The run folder: the only module that knows its file names, its schema and its hashes.
 
-    run_config.json  profile.json  policy.json  spectro_config.json  metrics.json  expert_usage.json
-    events.json  architecture.txt  quarantine.csv  traces.parquet  history.jsonl  *.png
-    robustness.json  tensorboard/
+    every ``RunFile``
     checkpoints/<name>/stem.safetensors  router.safetensors  expert-<name>.safetensors
                        training.safetensors  state.json  manifest.json
     checkpoints/best.json  checkpoints/last.json         pointers, replaced atomically
@@ -19,6 +17,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +34,49 @@ from xmoe.base.files import TRAIN_AGAIN, read_json, storage_errors, to_json, wri
 Which = Literal["best", "last"]
 Record = TypeVar("Record", bound=Frozen)
 
+CHECKPOINTS = "checkpoints"
+MANIFEST = "manifest.json"
+STATE = "state.json"
+
+
+class RunFile(StrEnum):
+    """The files and folders of a run beside its checkpoints, by what they hold."""
+
+    CONFIG = "run_config.json"
+    DATASET = "dataset.json"
+    PROFILE = "profile.json"
+    CLIPS = "clips.parquet"
+    QUARANTINE = "quarantine.csv"
+    POLICY = "policy.json"
+    SPECTRO = "spectro_config.json"
+    STORES = "cache"
+    HISTORY = "history.jsonl"
+    TENSORBOARD = "tensorboard"
+    LEARNING_CURVES = "learning_curves.png"
+    EVENTS = "events.json"
+    METRICS = "metrics.json"
+    USAGE = "expert_usage.json"
+    USAGE_PICTURE = "expert_usage.png"
+    TRACES = "traces.parquet"
+    CONFUSION = "confusion.png"
+    CALIBRATION = "calibration.png"
+    K_HISTOGRAM = "k_histogram.png"
+    ARCHITECTURE = "architecture.txt"
+    EXPLANATIONS = "explanations.json"
+    ROBUSTNESS = "robustness.json"
+    ROBUSTNESS_PICTURE = "robustness.png"
+    REPORT = "report.html"
+
+
+def pointer_file(which: Which) -> str:
+    """Return where in a run the pointer to a checkpoint is."""
+    return f"{CHECKPOINTS}/{which}.json"
+
+
+def weights_file(part: str) -> str:
+    """Return the file of a checkpoint that holds the weights of a part."""
+    return f"{part}.safetensors"
+
 
 class RunFolder:
     """Paths, records and checkpoints of one run."""
@@ -49,7 +91,7 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     def write_record(self, name: str, record: Any) -> None:
         """Write a record, or any JSON value, as ``name``."""
@@ -68,11 +110,11 @@ class RunFolder:
 
     def read_config(self) -> RunConfig:
         """Return the run's configuration."""
-        return self.read_record("run_config.json", RunConfig)
+        return self.read_record(RunFile.CONFIG, RunConfig)
 
     def exists(self, which: Which = "best") -> bool:
         """Whether a checkpoint pointer of that kind is there."""
-        return (self.checkpoints / f"{which}.json").is_file()
+        return self.file(pointer_file(which)).is_file()
 
     def save_checkpoint(
         self,
@@ -100,13 +142,13 @@ class RunFolder:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         for pointer in which:
-            write_json(self.checkpoints / f"{pointer}.json", {"folder": final.name})
+            write_json(self.file(pointer_file(pointer)), {"folder": final.name})
         self._prune()
         return final
 
     def checkpoint_folder(self, which: Which = "best") -> Path:
         """Return the folder that a pointer names."""
-        pointer = self.checkpoints / f"{which}.json"
+        pointer = self.file(pointer_file(which))
         record = read_json(pointer)
         name = record.get("folder") if isinstance(record, dict) else None
         if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
@@ -116,15 +158,16 @@ class RunFolder:
     def load_tensors(self, part: str, which: Which = "best") -> dict[str, Tensor]:
         """Return the tensors of one file of a checkpoint, hash and finiteness checked."""
         folder = self.checkpoint_folder(which)
-        sums = _read_sums(folder / "manifest.json")
-        return load_weights(folder / f"{part}.safetensors", sha256=sums.get(f"{part}.safetensors"))
+        sums = _read_sums(folder / MANIFEST)
+        name = weights_file(part)
+        return load_weights(folder / name, sha256=sums.get(name))
 
     def load_state(self, which: Which = "last") -> dict[str, Any]:
         """Return the JSON state of a checkpoint, hash checked."""
         folder = self.checkpoint_folder(which)
-        sums = _read_sums(folder / "manifest.json")
-        check_sha256(folder / "state.json", sums.get("state.json"))
-        state: dict[str, Any] = read_json(folder / "state.json")
+        sums = _read_sums(folder / MANIFEST)
+        check_sha256(folder / STATE, sums.get(STATE))
+        state: dict[str, Any] = read_json(folder / STATE)
         return state
 
     def _prune(self) -> None:
@@ -185,13 +228,13 @@ def _fill_checkpoint(
 ) -> None:
     for part, values in tensors.items():
         plain = {key: value.detach().cpu().contiguous() for key, value in values.items()}
-        save_file(plain, folder / f"{part}.safetensors")
-    (folder / "state.json").write_text(to_json(state), encoding="utf-8")
+        save_file(plain, folder / weights_file(part))
+    (folder / STATE).write_text(to_json(state), encoding="utf-8")
     sums = {}
     for path in sorted(folder.iterdir()):
         sums[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         _sync_file(path)
-    manifest = folder / "manifest.json"
+    manifest = folder / MANIFEST
     manifest.write_text(to_json({"schema_version": 1, "sha256": sums}), encoding="utf-8")
     _sync_file(manifest)
     _sync_folder(folder)

@@ -15,7 +15,15 @@ from pathlib import Path, PurePosixPath
 
 from xmoe.base.errors import InputError, RunFolderError
 from xmoe.base.files import TRAIN_AGAIN, read_json, storage_errors
-from xmoe.run.folder import RunFolder, Which
+from xmoe.run.folder import (
+    CHECKPOINTS,
+    MANIFEST,
+    RunFile,
+    RunFolder,
+    Which,
+    pointer_file,
+    weights_file,
+)
 from xmoe.storage.place import CHECK_ADDRESS, Place, open_place
 
 
@@ -66,9 +74,9 @@ def fetched_for_predicting(run: str | Path, *, which: Which = "best") -> Iterato
 def identify_run(run: str | Path, *, which: Which = "best") -> str:
     """Return 16 hex digits that are the same for the same settings and weights, wherever kept."""
     with fetched(run, [], which=which) as folder:
-        manifest = folder.checkpoint_folder(which) / "manifest.json"
+        manifest = folder.checkpoint_folder(which) / MANIFEST
         digest = hashlib.sha256()
-        for path in (folder.file("run_config.json"), manifest):
+        for path in (folder.file(RunFile.CONFIG), manifest):
             try:
                 digest.update(path.read_bytes())
             except OSError as error:
@@ -79,7 +87,7 @@ def identify_run(run: str | Path, *, which: Which = "best") -> str:
 
 def hash_weights(folder: RunFolder, which: Which = "best") -> str:
     """Return the SHA-256 sum of a checkpoint's manifest, which holds the sums of all its files."""
-    manifest = folder.checkpoint_folder(which) / "manifest.json"
+    manifest = folder.checkpoint_folder(which) / MANIFEST
     try:
         return hashlib.sha256(manifest.read_bytes()).hexdigest()
     except OSError as error:
@@ -96,14 +104,14 @@ def open_source(run: str) -> Place:
 
 
 def _fetch_parts(source: Place, target: Path, parts: Sequence[str], which: Which) -> None:
-    _copy(source, target, "run_config.json")
-    pointer = read_json(_copy(source, target, f"checkpoints/{which}.json"))
+    _copy(source, target, RunFile.CONFIG)
+    pointer = read_json(_copy(source, target, pointer_file(which)))
     folder = pointer.get("folder") if isinstance(pointer, dict) else None
     if not isinstance(folder, str) or PurePosixPath(folder).name != folder:
-        where = f"{source.shown}/checkpoints/{which}.json"
+        where = f"{source.shown}/{pointer_file(which)}"
         raise RunFolderError("names no checkpoint", where=where)
-    for name in ("manifest.json", *(f"{part}.safetensors" for part in parts)):
-        _copy(source, target, f"checkpoints/{folder}/{name}")
+    for name in (MANIFEST, *map(weights_file, parts)):
+        _copy(source, target, f"{CHECKPOINTS}/{folder}/{name}")
 
 
 def _fetch_wanted(source: Place, target: Path, wanted: Sequence[str]) -> None:

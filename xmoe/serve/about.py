@@ -11,19 +11,19 @@ from pathlib import PurePosixPath
 
 from xmoe.annotate.events import MergeRules
 from xmoe.annotate.recording import merge_rules
-from xmoe.annotate.thresholds import EVENTS_FILE, read_thresholds
+from xmoe.annotate.thresholds import read_thresholds
 from xmoe.base.config import RunConfig
 from xmoe.base.errors import RunFolderError
 from xmoe.policy.records import Policy
 from xmoe.profile.profile import Profile, read_clip_table, read_profile
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 from xmoe.run.remote import fetched, hash_weights
 from xmoe.serve.reference import Reference
 from xmoe.serve.schemas import TrainingSummary
 from xmoe.serve.settings import ServeSettings
 
-FILES = ("policy.json", "profile.json", "clips.parquet", EVENTS_FILE)
-NO_TABLE = "the run has no clips.parquet that can be read, so there is nothing to compare with"
+FILES = (RunFile.POLICY, RunFile.PROFILE, RunFile.CLIPS, RunFile.EVENTS)
+NO_TABLE = f"the run has no {RunFile.CLIPS} that can be read, so there is nothing to compare with"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_mask_reasons(folder: RunFolder, config: RunConfig) -> dict[str, str]:
     The policy keeps one text, ``name: reason; name: reason``.
     """
     try:
-        policy = folder.read_record("policy.json", Policy)
+        policy = folder.read_record(RunFile.POLICY, Policy)
     except RunFolderError:
         return {}
     text = next((one.reason for one in policy.choices if one.name == "masked_experts"), "")
@@ -84,7 +84,7 @@ def read_mask_reasons(folder: RunFolder, config: RunConfig) -> dict[str, str]:
 def read_training(folder: RunFolder) -> TrainingSummary | None:
     """Return the training set in short, or None where the folder has no profile."""
     try:
-        profile = read_profile(folder.file("profile.json"))
+        profile = read_profile(folder.file(RunFile.PROFILE))
     except RunFolderError:
         return None
     return _summarise(profile)
@@ -105,7 +105,7 @@ def _summarise(profile: Profile) -> TrainingSummary:
 def read_reference(folder: RunFolder, config: RunConfig) -> tuple[Reference | None, str]:
     """Return what incoming recordings are compared with, or None and the reason."""
     try:
-        rows = read_clip_table(folder.file("clips.parquet"))
+        rows = read_clip_table(folder.file(RunFile.CLIPS))
     except RunFolderError:
         return None, NO_TABLE
     return (Reference.of(rows, config.classes), "") if rows else (None, NO_TABLE)

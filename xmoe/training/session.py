@@ -26,12 +26,11 @@ from xmoe.base.files import write_bytes
 from xmoe.base.progress import Progress, silent
 from xmoe.features.store import open_store
 from xmoe.frontend.registry import build_frontend
-from xmoe.run.folder import RunFolder, Which
+from xmoe.run.folder import RunFile, RunFolder, Which
 from xmoe.training.batches import Share
 from xmoe.training.loop import EpochReport, Trainer
 
 NUM_CHECKPOINTS = 30
-HISTORY = "history.jsonl"
 PARTS = ("stem", "router", "training")
 
 
@@ -144,7 +143,9 @@ class _Recorder:
 
         self.folder, self.trainer = folder, trainer
         self.rows: list[dict[str, Any]] = []
-        self.board = SummaryWriter(str(folder.file("tensorboard")), purge_step=trainer.epoch + 1)
+        self.board = SummaryWriter(
+            str(folder.file(RunFile.TENSORBOARD)), purge_step=trainer.epoch + 1
+        )
 
     def begin(self) -> None:
         """Take up the history up to the epoch that training goes on from."""
@@ -193,12 +194,12 @@ class _Recorder:
 
     def _write_history(self) -> None:
         lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in self.rows)
-        write_bytes(self.folder.file(HISTORY), lines.encode())
+        write_bytes(self.folder.file(RunFile.HISTORY), lines.encode())
 
 
 def read_history(folder: RunFolder) -> list[dict[str, Any]]:
     """Return the rows of a run's history, one per epoch; none where it has none."""
-    path = folder.file(HISTORY)
+    path = folder.file(RunFile.HISTORY)
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

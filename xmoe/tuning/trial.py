@@ -26,7 +26,7 @@ from xmoe.pipeline.evaluation import evaluate_store, mean_macs
 from xmoe.policy.policy import Policy, PolicyOverrides, choose_policy
 from xmoe.predict.predictor import Predictor
 from xmoe.profile.profile import Profile
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import calibrate
 from xmoe.training.loop import EpochReport, Trainer
 from xmoe.training.session import TrainingJob, make_trainer, run_epochs
@@ -78,7 +78,7 @@ def run_trial(
     stores = {split: shared_store(setting, config.spectro, split) for split in ("train", "val")}
     folder = RunFolder(setting.work_dir / f"trial-{number:04d}")
     shutil.rmtree(folder.path, ignore_errors=True)
-    folder.write_record("run_config.json", config)
+    folder.write_record(RunFile.CONFIG, config)
     job = TrainingJob(
         run=folder.path,
         config=config,
@@ -125,7 +125,9 @@ def configure(setting: TrialSetting, candidate: TuneCandidate) -> RunConfig:
 def store_path(setting: TrialSetting, spectro: SpectroConfig, split: str) -> Path:
     """Return where the spectrograms of a split are kept: one folder for each front end."""
     text = json.dumps(spectro.model_dump(mode="json"), sort_keys=True)
-    return setting.work_dir / "cache" / hashlib.sha256(text.encode()).hexdigest()[:16] / split
+    return (
+        setting.work_dir / "spectrograms" / hashlib.sha256(text.encode()).hexdigest()[:16] / split
+    )
 
 
 def shared_store(setting: TrialSetting, spectro: SpectroConfig, split: str) -> SpectrogramStore:
