@@ -24,7 +24,7 @@ help: ## Print this list
 
 setup: $(INSTALLED) ## Make .venv and install everything from the hash lock (once)
 
-setup-extras: $(EXTRAS) ## Add the extras: bench, tune, backbones, export
+setup-extras: $(EXTRAS) ## Add the extras: annotations, bench, tune
 
 check: $(INSTALLED) ## Format, lint, strict types and import contracts (changes nothing)
 	$(BIN)/ruff format --check .

@@ -129,7 +129,7 @@ def test_without_crowsetta_a_textgrid_is_refused_with_a_mend(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "crowsetta.formats.seq", None)
     with pytest.raises(DatasetError, match="not installed") as caught:
         read_annotations(write(tmp_path / "a.TextGrid", TEXTGRID))
-    assert "pip install crowsetta" in (caught.value.mend or "")
+    assert "pip install 'xmoe[annotations]'" in (caught.value.mend or "")
 
 
 def test_the_column_of_labels_may_be_named(tmp_path):

@@ -6,12 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmoe.base.units import (
-    db_to_power,
     format_hz,
     hz_to_mel,
     mel_to_hz,
     power_to_db,
-    seconds_to_samples,
 )
 
 
@@ -27,8 +25,8 @@ def test_silence_lies_on_the_floor():
 
 
 @given(st.floats(-110.0, 110.0))
-def test_power_and_decibels_are_inverse(level_db):
-    assert float(power_to_db(db_to_power(level_db))) == pytest.approx(level_db, abs=1e-9)
+def test_decibels_are_the_inverse_of_powers_of_ten(level_db):
+    assert float(power_to_db(10.0 ** (level_db / 10.0))) == pytest.approx(level_db, abs=1e-9)
 
 
 def test_known_mels():
@@ -42,21 +40,13 @@ def test_hertz_and_mels_are_inverse(frequency_hz):
     assert float(mel_to_hz(hz_to_mel(frequency_hz))) == pytest.approx(frequency_hz, abs=1e-6)
 
 
-@pytest.mark.parametrize("convert", [power_to_db, db_to_power, hz_to_mel, mel_to_hz])
+@pytest.mark.parametrize("convert", [power_to_db, hz_to_mel, mel_to_hz])
 def test_conversions_rise_and_keep_the_shape(convert):
     values = np.linspace(0.1, 90.0, 24).reshape(4, 6)
     converted = convert(values)
     assert converted.shape == (4, 6)
     assert converted.dtype == np.float64
     assert (np.diff(converted.ravel()) > 0).all()
-
-
-@pytest.mark.parametrize(
-    ("duration_s", "rate_hz", "samples"),
-    [(1.0, 16000, 16000), (0.1, 44100, 4410), (0.3, 16000, 4800), (0.0, 8000, 0)],
-)
-def test_seconds_become_the_nearest_whole_sample(duration_s, rate_hz, samples):
-    assert seconds_to_samples(duration_s, rate_hz) == samples
 
 
 @pytest.mark.parametrize(

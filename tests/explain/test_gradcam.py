@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xmoe.explain.gradcam import expert_grad_cam, grad_cam, gradient_of, stem_grad_cam
-from xmoe.explain.targets import ClassTarget, StemTarget
+from xmoe.explain.targets import ClassTarget, ExpertsTarget
 from xmoe.explain.trace import trace_plan
 
 
@@ -30,7 +30,7 @@ def test_a_stem_that_reads_one_channel_is_explained_by_it(model, specs, subject)
         planted.stem.head.weight.zero_()
         planted.stem.head.weight[1].view(8, 4)[3] = 1.0  # class 1 reads channel 3, all bands alike
     trace = trace_plan(planted, specs, planted.plan(specs, subject.routing, k=0))
-    found = stem_grad_cam(trace, StemTarget(1))
+    found = stem_grad_cam(trace, ClassTarget(1))
     channel = trace.stem.features.detach()[:, 3]
     shape = channel / channel.amax((1, 2), keepdim=True)
     torch.testing.assert_close(found / found.amax((1, 2), keepdim=True), shape)
@@ -52,7 +52,9 @@ def test_an_expert_nobody_asked_has_none(model, specs, subject):
 
 def test_where_no_path_leads_the_gradient_is_zero(model, specs, subject):
     trace = trace_plan(model, specs, model.plan(specs, subject.routing, k=3))
-    gradient = gradient_of(trace, StemTarget(0), trace.expert_maps["broadband"])
+    gradient = gradient_of(
+        trace, ExpertsTarget((0,), ("broadband",)), trace.expert_maps["broadband"]
+    )
     assert not gradient.any()
 
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fixtures.mixtures import carry_out
 from xmoe.explain.reasons import find_reasons
 from xmoe.explain.targets import ExpertsTarget
 
 
 def test_probabilities_are_calibrated_by_the_number_of_experts(subject, specs):
     plan = subject.model.plan(specs, subject.routing, k=1)
-    logits = subject.model.answer(specs, subject.routing, k=1).logits
+    logits = carry_out(subject.model, specs, subject.routing, k=1).logits
     expected = torch.softmax(logits / 2.0, 1)  # the temperature of one expert
     torch.testing.assert_close(subject.carry_out(plan), expected)
 

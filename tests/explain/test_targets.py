@@ -9,7 +9,6 @@ from xmoe.explain.targets import (
     ClassTarget,
     ExpertsTarget,
     KTarget,
-    StemTarget,
     centred,
     choose_experts_target,
     choose_k_target,
@@ -35,9 +34,8 @@ def test_what_raises_all_classes_alike_explains_nothing():
     torch.testing.assert_close(centred(logits + 7.0, 0), centred(logits, 0))
 
 
-def test_mixture_and_stem_have_targets_of_their_own(trace):
+def test_a_class_target_is_the_mixtures_own(trace):
     torch.testing.assert_close(ClassTarget(0).score(trace), centred(trace.logits, 0))
-    torch.testing.assert_close(StemTarget(0).score(trace), centred(trace.stem.logits, 0))
 
 
 def test_experts_are_set_against_all_others_that_are_allowed(trace):
@@ -69,8 +67,6 @@ def test_what_is_watched_is_what_the_classifier_says(model, specs, subject):
     torch.testing.assert_close(experts.watch(subject, specs), plan.gate[:, :2].sum(1))
     margin = KTarget(1, 2, 0.01).watch(subject, specs)
     torch.testing.assert_close(margin, plan.promises[:, 1] - plan.promises[:, 2] + 0.01)
-    stem = torch.softmax(plan.stem_logits, 1)  # the temperature of no expert is 1
-    torch.testing.assert_close(StemTarget(2).watch(subject, specs), stem[:, 2])
 
 
 def test_a_plan_names_its_own_targets(model, specs, subject):
@@ -101,7 +97,6 @@ def test_one_k_alone_is_no_choice(model, specs, subject):
 
 def test_targets_say_what_they_are():
     assert ClassTarget(1).describe(CLASSES) == "the answer 'tone'"
-    assert StemTarget(2).describe(CLASSES) == "the stem's own answer 'sweep'"
     assert ExpertsTarget((0,), ("low",)).describe(CLASSES) == "the choice of low"
     several = ExpertsTarget((2, 0, 1), ("high_band", "low", "mid"))
     assert several.describe(CLASSES) == "the choice of high band, low and mid"

@@ -54,13 +54,6 @@ def test_missing_file_and_folder(folder):
     assert "address" in (caught.value.mend or "")
 
 
-def test_removing_is_of_what_is_there(folder):
-    (folder / "x").write(b"1")
-    for _ in range(2):
-        (folder / "x").delete()
-    assert (folder / "x").kind() == "nothing"
-
-
 def test_address_gives_the_same_place(folder):
     assert open_place((folder / "x y").address) == folder / "x y"
     assert pickle.loads(pickle.dumps(folder)) == folder
@@ -134,14 +127,6 @@ def test_refused_reading_and_listing_name_the_address(bucket, object_store):
         with pytest.raises(InputError, match="cannot be read") as caught:
             attempt()
         assert caught.value.where.startswith(bucket)
-
-
-def test_removing_that_is_refused_is_a_storage_error(bucket, object_store):
-    place = open_place(f"{bucket}/x")
-    place.write(b"1")
-    object_store.refuse = lambda method, path: method in ("DELETE", "POST")
-    with pytest.raises(StorageError, match="cannot remove"):
-        place.delete()
 
 
 def test_folder_that_cannot_be_listed(tmp_path, monkeypatch):

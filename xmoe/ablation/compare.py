@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xmoe.ablation.arms import ARMS, REFERENCE
-from xmoe.ablation.cells import CONDITIONS, WINDOW_FRACTIONS, WINDOW_SELECTORS
+from xmoe.ablation.cells import WINDOW_FRACTIONS, WINDOW_SELECTORS
 from xmoe.ablation.curves import Array, Curve
 from xmoe.metrics.bootstrap import make_resampler
 
@@ -175,11 +175,3 @@ def describe_arms(names: Sequence[str]) -> dict[str, dict[str, Any]]:
         }
         for name in names
     }
-
-
-def find_row(rows: Sequence[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any]:
-    """Return the one row whose fields are those wanted; raises LookupError where there is none."""
-    for row in rows:
-        if all(row[key] == value for key, value in wanted.items()):
-            return row
-    raise LookupError(f"no row with {wanted}; conditions are {CONDITIONS}")

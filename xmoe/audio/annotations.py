@@ -17,13 +17,12 @@ import importlib
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from xmoe.audio.layouts import PATH_COLUMNS
 from xmoe.audio.tables import TABLE_SUFFIXES, Table, read_table
 from xmoe.base.errors import DatasetError
 
-AnnotationFormat = Literal["raven", "audacity", "table"]
 RAVEN_START, RAVEN_END = "Begin Time (s)", "End Time (s)"
 RAVEN_LABELS = ("Annotation", "Label", "Species", "Class", "Type", "Call Type")
 RAVEN_SCORE = "Score"
@@ -149,7 +148,7 @@ def _read_textgrid(path: Path) -> tuple[Annotation, ...]:
     try:
         reader = importlib.import_module("crowsetta.formats.seq").TextGrid
     except ImportError as error:
-        mend = "install it (pip install crowsetta), or export a table with start_s,end_s,label"
+        mend = "pip install 'xmoe[annotations]', or export a table with start_s,end_s,label"
         what = "a TextGrid is read by crowsetta, which is not installed"
         raise DatasetError(what, where=str(path), mend=mend) from error
     try:

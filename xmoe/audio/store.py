@@ -6,83 +6,48 @@ is ever in memory. A file that cannot be used comes out as the ``AudioError`` th
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
-from xmoe.audio.clip import DEFAULT_LIMITS, Clip, DecodeLimits, read_clip
+from xmoe.audio.clip import Clip, read_clip
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.audio.resample import resample
 from xmoe.base.errors import AudioError
 
-Progress = Callable[[int, int], None]
+WORKERS = 2
+CLIPS_HELD = 2 * WORKERS
 
-WINDOW_PER_WORKER = 2
 
-
-def load_clip(
-    dataset: Dataset,
-    example: Example,
-    *,
-    sample_rate_hz: int | None = None,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-) -> Clip:
-    """Decode one example, resampled to ``sample_rate_hz`` if given; ``info`` stays the file's own.
-
-    Raises ``AudioError`` if the file cannot be used.
-    """
-    clip = read_clip(
-        dataset.path(example),
-        start_s=example.start_s,
-        end_s=example.end_s,
-        limits=limits,
-        name=example.filepath,
+def load_clip(dataset: Dataset, example: Example) -> Clip:
+    """Decode one example; raises ``AudioError`` if the file cannot be used."""
+    return read_clip(
+        dataset.path(example), start_s=example.start_s, end_s=example.end_s, name=example.filepath
     )
-    if sample_rate_hz is None or sample_rate_hz == clip.sample_rate_hz:
-        return clip
-    samples = resample(clip.samples, from_hz=clip.sample_rate_hz, to_hz=sample_rate_hz)
-    return replace(clip, samples=samples, sample_rate_hz=sample_rate_hz)
 
 
 def load_clips(
-    dataset: Dataset,
-    examples: Sequence[Example],
-    *,
-    sample_rate_hz: int | None = None,
-    workers: int = 2,
-    progress: Progress | None = None,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    strict: bool = False,
+    dataset: Dataset, examples: Sequence[Example]
 ) -> Iterator[tuple[Example, Clip | AudioError]]:
     """Yield every example with its clip, or with the error that it met, in the order given.
 
-    At most ``2 * workers`` clips are held. ``progress(done, total)`` is called before each yield.
-    ``strict`` raises the first ``AudioError`` instead of yielding it.
+    At most ``CLIPS_HELD`` clips are held.
     """
 
     def load(example: Example) -> Clip | AudioError:
         try:
-            return load_clip(dataset, example, sample_rate_hz=sample_rate_hz, limits=limits)
+            return load_clip(dataset, example)
         except AudioError as error:
             return error
 
-    pool = ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="decode")
     waiting: deque[tuple[Example, Future[Clip | AudioError]]] = deque()
     upcoming = iter(examples)
     try:
-        for done in range(1, len(examples) + 1):
-            while len(waiting) < WINDOW_PER_WORKER * max(workers, 1):
-                following = next(upcoming, None)
-                if following is None:
-                    break
+        for _ in examples:
+            for following in itertools.islice(upcoming, CLIPS_HELD - len(waiting)):
                 waiting.append((following, pool.submit(load, following)))
             example, future = waiting.popleft()
-            outcome = future.result()
-            if strict and isinstance(outcome, AudioError):
-                raise outcome
-            if progress is not None:
-                progress(done, len(examples))
-            yield example, outcome
+            yield example, future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

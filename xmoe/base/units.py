@@ -1,4 +1,4 @@
-"""Conversions between the units of the field: dB and power, Hz and mel, seconds and samples.
+"""Conversions between the units of the field: power to dB, Hz and mel.
 
 numpy only, element-wise, no state.
 """
@@ -17,11 +17,6 @@ def power_to_db(power: npt.ArrayLike, floor_db: float = -120.0) -> FloatArray:
     return np.asarray(10.0 * np.log10(np.maximum(np.asarray(power, dtype=np.float64), floor)))
 
 
-def db_to_power(level_db: npt.ArrayLike) -> FloatArray:
-    """Return 10^(dB / 10)."""
-    return np.asarray(10.0 ** (np.asarray(level_db, dtype=np.float64) / 10.0))
-
-
 def hz_to_mel(frequency_hz: npt.ArrayLike) -> FloatArray:
     """Return mels on the HTK scale, 2595 log10(1 + f / 700)."""
     return np.asarray(2595.0 * np.log10(1.0 + np.asarray(frequency_hz, dtype=np.float64) / 700.0))
@@ -30,11 +25,6 @@ def hz_to_mel(frequency_hz: npt.ArrayLike) -> FloatArray:
 def mel_to_hz(mel: npt.ArrayLike) -> FloatArray:
     """Return Hz from mels on the HTK scale."""
     return np.asarray(700.0 * (10.0 ** (np.asarray(mel, dtype=np.float64) / 2595.0) - 1.0))
-
-
-def seconds_to_samples(duration_s: float, sample_rate_hz: int) -> int:
-    """Return the nearest whole number of samples."""
-    return round(duration_s * sample_rate_hz)
 
 
 def format_hz(frequency_hz: float) -> str:

@@ -46,12 +46,6 @@ class Subject:
         heard = (combined.weights > 0).sum(1)
         return self._calibrate(combined.logits, heard)
 
-    @torch.no_grad()
-    def stem_probabilities(self, specs: Tensor) -> Tensor:
-        """Return the calibrated probabilities [B, C] of the stem alone."""
-        logits = torch.cat([self.model.stem(block).logits for block in specs.split(BATCH)])
-        return self._calibrate(logits, torch.zeros(len(logits), dtype=torch.long))
-
     def _calibrate(self, logits: Tensor, heard: Tensor) -> Tensor:
         scale = torch.tensor(self.routing.temperatures or (1.0,), device=logits.device)
         logits = logits / scale[heard.to(scale.device).clamp_max(len(scale) - 1)].unsqueeze(1)

@@ -57,25 +57,6 @@ class ClassTarget:
 
 
 @dataclass(frozen=True)
-class StemTarget:
-    """The stem's own logit of a class over the mean of all."""
-
-    class_id: int | tuple[int, ...]
-
-    def score(self, trace: Trace) -> Tensor:
-        """Return the centred class logit of each clip, [B]."""
-        return centred(trace.stem.logits, self.class_id)
-
-    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
-        """Return the stem's calibrated probability of the class, [B]."""
-        return pick(subject.stem_probabilities(specs), self.class_id)
-
-    def describe(self, classes: Sequence[str]) -> str:
-        """Return what is explained, in words."""
-        return f"the stem's own answer {_class_name(self.class_id, classes)!r}"
-
-
-@dataclass(frozen=True)
 class ExpertsTarget:
     """The gate's log-odds of some experts, together, against all others that are not masked."""
 

@@ -42,11 +42,6 @@ class Frontend(nn.Module):
         """Return T for a waveform of ``num_samples``."""
         return num_samples // self.config.hop_length + 1
 
-    def frame_times_s(self, num_frames: int) -> Tensor:
-        """Return the centre of each frame in seconds, [T]."""
-        frames = torch.arange(num_frames, device=self.bin_centers_hz.device)
-        return frames * (self.config.hop_length / self.config.sample_rate_hz)
-
     def power(self, x: Tensor) -> Tensor:
         """Return linear power [B, F, T], never negative, of a waveform [B, S] in -1..1.
 

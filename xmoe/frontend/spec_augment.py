@@ -101,13 +101,11 @@ def augment_batch(
     bin_centers_hz: Tensor,
     generator: torch.Generator,
     valid_frames: Tensor | None = None,
-    noise: Tensor | None = None,
 ) -> Tensor:
     """Return power [B, F, T] after every transform, each clip with its own draw.
 
     ``valid_frames`` [B] counts the frames that are not padding (of silence): a clip is moved and
-    masked within them, and keeps its length. ``noise`` [F, >= T] is white noise as the front end
-    sees it (``white_noise_bank``); without it the texture of added noise is an approximation.
+    masked within them, and keeps its length.
     """
     config = (
         strength if isinstance(strength, AugmentConfig) else AugmentConfig.at_strength(strength)
@@ -129,7 +127,6 @@ def augment_batch(
         slope=draw.uniform(config.noise_slope),
         bin_centers_hz=bin_centers_hz,
         generator=generator,
-        noise=noise,
     )
     depth_db = draw.uniform(config.clipping_depth_db)
     power = clip_peaks_power(

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xmoe.frontend.base import Frontend
-
 _FLOOR_BLOCK = 8
 _STOP_BAND = 1e-9
 _CLIPPED_FLOOR = 0.1
@@ -74,39 +72,23 @@ def add_noise(
     slope: Tensor,
     bin_centers_hz: Tensor,
     generator: torch.Generator,
-    noise: Tensor | None = None,
 ) -> Tensor:
     """Add noise whose density goes as f to the ``slope`` [B], at ``snr_db`` [B] below the clip.
 
     Slope 0 is white, -1 pink, -2 brown; an infinite ``snr_db`` adds nothing. The energies compared
-    are of all F bins and T frames. ``noise`` [F, >= T] is white noise as the front end sees it
-    (``white_noise_bank``); without it the texture is drawn from gamma distributions (averaged
-    exponentials) whose shape follows the bins' spacing.
+    are of all F bins and T frames. The texture is drawn from gamma distributions (averaged
+    exponentials) whose shape follows the bins' spacing: nearly what a front end makes of noise.
     """
-    level, texture = _noise_texture(power, bin_centers_hz, generator, noise)
+    level, texture = _noise_texture(power, bin_centers_hz, generator)
     shape = level * (bin_centers_hz / bin_centers_hz[-1]).clamp_min(1e-4) ** slope[:, None]
     scale = power.mean(dim=(1, 2)) * 10.0 ** (-snr_db / 10.0) / shape.mean(dim=1)
     return torch.addcmul(power, texture, (shape * scale[:, None])[:, :, None])
 
 
-def white_noise_bank(frontend: Frontend, num_frames: int, generator: torch.Generator) -> Tensor:
-    """Return the power [F, num_frames] that this front end gives white noise."""
-    samples = num_frames * frontend.config.hop_length
-    noise = torch.randn(1, samples, generator=generator, device=generator.device)
-    return frontend.power(noise.to(frontend.bin_centers_hz.device))[0, :, :num_frames]
-
-
 def _noise_texture(
-    power: Tensor, bin_centers_hz: Tensor, generator: torch.Generator, noise: Tensor | None
+    power: Tensor, bin_centers_hz: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return the mean level of white noise per bin [F], and fluctuation about it [B, F, T]."""
-    batch, _, frames = power.shape
-    if noise is not None:
-        level = noise.mean(dim=1)
-        spare = noise.shape[1] - frames + 1
-        start = torch.randint(spare, (batch,), generator=generator, device=generator.device)
-        cuts = (noise / level[:, None]).unfold(1, frames, 1)[:, start.to(power.device)]
-        return level, cuts.transpose(0, 1)
     spacing = _bin_spacing(bin_centers_hz)
     shape = (spacing / (2.0 * spacing.amin())).clamp_min(1.0)[:, None]
     normal = torch.randn(power.shape, generator=generator, device=generator.device)

@@ -25,7 +25,7 @@ from xmoe.glance.spans import (
     windows_kept,
 )
 from xmoe.glance.stem import Stem, StemOutput
-from xmoe.mixture.combine import Combined, ExpertReply, combine
+from xmoe.mixture.combine import ExpertReply
 from xmoe.mixture.plan import Plan, choose_experts, quantise
 
 
@@ -174,11 +174,6 @@ class MoE(nn.Module):
             )
             for request in plan.requests()
         }
-
-    def answer(self, spec: Tensor, routing: RoutingConfig, *, k: int | None = None) -> Combined:
-        """Return plan -> call experts -> combine for spectrograms [B, F, T]."""
-        plan = self.plan(spec, routing, k=k)
-        return combine(plan, self.call_experts(plan))
 
     def forward(self, spec: Tensor, draws: TrainingDraws) -> TrainingOutput:
         """Return every logit that the losses need for spectrograms [B, F, T]."""

@@ -7,15 +7,12 @@ map travels as uint8 with one scale per clip, and in-process prediction reads th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from xmoe.experts.cnn import band_rows
@@ -39,11 +36,6 @@ class ExpertRequest:
     def dequantise(self) -> Tensor:
         """Return the windows as float32 [b, D, R', W']."""
         return self.windows.float() * self.scale[:, None, None, None]
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the windows on the wire."""
-        return self.windows.numel()
 
 
 @dataclass(frozen=True)
@@ -77,10 +69,6 @@ class Plan:
         """P: windows in the whole map."""
         return self.window_scores.shape[2]
 
-    def request(self, name: str) -> ExpertRequest | None:
-        """Return what one expert is to be sent, or None where no clip chose it."""
-        return next((request for request in self.requests() if request.name == name), None)
-
     def requests(self) -> list[ExpertRequest]:
         """Return one stacked request for each expert that any clip chose."""
         chosen = (self.weights > 0).cpu().numpy()
@@ -105,32 +93,6 @@ class Plan:
             band = gather_columns(band, own if every else own[rows])
         return ExpertRequest(self.expert_names[index], rows, band.contiguous(), scale)
 
-    def to_bytes(self) -> bytes:
-        """Return the plan as safetensors bytes."""
-        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
-        meta = json.dumps({"experts": self.expert_names, "window_frames": self.window_frames})
-        return save(tensors, metadata={"plan": meta})
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Plan:
-        """Return the plan that ``to_bytes`` wrote.
-
-        Raises ValueError where the bytes are no plan.
-        """
-        try:
-            tensors = load(data)
-            size = int.from_bytes(data[:8], "little")
-            meta = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["plan"])
-            names, window_frames = tuple(meta["experts"]), int(meta["window_frames"])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"these bytes are not a plan: {error}") from error
-        if set(tensors) != set(_TENSORS):
-            raise ValueError(f"these bytes are not a plan: they hold {sorted(tensors)}")
-        plan = cls(expert_names=names, window_frames=window_frames, **tensors)
-        if plan.weights.shape != (plan.scale.shape[0], len(names)):
-            raise ValueError("these bytes are not a plan: clips and experts disagree")
-        return plan
-
     def describe(self, clip: int = 0) -> str:
         """Return one clip's plan in words."""
         chosen = self.weights[clip].nonzero().squeeze(1).tolist()
@@ -146,18 +108,6 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(f"clip {i}: {self.describe(i)}" for i in range(self.weights.shape[0]))
-
-
-_TENSORS = (
-    "stem_logits",
-    "gate",
-    "weights",
-    "windows",
-    "promises",
-    "window_scores",
-    "quantised",
-    "scale",
-)
 
 
 def quantise(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -128,27 +128,11 @@ class RouterCore:
             return function()
         return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
 
-    async def answer(
-        self,
-        samples: npt.NDArray[np.float32],
-        sample_rate_hz: int,
-        limits: Limits,
-        deadline: float,
-        *,
-        hop_s: float | None = None,
-    ) -> Served:
-        """Return answers to the segments of a recording [S], ``hop_s`` apart or as in training.
+    async def answer_cut(self, cut: Cut, limits: Limits, deadline: float) -> Served:
+        """Return answers to the segments of a recording that is cut.
 
         Raises QueueFull where too much waits and TooFewExperts where too little answered.
         """
-        began = time.monotonic()
-        cut = await self.work(lambda: self.cut(samples, sample_rate_hz, hop_s), len(samples))
-        served = await self.answer_cut(cut, limits, deadline)
-        framed_s = time.monotonic() - began - sum(served.stages_s.values())
-        return replace(served, stages_s={"frontend": framed_s} | served.stages_s)
-
-    async def answer_cut(self, cut: Cut, limits: Limits, deadline: float) -> Served:
-        """Return answers to the segments of a recording that is cut; raises as ``answer``."""
         began = time.monotonic()
         parts = zip(cut.power.split(self.max_rows), cut.valid.split(self.max_rows), strict=True)
         jobs = [Job(power, valid, limits, deadline) for power, valid in parts]

@@ -160,17 +160,6 @@ class Place:
             what = f"cannot write: {store_reason(error)}"
             raise StorageError(what, where=self.shown, mend=CHECK_WRITING) from error
 
-    def delete(self) -> None:
-        """Remove this file if it is there; StorageError where it may not be."""
-        try:
-            if self.is_local:
-                self.path.unlink(missing_ok=True)
-            elif self.kind() == "file":
-                self._files().delete_file(self.key)
-        except OSError as error:
-            what = f"cannot remove: {store_reason(error)}"
-            raise StorageError(what, where=self.shown, mend=CHECK_WRITING) from error
-
     def _files(self) -> Any:
         bucket = self.key.partition("/")[0]
         return _file_system(self.scheme, bucket, self.options)
