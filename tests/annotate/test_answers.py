@@ -1,17 +1,17 @@
-"""Windows are answered as recordings of their own; blocks and threads change nothing."""
+"""Segments are answered as recordings of their own; blocks and threads change nothing."""
 
 import numpy as np
 import pytest
 import torch
 
 from xmoe.annotate import answers
-from xmoe.annotate.answers import answer_windows, group_windows
-from xmoe.annotate.windows import Grid, cut_windows
+from xmoe.annotate.answers import answer_blocks
+from xmoe.audio.segment import Grid
 
 
 def collect(predictor, samples, grid, *, threads=1, block=1000):
     blocks = [samples[i : i + block] for i in range(0, len(samples), block)]
-    groups = list(answer_windows(predictor, cut_windows(blocks, grid), grid, threads=threads))
+    groups = list(answer_blocks(predictor, blocks, grid, threads=threads))
     return (
         np.concatenate([g.starts for g in groups]),
         np.concatenate([g.probabilities for g in groups]),
@@ -20,12 +20,11 @@ def collect(predictor, samples, grid, *, threads=1, block=1000):
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 11_025])
-def test_each_window_is_answered_as_predict_does(predictor, write_sound, rate_hz):
+def test_each_segment_is_answered_as_predict_does(predictor, write_sound, rate_hz):
     _, samples = write_sound(4.13, rate_hz)
-    grid = Grid.of(window_s=0.4, hop_s=0.15, sample_rate_hz=rate_hz)
-    starts, p, groups = collect(predictor, samples, grid)
-    assert groups[-1].lengths[-1] < grid.length
-    assert len(starts) == grid.count(len(samples))
+    grid = Grid.of(rate_hz, segment_s=0.4, hop_s=0.15)
+    starts, p, _ = collect(predictor, samples, grid)
+    assert starts.tolist() == grid.starts(len(samples))
     for start, row in zip(starts, p, strict=True):
         piece = samples[start : start + grid.length]
         wanted = predictor.predict(piece, rate_hz)
@@ -35,7 +34,7 @@ def test_each_window_is_answered_as_predict_does(predictor, write_sound, rate_hz
 def test_blocks_and_threads_change_nothing(predictor, write_sound, monkeypatch):
     monkeypatch.setattr(answers, "GROUP_SAMPLES", 4 * 3200)
     _, samples = write_sound(6.0)
-    grid = Grid.of(window_s=0.4, hop_s=0.1, sample_rate_hz=8000)
+    grid = Grid.of(8000, segment_s=0.4, hop_s=0.1)
     starts, p, groups = collect(predictor, samples, grid)
     assert len(groups) > 10
     for threads, block in ((1, 177), (3, 8000), (4, 100_000)):
@@ -46,7 +45,7 @@ def test_blocks_and_threads_change_nothing(predictor, write_sound, monkeypatch):
 
 def test_probabilities_of_several_labels_need_not_sum_to_one(predictor, write_sound, monkeypatch):
     _, samples = write_sound(1.0)
-    grid = Grid.of(window_s=0.4, hop_s=0.4, sample_rate_hz=8000)
+    grid = Grid.of(8000, segment_s=0.4, hop_s=0.4)
     _, single, _ = collect(predictor, samples, grid)
     np.testing.assert_allclose(single.sum(1), 1.0)
     model = predictor.config.model.model_copy(update={"task": "multi_label"})
@@ -55,11 +54,10 @@ def test_probabilities_of_several_labels_need_not_sum_to_one(predictor, write_so
     assert not np.allclose(several.sum(1), 1.0)
 
 
-def test_groups_hold_windows_of_one_length(predictor):
-    grid = Grid(8000, 3200, 1600)
-    groups = list(group_windows(cut_windows([np.zeros(8000 * 40 + 900, np.float32)], grid), grid))
-    assert [len(g) for g in groups] == [64, 64, 64, 7, 1]
-    assert {len(w.samples) for w in groups[-1]} == {2500}
+def test_groups_are_of_bounded_size(predictor):
+    *_, groups = collect(predictor, np.zeros(8000 * 40 + 900, np.float32), Grid(8000, 3200, 1600))
+    assert [len(group.starts) for group in groups] == [64, 64, 64, 8]
+    assert set(groups[-1].lengths) == {3200}
 
 
 def test_threads_of_torch_are_as_before(predictor, write_sound):

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from xmoe.annotate.answers import answer_windows
+from xmoe.annotate.answers import answer_blocks
 from xmoe.annotate.overview import Overview
-from xmoe.annotate.windows import Grid, cut_windows
+from xmoe.audio.segment import Grid
 
 
 def overview_of(predictor, samples, hop_s, most=8192):
-    grid = Grid.of(window_s=0.4, hop_s=hop_s, sample_rate_hz=8000)
+    grid = Grid.of(8000, segment_s=0.4, hop_s=hop_s)
     overview = Overview(predictor.config.spectro, grid, most=most)
-    for group in answer_windows(predictor, cut_windows([samples], grid), grid, threads=1):
+    for group in answer_blocks(predictor, [samples], grid, threads=1):
         overview.add(group)
     return overview
 

@@ -1,5 +1,7 @@
 """A recording -> events: the same for any blocks and threads, exact in time, bounded in memory."""
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -8,7 +10,7 @@ import soundfile as sf
 from xmoe.annotate.events import MergeRules, Row, merge_events
 from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
 from xmoe.annotate.thresholds import ClassThreshold, Thresholds
-from xmoe.base.errors import AudioError
+from xmoe.base.errors import AudioError, ConfigError
 
 RULES = MergeRules(threshold=0.34, background=("background",))
 
@@ -28,16 +30,15 @@ def halfway(rows, label):
 def test_events_are_those_of_predict_on_the_same_segments(predictor, write_sound, rate_hz, hop_s):
     path, samples = write_sound(5.21, rate_hz)
     hop, length = round(hop_s * rate_hz), round(0.4 * rate_hz)
-    lead, cell = max(0, length - hop) // 2, min(hop, length)
-    starts = [s for s in range(0, len(samples), hop) if s + length <= len(samples)]
-    rest = len(samples) - starts[-1] - hop
-    if starts[-1] + length < len(samples) and rest >= round(0.05 * rate_hz):
-        starts.append(starts[-1] + hop)
+    ends = [s + length for s in range(0, len(samples), hop) if s + length < len(samples)]
+    edges = [(0, 0)]
+    for end, later in pairwise([*ends, len(samples)]):
+        start = later - length
+        edges.append(((start + end) // 2,) * 2 if start <= end else (end, start))
+    edges.append((len(samples), 0))
     rows = []
-    for start in starts:
-        answer = predictor.predict(samples[start : start + length], rate_hz)
-        first = start + lead if start else 0
-        last = start + lead + cell if start != starts[-1] else min(start + length, len(samples))
+    for end, (_, first), (last, _) in zip([*ends, len(samples)], edges, edges[1:], strict=False):
+        answer = predictor.predict(samples[end - length : end], rate_hz)
         rows += [
             Row(first / rate_hz, last / rate_hz, label, p)
             for label, p in answer.probabilities.items()
@@ -67,14 +68,21 @@ def test_what_was_heard_is_said(predictor, write_sound):
     path, samples = write_sound(1.1)
     done = annotate(predictor, path, 0.4)
     assert (done.windows, done.frames, done.duration_s) == (3, len(samples), 1.1)
-    assert done.short_window_s == pytest.approx(0.3)
-    assert done.notes() == ["the last window is short (0.300 s)"]
-    path, _ = write_sound(0.82)
-    assert "too short for a window" in annotate(predictor, path, 0.4).notes()[0]
+    assert done.notes() == []
+    path, _ = write_sound(0.3)
+    assert annotate(predictor, path, 0.4).notes() == [
+        "the recording (0.300 s) is shorter than a window"
+    ]
     path, _ = write_sound(2.0)
     assert annotate(predictor, path, 1.0).notes() == [
         "the hop is longer than a window: 0.6 s between windows are unheard"
     ]
+
+
+def test_a_hop_of_no_sample_is_refused(predictor, write_sound):
+    path, _ = write_sound(1.0)
+    with pytest.raises(ConfigError, match="less than one sample"):
+        annotate(predictor, path, 1e-6)
 
 
 def test_every_window_can_be_written(predictor, write_sound, tmp_path):

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from xmoe.audio.dataset import Example
-from xmoe.audio.segment import segment_starts
 from xmoe.base.errors import RunFolderError, StorageError
 from xmoe.features.store import LOG_FLOOR, SpectrogramStore, build_store, matches, open_store
 from xmoe.frontend.measure import measure_power
@@ -189,18 +186,3 @@ def test_open_store_is_what_was_built(store_paths, stores):
     assert again.clip_ids == stores["val"].clip_ids
     assert np.array_equal(again.values, stores["val"].values)
     assert np.array_equal(again.offsets, stores["val"].offsets)
-
-
-@given(frames=st.integers(1, 300), num_frames=st.integers(1, 120), hop_frames=st.integers(0, 150))
-def test_segments_begin_at_every_hop_and_end_with_the_clip(frames, num_frames, hop_frames):
-    hop = max(1, hop_frames)
-    room = max(0, frames - num_frames)
-    expected = [start for start in range(room + 1) if start % hop == 0 or start == room]
-    assert segment_starts(frames, num_frames, hop_frames) == expected
-
-
-@given(frames=st.integers(1, 300), num_frames=st.integers(1, 120), share=st.floats(0.1, 1.0))
-def test_no_frame_is_left_out_where_segments_meet(frames, num_frames, share):
-    starts = segment_starts(frames, num_frames, max(1, int(share * num_frames)))
-    seen = {start + i for start in starts for i in range(num_frames)}
-    assert set(range(frames)) <= seen

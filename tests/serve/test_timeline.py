@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from xmoe.annotate.events import MergeRules
-from xmoe.annotate.windows import Grid, cut_windows
+from xmoe.audio.segment import Grid
+from xmoe.audio.segment import share_time as share_segments
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.errors import InputError
 from xmoe.predict.answer import SegmentAnswers
@@ -86,7 +87,6 @@ def test_one_segment_has_neither_windows_nor_events(predictor):
 
 
 def test_cells_are_those_of_an_annotated_recording():
-    grid = Grid(sample_rate_hz=100, length=100, hop=30)
-    windows = list(cut_windows([np.zeros(250, np.float32)], grid))
-    cells = np.array([(one.cell_start, one.cell_end) for one in windows]) / 100
-    assert share_time([one.start / 100 for one in windows], 1.0)[:, 0] == pytest.approx(cells[:, 0])
+    segments = Grid(sample_rate_hz=100, length=100, hop=30).cut(np.zeros(250, np.float32))
+    cells = np.array([cell for _, cell in share_segments(segments)]) / 100
+    assert share_time([one.start_s for one in segments], 1.0) == pytest.approx(cells)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmoe.annotate.answers import Answered
-from xmoe.annotate.windows import Grid
+from xmoe.audio.segment import Grid
 from xmoe.base.config import SpectroConfig
 
 MOST_COLUMNS = 8192
@@ -27,7 +27,7 @@ class Overview:
         self._frame_s = 1.0 / spectro.frame_rate_hz
         self._rate_hz = grid.sample_rate_hz
         self._most = most
-        cell_s = grid.cell / grid.sample_rate_hz
+        cell_s = min(grid.hop, grid.length) / grid.sample_rate_hz
         columns = min(COLUMNS_PER_CELL, max(1, round(cell_s * spectro.frame_rate_hz)))
         self.column_s = cell_s / columns
         self._power = np.full((2 * most, spectro.num_bins), SILENCE, np.float32)

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xmoe.annotate.answers import Answered, answer_windows
+from xmoe.annotate.answers import Answered, answer_blocks
 from xmoe.annotate.events import Event, MergeRules, list_rows, merge_events
 from xmoe.annotate.overview import Overview
 from xmoe.annotate.thresholds import Thresholds
 from xmoe.annotate.window_table import WindowTable
-from xmoe.annotate.windows import Grid, cut_windows
 from xmoe.audio.clip import AudioInfo, open_blocks
+from xmoe.audio.segment import Grid
+from xmoe.base.errors import ConfigError
 from xmoe.base.progress import Progress, silent
 from xmoe.predict.predictor import Predictor
 
@@ -42,19 +43,13 @@ class AnnotateOptions:
 
 @dataclass(frozen=True)
 class Annotated:
-    """The events of one recording and how they came to be; ``frames`` counts its samples.
-
-    ``short_window_s`` is the length of the last window where it is shorter than the others, else 0;
-    ``unheard_s`` is what lies after the last window.
-    """
+    """The events of one recording and how they came to be; ``frames`` counts its samples."""
 
     events: tuple[Event, ...]
     info: AudioInfo
     grid: Grid
     frames: int
     windows: int
-    short_window_s: float
-    unheard_s: float
     mean_k: float
     overview: Overview
     seconds: float
@@ -66,17 +61,13 @@ class Annotated:
 
     def notes(self) -> list[str]:
         """Return what a reader of the events should know, in plain words."""
-        rate, notes = self.grid.sample_rate_hz, []
-        if self.short_window_s:
-            notes.append(f"the last window is short ({self.short_window_s:.3f} s)")
-        if self.grid.hop > self.grid.length:
-            gap_s = (self.grid.hop - self.grid.length) / rate
-            notes.append(
-                f"the hop is longer than a window: {gap_s:g} s between windows are unheard"
-            )
-        elif self.unheard_s > 0:
-            notes.append(f"the last {self.unheard_s:.3f} s are too short for a window")
-        return notes
+        grid, rate = self.grid, self.grid.sample_rate_hz
+        if self.frames < grid.length:
+            return [f"the recording ({self.duration_s:.3f} s) is shorter than a window"]
+        if grid.hop > grid.length:
+            gap_s = (grid.hop - grid.length) / rate
+            return [f"the hop is longer than a window: {gap_s:g} s between windows are unheard"]
+        return []
 
 
 def merge_rules(thresholds: Thresholds, **changes: Any) -> MergeRules:
@@ -103,15 +94,9 @@ def annotate_recording(
     began = time.monotonic()
     with ExitStack() as stack:
         info, blocks = stack.enter_context(open_blocks(path, block_frames=options.block_frames))
-        grid = Grid.of(
-            window_s=predictor.config.spectro.segment_s,
-            hop_s=options.hop_s,
-            sample_rate_hz=info.sample_rate_hz,
-        )
+        grid = grid_of(predictor, info, options.hop_s)
         tally = _Tally(predictor, grid, info, progress)
-        groups = answer_windows(
-            predictor, cut_windows(tally.count(blocks), grid), grid, threads=options.threads
-        )
+        groups = answer_blocks(predictor, tally.count(blocks), grid, threads=options.threads)
         classes, rate = predictor.config.classes, grid.sample_rate_hz
         heard = tally.watch(groups)
         if windows_to is not None:
@@ -123,6 +108,18 @@ def annotate_recording(
         )
         events = merge_events(rows, options.rules)
     return tally.close(events, time.monotonic() - began)
+
+
+def grid_of(predictor: Predictor, info: AudioInfo, hop_s: float) -> Grid:
+    """Return where the segments of a recording lie; ConfigError for a hop of no sample."""
+    rate = info.sample_rate_hz
+    if round(hop_s * rate) < 1:
+        raise ConfigError(
+            f"a hop of {hop_s:g} s is less than one sample at {rate} Hz",
+            where="--hop",
+            mend="give a longer hop, for example half of the window",
+        )
+    return Grid.of(rate, segment_s=predictor.config.spectro.segment_s, hop_s=hop_s)
 
 
 def _tell(groups: Iterable[Answered], listener: WindowTable) -> Iterator[Answered]:
@@ -139,7 +136,7 @@ class _Tally:
     ) -> None:
         self.grid, self.info, self.progress = grid, info, progress
         self.overview = Overview(predictor.config.spectro, grid)
-        self.frames = self.windows = self.k = self.end = self.short = 0
+        self.frames = self.windows = self.k = 0
 
     def count(self, blocks: Iterable[Any]) -> Iterator[Any]:
         for block in blocks:
@@ -147,28 +144,22 @@ class _Tally:
             yield block
 
     def watch(self, groups: Iterable[Answered]) -> Iterator[Answered]:
-        total = max(1, self.grid.count(self.info.frames))
+        total = len(self.grid.starts(self.info.frames))
         for group in groups:
             self.windows += len(group.starts)
             self.k += int(group.k.sum())
-            self.end = int(group.starts[-1] + group.lengths[-1])
-            last = int(group.lengths[-1])
-            self.short = last if last < self.grid.length else 0
             self.overview.add(group)
-            done = min(self.windows, total)
-            self.progress("annotate", done, total, f"{self.end / self.grid.sample_rate_hz:.0f} s")
+            done, end = min(self.windows, total), int(group.cells[-1, 1])
+            self.progress("annotate", done, total, f"{end / self.grid.sample_rate_hz:.0f} s")
             yield group
 
     def close(self, events: tuple[Event, ...], seconds: float) -> Annotated:
-        rate = self.grid.sample_rate_hz
         return Annotated(
             events=events,
             info=self.info,
             grid=self.grid,
             frames=self.frames,
             windows=self.windows,
-            short_window_s=self.short / rate,
-            unheard_s=max(0, self.frames - self.end) / rate,
             mean_k=self.k / max(1, self.windows),
             overview=self.overview,
             seconds=seconds,

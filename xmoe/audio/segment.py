@@ -1,12 +1,167 @@
-"""Where the segments of a recording begin."""
+"""A recording -> its segments: the pieces that are measured, planned and answered, each by itself.
+
+Cut in samples, at the recording's own rate, so that places are exact and no sample outside a
+segment enters its answer. Segments begin at samples 0, hop, 2 hop, ... as long as a whole one fits;
+where the last of them does not reach the end, one more ends with the recording. A recording that is
+shorter than a segment is one. ``Grid.cut`` cuts a whole recording, ``Cutter`` one that is still
+coming in; both give the same. See docs/decisions/0005-segments.md.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-def segment_starts(frames: int, num_frames: int, hop_frames: int) -> list[int]:
-    """Return where segments of a clip begin: every hop, the last one flush with the end."""
-    last = max(0, frames - num_frames)
-    starts = list(range(0, last + 1, max(1, hop_frames)))
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]
+# Where a cell begins and where it ends, in samples of the recording.
+Cell = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Samples [n] of a recording from sample ``start`` on; a view where the recording is held."""
+
+    samples: Samples
+    sample_rate_hz: int
+    start: int
+
+    @property
+    def end(self) -> int:
+        """The sample after the last."""
+        return self.start + len(self.samples)
+
+    @property
+    def start_s(self) -> float:
+        """Where it begins, in seconds."""
+        return self.start / self.sample_rate_hz
+
+    @property
+    def end_s(self) -> float:
+        """Where it ends, in seconds."""
+        return self.end / self.sample_rate_hz
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where segments lie: ``length`` and ``hop`` in samples at ``sample_rate_hz``."""
+
+    sample_rate_hz: int
+    length: int
+    hop: int
+
+    @classmethod
+    def of(cls, sample_rate_hz: int, *, segment_s: float, hop_s: float) -> Grid:
+        """Return the grid nearest to a segment and a hop in seconds; at least one sample each."""
+        length, hop = (max(1, round(step_s * sample_rate_hz)) for step_s in (segment_s, hop_s))
+        return cls(sample_rate_hz, length, hop)
+
+    def starts(self, frames: int) -> list[int]:
+        """Return where the segments of a recording of so many samples begin."""
+        return segment_starts(frames, self.length, self.hop)
+
+    def cut(self, samples: Samples) -> list[Segment]:
+        """Return the segments of a recording [S]."""
+        rate, length = self.sample_rate_hz, self.length
+        starts = self.starts(len(samples))
+        return [Segment(samples[start : start + length], rate, start) for start in starts]
+
+    def cut_blocks(self, blocks: Iterable[Samples]) -> Iterator[Segment]:
+        """Yield the segments of a recording that comes in blocks of any size."""
+        cutter = Cutter(self)
+        for block in blocks:
+            cutter.push(block)
+            while (segment := cutter.take()) is not None:
+                yield segment
+        if (last := cutter.finish()) is not None:
+            yield last
+
+
+def segment_starts(size: int, length: int, hop: int) -> list[int]:
+    """Return where pieces of ``length`` begin: every hop, the last one flush with the end."""
+    last = max(0, size - length)
+    starts = list(range(0, last + 1, max(1, hop)))
     if starts[-1] != last:
         starts.append(last)
     return starts
+
+
+class Cutter:
+    """Gives out the segments of a recording as it comes in; what no later one needs is let go.
+
+    Written samples are never written over, so a segment may be a view of what is held.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._held = np.empty(0, np.float32)
+        self._begin = self._end = 0  # of what is held in the array
+        self._first = 0  # sample of the recording at ``_begin``
+        self._count = 0
+
+    @property
+    def received(self) -> int:
+        """Samples that have come."""
+        return self._first + self._end - self._begin
+
+    @property
+    def ahead(self) -> int:
+        """Samples that have come and lie in no segment given out so far."""
+        grid, count = self._grid, self._count
+        return max(0, self.received - ((count - 1) * grid.hop + grid.length if count else 0))
+
+    def push(self, block: Samples) -> None:
+        """Take samples [n] of any number."""
+        self._let_go()
+        if self._end + len(block) > len(self._held):
+            held = self._held[self._begin : self._end]
+            # Room for as much again, so that many small blocks are not copied each time.
+            self._held = np.empty(2 * len(held) + len(block), np.float32)
+            self._held[: len(held)] = held
+            self._begin, self._end = 0, len(held)
+        self._held[self._end : self._end + len(block)] = block
+        self._end += len(block)
+
+    def take(self) -> Segment | None:
+        """Return the next segment, or None where it has not come in whole."""
+        start = self._count * self._grid.hop
+        return self._cut(start) if start + self._grid.length <= self.received else None
+
+    def finish(self) -> Segment | None:
+        """Return the segment flush with the end where samples are left that lie in none."""
+        return self._cut(max(0, self.received - self._grid.length)) if self.ahead else None
+
+    def _cut(self, start: int) -> Segment:
+        first = self._begin + start - self._first
+        samples = self._held[first : min(first + self._grid.length, self._end)]
+        self._count += 1
+        return Segment(samples, self._grid.sample_rate_hz, start)
+
+    def _let_go(self) -> None:
+        """Drop what lies before the next segment and before one that ends with what has come."""
+        needed = min(self._count * self._grid.hop, self.received - self._grid.length)
+        dropped = max(0, needed - self._first)
+        self._begin += dropped
+        self._first += dropped
+
+
+def share_time(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Cell]]:
+    """Yield each segment with the time that it alone stands for; one segment is held back.
+
+    Neighbours that overlap meet in the middle of their overlap; the last cell ends with its
+    segment.
+    """
+    held: Segment | None = None
+    begin = 0
+    for segment in segments:
+        if held is not None:
+            end, start = held.end, segment.start
+            if start <= end:
+                end = start = (start + end) // 2
+            yield held, (begin, end)
+            begin = start
+        held = segment
+    if held is not None:
+        yield held, (begin, held.end)

@@ -1,6 +1,8 @@
-"""Samples at any rate -> the power spectrogram of a front end."""
+"""Samples at any rate -> the power spectrogram of a front end, of a whole clip or by segment."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +10,11 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.resample import resample
+from xmoe.audio.segment import Segment
 from xmoe.frontend.base import Frontend
+
+# Bounds what is held beside the result, whatever the number of segments.
+SAMPLES_AT_ONCE = 1 << 20
 
 
 def measure_power(
@@ -18,3 +24,28 @@ def measure_power(
     samples = resample(samples, from_hz=sample_rate_hz, to_hz=frontend.config.sample_rate_hz)
     with torch.no_grad():
         return frontend.power(torch.from_numpy(np.ascontiguousarray(samples)).unsqueeze(0))[0]
+
+
+@torch.no_grad()
+def measure_segments(segments: Sequence[Segment], frontend: Frontend) -> tuple[Tensor, Tensor]:
+    """Return power [n, F, T] and how many frames [n] of it are not padding.
+
+    The segments are of one recording, so of one length. Each is resampled and measured alone:
+    nothing around it enters its spectrogram.
+    """
+    config, length = frontend.config, len(segments[0].samples)
+    size = max(1, SAMPLES_AT_ONCE // max(1, length))
+    parts = []
+    for first in range(0, len(segments), size):
+        samples = np.stack([segment.samples for segment in segments[first : first + size]])
+        block = resample(
+            torch.from_numpy(samples),
+            from_hz=segments[0].sample_rate_hz,
+            to_hz=config.sample_rate_hz,
+        )
+        parts.append(frontend.power(block)[:, :, : config.num_frames])
+    power = parts[0] if len(parts) == 1 else torch.cat(parts)
+    valid = power.shape[2]
+    if valid < config.num_frames:
+        power = torch.nn.functional.pad(power, (0, config.num_frames - valid))
+    return power, torch.full((len(segments),), valid)

@@ -90,7 +90,7 @@ class HttpSettings(Frozen):
 
     The token is read by each replica from ``token_file``, or from the environment variable
     ``token_variable`` where it is set; without one, every request is answered. A stream may be
-    ``max_ahead_s`` ahead of its answers, and no more than ``max_stream_bytes``.
+    ``max_ahead_s`` ahead of its answers, and no more than ``max_stream_bytes`` as float32.
     """
 
     max_body_bytes: int = Field(default=16 << 20, ge=1)

@@ -17,6 +17,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,17 +25,19 @@ from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from xmoe.audio.segment import Cutter, Grid, Segment
 from xmoe.base.errors import XmoeError
 from xmoe.serve.auth import HINT, STREAM_PATH
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.fanout import TooFewExperts
-from xmoe.serve.framing import BYTES, Window, WindowCutter
+from xmoe.serve.framing import PcmReader
 from xmoe.serve.problems import HttpProblem, describe_error
 from xmoe.serve.schemas import ClassifyAnswer, StreamStart
 from xmoe.serve.service import Service
 
 LOG = logging.getLogger("xmoe.serve")
 AT_ONCE = 4
+SAMPLE_BYTES = 4
 START_HINT = (
     'begin with {"sample_rate_hz": 16000, "encoding": "pcm_s16le", "hop_s": 0.5}, then send PCM'
 )
@@ -73,6 +76,7 @@ class Session:
         self._service = service
         self._http = service.settings.http
         self._news = asyncio.Event()
+        self._answered = 0
         self._ended = False
         self._failure: BaseException | None = None
 
@@ -127,28 +131,27 @@ class Session:
 
     async def _talk(self, start: StreamStart) -> None:
         spectro = self._service.router.config.spectro
-        rate = start.sample_rate_hz
-        window = max(1, round(spectro.segment_s * rate))
-        hop = max(1, round((start.hop_s or spectro.segment_hop_s) * rate))
-        cutter = WindowCutter(start.encoding, window_samples=window, hop_samples=hop)
-        room = self._http.max_stream_bytes // BYTES[start.encoding]
-        most = max(min(room, round(self._http.max_ahead_s * rate)), window + hop)
-        ready = {"type": "ready", "sample_rate_hz": rate, "window_samples": window}
-        ready |= {"hop_samples": hop, "max_ahead_samples": most}
+        rate, hop_s = start.sample_rate_hz, start.hop_s or spectro.segment_hop_s
+        grid = Grid.of(rate, segment_s=spectro.segment_s, hop_s=hop_s)
+        cutter = Cutter(grid)
+        room = self._http.max_stream_bytes // SAMPLE_BYTES
+        most = max(min(room, round(self._http.max_ahead_s * rate)), grid.length + grid.hop)
+        ready = {"type": "ready", "sample_rate_hz": rate, "window_samples": grid.length}
+        ready |= {"hop_samples": grid.hop, "max_ahead_samples": most}
         await self._send(ready | {"request_id": self._socket.scope["state"].get("request_id", "")})
-        reader = asyncio.create_task(self._read(cutter, most))
+        reader = asyncio.create_task(self._read(PcmReader(start.encoding), cutter, most))
         try:
-            await self._answer_windows(cutter, start)
+            await self._answer_segments(cutter, start)
         finally:
             reader.cancel()
 
-    async def _read(self, cutter: WindowCutter, most: int) -> None:
+    async def _read(self, pcm: PcmReader, cutter: Cutter, most: int) -> None:
         """Take what comes until the stream ends or something is wrong with it."""
         try:
             while not self._ended:
                 message = await self._receive(self._http.idle_timeout_s)
                 if (piece := message.get("bytes")) is not None:
-                    cutter.push(piece)
+                    cutter.push(pcm.read(piece))
                     if cutter.ahead > most:
                         raise too_fast(most)
                 else:
@@ -159,32 +162,31 @@ class Session:
             self._failure = error
             self._news.set()
 
-    async def _answer_windows(self, cutter: WindowCutter, start: StreamStart) -> None:
+    async def _answer_segments(self, cutter: Cutter, start: StreamStart) -> None:
         while True:
             if self._failure is not None:
                 raise self._failure
-            if windows := cutter.take(AT_ONCE):
-                await self._answer(windows, start)
+            if segments := list(islice(iter(cutter.take, None), AT_ONCE)):
+                await self._answer(segments, start)
             elif self._ended:
                 break
             else:
                 await self._news.wait()
                 self._news.clear()
-        tail = cutter.finish()
-        if tail is not None:
-            await self._answer([tail], start)
-        done = {"type": "done", "samples": cutter.received}
-        await self._send(done)
+        if (last := cutter.finish()) is not None:
+            await self._answer([last], start)
+        await self._send({"type": "done", "samples": cutter.received})
 
-    async def _answer(self, windows: list[Window], start: StreamStart) -> None:
-        """Answer for windows together and send their frames in the order of time."""
+    async def _answer(self, segments: list[Segment], start: StreamStart) -> None:
+        """Answer for segments together and send their frames in the order of time."""
         rate, came = start.sample_rate_hz, time.monotonic()
         options = start.options
-        jobs = [self._service.classify_window(w.samples, rate, options) for w in windows]
-        for window, said in zip(windows, await gather(jobs), strict=True):
-            frame = {"index": window.index, **place(window, rate)}
+        jobs = [self._service.classify_window(s.samples, rate, options) for s in segments]
+        for segment, said in zip(segments, await gather(jobs), strict=True):
+            frame = {"index": self._answered, **place(segment)}
             frame["latency_ms"] = round((time.monotonic() - came) * 1000.0, 3)
             await self._send(frame | describe(said))
+            self._answered += 1
 
     async def _receive(self, timeout_s: float) -> dict[str, Any]:
         try:
@@ -234,10 +236,10 @@ def describe(said: ClassifyAnswer | BaseException) -> dict[str, Any]:
     return {"type": "answer", **said.model_dump(mode="json", exclude=LEFT_OUT)}
 
 
-def place(window: Window, rate: int) -> dict[str, float]:
-    """Return where a window lies, in samples and in seconds."""
-    samples = {"start_sample": window.start_sample, "end_sample": window.end_sample}
-    return samples | {"start_s": window.start_sample / rate, "end_s": window.end_sample / rate}
+def place(segment: Segment) -> dict[str, float]:
+    """Return where a segment lies, in samples and in seconds."""
+    samples = {"start_sample": segment.start, "end_sample": segment.end}
+    return samples | {"start_s": segment.start_s, "end_s": segment.end_s}
 
 
 def check_end(text: str) -> None:
