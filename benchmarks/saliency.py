@@ -44,7 +44,6 @@ from xmoe.features.store import build_store
 from xmoe.frontend.registry import build_frontend
 from xmoe.glance.saliency import (
     activation_map,
-    class_belief,
     contrast,
     saliency_cells,
     saliency_map,
@@ -159,12 +158,10 @@ def best_ms(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, f
 def measure_cost(subject: Subject, specs: Tensor, repeats: int) -> dict[str, float]:
     """Return milliseconds of specs [n, F, T]: the stem, what saliency adds to it, whole methods."""
     model = subject.model
-    multi_label = model.config.task == "multi_label"
     plan = model.plan(specs, subject.routing)
 
     def cam() -> Tensor:
-        belief = class_belief(output.logits, multi_label=multi_label)
-        return activation_map(model.stem, output, belief)
+        return activation_map(model.stem, output, model.task.belief(output.logits))
 
     with torch.no_grad():
         output = model.stem(specs)

@@ -14,7 +14,6 @@ from xmoe.ablation.evidence import (
     pool_by_band,
 )
 from xmoe.base.config import ModelConfig
-from xmoe.glance.saliency import class_belief
 from xmoe.mixture.moe import MoE
 
 
@@ -34,7 +33,7 @@ def test_own_kinds_are_what_the_router_reads(model):
     theirs = model.router.gather_evidence(
         features=glance.stem.features,
         cells=glance.cells,
-        belief=class_belief(glance.stem.logits, multi_label=False),
+        belief=model.task.belief(glance.stem.logits),
         spec=spec,
     )
     torch.testing.assert_close(mine, theirs, rtol=0, atol=0)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from xmoe.base.task import TASKS, SingleLabel
 from xmoe.glance.saliency import (
     activation_map,
-    class_belief,
     contrast,
     evidence_weight,
     pool_cells,
@@ -40,10 +40,10 @@ def gradient_times_input(stem: Stem, spec: torch.Tensor, belief: torch.Tensor) -
     return (rise * features.grad).sum(1).detach() * (features.shape[2] // 4)
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_closed_form_is_gradient_times_input_at_the_stem_map(stem, specs, multi_label):
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_closed_form_is_gradient_times_input_at_the_stem_map(stem, specs, task):
     output = stem(specs)
-    belief = class_belief(output.logits, multi_label=multi_label).detach()
+    belief = task.belief(output.logits).detach()
     closed = activation_map(stem, output, belief)
     assert closed.shape == (3, 8, 11)
     torch.testing.assert_close(closed, gradient_times_input(stem, specs, belief))
@@ -58,7 +58,7 @@ def test_closed_form_of_one_class_is_that_class(stem, specs):
 
 def test_map_of_a_clip_sums_to_its_belief_weighted_evidence(stem, specs):
     output = stem(specs)
-    belief = class_belief(output.logits, multi_label=False)
+    belief = SingleLabel().belief(output.logits)
     usual = output.column_logits.mean(2, keepdim=True)
     rise = output.attention * (output.column_logits - usual)
     evidence = (belief.unsqueeze(2) * rise).sum((1, 2))
@@ -69,7 +69,7 @@ def test_what_is_there_all_the_time_is_no_evidence(stem):
     tone = torch.zeros(1, 32, 41)
     tone[0, 9] = 3.0
     output = stem(tone)
-    cam = activation_map(stem, output, class_belief(output.logits, multi_label=False)).detach()
+    cam = activation_map(stem, output, SingleLabel().belief(output.logits)).detach()
     assert float(cam[..., 2:-2].std(2).max()) < 1e-5  # the edges hear the padding
 
 
@@ -80,24 +80,8 @@ def test_what_raises_all_classes_alike_is_no_evidence(stem, specs):
         common.head.weight.copy_(stem.head.weight[:1].expand(4, -1))
     with torch.no_grad():
         output = common(specs)
-    cam = activation_map(common, output, class_belief(output.logits, multi_label=False))
+    cam = activation_map(common, output, SingleLabel().belief(output.logits))
     assert float(cam.detach().abs().max()) < 1e-6
-
-
-def test_single_label_belief_is_the_softmax():
-    belief = class_belief(torch.tensor([[0.0, 0.0], [2.0, 0.0]]), multi_label=False)
-    assert belief[0].tolist() == [0.5, 0.5]
-    assert float(belief[1, 0]) == pytest.approx(0.880797, abs=1e-6)
-
-
-def test_multi_label_belief_shares_out_the_sigmoids():
-    belief = class_belief(torch.tensor([[40.0, 40.0, -40.0]]), multi_label=True)
-    torch.testing.assert_close(belief, torch.tensor([[0.5, 0.5, 0.0]]))
-
-
-def test_multi_label_belief_in_nothing_is_finite_and_no_more_than_one():
-    belief = class_belief(torch.full((1, 3), -200.0), multi_label=True)
-    assert belief.tolist() == [[0.0, 0.0, 0.0]]
 
 
 def slow_contrast(spec):

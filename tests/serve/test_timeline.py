@@ -11,6 +11,7 @@ from xmoe.audio.segment import Grid
 from xmoe.audio.segment import share_time as share_segments
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.errors import InputError
+from xmoe.base.task import SingleLabel
 from xmoe.predict.answer import SegmentAnswers
 from xmoe.serve.router import Served
 from xmoe.serve.timeline import choose_hop_s, find_events, list_windows, share_time
@@ -36,10 +37,10 @@ def served(starts_s, rows):
 
 @pytest.fixture
 def predictor():
-    """Return what the timeline asks of a predictor: its configuration."""
+    """Return what the timeline asks of a predictor: its configuration and task."""
     model = ModelConfig(num_classes=3, experts=("low",), k_max=1)
     config = RunConfig(classes=CLASSES, spectro=SPECTRO, model=model, train=TrainConfig())
-    return SimpleNamespace(config=config)
+    return SimpleNamespace(config=config, task=SingleLabel())
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from xmoe.base.config import RouterEvidence
 from xmoe.glance.evidence import describe_belief, describe_saliency, measure_evidence
-from xmoe.glance.saliency import activation_map, class_belief
+from xmoe.glance.saliency import activation_map
 from xmoe.glance.spans import score_windows
 from xmoe.glance.stem import NUM_BANDS
 from xmoe.mixture.moe import Glance, MoE
@@ -35,7 +35,7 @@ SMALL = 1e-9
 @torch.no_grad()
 def gather_kinds(model: MoE, glance: Glance, spec: Tensor) -> dict[str, Tensor]:
     """Return every kind of evidence, each [B, .], of spectrograms [B, F, T]."""
-    belief = class_belief(glance.stem.logits, multi_label=model.config.task == "multi_label")
+    belief = model.task.belief(glance.stem.logits)
     features, cells = glance.stem.features, glance.cells
     found = {
         kind: measure_evidence(kind, features=features, cells=cells, belief=belief, spec=spec)

@@ -53,14 +53,11 @@ def answer_group(predictor: Predictor, group: list[Window]) -> Answered:
     segments = [segment for segment, _ in group]
     power, valid = measure_segments(segments, predictor.frontend)
     answers = predictor.answer_segments(predictor.frontend.compress(power, valid))
-    logits = answers.logits.double()
-    multi_label = predictor.config.model.task == "multi_label"
-    probabilities = torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)
     return Answered(
         starts=np.array([segment.start for segment in segments], np.int64),
         lengths=np.array([len(segment.samples) for segment in segments], np.int64),
         cells=np.array([cell for _, cell in group], np.int64),
-        probabilities=probabilities.numpy(),
+        probabilities=predictor.task.probabilities(answers.logits.double()).numpy(),
         k=answers.k.numpy().astype(np.int64),
         power=power.numpy(),
     )

@@ -13,7 +13,6 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from xmoe.annotate.events import THRESHOLD
 from xmoe.base.config import Frozen
@@ -81,7 +80,7 @@ def choose_thresholds(predictor: Predictor, store: SpectrogramStore) -> Threshol
         columns = [classes.index(name) for name in background]
         weights[truth[:, columns].any(1)] = BACKGROUND_WEIGHT
     events = [i for i, name in enumerate(classes) if name not in background]
-    lowest = LOWEST if predictor.config.model.task == "single_label" else 0.05
+    lowest = LOWEST if predictor.task.exclusive else 0.05
     pooled, _ = best_threshold(
         p[:, events].ravel(), truth[:, events].ravel(), np.repeat(weights, len(events)), lowest
     )
@@ -136,22 +135,16 @@ def _answer_segments(
     predictor: Predictor, store: SpectrogramStore
 ) -> tuple[Array, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Return probabilities [n, C] of all segments, their truth [n, C], clips by class [C]."""
-    multi_label = predictor.config.model.task == "multi_label"
     rows = np.linspace(0, len(store) - 1, min(len(store), MAX_CLIPS)).astype(int)
-    targets = np.asarray(store.targets)[rows]
-    hot = targets > 0.5 if multi_label else targets[:, None] == np.arange(len(_classes(predictor)))
+    classes = len(predictor.config.classes)
+    hot = predictor.task.rows(store.targets[rows], classes).astype(bool)
     p, truth = [], []
     with one_thread():
         for row, of_clip in zip(rows.tolist(), hot, strict=True):
             logits = predictor.answer_segments(predictor.specs_of_power(store.whole(row))).logits
-            logits = logits.double()
-            p.append((torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)).numpy())
+            p.append(predictor.task.probabilities(logits.double()).numpy())
             truth.append(np.tile(of_clip, (len(logits), 1)))
     return np.concatenate(p), np.concatenate(truth), hot.sum(0)
-
-
-def _classes(predictor: Predictor) -> tuple[str, ...]:
-    return predictor.config.classes
 
 
 def read_thresholds(folder: RunFolder, classes: Sequence[str]) -> Thresholds:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from xmoe.audio.layouts import Entry, Layout, read_layout
 from xmoe.audio.splits import hold_out
-from xmoe.base.config import Task
+from xmoe.base.config import TaskName
 from xmoe.base.errors import DatasetError
 
 SPLITS = ("train", "val", "test")
@@ -59,7 +59,7 @@ class Dataset:
     root: Path
     examples: tuple[Example, ...]
     classes: tuple[str, ...]
-    task: Task
+    task: TaskName
     notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[Example, ...]:
@@ -92,7 +92,7 @@ def load_dataset(
     metadata: str | Path | None = None,
     *,
     test_fold: int | None = None,
-    task: Task | None = None,
+    task: TaskName | None = None,
     val_fraction: float = 0.15,
     seed: int = 0,
 ) -> Dataset:
@@ -123,11 +123,11 @@ def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     return key, text
 
 
-def _infer_task(entries: Sequence[Entry]) -> Task:
+def _infer_task(entries: Sequence[Entry]) -> TaskName:
     return "multi_label" if any(len(entry.labels) > 1 for entry in entries) else "single_label"
 
 
-def _check_labels(layout: Layout, task: Task) -> None:
+def _check_labels(layout: Layout, task: TaskName) -> None:
     for entry in layout.entries:
         if task == "single_label" and len(entry.labels) != 1:
             where = f"{layout.source} line {entry.row}"

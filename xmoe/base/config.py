@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FrontendName = Literal["stft", "logmel", "pcen", "cqt", "cwt"]
-Task = Literal["single_label", "multi_label"]
+TaskName = Literal["single_label", "multi_label"]
 Device = Literal["auto", "cpu", "cuda"]
 SelectorName = Literal["saliency", "cam", "feature", "energy", "random"]
 RouterEvidence = Literal["features", "saliency", "belief", "conditions"]
@@ -90,7 +90,7 @@ class SpectroConfig(Frozen):
 class ModelConfig(Frozen):
     """The mixture: which experts exist, how many may answer, and the grid of patches."""
 
-    task: Task = "single_label"
+    task: TaskName = "single_label"
     num_classes: int = Field(default=2, ge=2)
     experts: tuple[str, ...] = EXPERT_NAMES
     masked_experts: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from xmoe.cli.options import (
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
-    from xmoe.base.config import Device, Task
+    from xmoe.base.config import Device, TaskName
 
 FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
 TASKS = ("single_label", "multi_label")
@@ -71,7 +71,7 @@ def train(
     dataset: Path,
     metadata: Path | None,
     out: Path,
-    task: Task | None,
+    task: TaskName | None,
     budget: str | float,
     device: Device,
     seed: int,

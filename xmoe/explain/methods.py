@@ -17,7 +17,7 @@ from xmoe.explain.grid import grow_cells
 from xmoe.explain.occlusion import occlusion
 from xmoe.explain.targets import Target
 from xmoe.explain.trace import trace_plan
-from xmoe.glance.saliency import activation_map, class_belief, saliency_map
+from xmoe.glance.saliency import activation_map, saliency_map
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan
 
@@ -28,7 +28,7 @@ Method = Callable[[MoE, Tensor, Plan, Target], Tensor]
 def router_saliency(model: MoE, spec: Tensor, plan: Plan, target: Target) -> Tensor:
     """Return the saliency [B, F, T] that the router itself reads; the target does not enter."""
     output = model.stem(spec)
-    belief = class_belief(output.logits, multi_label=model.config.task == "multi_label")
+    belief = model.task.belief(output.logits)
     return saliency_map(activation_map(model.stem, output, belief), spec)
 
 

@@ -49,8 +49,7 @@ class Subject:
     def _calibrate(self, logits: Tensor, heard: Tensor) -> Tensor:
         scale = torch.tensor(self.routing.temperatures or (1.0,), device=logits.device)
         logits = logits / scale[heard.to(scale.device).clamp_max(len(scale) - 1)].unsqueeze(1)
-        multi_label = self.model.config.task == "multi_label"
-        return torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)
+        return self.model.task.probabilities(logits)
 
     @torch.no_grad()
     def routings(self, specs: Tensor) -> Routing:
@@ -66,4 +65,4 @@ def surest_segment(predictor: Predictor, specs: Tensor) -> int:
     """Return which of the segments [n, F, T] is surest of the recording's answer."""
     answers = predictor.answer_segments(specs)
     top = int(predictor.probabilities(answers.logits).argmax())
-    return int(torch.log_softmax(answers.logits, 1)[:, top].argmax())
+    return int(predictor.task.log_probabilities(answers.logits)[:, top].argmax())

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xmoe.experts.cnn import Expert, band_rows
 from xmoe.glance.evidence import measure_evidence
-from xmoe.glance.saliency import activation_map, class_belief, saliency_cells
+from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.glance.spans import gather_windows
 from xmoe.glance.stem import StemOutput
 from xmoe.mixture.combine import blend
@@ -94,7 +94,7 @@ def route(model: MoE, spec: Tensor, stem: StemOutput) -> tuple[Tensor, Tensor]:
 
     ``MoE.glance`` cuts them off on purpose: in training the router must not bend the stem.
     """
-    belief = class_belief(stem.logits, multi_label=model.config.task == "multi_label")
+    belief = model.task.belief(stem.logits)
     cells = saliency_cells(activation_map(model.stem, stem, belief), spec)
     parts = [
         measure_evidence(kind, features=stem.features, cells=cells, belief=belief, spec=spec)

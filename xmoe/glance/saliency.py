@@ -28,14 +28,6 @@ LEAST_SHARE = 0.5
 SHARPNESS = 12.0
 
 
-def class_belief(logits: Tensor, *, multi_label: bool) -> Tensor:
-    """Return weights [B, C] that sum to one: how much each class counts in the map."""
-    if not multi_label:
-        return torch.softmax(logits, 1)
-    probabilities = torch.sigmoid(logits)
-    return probabilities / probabilities.sum(1, keepdim=True).clamp_min(1e-6)
-
-
 def activation_map(stem: Stem, output: StemOutput, belief: Tensor) -> Tensor:
     """Return the class activation map [B, R, W], signed, of a belief [B, C].
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from xmoe.base.config import ModelConfig, RoutingConfig
+from xmoe.base.task import Task, task_of
 from xmoe.experts.cnn import Expert, band_masks, band_rows
 from xmoe.glance.router import Router, Routing
-from xmoe.glance.saliency import activation_map, class_belief, pool_cells, saliency_cells
+from xmoe.glance.saliency import activation_map, pool_cells, saliency_cells
 from xmoe.glance.spans import (
     choose_windows,
     gather_windows,
@@ -98,12 +99,16 @@ class MoE(nn.Module):
         masks = band_masks(config.experts, self.stem.num_rows)
         self.register_buffer("bands", masks, persistent=False)
 
+    @property
+    def task(self) -> Task:
+        """What the labels mean."""
+        return task_of(self.config.task)
+
     def glance(self, spec: Tensor) -> Glance:
         """Return stem output, saliency and routing of spectrograms [B, F, T]; no expert is run."""
         output = self.stem(spec)
-        multi_label = self.config.task == "multi_label"
         with torch.no_grad():
-            belief = class_belief(output.logits, multi_label=multi_label)
+            belief = self.task.belief(output.logits)
             cam = activation_map(self.stem, output, belief)
             cells = saliency_cells(cam, spec)
             evidence = self.router.gather_evidence(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.audio.samples import check_samples
-from xmoe.base.config import Device, Task, TrainConfig
+from xmoe.base.config import Device, TaskName, TrainConfig
 from xmoe.base.device import choose_device
 from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
 from xmoe.base.files import read_json, write_bytes, write_json
@@ -51,7 +51,7 @@ class MoEAudioClassifier:
 
     def __init__(
         self,
-        task: Task | None = None,
+        task: TaskName | None = None,
         budget: str | float = "accuracy",
         auto_config: bool = True,
         *,

@@ -19,7 +19,7 @@ from xmoe.base.progress import Progress, silent
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.threads import one_thread
 from xmoe.metrics import compute_metrics
-from xmoe.predict.answer import SegmentAnswers, measure_entropy
+from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import Predictor
 
 
@@ -153,7 +153,6 @@ def measure_usage(
 def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -> pa.Table:
     config = predictor.config
     top = clips.probabilities.argmax(1)
-    multi_label = config.model.task == "multi_label"
     experts = [
         [
             {"name": n, "weight": float(w)}
@@ -168,7 +167,7 @@ def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -
             "label": _label_names(store.targets, config.classes),
             "answer": [config.classes[i] for i in top],
             "probability": clips.probabilities.max(1),
-            "entropy": [measure_entropy(p, multi_label=multi_label) for p in clips.probabilities],
+            "entropy": [predictor.task.entropy(p) for p in clips.probabilities],
             "uncertain": clips.probabilities.max(1) < config.routing.uncertain_below,
             "k": clips.k,
             "experts": experts,

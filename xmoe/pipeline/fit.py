@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypedDict
 from xmoe.audio.checks import check_content, check_manifest, raise_on_errors
 from xmoe.audio.dataset import SPLITS, Dataset, load_dataset
 from xmoe.audio.quarantine import Quarantined, write_quarantine
-from xmoe.base.config import RunConfig, SpectroConfig, Task, TrainConfig
+from xmoe.base.config import RunConfig, SpectroConfig, TaskName, TrainConfig
 from xmoe.base.errors import AudioError, ConfigError, DatasetError
 from xmoe.base.files import storage_errors
 from xmoe.base.progress import Progress, silent
@@ -81,7 +81,7 @@ class FitRequest:
     dataset_dir: Path
     metadata_csv: Path | None
     out_dir: Path
-    task: Task | None
+    task: TaskName | None
     budget: str | float
     train: TrainConfig
     resume: bool = False

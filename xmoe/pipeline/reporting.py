@@ -61,7 +61,7 @@ class MistakeIllustrator:
         specs = predictor.specs_of_power(power)
         answers = predictor.answer_segments(specs)
         top = int(predictor.probabilities(answers.logits).argmax())
-        segment = int(torch.log_softmax(answers.logits, 1)[:, top].argmax())
+        segment = int(predictor.task.log_probabilities(answers.logits)[:, top].argmax())
         start_s = predictor.segment_start_s(power.shape[1], segment)
         spec = specs[segment : segment + 1]
         saliency = saliency_map(predictor.model.glance(spec).cam, spec)[0].numpy()

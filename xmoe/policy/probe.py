@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import expit, log_softmax, softmax
 from torch import Tensor
 
-from xmoe.base.config import Task
+from xmoe.base.config import TaskName
 from xmoe.policy.kernels import KERNELS_PER_DILATION, KernelBank
 from xmoe.policy.ridge import Floats, fit_ridge
 
@@ -26,7 +26,7 @@ def baseline_probabilities(
     train_targets: npt.NDArray[np.generic],
     test_specs: Sequence[Tensor],
     *,
-    task: Task,
+    task: TaskName,
     num_classes: int,
     seed: int = 0,
 ) -> Floats:
@@ -52,14 +52,14 @@ def baseline_probabilities(
     return to_probabilities(ridge.predict(bank.measure_all(test_specs)), sharpness, task=task)
 
 
-def as_rows(targets: npt.NDArray[np.generic], *, task: Task, num_classes: int) -> Floats:
+def as_rows(targets: npt.NDArray[np.generic], *, task: TaskName, num_classes: int) -> Floats:
     """Return 0/1 rows [n, C] of class indices [n], or of rows as they are."""
     if task == "multi_label":
         return targets.astype(np.float64)
     return np.eye(num_classes)[targets.astype(np.int64)]
 
 
-def fit_sharpness(held_out: Floats, rows: Floats, *, task: Task) -> float:
+def fit_sharpness(held_out: Floats, rows: Floats, *, task: TaskName) -> float:
     """Return the factor on held-out scores [n, C] with the least log loss against 0/1 rows."""
     losses = []
     for sharpness in SHARPNESSES:
@@ -72,7 +72,7 @@ def fit_sharpness(held_out: Floats, rows: Floats, *, task: Task) -> float:
     return SHARPNESSES[int(np.argmin(losses))]
 
 
-def to_probabilities(scores: Floats, sharpness: float, *, task: Task) -> Floats:
+def to_probabilities(scores: Floats, sharpness: float, *, task: TaskName) -> Floats:
     """Return probabilities of ridge scores [n, C], whose targets were 0 and 1."""
     if task == "multi_label":
         return np.asarray(expit(sharpness * (scores - 0.5)))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.base.config import SpectroConfig, Task
+from xmoe.base.config import SpectroConfig, TaskName
 from xmoe.base.progress import Progress, silent
 from xmoe.policy.copies import NOISE_SNR_DB, measure_copies
 from xmoe.policy.folds import Folds, make_folds, pick_clips, strata
@@ -83,7 +83,7 @@ def run_race(
 
 
 def score_copies(
-    features: npt.NDArray[np.float32], rows: Floats, folds: Folds, *, task: Task
+    features: npt.NDArray[np.float32], rows: Floats, folds: Folds, *, task: TaskName
 ) -> Floats:
     """Return how well each copy [n, 2] of a clip is answered when its fold is held out.
 
@@ -97,7 +97,7 @@ def score_copies(
     return np.asarray(scores.reshape(clips, copies))
 
 
-def score_answers(answers: Floats, truth: Floats, *, task: Task) -> Floats:
+def score_answers(answers: Floats, truth: Floats, *, task: TaskName) -> Floats:
     """Return the score [n] of answers [n, C]: 1 or 0 for one label, average precision for more."""
     if task == "multi_label":
         return ranking_precision(answers, truth)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from xmoe.base.config import FrontendName, Frozen, ModelConfig, SpectroConfig, Task
+from xmoe.base.config import FrontendName, Frozen, ModelConfig, SpectroConfig, TaskName
 
 SCHEMA_VERSION = 1
 
@@ -93,7 +93,7 @@ class Policy(Frozen):
     race: Race | None = None
     race_skipped: str | None = None
 
-    def as_model_config(self, *, task: Task, num_classes: int, **settings: Any) -> ModelConfig:
+    def as_model_config(self, *, task: TaskName, num_classes: int, **settings: Any) -> ModelConfig:
         """Return the mixture's settings; ``settings`` are further fields of ``ModelConfig``."""
         return ModelConfig(
             task=task,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -63,12 +61,3 @@ def join_answers(parts: Sequence[SegmentAnswers]) -> SegmentAnswers:
         return parts[0]
     columns = zip(*(vars(part).values() for part in parts), strict=True)
     return SegmentAnswers(*(torch.cat(column) for column in columns))
-
-
-def measure_entropy(p: npt.NDArray[np.float64], *, multi_label: bool) -> float:
-    """Return the entropy of an answer [C] in nats: of the distribution, or the mean over labels."""
-    q = np.clip(p, 1e-12, 1.0)
-    if not multi_label:
-        return float(-(q * np.log(q)).sum())
-    r = np.clip(1.0 - p, 1e-12, 1.0)
-    return float(-(q * np.log(q) + r * np.log(r)).mean())

@@ -18,13 +18,14 @@ from torch import Tensor
 from xmoe.audio.segment import segment_starts
 from xmoe.base.config import RunConfig
 from xmoe.base.layers import fold_norms
+from xmoe.base.task import Task, task_of
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.measure import measure_power
 from xmoe.frontend.registry import build_frontend
 from xmoe.mixture.combine import Combined, ExpertReply, combine
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.plan import Plan
-from xmoe.predict.answer import Answer, ExpertUse, SegmentAnswers, join_answers, measure_entropy
+from xmoe.predict.answer import Answer, ExpertUse, SegmentAnswers, join_answers
 from xmoe.run.folder import RunFolder, Which
 
 CallExperts = Callable[[Plan], dict[str, ExpertReply]]
@@ -60,6 +61,11 @@ class Predictor:
         load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
         fold_norms(model)
         return cls(config, model, device=device)
+
+    @property
+    def task(self) -> Task:
+        """What the labels mean."""
+        return task_of(self.config.model.task)
 
     def segment_specs(self, samples: npt.NDArray[np.float32], sample_rate_hz: int) -> Tensor:
         """Return the compressed segments [n, F, T] of a recording [S]."""
@@ -124,11 +130,7 @@ class Predictor:
 
     def probabilities(self, logits: Tensor) -> npt.NDArray[np.float64]:
         """Return probabilities [C] of a recording from its segments' logits [n, C]."""
-        pooled: npt.NDArray[np.float64] = logits.numpy().astype(np.float64).mean(0)
-        multi_label = self.config.model.task == "multi_label"
-        grown = -np.logaddexp(0.0, -pooled) if multi_label else pooled - pooled.max()
-        p: npt.NDArray[np.float64] = np.exp(grown)
-        return p if multi_label else p / p.sum()
+        return self.task.pool_probabilities(logits.numpy().astype(np.float64))
 
     def predict(
         self,
@@ -151,8 +153,6 @@ class Predictor:
         config = self.config
         p = self.probabilities(answers.logits)
         top = int(p.argmax())
-        multi_label = config.model.task == "multi_label"
-        chosen = np.nonzero(p >= 0.5)[0] if multi_label else [top]
         segments = answers.weights.numpy()  # numpy: these are few numbers, and torch lets go of the
         weights, asked = segments.mean(0), (segments > 0).mean(0)  # interpreter at every step
         experts = [
@@ -164,11 +164,11 @@ class Predictor:
         missing = [n for n, gone in zip(config.model.experts, lost, strict=True) if gone]
         return Answer(
             label=config.classes[top],
-            labels=tuple(config.classes[i] for i in chosen),
+            labels=tuple(config.classes[i] for i in np.nonzero(self.task.said(p))[0]),
             label_id=top,
             probability=float(p[top]),
             probabilities={c: float(v) for c, v in zip(config.classes, p, strict=True)},
-            entropy=measure_entropy(p, multi_label=multi_label),
+            entropy=self.task.entropy(p),
             uncertain=bool(p[top] < config.routing.uncertain_below),
             k=float(answers.k.numpy().mean()),
             experts=tuple(sorted(experts, key=lambda use: -use.weight)),

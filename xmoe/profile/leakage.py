@@ -25,7 +25,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from xmoe.base.config import Frozen, Task
+from xmoe.base.config import Frozen, TaskName
 from xmoe.profile.clip_stats import ClipStats
 
 MAX_CLIPS = 3000
@@ -62,7 +62,7 @@ class _Held:
     keys: Ints
 
 
-def measure_leakage(rows: Sequence[ClipStats], *, task: Task = "single_label") -> Leakage:
+def measure_leakage(rows: Sequence[ClipStats], *, task: TaskName = "single_label") -> Leakage:
     """Return how well the label follows from format, duration and level alone.
 
     Single label: over classes. Multi label: the mean over the ten most frequent labels, each

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset
 from xmoe.audio.quarantine import Quarantined
-from xmoe.base.config import Frozen, Task
+from xmoe.base.config import Frozen, TaskName
 from xmoe.base.errors import DatasetError, RunFolderError
 from xmoe.base.files import read_json, to_json, write_bytes
 from xmoe.base.progress import Progress, silent
@@ -85,7 +85,7 @@ class Profile(Frozen):
     """
 
     schema_version: int = SCHEMA_VERSION
-    task: Task
+    task: TaskName
     num_clips: int
     num_quarantined: int
     quarantine_codes: dict[str, int]
@@ -169,7 +169,7 @@ def _map_in_threads(
         yield from pool.map(measure, examples)
 
 
-def assemble(rows: Iterable[Row], *, task: Task) -> ProfileResult:
+def assemble(rows: Iterable[Row], *, task: TaskName) -> ProfileResult:
     """Return the result of rows that arrived in any order, from any worker."""
     stats: list[ClipStats] = []
     quarantined: set[Quarantined] = set()
@@ -187,7 +187,7 @@ def merge_stats(
     stats: Iterable[ClipStats],
     *,
     quarantined: Sequence[Quarantined] = (),
-    task: Task = "single_label",
+    task: TaskName = "single_label",
 ) -> Profile:
     """Return the profile of rows in any order; equal rows give equal bytes.
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from xmoe.base.config import Frozen, SpectroConfig
+from xmoe.base.config import Frozen, SpectroConfig, TaskName
 from xmoe.predict.answer import Answer
 from xmoe.serve.framing import Encoding
 from xmoe.serve.limits import Limits
@@ -225,7 +225,7 @@ class ModelDescription(Frozen):
 
     name: str
     version: str
-    task: Literal["single_label", "multi_label"]
+    task: TaskName
     labels: tuple[str, ...]
     frontend: SpectroConfig
     experts: tuple[ExpertDescription, ...]

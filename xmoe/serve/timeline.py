@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from xmoe.annotate.events import MergeRules, list_rows, merge_events
@@ -62,9 +61,7 @@ def list_windows(served: Served, predictor: Predictor) -> tuple[WindowAnswer, ..
 
 def read_probabilities(served: Served, predictor: Predictor) -> Tensor:
     """Return how probable each class is in each segment [n, C]."""
-    logits = served.segments.logits
-    multi_label = predictor.config.model.task == "multi_label"
-    return torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)
+    return predictor.task.probabilities(served.segments.logits)
 
 
 def find_events(served: Served, predictor: Predictor, rules: MergeRules) -> tuple[EventAnswer, ...]:
