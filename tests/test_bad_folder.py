@@ -10,7 +10,8 @@ from xmoe.audio.dataset import load_dataset
 from xmoe.base.errors import AudioError
 from xmoe.jobs.profile import run_profile
 from xmoe.pipeline.classifier import MoEAudioClassifier
-from xmoe.profile.profile import profile_bytes, profile_dataset
+from xmoe.profile.assemble import profile_dataset
+from xmoe.profile.profile import profile_bytes
 
 
 @pytest.fixture(scope="module")

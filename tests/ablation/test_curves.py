@@ -8,7 +8,6 @@ from xmoe.ablation.curves import (
     PRICES,
     Curve,
     best_single,
-    choose_counts,
     clip_right,
     draw_curve,
     mean_curve,
@@ -59,10 +58,6 @@ def test_the_nearest_price_is_the_highest_of_equals():
     curve = Curve(np.array([2.0, 1.0, 1.0, 0.0]), np.zeros((4, 1)), np.zeros((3, 1)), np.zeros(3))
     assert curve.nearest_price(1.1) == 2
     assert curve.nearest_price(0.2) == 3
-
-
-def test_few_experts_win_ties():
-    assert choose_counts(torch.tensor([[0.5, 0.5, 0.5], [0.1, 0.4, 0.4]]), 0.0).tolist() == [0, 1]
 
 
 def test_segments_of_a_clip_are_pooled(unseen):

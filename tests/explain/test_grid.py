@@ -2,7 +2,8 @@
 
 import torch
 
-from xmoe.explain.grid import grow_cells, place_expert_cells, sent_columns
+from xmoe.explain.grid import grow_cells, place_expert_cells
+from xmoe.glance.spans import window_columns
 
 
 def test_growing_keeps_the_centre_of_every_cell():
@@ -30,13 +31,8 @@ def test_the_stem_centres_its_cells_where_growing_puts_them(model):
 def test_an_experts_map_fills_its_band_and_its_windows_only(model, specs, subject):
     plan = model.plan(specs[:1], subject.routing, k=3)
     placed = place_expert_cells(torch.ones(1, 2, 3), plan, "low", torch.tensor([0]))
-    sent = sent_columns(plan.windows[0, 1].unsqueeze(0), plan.window_frames)[0]
-    sent = sent[sent < placed.shape[2]]
+    sent = window_columns(plan.windows[0, 1], plan.window_frames, 11)
     expected = torch.zeros_like(placed)
     expected[0, :4, sent] = 1.0
     torch.testing.assert_close(placed, expected)
     assert 0 < len(sent) < placed.shape[2]
-
-
-def test_windows_are_runs_of_columns():
-    assert sent_columns(torch.tensor([[0, 3]]), 2).tolist() == [[0, 1, 6, 7]]

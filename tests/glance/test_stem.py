@@ -8,7 +8,7 @@ from torch import nn
 
 from xmoe.base.config import ModelConfig
 from xmoe.base.layers import conv_block, fold_norms
-from xmoe.glance.stem import Stem
+from xmoe.glance.stem import Stem, stem_columns
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def test_map_is_a_quarter_of_the_spectrogram_rounded_up_in_time(bins, frames):
     assert output.column_logits.shape == (2, 5, columns)
     assert output.logits.shape == (2, 5)
     assert output.attention.shape == (2, 5, columns)
+    assert stem_columns(frames) == columns
     assert stem.num_rows == bins // 4
 
 

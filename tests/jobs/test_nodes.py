@@ -20,7 +20,8 @@ import soundfile as sf
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.jobs.profile import profile_with_ray
 from xmoe.jobs.train import train_with_ray
-from xmoe.profile.profile import profile_bytes, profile_dataset
+from xmoe.profile.assemble import profile_dataset
+from xmoe.profile.profile import profile_bytes
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import read_history
 

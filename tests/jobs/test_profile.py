@@ -10,7 +10,8 @@ import soundfile as sf
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import DatasetError
 from xmoe.jobs import profile as jobs
-from xmoe.profile.profile import profile_bytes, profile_dataset
+from xmoe.profile.assemble import profile_dataset
+from xmoe.profile.profile import profile_bytes
 
 # Ray warns of its own settings.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -19,7 +19,7 @@ from xmoe.base.errors import AudioError, ConfigError, DatasetError
 from xmoe.pipeline import fit as module
 from xmoe.pipeline.classifier import MoEAudioClassifier
 from xmoe.pipeline.fit import FitRequest, fit_run, keep_readable, store_path
-from xmoe.profile.profile import profile_dataset
+from xmoe.profile.assemble import profile_dataset
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob, read_history, train_here
 

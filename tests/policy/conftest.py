@@ -5,8 +5,9 @@ import pytest
 import soundfile as sf
 
 from xmoe.audio.dataset import Dataset, Example
+from xmoe.profile.assemble import merge_stats
 from xmoe.profile.clip_stats import ClipStats
-from xmoe.profile.profile import Quantiles, merge_stats
+from xmoe.profile.profile import Quantiles
 
 RATE = 8000
 

@@ -7,7 +7,6 @@ from xmoe.policy.experts import (
     available_experts,
     decide_experts,
     find_masks,
-    stem_columns,
 )
 from xmoe.policy.records import PolicyOverrides
 
@@ -121,12 +120,7 @@ def test_named_experts_are_never_masked(make_profile):
 def test_available_experts(profile, wish, expected):
     assert available_experts(profile, SPECTRO, PolicyOverrides(experts=wish)) == expected
 
-
-# Windows
-
-
-def test_stem_columns_are_a_quarter_of_the_frames():
-    assert stem_columns(SPECTRO) == 26
+    # Windows
     assert SPECTRO.num_frames == 101
 
 

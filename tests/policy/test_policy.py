@@ -9,7 +9,7 @@ from xmoe.base.files import to_json
 from xmoe.policy import policy as policy_module
 from xmoe.policy.policy import PolicyOverrides, choose_policy
 from xmoe.policy.records import Candidate, Race
-from xmoe.profile.profile import profile_dataset
+from xmoe.profile.assemble import profile_dataset
 
 NAMES = {
     "sample_rate_hz",

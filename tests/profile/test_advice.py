@@ -3,7 +3,7 @@
 import pytest
 
 from xmoe.audio.quarantine import Quarantined
-from xmoe.profile.profile import merge_stats
+from xmoe.profile.assemble import merge_stats
 
 
 def half(index):

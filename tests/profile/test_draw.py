@@ -3,8 +3,8 @@
 import pytest
 
 from xmoe.base.errors import StorageError
+from xmoe.profile.assemble import ProfileResult, merge_stats
 from xmoe.profile.draw import draw_profile, render_profile
-from xmoe.profile.profile import ProfileResult, merge_stats
 
 
 def test_panels_have_axes_with_units(make_rows):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from xmoe.audio.quarantine import Quarantined
-from xmoe.profile.profile import merge_stats
+from xmoe.profile.assemble import merge_stats
 from xmoe.profile.show import MOST_CLASSES, format_duration, print_profile
 
 

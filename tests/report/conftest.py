@@ -14,7 +14,8 @@ from xmoe.audio.quarantine import Quarantined, write_quarantine
 from xmoe.base.config import RunConfig, TrainConfig
 from xmoe.metrics import compute_metrics
 from xmoe.policy.policy import choose_policy
-from xmoe.profile.profile import profile_dataset, write_clip_table, write_profile
+from xmoe.profile.assemble import profile_dataset
+from xmoe.profile.profile import write_clip_table, write_profile
 from xmoe.report.records import RunRecords
 from xmoe.run.folder import RunFolder
 

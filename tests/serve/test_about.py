@@ -4,7 +4,8 @@ import pytest
 
 from xmoe.base.config import SpectroConfig
 from xmoe.policy.records import Choice, Policy
-from xmoe.profile.profile import merge_stats, write_clip_table, write_profile
+from xmoe.profile.assemble import merge_stats
+from xmoe.profile.profile import write_clip_table, write_profile
 from xmoe.serve.about import read_about
 from xmoe.serve.router import load_router
 from xmoe.serve.settings import ServeSettings

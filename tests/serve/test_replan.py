@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from xmoe.serve.replan import (
-    choose_counts,
     drop_rows,
     lost_mass,
     slice_rows,
@@ -27,13 +26,6 @@ def test_counts_give_the_planners_own_weights(in_process, specs, k):
     changed = with_counts(base, torch.full((4,), k))
     expected = in_process.model.plan(specs, routing, k=k)
     assert torch.allclose(changed.weights, expected.weights, atol=1e-6)
-
-
-def test_price_and_bound_count_as_the_router_does(in_process, specs):
-    routing = in_process.model.glance(specs).routing
-    for price in (-1.0, 0.0, 0.01, 2.0):
-        found = choose_counts(routing.promises, torch.full((4,), price), torch.full((4,), 1))
-        assert found.tolist() == routing.choose_count(price, 1).tolist()
 
 
 def test_lost_experts_are_replaced_by_the_next(in_process, specs):

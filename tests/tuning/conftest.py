@@ -9,7 +9,7 @@ import soundfile as sf
 
 from xmoe.audio.dataset import load_dataset
 from xmoe.base.config import TrainConfig
-from xmoe.profile.profile import profile_dataset
+from xmoe.profile.assemble import profile_dataset
 from xmoe.tuning.pareto import TuneResult
 from xmoe.tuning.space import TuneCandidate
 from xmoe.tuning.trial import TrialSetting

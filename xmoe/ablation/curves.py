@@ -17,6 +17,7 @@ from torch import Tensor
 
 from xmoe.ablation.heads import Decisions
 from xmoe.ablation.observe import Observed
+from xmoe.glance.router import choose_counts
 from xmoe.mixture.combine import blend
 from xmoe.mixture.plan import choose_experts
 from xmoe.training.losses import rightness, soft_loss
@@ -54,12 +55,6 @@ class Curve:
         """Return which price has the mean K nearest to a target; of several the highest."""
         gap = np.abs(self.mean_k - target)
         return int(np.nonzero(gap <= gap.min() + 1e-12)[0][-1])
-
-
-def choose_counts(promises: Tensor, price: float) -> Tensor:
-    """Return K [n]: the best promise of promises [n, K_max + 1] less the price, few first."""
-    steps = torch.arange(promises.shape[1])
-    return (promises - price * steps).argmax(1)
 
 
 def clip_right(

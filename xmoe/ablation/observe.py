@@ -21,10 +21,12 @@ from xmoe.ablation.evidence import gather_kinds
 from xmoe.base.config import RoutingConfig, RunConfig
 from xmoe.base.files import write_bytes
 from xmoe.base.progress import Progress, silent
-from xmoe.features.segments import Segments, eval_segments
+from xmoe.features.segments import Segments, eval_segments, join_copies
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.spec_augment import add_noise_power
+from xmoe.glance.stem import stem_columns
+from xmoe.mixture.combine import stack_replies
 from xmoe.mixture.moe import MoE
 from xmoe.training.batches import epoch_generator, make_batch
 from xmoe.training.losses import draw_step
@@ -78,7 +80,7 @@ def observe_training(
         order = torch.randperm(len(store), generator=generator).split(size)
         for picked in order[: max(1, len(store) // size)]:
             spec, targets = make_batch(store, frontend, config, picked.tolist(), generator)
-            columns = -(-spec.shape[2] // 4)
+            columns = stem_columns(spec.shape[2])
             draws = draw_step(config.model, batch=len(spec), columns=columns, generator=generator)
             output = model(spec, draws)
             evidence = gather_kinds(model, model.glance(spec), spec)
@@ -125,12 +127,7 @@ def answer_all(model: MoE, spec: Tensor, routing: RoutingConfig) -> tuple[Tensor
     ``routing`` says which windows experts hear; a masked expert's logits are zero.
     """
     plan = model.plan(spec, routing, k=len(model.config.experts))
-    replies = model.call_experts(plan)
-    logits = torch.zeros(len(plan.expert_names), *plan.stem_logits.shape)
-    for index, name in enumerate(plan.expert_names):
-        if name in replies:
-            logits[index, replies[name].rows] = replies[name].logits
-    return plan.stem_logits, logits
+    return plan.stem_logits, stack_replies(plan, model.call_experts(plan))[0]
 
 
 def cut_segments(
@@ -160,14 +157,13 @@ def cut_segments(
 
 def merge_clips(copies: list[Observed]) -> Observed:
     """Return one observation over copies of the same clips, each counted as clips of its own."""
-    clips = len(copies[0].targets)
     kinds = copies[0].evidence
     return Observed(
         evidence={kind: torch.cat([copy.evidence[kind] for copy in copies]) for kind in kinds},
         stem=torch.cat([copy.stem for copy in copies]),
         full=torch.cat([copy.full for copy in copies], 1),
         part=torch.cat([copy.part for copy in copies], 1),
-        owner=torch.cat([copy.owner + i * clips for i, copy in enumerate(copies)]),
+        owner=join_copies([copy.segments for copy in copies], len(copies[0].targets)).clip,
         targets=torch.cat([copy.targets for copy in copies]),
     )
 

@@ -14,7 +14,7 @@ from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
     from xmoe.audio.checks import Finding
-    from xmoe.profile.profile import ProfileResult
+    from xmoe.profile.assemble import ProfileResult
 
 
 @command("profile")

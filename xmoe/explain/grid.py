@@ -6,11 +6,11 @@ and frame 4 w; growing a map keeps these centres where they are.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from xmoe.experts.cnn import band_rows
+from xmoe.glance.spans import window_columns
 from xmoe.glance.stem import DECIMATION
 from xmoe.mixture.plan import Plan
 
@@ -34,16 +34,12 @@ def place_expert_cells(cells: Tensor, plan: Plan, name: str, rows: Tensor) -> Te
     num_rows, columns = plan.quantised.shape[2:]
     first, last = band_rows(name, num_rows)
     index = plan.expert_names.index(name)
-    kept = sent_columns(plan.windows[rows, index], plan.window_frames)
+    # The last window may reach beyond the map; the canvas has room for what is cut off below.
+    width = columns + plan.window_frames
+    kept = window_columns(plan.windows[rows, index], plan.window_frames, width)
     size = (last - first, kept.shape[1])
     spread = F.interpolate(cells.unsqueeze(1), size=size, mode="bilinear", align_corners=False)
-    canvas = cells.new_zeros(len(rows), num_rows, columns + plan.window_frames)
+    canvas = cells.new_zeros(len(rows), num_rows, width)
     target = kept.unsqueeze(1).expand(-1, size[0], -1)
     canvas[:, first:last] = canvas[:, first:last].scatter(2, target, spread.squeeze(1))
     return canvas[:, :, :columns]
-
-
-def sent_columns(windows: Tensor, window_frames: int) -> Tensor:
-    """Return the columns [b, keep * window_frames] of the stem map in windows [b, keep]."""
-    offsets = torch.arange(window_frames, device=windows.device)
-    return (windows.unsqueeze(2) * window_frames + offsets).flatten(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,15 @@ class Segments:
         total = torch.zeros(num_clips, logits.shape[1]).index_add_(0, self.clip, logits)
         count = torch.zeros(num_clips).index_add_(0, self.clip, torch.ones(len(self.clip)))
         return total / count.clamp_min(1).unsqueeze(1)
+
+
+def join_copies(copies: Sequence[Segments], num_clips: int) -> Segments:
+    """Return whose the segments of copies of the same clips are, each copy's clips its own.
+
+    The spectrograms are left behind.
+    """
+    owners = [copy.clip + index * num_clips for index, copy in enumerate(copies)]
+    return Segments(torch.empty(0), torch.cat(owners))
 
 
 def eval_segments(

@@ -34,11 +34,14 @@ class Routing:
         """Gate probabilities [B, E]; zero for masked experts."""
         return torch.softmax(self.gate_logits, 1)
 
-    def choose_count(self, k_price: float, k_max: int | None = None) -> Tensor:
-        """Return K [B]: the k with the best promise less ``k_price`` per expert, small k first."""
-        last = self.promises.shape[1] if k_max is None else min(self.promises.shape[1], k_max + 1)
-        counts = torch.arange(last, device=self.promises.device)
-        return (self.promises[:, :last] - k_price * counts).argmax(1)
+
+def choose_counts(promises: Tensor, k_price: float, k_max: int | None = None) -> Tensor:
+    """Return K [B]: the k with the best promise less ``k_price`` per expert, small k first.
+
+    ``promises`` [B, K_max + 1]; ``k_max`` bounds K further.
+    """
+    within = promises if k_max is None else promises[:, : k_max + 1]
+    return (within - k_price * torch.arange(within.shape[1], device=within.device)).argmax(1)
 
 
 class Router(nn.Module):

@@ -20,6 +20,11 @@ NUM_BANDS = 4
 DECIMATION = 4
 
 
+def stem_columns(num_frames: int) -> int:
+    """Return W, the columns of the stem map of a spectrogram of T frames."""
+    return -(-num_frames // DECIMATION)
+
+
 @dataclass(frozen=True)
 class StemOutput:
     """What the stem says of a batch.

@@ -20,7 +20,7 @@ from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import XmoeError
 from xmoe.base.progress import Progress, silent
 from xmoe.jobs.session import data_session
-from xmoe.profile.profile import ProfileResult, assemble, check_paths, profile_dataset
+from xmoe.profile.assemble import ProfileResult, assemble, check_paths, profile_dataset
 from xmoe.profile.table import Row, examples_to_table, measure_block, table_to_rows
 
 Engine = Literal["loop", "ray"]

@@ -56,8 +56,11 @@ def blend(stem_logits: Tensor, expert_logits: Tensor, weights: Tensor) -> Tensor
     return stem_logits * (1.0 - heard * (1.0 - STEM_SHARE)) + (1.0 - STEM_SHARE) * mixed
 
 
-def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
-    """Return the answer of a plan from replies; a non-finite one counts as missing."""
+def stack_replies(plan: Plan, replies: Mapping[str, ExpertReply]) -> tuple[Tensor, Tensor]:
+    """Return expert logits [E, B, C], and whether each expert answered each clip, [B, E].
+
+    A non-finite reply counts as none; where there is none the logits are zero.
+    """
     batch, num_classes = plan.stem_logits.shape
     device = plan.stem_logits.device
     logits = torch.zeros(len(plan.expert_names), batch, num_classes, device=device)
@@ -71,6 +74,12 @@ def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
         finite = torch.isfinite(said).all(1)
         logits[experts, rows] = said.masked_fill(~finite.unsqueeze(1), 0.0)
         answered[rows, experts] = finite
+    return logits, answered
+
+
+def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
+    """Return the answer of a plan from replies; a non-finite one counts as missing."""
+    logits, answered = stack_replies(plan, replies)
     planned = plan.weights > 0
     weights = plan.weights * answered
     mass = weights.sum(1, keepdim=True)

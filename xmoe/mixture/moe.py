@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from xmoe.base.config import ModelConfig, RoutingConfig
 from xmoe.base.task import Task, task_of
 from xmoe.experts.cnn import Expert, band_masks, band_rows
-from xmoe.glance.router import Router, Routing
+from xmoe.glance.router import Router, Routing, choose_counts
 from xmoe.glance.saliency import activation_map, pool_cells, saliency_cells
 from xmoe.glance.spans import (
     choose_windows,
@@ -153,7 +153,7 @@ class MoE(nn.Module):
         scores = self.rank_windows(glance, spec, routing)
         keep = windows_kept(scores.shape[2], routing.window_fraction)
         if k is None:
-            count = glance.routing.choose_count(routing.k_price, k_max)
+            count = choose_counts(glance.routing.promises, routing.k_price, k_max)
         else:
             count = torch.full((spec.shape[0],), k, device=spec.device)
         quantised, scale = quantise(glance.stem.features)

@@ -8,7 +8,7 @@ from torch import nn
 
 from xmoe.base.units import format_hz
 from xmoe.experts.cnn import EXPERT_SHAPES, band_rows
-from xmoe.glance.stem import DECIMATION
+from xmoe.glance.stem import stem_columns
 from xmoe.predict.predictor import Predictor
 
 
@@ -21,7 +21,7 @@ def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> st
     """Return the page; ``macs`` holds millions of multiply-accumulates per segment by part."""
     config, model = predictor.config, predictor.model
     spectro, routing = config.spectro, config.routing
-    columns = -(-spectro.num_frames // DECIMATION)
+    columns = stem_columns(spectro.num_frames)
     lines = [
         f"xmoe {config.model.task}, {len(config.classes)} classes: {', '.join(config.classes)}",
         "",

@@ -25,12 +25,8 @@ from xmoe.frontend.registry import build_frontend
 from xmoe.pipeline.outcome import finish_run
 from xmoe.pipeline.reporting import try_report
 from xmoe.policy.policy import PolicyOverrides, choose_policy
-from xmoe.profile.profile import (
-    ProfileResult,
-    profile_dataset,
-    write_clip_table,
-    write_profile,
-)
+from xmoe.profile.assemble import ProfileResult, profile_dataset
+from xmoe.profile.profile import write_clip_table, write_profile
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import check_budget
 from xmoe.training.session import Engine, TrainingJob, train_here

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from xmoe.base.config import EXPERT_NAMES, SpectroConfig
 from xmoe.base.units import format_hz
+from xmoe.glance.stem import DECIMATION, stem_columns
 from xmoe.policy.records import Choice, PolicyOverrides
 from xmoe.profile.profile import Profile
 
@@ -19,7 +20,6 @@ TRANSIENT = 0.3
 K_MAX = 3
 TINY_SET, TINY_K_MAX = 100, 2
 WINDOW_FRAMES = 4
-STEM_STRIDE = 4
 
 
 def decide_experts(
@@ -139,16 +139,11 @@ def _window(spectro: SpectroConfig, overrides: PolicyOverrides) -> Choice:
     if overrides.window_frames is not None:
         value = overrides.window_frames
         return Choice(name="window_frames", value=value, reason="given", source="user")
-    columns = stem_columns(spectro)
+    columns = stem_columns(spectro.num_frames)
     value = max(min(WINDOW_FRAMES, columns // WINDOW_FRAMES), 1)
-    duration_s = value * STEM_STRIDE / spectro.frame_rate_hz
+    duration_s = value * DECIMATION / spectro.frame_rate_hz
     reason = (
         f"patches are all rows of an expert's band by {value} columns of the stem map: "
         f"{duration_s:.2g} s each, {-(-columns // value)} in a segment"
     )
     return Choice(name="window_frames", value=value, reason=reason)
-
-
-def stem_columns(spectro: SpectroConfig) -> int:
-    """Return the columns W of a segment's stem map: one for every four frames."""
-    return -(-spectro.num_frames // STEM_STRIDE)

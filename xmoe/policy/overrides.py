@@ -10,7 +10,8 @@ import math
 from xmoe.base.config import EXPERT_NAMES, SpectroConfig
 from xmoe.base.errors import ConfigError
 from xmoe.base.units import format_hz
-from xmoe.policy.experts import available_experts, stem_columns
+from xmoe.glance.stem import stem_columns
+from xmoe.policy.experts import available_experts
 from xmoe.policy.records import PolicyOverrides
 from xmoe.profile.profile import Profile
 
@@ -42,7 +43,7 @@ def check_against_spectro(
             where="--k-max",
             mend=f"give 0 to {available}, or name the experts with --experts",
         )
-    columns = stem_columns(spectro)
+    columns = stem_columns(spectro.num_frames)
     if overrides.window_frames is not None and not 1 <= overrides.window_frames <= columns:
         raise ConfigError(
             f"a window of {overrides.window_frames} columns, but a segment has {columns}",

@@ -4,9 +4,10 @@
     clip_stats.py   one clip -> ClipStats (level, band, SNR, transients, clipping, silence, codec)
     quality.py      ClipStats -> quality and transient score in [0, 1]
     leakage.py      rows of ClipStats -> how well the label follows from the file format alone
-    profile.py      rows of ClipStats in any order -> Profile, the same bytes every time
-    advice.py       Profile -> warnings in plain words
     table.py        rows of ClipStats <-> Arrow table and Parquet
+    profile.py      Profile, and its files
+    advice.py       Profile -> warnings in plain words
+    assemble.py     rows of ClipStats in any order -> Profile, the same bytes every time
     show.py         Profile -> text on a console
     draw.py         Profile -> picture
 

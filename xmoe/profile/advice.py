@@ -6,12 +6,9 @@ Each rule is one function of the profile that returns a sentence or nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from xmoe.base.units import format_hz
-
-if TYPE_CHECKING:
-    from xmoe.profile.profile import Profile
+from xmoe.profile.profile import Profile
 
 TINY_CLASS = 10
 IMBALANCED = 5.0

@@ -55,8 +55,8 @@ class SignalStats:
 
 
 @dataclass(frozen=True)
-class ClipStats:
-    """One row of the per-clip table: where the clip stands in the data set, and its measures."""
+class ClipFacts:
+    """Where a clip stands in the data set, and what its file and its samples say of it."""
 
     clip_id: str
     filepath: str
@@ -71,15 +71,11 @@ class ClipStats:
     peak: float
     clipping_rate: float
     content_sha256: str
-    rms_db: float
-    kurtosis: float
-    silence_rate: float
-    fmin_eff_hz: float | None
-    fmax_eff_hz: float | None
-    snr_db: float
-    flatness: float
-    band_limit_hz: float | None
-    psd_db: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ClipStats(SignalStats, ClipFacts):
+    """One row of the per-clip table: the facts of the clip, then its measures."""
 
     @property
     def label(self) -> str:

@@ -17,7 +17,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from xmoe.audio.dataset import natural_key
 from xmoe.base.files import write_bytes
 from xmoe.base.units import format_hz
-from xmoe.profile.profile import Histogram, Profile, ProfileResult
+from xmoe.profile.assemble import ProfileResult
+from xmoe.profile.profile import Histogram, Profile
 from xmoe.profile.show import format_duration
 
 INK, BAND, LINE, LIMIT = "#22313f", "#fbeecb", "#1f5f99", "#c0392b"

@@ -1,34 +1,21 @@
-"""Rows of ClipStats in any order -> Profile: what a data set is like, and what to beware of.
+"""The profile: what a data set of recordings is like, as a record and as files of a run.
 
-The rows are sorted by clip before anything is added up and every number is kept to six significant
-digits, so a profile has the same bytes for any order of files, any sharding and any number of
-workers. ``profile_dataset`` is the plain loop; ``xmoe.jobs.profile`` does the same on Ray.
+``xmoe.profile.assemble`` makes it of rows of ClipStats.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
-from xmoe.audio.dataset import Dataset
-from xmoe.audio.quarantine import Quarantined
 from xmoe.base.config import Frozen, TaskName
-from xmoe.base.errors import DatasetError, RunFolderError
+from xmoe.base.errors import RunFolderError
 from xmoe.base.files import read_json, to_json, write_bytes
-from xmoe.base.progress import Progress, silent
-from xmoe.profile.advice import advise
-from xmoe.profile.clip_stats import ClipStats, measure_example
-from xmoe.profile.leakage import Leakage, measure_leakage
-from xmoe.profile.summary import rounded, summarise
-from xmoe.profile.table import Row, parquet_to_rows, quarantine_key, row_key, rows_to_parquet
+from xmoe.profile.clip_stats import ClipStats
+from xmoe.profile.leakage import Leakage
+from xmoe.profile.table import parquet_to_rows, rows_to_parquet
 
 SCHEMA_VERSION = 1
 PROFILE_AGAIN = "profile the data set again"
@@ -115,100 +102,6 @@ class Profile(Frozen):
     psd: PsdSummary
     leakage: Leakage
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ProfileResult:
-    """A profile with the rows it was made from, both sorted."""
-
-    profile: Profile
-    stats: tuple[ClipStats, ...]
-    quarantined: tuple[Quarantined, ...]
-
-    @property
-    def hashes(self) -> dict[str, str]:
-        """Clip id -> SHA-256 of the decoded content, for the check for duplicates."""
-        return {row.clip_id: row.content_sha256 for row in self.stats}
-
-
-def profile_dataset(
-    dataset: Dataset,
-    *,
-    workers: int = 1,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    progress: Progress = silent,
-) -> ProfileResult:
-    """Profile a data set with a plain loop over ``workers`` threads; memory holds a clip each.
-
-    A clip that cannot be read is quarantined. Raises DatasetError when none can be read or a path
-    leaves the root.
-    """
-    measure = partial(measure_example, dataset.root, limits=limits)
-    total = len(dataset.examples)
-    rows: list[Row] = []
-    check_paths(dataset)
-    for row in _map_in_threads(measure, dataset.examples, workers):
-        rows.append(row)
-        progress("profile", len(rows), total)
-    return assemble(rows, task=dataset.task)
-
-
-def check_paths(dataset: Dataset) -> None:
-    """Raise DatasetError where a path leaves the data set's root by its text."""
-    for example in dataset.examples:
-        dataset.path(example)
-
-
-def _map_in_threads(
-    measure: Callable[[Any], Row], examples: Sequence[Any], workers: int
-) -> Iterator[Row]:
-    if workers <= 1:
-        yield from map(measure, examples)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(measure, examples)
-
-
-def assemble(rows: Iterable[Row], *, task: TaskName) -> ProfileResult:
-    """Return the result of rows that arrived in any order, from any worker."""
-    stats: list[ClipStats] = []
-    quarantined: set[Quarantined] = set()
-    for row in rows:
-        if isinstance(row, Quarantined):
-            quarantined.add(row)
-        else:
-            stats.append(row)
-    stats.sort(key=row_key)
-    bad = tuple(sorted(quarantined, key=quarantine_key))
-    return ProfileResult(merge_stats(stats, quarantined=bad, task=task), tuple(stats), bad)
-
-
-def merge_stats(
-    stats: Iterable[ClipStats],
-    *,
-    quarantined: Sequence[Quarantined] = (),
-    task: TaskName = "single_label",
-) -> Profile:
-    """Return the profile of rows in any order; equal rows give equal bytes.
-
-    Raises DatasetError when there is no row.
-    """
-    rows = sorted(stats, key=row_key)
-    if not rows:
-        raise DatasetError(
-            f"no recording could be read ({len(quarantined)} tried)",
-            mend="see the reasons in the quarantine list",
-        )
-    codes = Counter(row.code for row in quarantined)
-    fields: dict[str, Any] = {
-        **summarise(rows, num_unreadable=len(quarantined)),
-        "task": task,
-        "num_quarantined": len(quarantined),
-        "quarantine_codes": dict(sorted(codes.items())),
-        "leakage": measure_leakage(rows, task=task).model_dump(),
-    }
-    plain = Profile.model_validate(rounded(fields))
-    return plain.model_copy(update={"warnings": tuple(advise(plain))})
 
 
 def profile_bytes(profile: Profile) -> bytes:

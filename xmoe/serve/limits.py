@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from xmoe.base.config import LATENCY_K, Frozen
-from xmoe.serve.replan import choose_counts
+from xmoe.glance.router import choose_counts
 
 PRICES = (0.0, *(10.0 ** (step / 8 - 4) for step in range(33)))
 
@@ -48,17 +48,12 @@ def _count_request(promises: Tensor, limits: Limits, k_price: float) -> Tensor:
     k_max = most if limits.k_max is None else min(limits.k_max, most)
     budget = LATENCY_K if limits.budget == "latency" else limits.budget
     if budget == "accuracy":
-        return _count(promises, min(k_price, 0.0), k_max)
-    counts = _count(promises, k_price, k_max)
+        return choose_counts(promises, min(k_price, 0.0), k_max)
+    counts = choose_counts(promises, k_price, k_max)
     if budget is None:
         return counts
     for price in PRICES:
         if float(counts.float().mean()) <= float(budget):
             return counts
-        counts = _count(promises, max(price, k_price), k_max)
-    return _count(promises, k_price, min(k_max, int(float(budget))))
-
-
-def _count(promises: Tensor, price: float, k_max: int) -> Tensor:
-    rows = promises.shape[0]
-    return choose_counts(promises, torch.full((rows,), price), torch.full((rows,), k_max))
+        counts = choose_counts(promises, max(price, k_price), k_max)
+    return choose_counts(promises, k_price, min(k_max, int(float(budget))))

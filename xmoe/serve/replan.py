@@ -12,17 +12,6 @@ from torch import Tensor
 from xmoe.mixture.plan import Plan, choose_experts
 
 
-def choose_counts(promises: Tensor, k_price: Tensor, k_max: Tensor) -> Tensor:
-    """Return K [B]: per row, the k up to ``k_max`` with the best promise less its price.
-
-    ``promises`` [B, K_max + 1]; ``k_price`` and ``k_max`` [B]. With equal values in all rows this
-    is ``Routing.choose_count``.
-    """
-    counts = torch.arange(promises.shape[1], device=promises.device)
-    worth = promises - k_price[:, None] * counts
-    return worth.masked_fill(counts > k_max[:, None], float("-inf")).argmax(1)
-
-
 def with_counts(plan: Plan, k: Tensor) -> Plan:
     """Return the plan with the ``k`` [B] best experts of each row."""
     return replace(plan, weights=choose_experts(plan.gate.log(), k))

@@ -18,12 +18,13 @@ from torch import Tensor
 
 from xmoe.base.config import LATENCY_K, RoutingConfig, RunConfig, SelectorName
 from xmoe.base.errors import ConfigError
-from xmoe.features.segments import Segments, eval_segments
+from xmoe.features.segments import Segments, eval_segments, join_copies
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.spec_augment import add_noise_power
+from xmoe.glance.router import choose_counts
 from xmoe.metrics import fit_temperature
-from xmoe.mixture.combine import blend
+from xmoe.mixture.combine import blend, stack_replies
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import choose_experts
 from xmoe.training.losses import rightness, soft_loss
@@ -164,11 +165,7 @@ def _try(
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for spec in segments.spec.split(128):
         plan = model.plan(spec, routing, k=len(model.config.experts))
-        replies = model.call_experts(plan)
-        logits = torch.zeros(len(plan.expert_names), *plan.stem_logits.shape)
-        for index, name in enumerate(plan.expert_names):
-            if name in replies:
-                logits[index, replies[name].rows] = replies[name].logits
+        logits, _ = stack_replies(plan, model.call_experts(plan))
         parts.append((plan.stem_logits, logits, plan.gate, plan.promises))
     stem, experts, gate, promises = zip(*parts, strict=True)
     return Trial(
@@ -184,14 +181,12 @@ def _try(
 
 def _merge(trials: list[Trial]) -> Trial:
     """Return one trial over all copies, each copy's clips counted as clips of their own."""
-    clips = len(trials[0].targets)
-    owners = torch.cat([t.segments.clip + i * clips for i, t in enumerate(trials)])
     return Trial(
         stem=torch.cat([t.stem for t in trials]),
         experts=torch.cat([t.experts for t in trials], 1),
         gate=torch.cat([t.gate for t in trials]),
         promises=torch.cat([t.promises for t in trials]),
-        segments=Segments(torch.empty(0), owners),
+        segments=join_copies([t.segments for t in trials], len(trials[0].targets)),
         targets=torch.cat([t.targets for t in trials]),
         multi_label=trials[0].multi_label,
     )
@@ -243,11 +238,6 @@ def _standard_error(values: npt.NDArray[np.float64]) -> float:
     return max(float(values.std()) / float(np.sqrt(len(values))), 0.25 / len(values))
 
 
-def _count(trial: Trial, price: float) -> Tensor:
-    steps = torch.arange(trial.promises.shape[1])
-    return (trial.promises - price * steps).argmax(1)
-
-
 def _choose_price(trial: Trial, budget: str | float) -> tuple[float, str]:
     """Return the price per expert and the reason.
 
@@ -257,7 +247,7 @@ def _choose_price(trial: Trial, budget: str | float) -> tuple[float, str]:
     prices = [-1.0, -0.1, -0.03, -0.01, 0.0, *np.geomspace(1e-4, 1.0, 60).tolist()]
     rows = []
     for price in prices:
-        k = _count(trial, price)
+        k = choose_counts(trial.promises, price)
         rows.append((price, float(k.float().mean()), trial.right_at(k)))
     if budget == "accuracy":
         best = max(rows, key=lambda row: float(row[2].mean()))
@@ -284,7 +274,7 @@ def _choose_threshold(
     """Return the top probability under which fewer than half of the answers were right."""
     if trial.multi_label:
         return 0.0, "several labels: no single top probability"
-    k = _count(trial, price)
+    k = choose_counts(trial.promises, price)
     scale = torch.tensor(temperatures)[k].unsqueeze(1)
     weights = choose_experts(trial.gate.clamp_min(1e-12).log(), k)
     logits = blend(trial.stem, trial.experts, weights) / scale

@@ -22,6 +22,7 @@ from xmoe.base.device import choose_device
 from xmoe.features.segments import eval_segments
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
+from xmoe.glance.stem import stem_columns
 from xmoe.mixture.combine import blend
 from xmoe.mixture.moe import MoE, TrainingDraws, TrainingOutput, load_weights_into, split_weights
 from xmoe.training.batches import Share, soft_targets, steps_per_epoch, train_batches
@@ -171,7 +172,7 @@ class Trainer:
     ) -> tuple[dict[str, float], Tensor]:
         config = self.config.model
         targets = targets.to(self.device)
-        columns = -(-spec.shape[2] // 4)
+        columns = stem_columns(spec.shape[2])
         draws = draw_step(config, batch=len(spec), columns=columns, generator=generator)
         draws = TrainingDraws(draws.keep, draws.window_noise.to(self.device))
         output = self._forward(spec, draws)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from xmoe.base.config import EXPERT_NAMES, FrontendName, Frozen
-from xmoe.policy.experts import stem_columns
+from xmoe.glance.stem import stem_columns
 from xmoe.policy.policy import PolicyOverrides
 from xmoe.policy.records import Policy
 
@@ -73,7 +73,7 @@ class SearchSpace(Frozen):
     def fit_to(self, policy: Policy) -> SearchSpace:
         """Return what a policy's experts and segment leave of the space, with its own choice in."""
         experts = count_experts(policy)
-        columns = stem_columns(policy.spectro)
+        columns = stem_columns(policy.spectro.num_frames)
         windows = {width for width in self.window_frames if width <= columns}
         return self.model_copy(
             update={
