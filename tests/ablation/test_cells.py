@@ -16,6 +16,7 @@ from xmoe.ablation.cells import (
     write_cell,
 )
 from xmoe.base.errors import RunFolderError
+from xmoe.base.task import SingleLabel
 
 
 def test_a_cell_comes_back_as_it_was(tmp_path):
@@ -42,7 +43,7 @@ def test_a_torn_cell_is_refused(tmp_path, damage):
 def sight(config, observed, unseen):
     """Return a sight of the made-up mixture; no model stands behind it."""
     seen = {"train": observed, "val": unseen, "test": unseen, "noisy": unseen}
-    return Sight(SimpleNamespace(config=config, model=None), seen)
+    return Sight(SimpleNamespace(config=config, model=None, task=SingleLabel()), seen)
 
 
 @pytest.mark.parametrize("name", ["saliency", "shuffled", "random_experts"])

@@ -13,6 +13,9 @@ from xmoe.ablation.curves import (
     mean_curve,
 )
 from xmoe.ablation.heads import Decisions
+from xmoe.base.task import SingleLabel
+
+ONE = SingleLabel()
 
 
 def decide(observed, gate=None, promises=None):
@@ -25,7 +28,7 @@ def decide(observed, gate=None, promises=None):
 
 
 def test_prices_rise_from_all_to_none(unseen):
-    curve = draw_curve(unseen, decide(unseen), multi_label=False)
+    curve = draw_curve(unseen, decide(unseen), task=ONE)
     assert (np.diff(PRICES) > 0).all()
     assert (np.diff(curve.mean_k) <= 0).all()
     assert curve.mean_k[0] == 2.0
@@ -37,20 +40,20 @@ def test_every_arm_meets_the_same_mean_k(unseen, target):
     """Mixing two prices spends exactly the target, whatever the promises look like."""
     for seed in range(3):
         promises = torch.rand(len(unseen), 3, generator=torch.Generator().manual_seed(seed))
-        curve = draw_curve(unseen, decide(unseen, promises=promises), multi_label=False)
+        curve = draw_curve(unseen, decide(unseen, promises=promises), task=ONE)
         asked = Curve(curve.mean_k, np.repeat(curve.mean_k[:, None], 2, 1), curve.fixed, curve.loss)
         assert asked.at_mean_k(target) == pytest.approx(target, abs=1e-9)
 
 
 def test_ends_of_the_curve_are_the_fixed_ends(unseen):
-    curve = draw_curve(unseen, decide(unseen), multi_label=False)
+    curve = draw_curve(unseen, decide(unseen), task=ONE)
     np.testing.assert_array_equal(curve.at_mean_k(0.0), curve.fixed[0])
     np.testing.assert_array_equal(curve.at_mean_k(2.0), curve.fixed[2])
     assert curve.fixed[0].mean() == pytest.approx(0.5)
 
 
 def test_a_target_beyond_the_curve_gives_its_end(unseen):
-    curve = draw_curve(unseen, decide(unseen), multi_label=False)
+    curve = draw_curve(unseen, decide(unseen), task=ONE)
     np.testing.assert_array_equal(curve.at_mean_k(9.0), curve.at_mean_k(2.0))
 
 
@@ -64,20 +67,20 @@ def test_segments_of_a_clip_are_pooled(unseen):
     halved = type(unseen)(
         **{**vars(unseen), "owner": torch.arange(400) // 2, "targets": unseen.targets[::2]}
     )
-    right, loss = clip_right(halved, decide(halved), torch.zeros(400).long(), multi_label=False)
+    right, loss = clip_right(halved, decide(halved), torch.zeros(400).long(), task=ONE)
     assert right.shape == (200,)
     assert loss > 0
 
 
 def test_the_best_one_expert_bounds_every_gate(unseen):
     allowed = torch.tensor([True, True, False, True])
-    best = best_single(unseen, multi_label=False, allowed=allowed)
+    best = best_single(unseen, task=ONE, allowed=allowed)
     for order in ([3.0, 0, 0, 0], [0, 3.0, 0, 0]):
         gate = torch.tensor(order).expand(len(unseen), 4)
-        curve = draw_curve(unseen, decide(unseen, gate=gate), multi_label=False)
+        curve = draw_curve(unseen, decide(unseen, gate=gate), task=ONE)
         assert (curve.fixed[1] <= best).all()
     assert best.mean() == 1.0
-    none = best_single(unseen, multi_label=False, allowed=torch.zeros(4, dtype=torch.bool))
+    none = best_single(unseen, task=ONE, allowed=torch.zeros(4, dtype=torch.bool))
     assert none.mean() == pytest.approx(0.5)
 
 
@@ -85,7 +88,7 @@ def test_what_is_left_to_chance_is_averaged(unseen):
     gates = [
         torch.tensor(order).expand(len(unseen), 4) for order in ([3.0, 0, 0, 0], [0, 3.0, 0, 0])
     ]
-    curves = [draw_curve(unseen, decide(unseen, gate=gate), multi_label=False) for gate in gates]
+    curves = [draw_curve(unseen, decide(unseen, gate=gate), task=ONE) for gate in gates]
     both = mean_curve(curves)
     np.testing.assert_allclose(both.fixed[1], (curves[0].fixed[1] + curves[1].fixed[1]) / 2)
     np.testing.assert_array_equal(both.mean_k, curves[0].mean_k)

@@ -18,7 +18,6 @@ from xmoe.training.batches import (
     epoch_generator,
     make_batch,
     shift_in_time,
-    soft_targets,
     steps_per_epoch,
     train_batches,
 )
@@ -108,23 +107,6 @@ def test_generators_differ_by_seed_epoch_and_worker():
     assert len(draws) == 5
     again = torch.rand(1, generator=epoch_generator(0, 0, 0))
     assert float(again) in draws
-
-
-def test_one_label_is_smoothed_over_the_classes(stores, change):
-    targets = soft_targets(stores["train"], [0, 1, 5], change("train", label_smoothing=0.3))
-    expected = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
-    torch.testing.assert_close(targets, expected)
-
-
-def test_several_labels_are_smoothed_towards_one_half(change):
-    store = ramp_store(5, 5)
-    rows = np.array([[1, 0, 1], [0, 0, 0]], np.float32)
-    store = SpectrogramStore(store.values, store.offsets, rows, store.clip_ids)
-    config = change("model", task="multi_label")
-    torch.testing.assert_close(
-        soft_targets(store, [0, 1], config),
-        torch.tensor([[0.95, 0.05, 0.95], [0.05, 0.05, 0.05]]),
-    )
 
 
 def test_crops_of_a_long_clip_lie_inside_it_and_begin_anywhere(change):

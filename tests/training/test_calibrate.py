@@ -1,5 +1,6 @@
 """Which windows, how many experts, what temperature: planted answers, and a trained model."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from xmoe.base.errors import ConfigError
+from xmoe.base.task import SingleLabel
 from xmoe.features.segments import Segments
 from xmoe.glance.router import choose_counts
 from xmoe.mixture.combine import STEM_SHARE
@@ -32,7 +34,7 @@ def make_trial(*, stem=0, expert=CLIPS, promises=None, margin=6.0):
         promises=torch.zeros(CLIPS, 2) if promises is None else promises,
         segments=Segments(torch.empty(0), torch.arange(CLIPS)),
         targets=torch.nn.functional.one_hot(TRUTH, 2).float(),
-        multi_label=False,
+        task=SingleLabel(),
     )
 
 
@@ -219,7 +221,7 @@ def test_bad_budget_is_refused_before_any_work(trained, config, frontend):
 def test_noisy_copies_are_the_same_each_time(frontend, config, stores):
     one, other = (module._copies(frontend, config, stores["val"]) for _ in range(2))
     assert len(one) == 3
-    for (segments, targets, _), (again, targets_again, _) in zip(one, other, strict=True):
+    for (segments, targets), (again, targets_again) in zip(one, other, strict=True):
         assert torch.equal(segments.spec, again.spec)
         assert torch.equal(targets, targets_again)
     assert not torch.equal(one[0][0].spec, one[1][0].spec)
@@ -266,7 +268,9 @@ def test_several_labels_are_calibrated_too(trained, frontend, config, stores):
     several = config.model_copy(update={"model": model})
     rows = np.eye(3, dtype=np.float32)[stores["val"].targets]
     store = replace(stores["val"], targets=rows)
-    routing = calibrate(trained.averaged, frontend, several, store, "accuracy")
+    answering = copy.deepcopy(trained.averaged)
+    answering.config = model
+    routing = calibrate(answering, frontend, several, store, "accuracy")
     assert len(routing.temperatures) == 3
     assert routing.uncertain_below == 0.0
     assert "several labels" in routing.reasons["uncertain"]

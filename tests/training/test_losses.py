@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmoe.base.config import ModelConfig
+from xmoe.base.task import TASKS, SingleLabel
 from xmoe.glance.spans import windows_kept
 from xmoe.mixture.moe import MoE, TrainingOutput
 from xmoe.training.losses import (
@@ -16,8 +17,6 @@ from xmoe.training.losses import (
     count_targets,
     draw_step,
     draw_subsets,
-    rightness,
-    soft_loss,
 )
 
 PARTS = ["mixture", "subset", "expert", "stem", "count"]
@@ -59,7 +58,7 @@ def output_of(seed: int = 0, *, batch: int = 4, masked: int | None = None) -> Tr
     )
 
 
-@pytest.mark.parametrize("task", ["single_label", "multi_label"])
+@pytest.mark.parametrize("task", TASKS)
 def test_a_step_teaches_every_parameter(build, make_specs, task):
     model = build(task=task).train()
     _, parts, total = train_once(model, make_specs(8))
@@ -160,44 +159,12 @@ def test_subset_weights_teach_the_gate():
     assert gate.grad.abs().max() > 0
 
 
-def test_single_label_loss_is_the_cross_entropy_of_soft_targets():
-    logits = torch.randn(2, 5, 3, generator=seeded())
-    targets = torch.softmax(torch.randn(2, 5, 3, generator=seeded(1)), -1)
-    slow = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1))
-    torch.testing.assert_close(soft_loss(logits, targets, multi_label=False), slow)
-
-
-def test_multi_label_loss_is_the_mean_of_yes_and_no():
-    logits, targets = torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 0.25]])
-    no = math.log(1 + math.exp(2.0))
-    expected = (math.log(2) + 0.25 * (no - 2.0) + 0.75 * no) / 2
-    assert float(soft_loss(logits, targets, multi_label=True)) == pytest.approx(expected)
-
-
-def test_rightness_of_one_label_is_a_hit_on_the_heaviest_class():
-    logits = torch.tensor([[3.0, 1, 0], [0, 1, 3], [0, 2, 1]])
-    targets = torch.tensor([[0.9, 0.05, 0.05], [0.6, 0.0, 0.4], [0.0, 1.0, 0.0]])
-    assert rightness(logits, targets, multi_label=False).tolist() == [1.0, 0.0, 1.0]
-
-
-def test_rightness_of_several_labels_equals_a_slow_jaccard_index():
-    generator = seeded(3)
-    logits = torch.randn(200, 3, generator=generator)
-    targets = torch.rand(200, 3, generator=generator)
-    got = rightness(logits, targets, multi_label=True).tolist()
-    for index in range(200):
-        said = {c for c in range(3) if logits[index, c] > 0}
-        true = {c for c in range(3) if targets[index, c] > 0.5}
-        expected = len(said & true) / len(said | true) if said | true else 1.0
-        assert got[index] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 @pytest.mark.parametrize("masked", [None, 1])
-def test_count_targets_equal_a_slow_loop(multi_label, masked):
+def test_count_targets_equal_a_slow_loop(task, masked):
     output = output_of(5, batch=12, masked=masked)
-    targets = targets_for("multi_label" if multi_label else "single_label", 12)
-    got = count_targets(output, output.part, targets, k_max=3, multi_label=multi_label)
+    targets = targets_for(task.name, 12)
+    got = count_targets(output, output.part, targets, k_max=3, task=task)
     assert got.shape == (12, 4)
     for clip in range(12):
         gate = output.gate[clip].tolist()
@@ -208,7 +175,7 @@ def test_count_targets_equal_a_slow_loop(multi_label, masked):
                 total = sum(math.exp(gate[e]) for e in order[:k])
                 told = sum(math.exp(gate[e]) / total * output.part[e, clip] for e in order[:k])
                 mixed = mixed / 3 + told * 2 / 3
-            expected = rightness(mixed[None], targets[clip][None], multi_label=multi_label)
+            expected = task.rightness(mixed[None], targets[clip][None])
             assert float(got[clip, k]) == pytest.approx(float(expected))
 
 
@@ -216,7 +183,7 @@ def test_promises_learn_how_right_each_count_is(build):
     config = ModelConfig(num_classes=3, experts=("low", "high", "mid", "harmonic"), k_max=2)
     output, targets = output_of(2), targets_for("single_label", 4)
     parts = compute_losses(output, targets, config, generator=seeded()).parts
-    promised = count_targets(output, output.part, targets, k_max=2, multi_label=False)
+    promised = count_targets(output, output.part, targets, k_max=2, task=SingleLabel())
     sure = torch.where(promised > 0.5, 30.0, -30.0)
     told = TrainingOutput(output.stem, output.full, output.part, output.gate, sure)
     best = compute_losses(told, targets, config, generator=seeded()).parts

@@ -57,11 +57,6 @@ class Sight:
     predictor: Predictor
     seen: Mapping[str, Observed]
 
-    @property
-    def multi_label(self) -> bool:
-        """Whether a clip may have several labels."""
-        return self.predictor.config.model.task == "multi_label"
-
 
 def observe_seed(
     folder: RunFolder, prepared: PreparedSet, *, samples: int, progress: Progress = silent
@@ -120,14 +115,14 @@ def make_cell(arm: Arm, sight: Sight, *, steps: int) -> dict[str, npt.NDArray[np
                 decisions = decide_jointly(sight.predictor.model, observed)
             else:
                 decisions = decide_by(router, arm, observed, seed=config.train.seed + 100 + draw)
-            curves.append(draw_curve(observed, decisions, multi_label=sight.multi_label))
+            curves.append(draw_curve(observed, decisions, task=sight.predictor.task))
         curve = mean_curve(curves)
         cell |= {f"{condition}.{name}": getattr(curve, name) for name in CURVE}
         cell[f"{condition}.gate"] = decisions.gate_logits.numpy()
         cell[f"{condition}.promises"] = decisions.promises.numpy()
         allowed = torch.isfinite(decisions.gate_logits[0])
         cell[f"{condition}.best_single"] = best_single(
-            observed, multi_label=sight.multi_label, allowed=allowed
+            observed, task=sight.predictor.task, allowed=allowed
         )
     return cell
 
@@ -165,7 +160,7 @@ def make_windows_cell(
             owner=observed.owner,
             targets=observed.targets,
         )
-        return clip_right(said, decisions, k, multi_label=sight.multi_label)[0]
+        return clip_right(said, decisions, k, task=sight.predictor.task)[0]
 
     total, done = len(WINDOW_SELECTORS) * len(WINDOW_FRACTIONS), 0
     rows = []
@@ -177,7 +172,7 @@ def make_windows_cell(
             done += 1
             progress("windows", done, total)
         rows.append(np.stack(row))
-    whole = clip_right(observed, decisions, k, multi_label=sight.multi_label)[0]
+    whole = clip_right(observed, decisions, k, task=sight.predictor.task)[0]
     return {"right": np.stack(rows), "whole": whole}
 
 

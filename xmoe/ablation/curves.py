@@ -17,10 +17,10 @@ from torch import Tensor
 
 from xmoe.ablation.heads import Decisions
 from xmoe.ablation.observe import Observed
+from xmoe.base.task import Task
 from xmoe.glance.router import choose_counts
 from xmoe.mixture.combine import blend
 from xmoe.mixture.plan import choose_experts
-from xmoe.training.losses import rightness, soft_loss
 
 Array = npt.NDArray[np.float64]
 PRICES = np.concatenate([-np.geomspace(1.0, 1e-4, 30), [0.0], np.geomspace(1e-4, 1.0, 60)])
@@ -58,23 +58,23 @@ class Curve:
 
 
 def clip_right(
-    observed: Observed, decisions: Decisions, k: Tensor, *, multi_label: bool
+    observed: Observed, decisions: Decisions, k: Tensor, *, task: Task
 ) -> tuple[Array, float]:
     """Return how right each clip is [clips] with K [n] experts per segment, and the mean loss."""
     weights = choose_experts(decisions.gate_logits, k)
     logits = blend(observed.stem, observed.full, weights)
     pooled = observed.segments.pool(logits, len(observed.targets))
-    right = rightness(pooled, observed.targets, multi_label=multi_label).double().numpy()
-    return right, float(soft_loss(pooled, observed.targets, multi_label=multi_label))
+    right = task.rightness(pooled, observed.targets).double().numpy()
+    return right, float(task.loss(pooled, observed.targets))
 
 
-def draw_curve(observed: Observed, decisions: Decisions, *, multi_label: bool) -> Curve:
+def draw_curve(observed: Observed, decisions: Decisions, *, task: Task) -> Curve:
     """Return the curve of one arm on one set of clips."""
     counts = [choose_counts(decisions.promises, float(price)) for price in PRICES]
-    rights = [clip_right(observed, decisions, k, multi_label=multi_label)[0] for k in counts]
+    rights = [clip_right(observed, decisions, k, task=task)[0] for k in counts]
     last = decisions.promises.shape[1]
     fixed = [
-        clip_right(observed, decisions, torch.full((len(observed),), k), multi_label=multi_label)
+        clip_right(observed, decisions, torch.full((len(observed),), k), task=task)
         for k in range(last)
     ]
     return Curve(
@@ -95,7 +95,7 @@ def mean_curve(curves: list[Curve]) -> Curve:
     )
 
 
-def best_single(observed: Observed, *, multi_label: bool, allowed: Tensor) -> Array:
+def best_single(observed: Observed, *, task: Task, allowed: Tensor) -> Array:
     """Return how right each clip [clips] would be if the best one expert, or none, were known.
 
     No router can do better with at most one expert per clip.
@@ -106,11 +106,7 @@ def best_single(observed: Observed, *, multi_label: bool, allowed: Tensor) -> Ar
         weights[:, index] = 1.0
         options.append(blend(observed.stem, observed.full, weights))
     rights = [
-        rightness(
-            observed.segments.pool(logits, len(observed.targets)),
-            observed.targets,
-            multi_label=multi_label,
-        )
+        task.rightness(observed.segments.pool(logits, len(observed.targets)), observed.targets)
         for logits in options
     ]
     return torch.stack(rights).amax(0).double().numpy()

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from xmoe.ablation.evidence import gather_kinds
 from xmoe.base.config import RoutingConfig, RunConfig
 from xmoe.base.files import write_bytes
 from xmoe.base.progress import Progress, silent
+from xmoe.base.task import task_of
 from xmoe.features.segments import Segments, eval_segments, join_copies
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
@@ -149,10 +148,8 @@ def cut_segments(
             return add_noise_power(power, snr_db_range=(snr_db, snr_db), generator=generator)
 
     segments = eval_segments(store, frontend, config, list(range(len(store))), change=change)
-    raw = torch.from_numpy(np.ascontiguousarray(store.targets))
-    if config.model.task == "multi_label":
-        return segments, raw.float()
-    return segments, F.one_hot(raw, config.model.num_classes).float()
+    task = task_of(config.model.task)
+    return segments, task.soft_targets(store.targets, config.model.num_classes)
 
 
 def merge_clips(copies: list[Observed]) -> Observed:

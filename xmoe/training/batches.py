@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xmoe.base.config import RunConfig
+from xmoe.base.task import task_of
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.spec_augment import AugmentConfig, augment_batch, mixup
@@ -27,16 +27,6 @@ class Share:
 
     rank: int = 0
     world_size: int = 1
-
-
-def soft_targets(store: SpectrogramStore, indices: list[int], config: RunConfig) -> Tensor:
-    """Return smoothed targets [B, C] of clips."""
-    raw = torch.from_numpy(np.ascontiguousarray(store.targets[indices]))
-    smoothing = config.train.label_smoothing
-    if config.model.task == "multi_label":
-        return raw.float() * (1 - smoothing) + smoothing / 2
-    hot = F.one_hot(raw, config.model.num_classes).float()
-    return hot * (1 - smoothing) + smoothing / config.model.num_classes
 
 
 def epoch_generator(seed: int, epoch: int, rank: int = 0) -> torch.Generator:
@@ -80,7 +70,9 @@ def make_batch(
     room = np.maximum(store.frames[picked] - num_frames, 0)
     draws = torch.rand(len(picked), generator=generator).numpy()
     power, valid = store.batch(picked, (draws * (room + 1)).astype(int).tolist(), num_frames)
-    targets = soft_targets(store, picked, config)
+    targets = task_of(config.model.task).soft_targets(
+        store.targets[picked], config.model.num_classes, config.train.label_smoothing
+    )
     if config.train.augment:
         power = augment_batch(
             power,

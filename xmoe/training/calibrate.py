@@ -18,6 +18,7 @@ from torch import Tensor
 
 from xmoe.base.config import LATENCY_K, RoutingConfig, RunConfig, SelectorName
 from xmoe.base.errors import ConfigError
+from xmoe.base.task import Task, task_of
 from xmoe.features.segments import Segments, eval_segments, join_copies
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
@@ -27,7 +28,6 @@ from xmoe.metrics import fit_temperature
 from xmoe.mixture.combine import blend, stack_replies
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import choose_experts
-from xmoe.training.losses import rightness, soft_loss
 
 SELECTORS: tuple[SelectorName, ...] = ("saliency", "cam", "feature", "energy")
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -50,7 +50,7 @@ class Trial:
     promises: Tensor
     segments: Segments
     targets: Tensor
-    multi_label: bool
+    task: Task
 
     def logits_at(self, k: Tensor) -> Tensor:
         """Return clip logits [clips, C] when segment i asks ``k[i]`` experts."""
@@ -60,12 +60,11 @@ class Trial:
 
     def right_at(self, k: Tensor) -> npt.NDArray[np.float64]:
         """Return how right each clip's answer is, [clips]."""
-        right = rightness(self.logits_at(k), self.targets, multi_label=self.multi_label)
-        return right.double().numpy()
+        return self.task.rightness(self.logits_at(k), self.targets).double().numpy()
 
     def loss_at(self, k: Tensor) -> float:
         """Return the mean validation loss."""
-        return float(soft_loss(self.logits_at(k), self.targets, multi_label=self.multi_label))
+        return float(self.task.loss(self.logits_at(k), self.targets))
 
     def all_ask(self, k: int) -> Tensor:
         """Return K [n] with every segment asking ``k`` experts."""
@@ -93,10 +92,7 @@ def calibrate(
     price, how_many = _choose_price(trial, budget)
     clean = _try(model, copies[0], selector, fraction)
     temperatures = tuple(
-        round(
-            fit_temperature(clean.logits_at(clean.all_ask(k)).numpy(), _hard(clean), _task(clean)),
-            4,
-        )
+        round(fit_temperature(clean.logits_at(clean.all_ask(k)), clean.targets, clean.task), 4)
         for k in range(k_max + 1)
     )
     threshold, doubt = _choose_threshold(clean, price, temperatures)
@@ -130,15 +126,13 @@ def check_budget(budget: str | float, k_max: int) -> str | float:
 
 def _copies(
     frontend: Frontend, config: RunConfig, store: SpectrogramStore
-) -> list[tuple[Segments, Tensor, bool]]:
+) -> list[tuple[Segments, Tensor]]:
     """Return clean and noisy segments of the validation clips with their targets."""
     generator = torch.Generator().manual_seed(config.train.seed)
     rows = torch.randperm(len(store), generator=generator)[:MAX_CLIPS].sort().values.tolist()
-    multi_label = config.model.task == "multi_label"
-    raw = torch.from_numpy(np.ascontiguousarray(store.targets[rows]))
-    classes = config.model.num_classes
-    targets = raw.float() if multi_label else torch.nn.functional.one_hot(raw, classes).float()
-    copies = [(eval_segments(store, frontend, config, rows), targets, multi_label)]
+    task, classes = task_of(config.model.task), config.model.num_classes
+    targets = task.soft_targets(store.targets[rows], classes)
+    copies = [(eval_segments(store, frontend, config, rows), targets)]
     for snr_db in NOISE_DB:
         segments = eval_segments(
             store,
@@ -149,18 +143,18 @@ def _copies(
                 power, snr_db_range=(snr, snr), generator=generator
             ),
         )
-        copies.append((segments, targets, multi_label))
+        copies.append((segments, targets))
     return copies
 
 
 @torch.no_grad()
 def _try(
     model: MoE,
-    copy: tuple[Segments, Tensor, bool],
+    copy: tuple[Segments, Tensor],
     selector: SelectorName,
     fraction: float,
 ) -> Trial:
-    segments, targets, multi_label = copy
+    segments, targets = copy
     routing = RoutingConfig(selector=selector, window_fraction=fraction)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for spec in segments.spec.split(128):
@@ -175,7 +169,7 @@ def _try(
         promises=torch.cat(promises),
         segments=segments,
         targets=targets,
-        multi_label=multi_label,
+        task=model.task,
     )
 
 
@@ -188,7 +182,7 @@ def _merge(trials: list[Trial]) -> Trial:
         promises=torch.cat([t.promises for t in trials]),
         segments=join_copies([t.segments for t in trials], len(trials[0].targets)),
         targets=torch.cat([t.targets for t in trials]),
-        multi_label=trials[0].multi_label,
+        task=trials[0].task,
     )
 
 
@@ -272,15 +266,15 @@ def _choose_threshold(
     trial: Trial, price: float, temperatures: tuple[float, ...]
 ) -> tuple[float, str]:
     """Return the top probability under which fewer than half of the answers were right."""
-    if trial.multi_label:
+    if not trial.task.exclusive:
         return 0.0, "several labels: no single top probability"
     k = choose_counts(trial.promises, price)
     scale = torch.tensor(temperatures)[k].unsqueeze(1)
     weights = choose_experts(trial.gate.clamp_min(1e-12).log(), k)
     logits = blend(trial.stem, trial.experts, weights) / scale
     pooled = trial.segments.pool(logits, len(trial.targets))
-    top = torch.softmax(pooled, 1).amax(1).numpy()
-    right = rightness(pooled, trial.targets, multi_label=False).numpy()
+    top = trial.task.probabilities(pooled).amax(1).numpy()
+    right = trial.task.rightness(pooled, trial.targets).numpy()
     order = np.argsort(top)
     running = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
     below = np.nonzero(running < 0.5)[0]
@@ -291,12 +285,3 @@ def _choose_threshold(
     return round(threshold, 4), (
         f"of the {last + 1} validation answers under {threshold:.2f} fewer than half were right"
     )
-
-
-def _hard(trial: Trial) -> npt.NDArray[np.generic]:
-    targets = trial.targets.numpy()
-    return targets if trial.multi_label else targets.argmax(1)
-
-
-def _task(trial: Trial) -> str:
-    return "multi_label" if trial.multi_label else "single_label"

@@ -25,8 +25,8 @@ from xmoe.frontend.base import Frontend
 from xmoe.glance.stem import stem_columns
 from xmoe.mixture.combine import blend
 from xmoe.mixture.moe import MoE, TrainingDraws, TrainingOutput, load_weights_into, split_weights
-from xmoe.training.batches import Share, soft_targets, steps_per_epoch, train_batches
-from xmoe.training.losses import compute_losses, draw_step, rightness, soft_loss
+from xmoe.training.batches import Share, steps_per_epoch, train_batches
+from xmoe.training.losses import compute_losses, draw_step
 
 MIN_STEPS = 1000
 EVAL_BATCH = 64
@@ -190,7 +190,7 @@ class Trainer:
         self.step += 1
         self.average.update_parameters(self.model)
         with torch.no_grad():
-            right = rightness(losses.logits, targets, multi_label=config.task == "multi_label")
+            right = self.model.task.rightness(losses.logits, targets)
             figures = {name: float(value) for name, value in losses.parts.items()}
             figures |= {
                 "loss": float(losses.total.detach()),
@@ -224,20 +224,17 @@ class Trainer:
         model = self.averaged.eval()
         losses: list[float] = []
         rights = 0.0
-        multi_label = self.config.model.task == "multi_label"
-        plain = self.config.model_copy(
-            update={"train": self.config.train.model_copy(update={"label_smoothing": 0.0})}
-        )
+        task, classes = model.task, self.config.model.num_classes
         for first in range(0, len(self.val_store), EVAL_BATCH):
             rows = list(range(first, min(first + EVAL_BATCH, len(self.val_store))))
             segments = eval_segments(self.val_store, self.frontend, self.config, rows)
             pooled = segments.pool(whole_logits(model, segments.spec.to(self.device)), len(rows))
-            targets = soft_targets(self.val_store, rows, plain)
+            targets = task.soft_targets(self.val_store.targets[rows], classes)
             losses += [
-                float(soft_loss(logits, target, multi_label=multi_label))
+                float(task.loss(logits, target))
                 for logits, target in zip(pooled, targets, strict=True)
             ]
-            rights += float(rightness(pooled, targets, multi_label=multi_label).sum())
+            rights += float(task.rightness(pooled, targets).sum())
         spread = torch.tensor(losses).std(unbiased=False) / len(losses) ** 0.5
         return {
             "val_loss": sum(losses) / len(losses),

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmoe.base.config import ModelConfig
+from xmoe.base.task import Task, task_of
 from xmoe.glance.spans import num_windows, windows_kept
 from xmoe.mixture.combine import blend
 from xmoe.mixture.moe import TrainingDraws, TrainingOutput
@@ -71,36 +72,15 @@ def draw_subsets(gate_logits: Tensor, *, generator: torch.Generator) -> Tensor:
     return torch.softmax(gate_logits.masked_fill(~chosen, float("-inf")), 1)
 
 
-def soft_loss(logits: Tensor, targets: Tensor, *, multi_label: bool) -> Tensor:
-    """Return the mean cross-entropy of logits [..., C] against soft targets [..., C]."""
-    if multi_label:
-        return F.binary_cross_entropy_with_logits(logits, targets)
-    return -(targets * F.log_softmax(logits, -1)).sum(-1).mean()
-
-
-def rightness(logits: Tensor, targets: Tensor, *, multi_label: bool) -> Tensor:
-    """Return how right answers [B, C] are, in [0, 1], as [B].
-
-    For one label: 1 where the answer is the target's heaviest class. For several: the overlap
-    (Jaccard index) of the labels over one half; 1 where there are none and none is said.
-    """
-    if not multi_label:
-        hard = targets.argmax(1)
-        return (logits.argmax(1) == hard).float()
-    said, true = logits > 0, targets > 0.5
-    union = (said | true).sum(1).clamp_min(1)
-    return torch.where((said | true).any(1), (said & true).sum(1) / union, torch.ones_like(union))
-
-
 def count_targets(
-    output: TrainingOutput, logits: Tensor, targets: Tensor, *, k_max: int, multi_label: bool
+    output: TrainingOutput, logits: Tensor, targets: Tensor, *, k_max: int, task: Task
 ) -> Tensor:
     """Return [B, K_max + 1]: how right the best k experts by gate are, for k = 0..K_max."""
     columns = []
     for k in range(k_max + 1):
         count = torch.full((targets.shape[0],), k, device=targets.device)
         mixed = blend(output.stem, logits, choose_experts(output.gate, count))
-        columns.append(rightness(mixed, targets, multi_label=multi_label).float())
+        columns.append(task.rightness(mixed, targets).float())
     return torch.stack(columns, 1)
 
 
@@ -108,7 +88,7 @@ def compute_losses(
     output: TrainingOutput, targets: Tensor, config: ModelConfig, *, generator: torch.Generator
 ) -> Losses:
     """Return the losses of one step for soft targets [B, C]."""
-    multi_label = config.task == "multi_label"
+    task = task_of(config.task)
     allowed = torch.isfinite(output.gate[0])
     subset = draw_subsets(output.gate, generator=generator)
     mixed_part = blend(output.stem, output.part, subset)
@@ -116,12 +96,10 @@ def compute_losses(
     alone = torch.cat([output.full[allowed], output.part[allowed]])
 
     def loss(logits: Tensor) -> Tensor:
-        return soft_loss(logits, targets.expand(logits.shape), multi_label=multi_label)
+        return task.loss(logits, targets.expand(logits.shape))
 
     with torch.no_grad():
-        promised = count_targets(
-            output, output.part, targets, k_max=config.k_max, multi_label=multi_label
-        )
+        promised = count_targets(output, output.part, targets, k_max=config.k_max, task=task)
     parts = {
         "mixture": loss(mixed_full),
         "subset": loss(mixed_part),
