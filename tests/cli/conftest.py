@@ -60,9 +60,10 @@ class FakeClassifier:
     def measure_robustness(self, dataset_dir, metadata_csv=None, **settings):
         self.calls.append(("robustness", {"dataset_dir": dataset_dir, **settings}))
         point = {"level": 10.0, "accuracy": 0.75}
+        nothing = {"unit": "", "sense": "", "points": []}
         harms = [
-            {"title": "White noise", "unit": "dB SNR", "points": [point]},
-            {"title": "Vorbis codec", "unit": "", "points": [], "absent": "too fast for it"},
+            {"title": "White noise", "unit": "dB SNR", "sense": "", "points": [point]},
+            {**nothing, "title": "Vorbis codec", "absent": "too fast for it"},
         ]
         return {"num_clips": 40, "clean": {"accuracy": 0.9}, "harms": harms}
 

@@ -20,8 +20,8 @@ RECORD = {
     "clean": {"accuracy": 0.9},
     "harms": [
         harm("White noise", "dB SNR", [point(20.0, 0.9), point(0.0, 0.4)]),
-        harm("Lower sample rate", "Hz", [point(4000.0, 0.8)]),
-        harm("Low frequencies removed", "Hz, below", [point(125.0, 0.85)]),
+        harm("Lower sample rate", "Hz", [point(4000.0, 0.8)], sense=""),
+        harm("Low frequencies removed", "Hz", [point(125.0, 0.85)], sense="below"),
         harm("Clipped peaks", "share of samples", [point(0.001, 0.9)]),
         harm("Vorbis codec", "compression", [], absent="too fast"),
     ],

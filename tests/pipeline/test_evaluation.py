@@ -226,14 +226,14 @@ def check_traces(evaluation, answers, store):
 
 def test_traces_repeat_the_answers(evaluation, answers, store):
     check_traces(evaluation, answers, store)
-    assert evaluation.traces["label"].to_pylist() == [CLASSES[i] for i in store.targets]
+    assert evaluation.traces["labels"].to_pylist() == [[CLASSES[i]] for i in store.targets]
 
 
 def test_traces_have_a_schema(evaluation):
     kinds = {field.name: field.type for field in evaluation.traces.schema}
     assert kinds == {
         "clip_id": pa.string(),
-        "label": pa.string(),
+        "labels": pa.list_(pa.string()),
         "answer": pa.string(),
         "probability": pa.float64(),
         "entropy": pa.float64(),
@@ -255,7 +255,7 @@ def test_several_labels_are_evaluated_and_traced():
         specs = predictor.specs_of_power(store.whole(index))
         said.append(predictor.summarise(predictor.answer_segments(specs)))
     check_traces(evaluation, said, store)
-    assert evaluation.traces["label"].to_pylist()[:3] == ["click;sweep", "", "tone"]
+    assert evaluation.traces["labels"].to_pylist()[:3] == [["click", "sweep"], [], ["tone"]]
     assert {"map", "map_ci", "macro_f1"} <= set(evaluation.metrics)
 
 

@@ -85,7 +85,7 @@ def test_figures_have_intervals_and_baselines_beside_them(metrics):
 
 def test_figures_agree_with_the_traces(metrics, traces):
     assert len(traces) == 12
-    right = [row["label"] == row["answer"] for row in traces]
+    right = [row["labels"] == [row["answer"]] for row in traces]
     assert metrics["accuracy"] == pytest.approx(np.mean(right))
     assert metrics["mean_k"] == pytest.approx(np.mean([row["k"] for row in traces]))
     counts = np.array(metrics["confusion"])

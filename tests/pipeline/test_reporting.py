@@ -20,7 +20,7 @@ def run(fitted, tmp_path):
     """Return a copy of the run in which the first test clip was answered wrongly."""
     copy = shutil.copytree(fitted.run_dir, tmp_path / "run")
     rows = pq.read_table(copy / "traces.parquet").to_pylist()
-    rows[0]["label"], rows[0]["answer"] = rows[0]["answer"], "none of them"
+    rows[0]["labels"], rows[0]["answer"] = [rows[0]["answer"]], "none of them"
     pq.write_table(pa.Table.from_pylist(rows), copy / "traces.parquet")
     return copy
 
@@ -76,12 +76,12 @@ def test_recordings_that_are_gone_are_said(run):
     assert "<audio" not in text
 
 
-def test_part_of_a_file_is_found_by_its_id(run, tones):
+def test_part_of_a_file_is_found_in_the_table_of_clips(run, tones):
     records = RunRecords(run)
     name = records.traces[0]["clip_id"]
-    row = records.clips[name] | {"content_sha256": None}
-    records.clips[f"{name}@0.05-0.25"] = row
-    shown = MistakeIllustrator(records, tones)(f"{name}@0.05-0.25")
+    part = {"content_sha256": None, "start_s": 0.05, "end_s": 0.25}
+    records.clips["part"] = records.clips[name] | part
+    shown = MistakeIllustrator(records, tones)("part")
     assert len(sf.read(io.BytesIO(shown.wav))[0]) == 1600
 
 

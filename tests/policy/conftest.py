@@ -17,6 +17,8 @@ def clip_row(index: int) -> ClipStats:
     return ClipStats(
         clip_id=f"{index:03d}.wav",
         filepath=f"{index:03d}.wav",
+        start_s=0.0,
+        end_s=None,
         labels=("x" if index % 2 else "y",),
         split="train",
         group=None,

@@ -9,6 +9,8 @@ from xmoe.profile.clip_stats import ClipStats
 PLAIN = ClipStats(
     clip_id="a.wav",
     filepath="a.wav",
+    start_s=0.0,
+    end_s=None,
     labels=("x",),
     split="train",
     group=None,

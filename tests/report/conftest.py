@@ -89,7 +89,7 @@ def write_outcome(folder: RunFolder, config: RunConfig, clip_ids: list[str]) -> 
     traces = [
         {
             "clip_id": clip_id,
-            "label": config.classes[target],
+            "labels": [config.classes[target]],
             "answer": config.classes[int(p.argmax())],
             "probability": float(p.max()),
             "uncertain": False,

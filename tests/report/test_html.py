@@ -5,6 +5,7 @@ import pytest
 from xmoe.pictures.style import new_figure
 from xmoe.report.html import (
     Markup,
+    Section,
     bullets,
     drawn,
     element,
@@ -13,7 +14,6 @@ from xmoe.report.html import (
     paragraph,
     percent,
     safe,
-    section,
     table,
 )
 
@@ -26,7 +26,7 @@ EVIL = "<script>alert('x')</script>"
         safe(EVIL),
         join(EVIL, paragraph(EVIL)),
         bullets([EVIL]),
-        section(EVIL, EVIL),
+        Section(EVIL, safe(EVIL)).render(),
         table(EVIL, (EVIL, "n"), [(EVIL, EVIL)]),
         element("p", aria_label=f'"{EVIL}'),
         drawn(new_figure(1, 1, EVIL), EVIL, EVIL),

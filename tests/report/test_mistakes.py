@@ -3,19 +3,19 @@
 from xmoe.report.mistakes import Illustration, describe_mistakes, find_mistakes
 
 
-def trace(clip_id, label, answer, probability):
-    return {"clip_id": clip_id, "label": label, "answer": answer, "probability": probability}
+def trace(clip_id, labels, answer, probability):
+    return {"clip_id": clip_id, "labels": labels, "answer": answer, "probability": probability}
 
 
 def test_the_most_certain_mistake_is_first():
-    rows = [trace("a", "x", "x", 0.99), trace("b", "x", "y", 0.6), trace("c", "x", "y", 0.9)]
+    rows = [trace("a", ["x"], "x", 0.99), trace("b", ["x"], "y", 0.6), trace("c", ["x"], "y", 0.9)]
     assert [row["clip_id"] for row in find_mistakes(rows)] == ["c", "b"]
     assert len(find_mistakes(rows * 9)) == 10
 
 
 def test_one_of_several_labels_is_no_mistake():
-    assert find_mistakes([trace("a", "x;y", "y", 0.9)]) == []
-    assert len(find_mistakes([trace("a", "", "y", 0.9)])) == 1
+    assert find_mistakes([trace("a", ["x", "y"], "y", 0.9)]) == []
+    assert len(find_mistakes([trace("a", [], "y", 0.9)])) == 1
 
 
 def test_without_recordings_the_reason_is_given(records):

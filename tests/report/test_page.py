@@ -1,11 +1,11 @@
 """The document forbids requests and scripts, and links to its own sections only."""
 
-from xmoe.report.html import section
+from xmoe.report.html import Markup, Section
 from xmoe.report.page import render_page
 
 
 def test_document_locks_the_outside_and_names_its_parts():
-    page = render_page("a <run>", "90 % & more", [("One part", section("One part", "text"))])
+    page = render_page("a <run>", "90 % & more", [Section("One part", Markup("text"))])
     assert page.startswith('<!DOCTYPE html>\n<html lang="en">')
     assert "default-src 'none'" in page
     assert "<title>a &lt;run&gt;</title>" in page

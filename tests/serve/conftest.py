@@ -226,6 +226,8 @@ def clip_rows():
                 ClipStats(
                     clip_id=f"{split}-{seed}",
                     filepath=f"{seed}.wav",
+                    start_s=0.0,
+                    end_s=None,
                     labels=(("click", "tone")[seed % 2],),
                     split=split,
                     group=None,

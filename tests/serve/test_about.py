@@ -3,7 +3,7 @@
 import pytest
 
 from xmoe.base.config import SpectroConfig
-from xmoe.policy.records import Choice, Policy
+from xmoe.policy.records import Policy
 from xmoe.profile.assemble import merge_stats
 from xmoe.profile.profile import write_clip_table, write_profile
 from xmoe.serve.about import read_about
@@ -24,9 +24,10 @@ def told_run(tmp_path_factory, write_tiny_run, clip_rows):
         spectro=SpectroConfig(),
         experts=("low", "high_band"),
         masked_experts=("high_band",),
+        mask_reasons={"high_band": WHY},
         k_max=1,
         window_frames=4,
-        choices=(Choice(name="masked_experts", value=["high_band"], reason=f"high_band: {WHY}"),),
+        choices=(),
     )
     (path / "policy.json").write_text(policy.model_dump_json())
     return path

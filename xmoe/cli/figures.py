@@ -88,7 +88,8 @@ def robustness_table(record: Mapping[str, Any]) -> Table:
     for harm in record["harms"]:
         levels = ", ".join(f"{point['level']:g}" for point in harm["points"])
         scores = ", ".join(f"{point['accuracy']:.3f}" for point in harm["points"])
-        rows.append((harm["title"], f"{levels} {harm['unit']}", scores or harm["absent"]))
+        words = f"{harm['sense']} {levels} {harm['unit']}".strip()
+        rows.append((harm["title"], words, scores or harm["absent"]))
     title = f"{record['num_clips']} clips, {clean:.3f} right as they are"
     return make_table(title, ("harm", "levels", "accuracy"), rows)
 

@@ -21,6 +21,7 @@ from xmoe.explain.judge import Verdict
 from xmoe.explain.reasons import Reasons
 from xmoe.explain.render_routing import band_bins, colour_of, draw_routing
 from xmoe.explain.sentences import METHOD_WORDS, say_place, say_whys
+from xmoe.explain.targets import ClassTarget
 from xmoe.pictures.style import BLUE, INK, RED, make_plain, new_figure
 
 MOST_PANELS = 4
@@ -142,7 +143,7 @@ def _set_title(figure: Figure, sentence: str, score: str) -> None:
 
 def _say_label(reasons: Reasons, method: str) -> str:
     why = reasons.whys["label"]
-    if method == why.method and why.target.startswith("the answer"):
+    if method == why.method and isinstance(why.aim, ClassTarget):
         return say_whys(reasons)["label"]
     values = reasons.maps[method]
     place = say_place(values, reasons.scales)

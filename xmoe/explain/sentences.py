@@ -17,7 +17,7 @@ from xmoe.base.units import format_hz
 from xmoe.explain.places import describe_map
 from xmoe.explain.reasons import Reasons, Why
 from xmoe.explain.scales import Scales
-from xmoe.explain.targets import KTarget
+from xmoe.explain.targets import ExpertsTarget, KTarget
 
 METHOD_WORDS = {
     "gradcam": "Grad-CAM",
@@ -63,7 +63,8 @@ def say_experts(reasons: Reasons) -> str:
     """Return why these experts."""
     why, plan = reasons.whys["experts"], reasons.plan
     gate = why.verdict.whole
-    favourite = why.target.removeprefix("the choice of ")
+    assert isinstance(why.aim, ExpertsTarget)
+    favourite = why.aim.words
     asked = len(reasons.chosen())
     if not asked:
         lead = f"No expert is asked; the gate's favourite is {favourite} ({gate:.0%} of the gate)"

@@ -63,6 +63,11 @@ class ExpertsTarget:
     expert_ids: tuple[int, ...]
     names: tuple[str, ...]
 
+    @property
+    def words(self) -> str:
+        """The names of the experts, for people."""
+        return _join(self.names)
+
     def score(self, trace: Trace) -> Tensor:
         """Return the log-odds of each clip, [B]; ValueError where the gate has no choice."""
         gate = trace.gate_logits
@@ -70,9 +75,9 @@ class ExpertsTarget:
         named[list(self.expert_ids)] = True
         allowed = torch.isfinite(gate[0])
         if not bool(allowed[named].all()):
-            raise ValueError(f"{_join(self.names)} masked: the gate has no choice")
+            raise ValueError(f"{self.words} masked: the gate has no choice")
         if not bool((allowed & ~named).any()):
-            raise ValueError(f"{_join(self.names)} are all there is: the gate has no choice")
+            raise ValueError(f"{self.words} are all there is: the gate has no choice")
         return gate[:, named].logsumexp(1) - gate[:, allowed & ~named].logsumexp(1)
 
     def watch(self, subject: Subject, specs: Tensor) -> Tensor:
@@ -81,7 +86,7 @@ class ExpertsTarget:
 
     def describe(self, classes: Sequence[str]) -> str:
         """Return what is explained, in words."""
-        return f"the choice of {_join(self.names)}"
+        return f"the choice of {self.words}"
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ def say_robustness(record: Mapping[str, Any]) -> str:
 def format_level(harm: Mapping[str, Any], index: int) -> str:
     """Return a level with its unit, for people."""
     level, unit = harm["points"][index]["level"], harm["unit"]
-    if unit.startswith("Hz"):
-        return ("below " if "below" in unit else "") + _say_hz(level)
+    if unit == "Hz":
+        return f"{harm['sense']} {_say_hz(level)}".strip()
     if unit == "share of samples":
         return f"{100 * level:g} % of samples"
     return f"{unit} {level:g}" if unit == "compression" else f"{level:g} {unit}"
@@ -70,19 +70,22 @@ def _draw_harm(axes: Axes, harm: Mapping[str, Any], clean: float) -> None:
     axes.xaxis.set_major_locator(FixedLocator(places.tolist()))
     axes.xaxis.set_major_formatter(FixedFormatter([_tick(harm, i) for i in places.tolist()]))
     axes.set_title(harm["title"], fontsize=9, color=INK, loc="left")
-    axes.set_xlabel(_axis_words(harm["unit"]), fontsize=8, color=INK)
+    axes.set_xlabel(_axis_words(harm), fontsize=8, color=INK)
     make_plain(axes)
 
 
 def _tick(harm: Mapping[str, Any], index: int) -> str:
     level, unit = harm["points"][index]["level"], harm["unit"]
-    if unit.startswith("Hz"):
+    if unit == "Hz":
         return _say_hz(level)
     return f"{100 * level:g} %" if unit == "share of samples" else f"{level:g}"
 
 
-def _axis_words(unit: str) -> str:
-    return {"Hz": "", "Hz, below": "below", "share of samples": "of samples"}.get(unit, unit)
+def _axis_words(harm: Mapping[str, Any]) -> str:
+    unit = str(harm["unit"])
+    if unit == "Hz":
+        return str(harm["sense"])
+    return "of samples" if unit == "share of samples" else unit
 
 
 def _say_hz(frequency_hz: float) -> str:

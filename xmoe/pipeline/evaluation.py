@@ -164,7 +164,7 @@ def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -
     return pa.table(
         {
             "clip_id": list(store.clip_ids),
-            "label": _label_names(store.targets, config.classes),
+            "labels": pa.array(_label_names(store.targets, config.classes), pa.list_(pa.string())),
             "answer": [config.classes[i] for i in top],
             "probability": clips.probabilities.max(1),
             "entropy": [predictor.task.entropy(p) for p in clips.probabilities],
@@ -177,10 +177,10 @@ def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -
     )
 
 
-def _label_names(targets: npt.NDArray[np.generic], classes: tuple[str, ...]) -> list[str]:
+def _label_names(targets: npt.NDArray[np.generic], classes: tuple[str, ...]) -> list[list[str]]:
     if targets.ndim == 1:
-        return [classes[int(i)] for i in targets]
-    return [";".join(classes[i] for i in np.nonzero(row > 0.5)[0]) for row in targets]
+        return [[classes[int(i)]] for i in targets]
+    return [[classes[i] for i in np.nonzero(row > 0.5)[0]] for row in targets]
 
 
 def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:

@@ -79,19 +79,16 @@ class MistakeIllustrator:
         )
 
     def _example(self, clip_id: str) -> Example:
-        """Return the part of a file that the clip table means: its id ends in ``@start-end``."""
+        """Return the part of a file that the clip table means."""
         row = self._records.clips.get(clip_id)
         if row is None:
             raise DatasetError(f"the clip is not in {RunFile.CLIPS}", where=clip_id)
-        filepath = str(row["filepath"])
-        span = clip_id.removeprefix(filepath).removeprefix("@")
-        start, _, end = span.partition("-")
         return Example(
-            filepath=filepath,
+            filepath=str(row["filepath"]),
             split=str(row["split"]),
             labels=(),
-            start_s=float(start or 0.0),
-            end_s=float(end) if end else None,
+            start_s=row["start_s"],
+            end_s=row["end_s"],
         )
 
     def _draw(

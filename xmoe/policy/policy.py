@@ -12,7 +12,7 @@ from xmoe.audio.dataset import Dataset
 from xmoe.base.config import SpectroConfig
 from xmoe.base.progress import Progress, silent
 from xmoe.policy.candidates import list_candidates
-from xmoe.policy.experts import decide_experts
+from xmoe.policy.experts import decide_experts, find_masks
 from xmoe.policy.overrides import check_against_spectro, check_overrides
 from xmoe.policy.race import choose_clips, reason_to_skip, run_race
 from xmoe.policy.records import Candidate, Choice, Policy, PolicyOverrides, Race
@@ -51,10 +51,12 @@ def choose_policy(
         choices = [_after_race(choice, spectro, race) for choice in choices]
     choices += decide_experts(profile, spectro, overrides)
     values = {choice.name: choice.value for choice in choices}
+    masks = find_masks(profile, spectro)
     return Policy(
         spectro=spectro,
         experts=values["experts"],
         masked_experts=values["masked_experts"],
+        mask_reasons={name: masks[name] for name in values["masked_experts"]},
         expert_priors=values["expert_priors"],
         k_max=values["k_max"],
         window_frames=values["window_frames"],

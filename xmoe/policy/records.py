@@ -80,12 +80,16 @@ class Race(Frozen):
 
 
 class Policy(Frozen):
-    """Every choice for a data set; ``race_skipped`` says why there was no race."""
+    """Every choice for a data set.
+
+    ``mask_reasons`` says why each masked expert is; ``race_skipped`` why there was no race.
+    """
 
     schema_version: int = SCHEMA_VERSION
     spectro: SpectroConfig
     experts: tuple[str, ...]
     masked_experts: tuple[str, ...] = ()
+    mask_reasons: dict[str, str] = Field(default_factory=dict)
     expert_priors: dict[str, float] = Field(default_factory=dict)
     k_max: int
     window_frames: int

@@ -56,10 +56,15 @@ class SignalStats:
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """Where a clip stands in the data set, and what its file and its samples say of it."""
+    """Where a clip stands in the data set, and what its file and its samples say of it.
+
+    The clip is the file from ``start_s`` to ``end_s``, or to its end where that is None.
+    """
 
     clip_id: str
     filepath: str
+    start_s: float
+    end_s: float | None
     labels: tuple[str, ...]
     split: str
     group: str | None
@@ -157,6 +162,8 @@ def measure_clip(clip: Clip, example: Example) -> ClipStats:
     return ClipStats(
         clip_id=example.clip_id,
         filepath=example.filepath,
+        start_s=example.start_s,
+        end_s=example.end_s,
         labels=example.labels,
         split=example.split,
         group=example.group,

@@ -25,6 +25,8 @@ Row = ClipStats | Quarantined
 STATS_FIELDS: dict[str, pa.DataType] = {
     "clip_id": pa.string(),
     "filepath": pa.string(),
+    "start_s": pa.float64(),
+    "end_s": pa.float64(),
     "labels": pa.list_(pa.string()),
     "split": pa.string(),
     "group": pa.string(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from matplotlib.figure import Figure
@@ -60,11 +61,22 @@ def bullets(items: Iterable[object]) -> Markup:
     return element("ul", *rows) if rows else Markup("")
 
 
-def section(title: str, *parts: object) -> Markup:
-    """Return a section of the page that its heading names."""
-    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    heading = element("h2", title, id=name)
-    return Markup(f'<section aria-labelledby="{name}">\n{join(heading, *parts)}\n</section>')
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that its heading names."""
+
+    title: str
+    body: Markup
+
+    @property
+    def name(self) -> str:
+        """What links to it say."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+    def render(self) -> Markup:
+        """Return heading and body as an element."""
+        inside = join(element("h2", self.title, id=self.name), self.body)
+        return Markup(f'<section aria-labelledby="{self.name}">\n{inside}\n</section>')
 
 
 def table(

@@ -34,11 +34,7 @@ def find_mistakes(traces: list[Row], *, most: int = MOST_MISTAKES) -> list[Row]:
 
     A clip with several labels is wrong where the most probable is none of them.
     """
-    wrong = [
-        row
-        for row in traces
-        if row["answer"] != row["label"] and row["answer"] not in row["label"].split(";")
-    ]
+    wrong = [row for row in traces if row["answer"] not in row["labels"]]
     return sorted(wrong, key=lambda row: (-row["probability"], row["clip_id"]))[:most]
 
 
@@ -51,7 +47,7 @@ def describe_mistakes(records: RunRecords, illustrate: Illustrator | None, absen
         rows = [
             (
                 row["clip_id"],
-                row["label"],
+                ";".join(row["labels"]),
                 row["answer"],
                 percent(row["probability"]),
                 f"{row['k']:.1f}",
@@ -75,7 +71,7 @@ def describe_mistakes(records: RunRecords, illustrate: Illustrator | None, absen
 
 def show_mistake(row: Row, illustrate: Illustrator) -> Markup:
     """Return one mistake as a card; what cannot be shown of it says so."""
-    title = element("h3", row["label"] or "no label", " taken for ", row["answer"])
+    title = element("h3", ";".join(row["labels"]) or "no label", " taken for ", row["answer"])
     experts = ", ".join(str(use["name"]).replace("_", " ") for use in row["experts"] or ())
     words = paragraph(
         f"Claimed {percent(row['probability'])}"

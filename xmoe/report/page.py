@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xmoe.report.html import Markup, safe
+from xmoe.report.html import Section, safe
 
 POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
@@ -69,12 +69,12 @@ article h3 { margin-top: 0; }
 """
 
 
-def render_page(title: str, answer: str, sections: Sequence[tuple[str, Markup]]) -> str:
+def render_page(title: str, answer: str, sections: Sequence[Section]) -> str:
     """Return the document: title, the answer in a sentence, links to the sections, the sections."""
     links = "\n".join(
-        f'<li><a href="#{_name(part)}">{safe(name)}</a></li>' for name, part in sections
+        f'<li><a href="#{part.name}">{safe(part.title)}</a></li>' for part in sections
     )
-    body = "\n".join(part for _, part in sections)
+    body = "\n".join(part.render() for part in sections)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -102,7 +102,3 @@ def render_page(title: str, answer: str, sections: Sequence[tuple[str, Markup]])
 </body>
 </html>
 """
-
-
-def _name(part: Markup) -> str:
-    return part.split('aria-labelledby="', 1)[1].split('"', 1)[0]

@@ -21,7 +21,7 @@ from xmoe.profile.profile import Profile, read_profile
 from xmoe.run.folder import RunFile, RunFolder
 
 Row = dict[str, Any]
-CLIP_COLUMNS = ["clip_id", "filepath", "split", "snr_db", "content_sha256"]
+CLIP_COLUMNS = ["clip_id", "filepath", "start_s", "end_s", "split", "snr_db", "content_sha256"]
 
 
 class RunRecords:
@@ -98,7 +98,7 @@ class RunRecords:
 
     @cached_property
     def clips(self) -> dict[str, Row]:
-        """Clip id -> its file, split, SNR and the hash of its content."""
+        """Clip id -> its part of a file, split, SNR and the hash of its content."""
         rows = self._rows(RunFile.CLIPS, columns=CLIP_COLUMNS)
         return {str(row["clip_id"]): row for row in rows}
 

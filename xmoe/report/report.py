@@ -9,7 +9,7 @@ from xmoe.base.errors import RunFolderError
 from xmoe.base.files import write_bytes
 from xmoe.report.choices import describe_choices
 from xmoe.report.data import describe_data
-from xmoe.report.html import Markup, paragraph, section
+from xmoe.report.html import Markup, Section, paragraph
 from xmoe.report.mistakes import Illustrator, describe_mistakes
 from xmoe.report.outcome import (
     describe_calibration,
@@ -65,18 +65,16 @@ def render_report(
         parts["Robustness"] = describe_robustness
     parts["The most certain mistakes"] = lambda found: describe_mistakes(found, illustrate, absent)
     parts["What it costs"] = describe_costs
-    sections = [(title, render_part(title, part, records)) for title, part in parts.items()]
+    sections = [Section(title, render_part(part, records)) for title, part in parts.items()]
     return render_page(f"xmoe run: {records.name}", _say_answer(records), sections)
 
 
-def render_part(title: str, describe: Describe, records: RunRecords) -> Markup:
-    """Return one section, which says what went wrong if it cannot be made."""
+def render_part(describe: Describe, records: RunRecords) -> Markup:
+    """Return one part, which says what went wrong if it cannot be made."""
     try:
-        return section(title, describe(records))
+        return describe(records)
     except Exception as error:  # one torn record must not cost the rest of the report
-        return section(
-            title, paragraph(f"This part is absent: {_say_error(error)}", class_="absent")
-        )
+        return paragraph(f"This part is absent: {_say_error(error)}", class_="absent")
 
 
 def write_report(

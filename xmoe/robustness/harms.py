@@ -39,7 +39,8 @@ FULL_SCALE_16 = 32_767.0
 class Harm:
     """One way to make a recording worse: ``levels`` in ``unit`` from mild to harsh.
 
-    Recordings above ``most_hz`` cannot be put through it.
+    ``sense`` is a word before the level, where it needs one. Recordings above ``most_hz`` cannot be
+    put through it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Harm:
     unit: str
     levels: tuple[float, ...]
     apply: Apply
+    sense: str = ""
     most_hz: float = float("inf")
 
 
@@ -64,12 +66,12 @@ def list_harms(spectro: SpectroConfig) -> tuple[Harm, ...]:
             tuple(rate for rate in rates if rate >= LOWEST_RATE_HZ),
             _lower_rate,
         ),
-        Harm("high_pass", "High-pass filter", "Hz, below", cuts, _high_pass),
+        Harm("high_pass", "High-pass filter", "Hz", cuts, _high_pass, sense="below"),
         Harm("clipping", "Clipped peaks", "share of samples", CLIPPED, _clip),
         Harm("louder", "Too loud, 16 bit", "dB over full scale", LOUDER_DB, _louder),
         Harm("quieter", "Too quiet, 16 bit", "dB full scale", LEVELS_DB, _quieter),
         Harm("bits", "Fewer bits", "bits", BITS, _quantise),
-        Harm("vorbis", "Vorbis codec", "compression", COMPRESSION, _code, VORBIS_MOST_HZ),
+        Harm("vorbis", "Vorbis codec", "compression", COMPRESSION, _code, most_hz=VORBIS_MOST_HZ),
     )
 
 

@@ -189,7 +189,7 @@ def _describe_harm(
     harm: Harm, answers: dict[tuple[str, float], _Answers], judge: _Judge, highest_hz: int
 ) -> dict[str, Any]:
     """Return the curve of one harm; empty, with the reason, where some clip cannot take it."""
-    words = {"name": harm.name, "title": harm.title, "unit": harm.unit}
+    words = {"name": harm.name, "title": harm.title, "unit": harm.unit, "sense": harm.sense}
     if highest_hz > harm.most_hz:
         reason = f"recordings go up to {highest_hz} Hz, it takes at most {harm.most_hz:.0f} Hz"
         return {**words, "points": [], "absent": reason}

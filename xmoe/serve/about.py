@@ -59,7 +59,7 @@ def _read_folder(folder: RunFolder, settings: ServeSettings, config: RunConfig) 
     return About(
         name=PurePosixPath(settings.run).name,
         weights_sha256=hash_weights(folder, settings.which),
-        mask_reasons=read_mask_reasons(folder, config),
+        mask_reasons=read_mask_reasons(folder),
         training=read_training(folder),
         reference=reference,
         no_reference=missing,
@@ -67,18 +67,12 @@ def _read_folder(folder: RunFolder, settings: ServeSettings, config: RunConfig) 
     )
 
 
-def read_mask_reasons(folder: RunFolder, config: RunConfig) -> dict[str, str]:
-    """Return why each masked expert is masked; empty where the folder has no policy.
-
-    The policy keeps one text, ``name: reason; name: reason``.
-    """
+def read_mask_reasons(folder: RunFolder) -> dict[str, str]:
+    """Return why each masked expert is masked; empty where the folder has no policy."""
     try:
-        policy = folder.read_record(RunFile.POLICY, Policy)
+        return folder.read_record(RunFile.POLICY, Policy).mask_reasons
     except RunFolderError:
         return {}
-    text = next((one.reason for one in policy.choices if one.name == "masked_experts"), "")
-    parts = dict(part.split(": ", 1) for part in text.split("; ") if ": " in part)
-    return {name: parts.get(name, text) for name in config.model.masked_experts}
 
 
 def read_training(folder: RunFolder) -> TrainingSummary | None:
