@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from xmoe.base.task import SingleLabel
 from xmoe.metrics.bootstrap import find_interval, make_resampler, resample
 from xmoe.metrics.figures import prepare_clips
 
 
 def clips_right_with(probability, rng, n):
     p = np.tile([0.8, 0.2], (n, 1))
-    return prepare_clips(
-        p, np.eye(2)[(rng.uniform(size=n) > probability).astype(int)], multi_label=False
-    )
+    wrong = rng.uniform(size=n) > probability
+    return prepare_clips(p, wrong.astype(int), SingleLabel())
 
 
 def accuracy_interval(clips, groups=None, seed=0):
@@ -45,7 +45,7 @@ def test_clips_of_one_group_are_drawn_together(rng):
 def test_groups_that_are_right_or_wrong_as_one_widen_the_interval(rng):
     right = np.repeat(rng.uniform(size=20) < 0.7, 20)
     p = np.tile([0.8, 0.2], (400, 1))
-    clips = prepare_clips(p, np.eye(2)[(~right).astype(int)], multi_label=False)
+    clips = prepare_clips(p, (~right).astype(int), SingleLabel())
     alone = accuracy_interval(clips)
     together = accuracy_interval(clips, groups=[str(i // 20) for i in range(400)])
     assert np.diff(together)[0] > 3 * np.diff(alone)[0]

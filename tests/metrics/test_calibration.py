@@ -52,7 +52,7 @@ def test_logits_that_are_not_finite_are_refused(bad):
 
 def test_the_reliability_curve_by_hand():
     p = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6]])
-    clips = prepare_clips(p, np.eye(2)[[0, 1, 1]], multi_label=False)
+    clips = prepare_clips(p, np.array([0, 1, 1]), SingleLabel())
     curve = reliability_curve(clips)
     assert curve["confidence"] == [pytest.approx(0.6), pytest.approx(0.9)]
     assert curve["accuracy"] == [1.0, 0.5]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xmoe.base.task import SingleLabel
 from xmoe.metrics import compute_metrics
 from xmoe.pictures.calibration import draw_calibration
 
@@ -14,7 +15,7 @@ def record(confidence, accuracy, **more):
 
 def test_points_are_the_bins_of_the_record(rng, cut_off):
     p = rng.dirichlet(np.ones(3), 200)
-    metrics = compute_metrics(p, rng.integers(0, 3, 200), task="single_label", num_bootstrap=20)
+    metrics = compute_metrics(p, rng.integers(0, 3, 200), task=SingleLabel(), num_bootstrap=20)
     figure = draw_calibration(metrics)
     points = figure.axes[0].containers[0].lines[0]
     assert points.get_xdata().tolist() == pytest.approx(metrics["calibration"]["confidence"])

@@ -169,7 +169,7 @@ def clips_of(k, asked):
 def test_histogram_counts_clips_by_k():
     usage = measure_usage(
         clips_of([0, 1, 1, 1.6], [[0, 0], [1, 0], [0, 1], [1, 0.6]]),
-        np.array([0, 0, 1, 1]),
+        np.eye(2)[[0, 0, 1, 1]],
         ("low", "high"),
         ("a", "b"),
     )
@@ -191,18 +191,18 @@ def test_histogram_counts_clips_by_k():
 )
 def test_load_balance_is_relative_entropy(asked, balance):
     clips = clips_of(np.sum(asked, 1), asked)
-    usage = measure_usage(clips, np.array([0, 1]), ("low", "high"), ("a", "b"))
+    usage = measure_usage(clips, np.eye(2), ("low", "high"), ("a", "b"))
     assert usage["load_balance"] == pytest.approx(balance, abs=1e-12)
 
 
 def test_one_expert_is_balanced_and_absent_classes_are_left_out():
-    usage = measure_usage(clips_of([1], [[1]]), np.array([1]), ("low",), ("a", "b"))
+    usage = measure_usage(clips_of([1], [[1]]), np.eye(2)[[1]], ("low",), ("a", "b"))
     assert usage["load_balance"] == 1.0
     assert list(usage["by_class"]) == ["b"]
 
 
 def test_class_of_several_labels_counts_every_clip_that_has_it():
-    rows = np.array([[1, 1], [0, 1]], np.float32)
+    rows = np.array([[1.0, 1.0], [0.0, 1.0]])
     usage = measure_usage(clips_of([2, 0], [[1, 1], [0, 0]]), rows, ("low", "high"), ("a", "b"))
     assert usage["by_class"]["a"]["mean_k"] == 2.0
     assert usage["by_class"]["b"]["mean_k"] == 1.0

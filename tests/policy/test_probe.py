@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from xmoe.base.task import TASKS, MultiLabel, SingleLabel
 from xmoe.policy import probe
-from xmoe.policy.probe import (
-    as_rows,
-    baseline_probabilities,
-    fit_sharpness,
-    to_probabilities,
-)
+from xmoe.policy.probe import baseline_probabilities, fit_sharpness, to_logits
+
+ONE = SingleLabel()
 
 
 def band_specs(labels, *, seed=0, frames=(20, 30)):
@@ -28,7 +26,7 @@ def band_specs(labels, *, seed=0, frames=(20, 30)):
 def test_separable_classes_are_told_apart():
     train, test = np.arange(60) % 3, np.arange(30) % 3
     answers = baseline_probabilities(
-        band_specs(train), train, band_specs(test, seed=1), task="single_label", num_classes=3
+        band_specs(train), train, band_specs(test, seed=1), task=ONE, num_classes=3
     )
     assert answers.shape == (30, 3)
     assert answers.sum(axis=1) == pytest.approx(1.0)
@@ -44,7 +42,7 @@ def test_labels_at_random_give_humble_probabilities():
         band_specs(silent),
         train,
         band_specs(silent[:20], seed=1),
-        task="single_label",
+        task=ONE,
         num_classes=2,
     )
     assert answers.max() < 0.8
@@ -56,7 +54,7 @@ def test_several_labels_each_have_their_own_probability():
     for row, own in zip(rows, labels, strict=True):
         row[own] = 1.0
     answers = baseline_probabilities(
-        band_specs(labels), rows, band_specs(labels[:8], seed=2), task="multi_label", num_classes=3
+        band_specs(labels), rows, band_specs(labels[:8], seed=2), task=MultiLabel(), num_classes=3
     )
     assert ((answers > 0.5) == (rows[:8] > 0.5)).mean() > 0.9
     assert answers[2].sum() > 1.2
@@ -65,7 +63,7 @@ def test_several_labels_each_have_their_own_probability():
 def test_classes_without_a_training_clip_get_a_column():
     train = np.arange(20) % 2
     answers = baseline_probabilities(
-        band_specs(train), train, band_specs([0], seed=1), task="single_label", num_classes=4
+        band_specs(train), train, band_specs([0], seed=1), task=ONE, num_classes=4
     )
     assert answers.shape == (1, 4)
     assert answers[0].argmax() == 0
@@ -75,7 +73,7 @@ def test_same_seed_same_bytes():
     train = np.arange(24) % 2
     first, second = (
         baseline_probabilities(
-            band_specs(train), train, band_specs([0, 1]), task="single_label", num_classes=2, seed=4
+            band_specs(train), train, band_specs([0, 1]), task=ONE, num_classes=2, seed=4
         )
         for _ in range(2)
     )
@@ -84,9 +82,7 @@ def test_same_seed_same_bytes():
 
 def test_no_test_clips_no_answers():
     train = np.arange(12) % 2
-    answers = baseline_probabilities(
-        band_specs(train), train, [], task="single_label", num_classes=2
-    )
+    answers = baseline_probabilities(band_specs(train), train, [], task=ONE, num_classes=2)
     assert answers.shape == (0, 2)
 
 
@@ -95,28 +91,19 @@ def test_large_sets_use_a_part_of_the_clips(monkeypatch):
     monkeypatch.setattr(probe, "MANY_CLIPS", 10)
     train = np.arange(40) % 2
     answers = baseline_probabilities(
-        band_specs(train), train, band_specs([0, 1]), task="single_label", num_classes=2
+        band_specs(train), train, band_specs([0, 1]), task=ONE, num_classes=2
     )
     assert answers.argmax(axis=1).tolist() == [0, 1]
 
 
-def test_rows_of_targets():
-    assert as_rows(np.array([1, 0]), task="single_label", num_classes=3).tolist() == [
-        [0, 1, 0],
-        [1, 0, 0],
-    ]
-    rows = np.array([[1, 1, 0]], dtype=np.float32)
-    assert as_rows(rows, task="multi_label", num_classes=3).tolist() == [[1, 1, 0]]
-
-
 def test_sharpness_is_high_where_held_out_answers_are_right():
     rows = np.eye(2)[np.arange(40) % 2]
-    sure = fit_sharpness(0.9 * rows + 0.05, rows, task="single_label")
-    unsure = fit_sharpness(np.roll(rows, 1, axis=0), rows, task="single_label")
+    sure = fit_sharpness(0.9 * rows + 0.05, rows, task=ONE)
+    unsure = fit_sharpness(np.roll(rows, 1, axis=0), rows, task=ONE)
     assert sure > 10 * unsure
 
 
-@pytest.mark.parametrize("task", ["single_label", "multi_label"])
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_probabilities_rise_with_the_score(task):
-    answers = to_probabilities(np.array([[0.9, 0.1], [0.6, 0.4]]), 4.0, task=task)
+    answers = task.probabilities(to_logits(np.array([[0.9, 0.1], [0.6, 0.4]]), 4.0))
     assert answers[0, 0] > answers[1, 0] > 0.5 > answers[1, 1] > answers[0, 1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xmoe.base.config import SpectroConfig
+from xmoe.base.task import MultiLabel, SingleLabel
 from xmoe.policy.folds import Folds, make_folds
 from xmoe.policy.race import (
     LEAST_CLIPS,
@@ -91,14 +92,14 @@ def test_large_enough_for_a_race(make_examples):
 def test_one_label_is_right_or_wrong():
     answers = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     truth = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
-    assert score_answers(answers, truth, task="single_label").tolist() == [1.0, 0.0, 1.0]
+    assert score_answers(answers, truth, task=SingleLabel()).tolist() == [1.0, 0.0, 1.0]
 
 
 def test_ranking_precision_by_hand():
     answers = np.array([[0.9, 0.5, 0.1, 0.0]] * 3)
     truth = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     assert ranking_precision(answers, truth) == pytest.approx([1.0, (1 / 2 + 2 / 4) / 2, 0.0])
-    assert score_answers(answers, truth, task="multi_label")[0] == 1.0
+    assert score_answers(answers, truth, task=MultiLabel())[0] == 1.0
 
 
 def test_features_that_hold_the_class_score_and_others_do_not(make_examples, rng):
@@ -107,7 +108,7 @@ def test_features_that_hold_the_class_score_and_others_do_not(make_examples, rng
     rows = np.eye(2)[np.arange(80) % 2]
     good = rng.standard_normal((80, 2, 20)).astype(np.float32)
     good[:, 0, 0] += 6 * rows[:, 0]
-    scores = score_copies(good, rows, folds, task="single_label")
+    scores = score_copies(good, rows, folds, task=SingleLabel())
     assert scores.shape == (80, 2)
     assert scores[:, 0].mean() > 0.85
     assert scores[:, 1].mean() < 0.75

@@ -12,6 +12,7 @@ import soundfile as sf
 from xmoe.audio.dataset import load_dataset
 from xmoe.audio.quarantine import Quarantined, write_quarantine
 from xmoe.base.config import RunConfig, TrainConfig
+from xmoe.base.task import SingleLabel
 from xmoe.metrics import compute_metrics
 from xmoe.policy.policy import choose_policy
 from xmoe.profile.assemble import profile_dataset
@@ -74,7 +75,7 @@ def write_outcome(folder: RunFolder, config: RunConfig, clip_ids: list[str]) -> 
     right = np.where(targets == 0, sure, 1 - sure)
     right[0] = 0.1
     probabilities = np.stack([right, 1 - right], 1)
-    metrics = compute_metrics(probabilities, targets, task="single_label", num_bootstrap=50)
+    metrics = compute_metrics(probabilities, targets, task=SingleLabel(), num_bootstrap=50)
     experts = config.model.experts
     rate = dict.fromkeys(experts, 0.25)
     macs = {"stem": 3.5, "mean_answer": 4.0, **dict.fromkeys(experts, 2.0)}

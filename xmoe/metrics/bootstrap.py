@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from xmoe.metrics.figures import SMALLEST, Array, Clips, measure
+from xmoe.base.task import Array
+from xmoe.metrics.figures import SMALLEST, Clips, measure
 
 LEVEL = 0.95
 WILSON_Z = 1.959964

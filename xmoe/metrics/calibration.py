@@ -37,10 +37,7 @@ def fit_temperature(logits: Tensor, truth: Tensor, task: Task) -> float:
 
 def reliability_curve(clips: Clips) -> dict[str, list[float]]:
     """Return mean confidence, share right and count of each bin that is not empty."""
-    if clips.multi_label:
-        confidence, outcome = clips.probabilities.ravel(), clips.truth.ravel()
-    else:
-        confidence, outcome = clips.probabilities.max(1), clips.right
+    confidence, outcome = clips.confidence.ravel(), clips.outcome.ravel()
     index = bin_of(confidence)
     count = np.bincount(index, minlength=NUM_BINS)
     used = count > 0

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from xmoe.base.task import Array, Task
+
 NUM_BINS = 15
 SMALLEST = 1e-12
 
@@ -20,67 +21,53 @@ SMALLEST = 1e-12
 class Clips:
     """What each clip adds to the figures.
 
-    ``truth`` and ``said`` [n, C] are 0 or 1; ``right``, ``nll`` and ``brier`` [n]; ``gap``
-    [n, bins] is outcome less confidence in its bin; each clip makes ``decisions`` of them.
+    ``truth`` and ``said`` [n, C] are 0 or 1; ``right``, ``nll`` and ``brier`` [n]; ``confidence``
+    and ``outcome`` [n, decisions] of the answer or, for several labels, of each of them; ``gap``
+    [n, bins] is outcome less confidence in its bin.
     """
 
+    task: Task
     probabilities: Array
     truth: Array
     said: Array
     right: Array
     nll: Array
     brier: Array
+    confidence: Array
+    outcome: Array
     gap: Array
-    decisions: int
-    multi_label: bool
 
 
-def check_inputs(
-    probabilities: npt.ArrayLike, targets: npt.ArrayLike, task: str
-) -> tuple[Array, Array, bool]:
-    """Return probabilities [n, C], truth [n, C] of 0 and 1, and whether a clip may have many.
+def prepare_clips(probabilities: npt.ArrayLike, targets: npt.ArrayLike, task: Task) -> Clips:
+    """Return what each clip adds to the figures, from probabilities [n, C] and a task's targets.
 
     Raises ValueError where shapes disagree, a number is not finite, or there is no clip.
     """
-    if task not in ("single_label", "multi_label"):
-        raise ValueError(f"task {task!r} is neither single_label nor multi_label")
-    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(targets)
+    p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim != 2 or p.shape[1] < 2 or len(p) == 0:
         raise ValueError(f"probabilities must be [n, C] with n >= 1 and C >= 2, not {p.shape}")
     if not np.isfinite(p).all() or p.min() < -1e-6 or p.max() > 1 + 1e-6:
         raise ValueError("probabilities must be finite and from 0 to 1")
     p = np.clip(p, 0.0, 1.0)
-    if task == "multi_label":
-        if y.shape != p.shape or not np.isin(y, (0, 1)).all():
-            raise ValueError(f"targets must be 0 or 1 of shape {p.shape}, not {y.shape}")
-        return p, y.astype(np.float64), True
-    if np.abs(p.sum(1) - 1.0).max() > 1e-3:
+    if task.exclusive and np.abs(p.sum(1) - 1.0).max() > 1e-3:
         raise ValueError("probabilities of one clip must sum to one")
-    if y.shape != (len(p),) or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"targets must be {len(p)} whole numbers, not {y.dtype} {y.shape}")
-    if y.min() < 0 or y.max() >= p.shape[1]:
-        raise ValueError(f"targets must be from 0 to {p.shape[1] - 1}")
-    return p, np.eye(p.shape[1])[y], False
-
-
-def prepare_clips(p: Array, truth: Array, *, multi_label: bool) -> Clips:
-    """Return what each clip adds to the figures, from probabilities and truth [n, C]."""
-    if multi_label:
-        said = (p >= 0.5).astype(np.float64)
-        both, either = (said * truth).sum(1), np.maximum(said, truth).sum(1)
-        right = np.where(either > 0, both / np.maximum(either, 1), 1.0)
+    truth = task.rows(np.asarray(targets), p.shape[1])
+    if len(truth) != len(p):
+        raise ValueError(f"there are targets of {len(truth)} clips, probabilities of {len(p)}")
+    said = task.said(p).astype(np.float64)
+    both, either = (said * truth).sum(1), np.maximum(said, truth).sum(1)
+    right = np.where(either > 0, both / np.maximum(either, 1), 1.0)
+    if task.exclusive:
+        nll = -np.log(np.clip((p * truth).sum(1), SMALLEST, 1.0))
+        confidence, outcome, brier = p.max(1)[:, None], right[:, None], ((p - truth) ** 2).sum(1)
+    else:
         q = np.clip(p, SMALLEST, 1 - SMALLEST)
         nll = -(truth * np.log(q) + (1 - truth) * np.log(1 - q)).mean(1)
         confidence, outcome, brier = p, truth, ((p - truth) ** 2).mean(1)
-    else:
-        said = np.eye(p.shape[1])[p.argmax(1)]
-        right = (said * truth).sum(1)
-        nll = -np.log(np.clip((p * truth).sum(1), SMALLEST, 1.0))
-        confidence, outcome, brier = p.max(1)[:, None], right[:, None], ((p - truth) ** 2).sum(1)
     gap = np.zeros((len(p), NUM_BINS))
     rows = np.broadcast_to(np.arange(len(p))[:, None], confidence.shape)
     np.add.at(gap, (rows, bin_of(confidence)), outcome - confidence)
-    return Clips(p, truth, said, right, nll, brier, gap, confidence.shape[1], multi_label)
+    return Clips(task, p, truth, said, right, nll, brier, confidence, outcome, gap)
 
 
 def bin_of(confidence: Array) -> npt.NDArray[np.intp]:
@@ -95,7 +82,7 @@ def measure(clips: Clips, weights: Array) -> dict[str, Array]:
     positive, claimed = weights @ clips.truth, weights @ clips.said
     recall = hit / np.maximum(positive, SMALLEST)
     present = positive > 0
-    if clips.multi_label:
+    if not clips.task.exclusive:
         negative = total[:, None] - positive
         right_negative = negative - (claimed - hit)
         recall = (recall + right_negative / np.maximum(negative, SMALLEST)) / 2
@@ -106,10 +93,10 @@ def measure(clips: Clips, weights: Array) -> dict[str, Array]:
         "macro_f1": _mean_over(2 * hit / np.maximum(seen, SMALLEST), seen > 0),
         "balanced_accuracy": _mean_over(recall, present),
     }
-    if clips.multi_label:
+    if not clips.task.exclusive:
         result["map"] = _mean_average_precision(clips, weights)
     return result | {
-        "ece": np.abs(weights @ clips.gap).sum(1) / (total * clips.decisions),
+        "ece": np.abs(weights @ clips.gap).sum(1) / (total * clips.confidence.shape[1]),
         "nll": weights @ clips.nll / total,
         "brier": weights @ clips.brier / total,
     }

@@ -13,16 +13,17 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+from xmoe.base.task import Array, Task
 from xmoe.metrics.bootstrap import find_interval, make_resampler, resample
 from xmoe.metrics.calibration import reliability_curve
-from xmoe.metrics.figures import Array, Clips, check_inputs, measure, prepare_clips
+from xmoe.metrics.figures import Clips, measure, prepare_clips
 
 
 def compute_metrics(
     probabilities: npt.ArrayLike,
     targets: npt.ArrayLike,
     *,
-    task: str,
+    task: Task,
     num_bootstrap: int = 1000,
     seed: int = 0,
     groups: Sequence[str] | None = None,
@@ -40,14 +41,14 @@ def compute_metrics(
     Raises ValueError where shapes disagree, a number is not finite, or there is no clip.
     Source: Guo et al. 2017, arXiv:1706.04599 (ECE); Efron and Tibshirani 1993 (bootstrap).
     """
-    p, truth, multi_label = check_inputs(probabilities, targets, task)
-    clips = prepare_clips(p, truth, multi_label=multi_label)
-    figures = measure(clips, np.ones((1, len(p))))
-    result: dict[str, Any] = {"task": task, "num_clips": len(p)}
+    clips = prepare_clips(probabilities, targets, task)
+    num_clips = len(clips.right)
+    figures = measure(clips, np.ones((1, num_clips)))
+    result: dict[str, Any] = {"task": task.name, "num_clips": num_clips}
     result |= {name: float(values[0]) for name, values in figures.items()}
-    result["majority_accuracy"] = _majority_accuracy(truth, multi_label=multi_label)
+    result["majority_accuracy"] = _majority_accuracy(clips.truth)
     if num_bootstrap > 0:
-        draw, units = make_resampler(len(p), groups, seed)
+        draw, units = make_resampler(num_clips, groups, seed)
         resampled = resample(clips, draw, num_bootstrap)
         for name, values in resampled.items():
             interval = find_interval(name, result[name], values, units)
@@ -59,11 +60,9 @@ def compute_metrics(
     return result
 
 
-def _majority_accuracy(truth: Array, *, multi_label: bool) -> float:
+def _majority_accuracy(truth: Array) -> float:
     """Return what the commonest class, or the labels of most clips, would score as the answer."""
     share = truth.mean(0)
-    if not multi_label:
-        return float(share.max())
     constant = (share > 0.5).astype(np.float64)
     if not constant.any():
         constant[share.argmax()] = 1.0
@@ -73,11 +72,11 @@ def _majority_accuracy(truth: Array, *, multi_label: bool) -> float:
 
 def _confusion(clips: Clips) -> list[Any]:
     """Return counts [C, C], truth by row, or [C, 2, 2] for several labels."""
-    if clips.multi_label:
-        counts = multilabel_confusion_matrix(clips.truth, clips.said)
-    else:
+    if clips.task.exclusive:
         ids = range(clips.truth.shape[1])
         counts = confusion_matrix(clips.truth.argmax(1), clips.said.argmax(1), labels=list(ids))
+    else:
+        counts = multilabel_confusion_matrix(clips.truth, clips.said)
     rows: list[Any] = counts.tolist()
     return rows
 

@@ -66,8 +66,9 @@ def evaluate_store(
         raise ValueError("no clips to evaluate")
     config = predictor.config
     clips = _answer_clips(predictor, store, None, progress)
-    task = config.model.task
+    task = predictor.task
     metrics = compute_metrics(clips.probabilities, store.targets, task=task, groups=groups)
+    truth = task.rows(store.targets, len(config.classes))
     metrics["mean_k"] = float(clips.k.mean())
     metrics["mean_saliency_share"] = float(clips.share.mean())
     if fixed_k:
@@ -80,8 +81,8 @@ def evaluate_store(
         k=clips.k,
         weights=clips.weights,
         metrics=metrics,
-        usage=measure_usage(clips, store.targets, config.model.experts, config.classes),
-        traces=_trace_table(clips, store, predictor),
+        usage=measure_usage(clips, truth, config.model.experts, config.classes),
+        traces=_trace_table(clips, store, truth, predictor),
     )
 
 
@@ -110,14 +111,14 @@ def _clip_row(predictor: Predictor, answers: SegmentAnswers) -> tuple[Any, ...]:
 def _fixed_accuracy(predictor: Predictor, store: SpectrogramStore, k: int) -> float:
     clips = _answer_clips(predictor, store, k, silent)
     scores = compute_metrics(
-        clips.probabilities, store.targets, task=predictor.config.model.task, num_bootstrap=0
+        clips.probabilities, store.targets, task=predictor.task, num_bootstrap=0
     )
     return float(scores["accuracy"])
 
 
 def measure_usage(
     clips: _Clips,
-    targets: npt.NDArray[np.generic],
+    truth: npt.NDArray[np.float64],
     experts: tuple[str, ...],
     classes: tuple[str, ...],
 ) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def measure_usage(
     rounded = np.rint(clips.k).astype(int)
     by_class = {}
     for index, name in enumerate(classes):
-        member = targets == index if targets.ndim == 1 else targets[:, index] != 0
+        member = truth[:, index] > 0
         if member.any():
             by_class[name] = {
                 "mean_k": float(clips.k[member].mean()),
@@ -150,9 +151,12 @@ def measure_usage(
     }
 
 
-def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -> pa.Table:
+def _trace_table(
+    clips: _Clips, store: SpectrogramStore, truth: npt.NDArray[np.float64], predictor: Predictor
+) -> pa.Table:
     config = predictor.config
     top = clips.probabilities.argmax(1)
+    labels = [[config.classes[i] for i in np.nonzero(row)[0]] for row in truth]
     experts = [
         [
             {"name": n, "weight": float(w)}
@@ -164,7 +168,7 @@ def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -
     return pa.table(
         {
             "clip_id": list(store.clip_ids),
-            "labels": pa.array(_label_names(store.targets, config.classes), pa.list_(pa.string())),
+            "labels": pa.array(labels, pa.list_(pa.string())),
             "answer": [config.classes[i] for i in top],
             "probability": clips.probabilities.max(1),
             "entropy": [predictor.task.entropy(p) for p in clips.probabilities],
@@ -175,12 +179,6 @@ def _trace_table(clips: _Clips, store: SpectrogramStore, predictor: Predictor) -
             "probabilities": clips.probabilities.tolist(),
         }
     )
-
-
-def _label_names(targets: npt.NDArray[np.generic], classes: tuple[str, ...]) -> list[list[str]]:
-    if targets.ndim == 1:
-        return [[classes[int(i)]] for i in targets]
-    return [[classes[i] for i in np.nonzero(row > 0.5)[0]] for row in targets]
 
 
 def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:

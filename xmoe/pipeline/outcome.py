@@ -15,6 +15,7 @@ from xmoe.annotate.thresholds import choose_thresholds
 from xmoe.base.config import RunConfig
 from xmoe.base.files import write_bytes
 from xmoe.base.progress import Progress, silent
+from xmoe.base.task import task_of
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.registry import build_frontend
 from xmoe.metrics import compute_metrics
@@ -94,18 +95,18 @@ def measure_baseline(
     def specs(store: SpectrogramStore) -> list[Tensor]:
         return [frontend.compress(store.whole(i).unsqueeze(0))[0] for i in range(len(store))]
 
+    task = task_of(config.model.task)
     train, test = stores["train"], stores["test"]
     probabilities = baseline_probabilities(
         specs(train),
         train.targets,
         specs(test),
-        task=config.model.task,
+        task=task,
         num_classes=config.model.num_classes,
         seed=config.train.seed,
     )
-    scores = compute_metrics(
-        probabilities, test.targets, task=config.model.task, groups=pick_groups(test, groups)
-    )
+    own = pick_groups(test, groups)
+    scores = compute_metrics(probabilities, test.targets, task=task, groups=own)
     names = ("accuracy", "accuracy_ci", "macro_f1", "macro_f1_ci", "map", "map_ci")
     return {f"baseline_{name}": scores[name] for name in names if name in scores}
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_softmax, softmax
+import torch
 from torch import Tensor
 
-from xmoe.base.config import TaskName
+from xmoe.base.task import Task
 from xmoe.policy.kernels import KERNELS_PER_DILATION, KernelBank
 from xmoe.policy.ridge import Floats, fit_ridge
 
@@ -26,7 +26,7 @@ def baseline_probabilities(
     train_targets: npt.NDArray[np.generic],
     test_specs: Sequence[Tensor],
     *,
-    task: TaskName,
+    task: Task,
     num_classes: int,
     seed: int = 0,
 ) -> Floats:
@@ -43,37 +43,23 @@ def baseline_probabilities(
         kept = sorted(drawn.tolist())
     many = len(kept) > MANY_CLIPS
     bank = KernelBank(seed=seed, count=KERNELS_PER_DILATION // (2 if many else 1))
-    rows = as_rows(train_targets[kept], task=task, num_classes=num_classes)
+    rows = task.rows(train_targets[kept], num_classes)
     features = bank.measure_all([train_specs[i] for i in kept])
     ridge = fit_ridge(features, rows, np.arange(len(kept)))
     sharpness = fit_sharpness(ridge.held_out, rows, task=task)
     if not test_specs:
         return np.empty((0, num_classes))
-    return to_probabilities(ridge.predict(bank.measure_all(test_specs)), sharpness, task=task)
+    scores = ridge.predict(bank.measure_all(test_specs))
+    return task.probabilities(to_logits(scores, sharpness)).numpy()
 
 
-def as_rows(targets: npt.NDArray[np.generic], *, task: TaskName, num_classes: int) -> Floats:
-    """Return 0/1 rows [n, C] of class indices [n], or of rows as they are."""
-    if task == "multi_label":
-        return targets.astype(np.float64)
-    return np.eye(num_classes)[targets.astype(np.int64)]
-
-
-def fit_sharpness(held_out: Floats, rows: Floats, *, task: TaskName) -> float:
+def fit_sharpness(held_out: Floats, rows: Floats, *, task: Task) -> float:
     """Return the factor on held-out scores [n, C] with the least log loss against 0/1 rows."""
-    losses = []
-    for sharpness in SHARPNESSES:
-        if task == "multi_label":
-            margin = sharpness * (held_out - 0.5)
-            loss = np.logaddexp(0.0, margin) - rows * margin
-        else:
-            loss = -rows * log_softmax(sharpness * held_out, axis=1)
-        losses.append(float(loss.sum()))
+    truth = torch.from_numpy(rows)
+    losses = [float(task.loss(to_logits(held_out, factor), truth)) for factor in SHARPNESSES]
     return SHARPNESSES[int(np.argmin(losses))]
 
 
-def to_probabilities(scores: Floats, sharpness: float, *, task: TaskName) -> Floats:
-    """Return probabilities of ridge scores [n, C], whose targets were 0 and 1."""
-    if task == "multi_label":
-        return np.asarray(expit(sharpness * (scores - 0.5)))
-    return np.asarray(softmax(sharpness * scores, axis=1))
+def to_logits(scores: Floats, sharpness: float) -> Tensor:
+    """Return logits of ridge scores [n, C], whose targets were 0 and 1: none at one half."""
+    return torch.from_numpy(sharpness * (scores - 0.5))

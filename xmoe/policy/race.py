@@ -15,11 +15,11 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.base.config import SpectroConfig, TaskName
+from xmoe.base.config import SpectroConfig
 from xmoe.base.progress import Progress, silent
+from xmoe.base.task import Task, task_of
 from xmoe.policy.copies import NOISE_SNR_DB, measure_copies
 from xmoe.policy.folds import Folds, make_folds, pick_clips, strata
-from xmoe.policy.probe import as_rows
 from xmoe.policy.records import Candidate, Race
 from xmoe.policy.ridge import Floats, hold_out
 
@@ -74,16 +74,14 @@ def run_race(
     if reason:
         return f"of the clips that can be read, {reason}"
     folds = make_folds(heard, seed=seed)
-    rows = as_rows(dataset.targets(heard), task=dataset.task, num_classes=len(dataset.classes))
-    scores = {
-        name: score_copies(table, rows, folds, task=dataset.task)
-        for name, table in features.items()
-    }
+    task = task_of(dataset.task)
+    rows = task.rows(dataset.targets(heard), len(dataset.classes))
+    scores = {name: score_copies(table, rows, folds, task=task) for name, table in features.items()}
     return judge(scores, candidates, folds)
 
 
 def score_copies(
-    features: npt.NDArray[np.float32], rows: Floats, folds: Folds, *, task: TaskName
+    features: npt.NDArray[np.float32], rows: Floats, folds: Folds, *, task: Task
 ) -> Floats:
     """Return how well each copy [n, 2] of a clip is answered when its fold is held out.
 
@@ -97,11 +95,11 @@ def score_copies(
     return np.asarray(scores.reshape(clips, copies))
 
 
-def score_answers(answers: Floats, truth: Floats, *, task: TaskName) -> Floats:
+def score_answers(answers: Floats, truth: Floats, *, task: Task) -> Floats:
     """Return the score [n] of answers [n, C]: 1 or 0 for one label, average precision for more."""
-    if task == "multi_label":
-        return ranking_precision(answers, truth)
-    return np.asarray(answers.argmax(axis=1) == truth.argmax(axis=1), dtype=np.float64)
+    if task.exclusive:
+        return np.asarray(answers.argmax(axis=1) == truth.argmax(axis=1), dtype=np.float64)
+    return ranking_precision(answers, truth)
 
 
 def ranking_precision(answers: Floats, truth: Floats) -> Floats:

@@ -19,9 +19,10 @@ from xmoe.audio.clip import Clip, read_clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import AudioError, DatasetError
 from xmoe.base.progress import Progress, silent
+from xmoe.base.task import Task
 from xmoe.frontend.threads import one_thread
 from xmoe.metrics.bootstrap import find_interval, make_resampler
-from xmoe.metrics.figures import check_inputs, prepare_clips
+from xmoe.metrics.figures import prepare_clips
 from xmoe.predict.predictor import Predictor
 from xmoe.robustness.harms import Harm, Samples, list_harms
 
@@ -147,7 +148,7 @@ def _seed_of(example: Example, seed: int) -> int:
 class _Judge:
     """What is true of the clips that were heard, and the same resamples [R, n] for every level."""
 
-    task: str
+    task: Task
     targets: npt.NDArray[np.int64 | np.float32]
     weights: Array
     units: int
@@ -157,8 +158,7 @@ class _Judge:
         groups = [example.group_key for example in heard]
         own = groups if len(set(groups)) >= LEAST_GROUPS else None
         draw, units = make_resampler(len(heard), own, 0)
-        task = predictor.config.model.task
-        return cls(task, dataset.targets(heard), draw(RESAMPLES), units)
+        return cls(predictor.task, dataset.targets(heard), draw(RESAMPLES), units)
 
     def describe(self, answers: _Answers, clean: _Answers) -> dict[str, Any]:
         """Return accuracy, the paired loss against the clean clips, and mean K."""
@@ -179,10 +179,7 @@ class _Judge:
 
     def _right(self, answers: _Answers) -> Array:
         """Return 1 for each clip [n] that is right; of several labels, the share that is."""
-        p, truth, multi_label = check_inputs(
-            np.stack(answers.probabilities), self.targets, self.task
-        )
-        return prepare_clips(p, truth, multi_label=multi_label).right
+        return prepare_clips(np.stack(answers.probabilities), self.targets, self.task).right
 
 
 def _describe_harm(
