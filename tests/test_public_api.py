@@ -59,6 +59,11 @@ def test_import_is_cheap():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_settings_and_client_need_no_torch():
+    code = "import sys, xmoe, xmoe.base.config; xmoe.Client; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_commands():
     assert set(cli.commands) == COMMANDS
 

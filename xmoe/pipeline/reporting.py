@@ -22,6 +22,7 @@ from xmoe.base.errors import DatasetError, XmoeError
 from xmoe.base.progress import Progress, silent
 from xmoe.explain.canvas import draw_map, draw_spectrogram
 from xmoe.explain.scales import scales_of
+from xmoe.explain.subject import surest_segment
 from xmoe.frontend.measure import measure_power
 from xmoe.glance.saliency import saliency_map
 from xmoe.pictures.style import INK, new_figure, to_png
@@ -59,9 +60,7 @@ class MistakeIllustrator:
         predictor, rate = self._predictor, clip.sample_rate_hz
         power = measure_power(clip.samples, rate, predictor.frontend)
         specs = predictor.specs_of_power(power)
-        answers = predictor.answer_segments(specs)
-        top = int(predictor.probabilities(answers.logits).argmax())
-        segment = int(predictor.task.log_probabilities(answers.logits)[:, top].argmax())
+        segment = surest_segment(predictor, specs)
         start_s = predictor.segment_start_s(power.shape[1], segment)
         spec = specs[segment : segment + 1]
         saliency = saliency_map(predictor.model.glance(spec).cam, spec)[0].numpy()
