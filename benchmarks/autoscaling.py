@@ -29,7 +29,10 @@ from xmoe.audio.clip import read_clip
 from xmoe.base.files import write_bytes
 from xmoe.pictures.style import BLUE, INK, ORANGE, QUIET, RED, make_plain, new_figure, to_png
 from xmoe.run.folder import RunFolder
+from xmoe.serve.expert import Arrays, Weights
+from xmoe.serve.local import to_arrays
 from xmoe.serve.router import callable_experts, load_router
+from xmoe.serve.router_replica import find_weights
 from xmoe.serve.session import APP, serving
 from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
 from xmoe.serve.status import ReplicaCount, ask_serve
@@ -92,7 +95,7 @@ def watching(timeline: Timeline, names: tuple[str, ...]) -> Iterator[None]:
 
 
 def call_for(
-    timeline: Timeline, name: str, payload: tuple[Any, Any], *, callers: int, seconds: float
+    timeline: Timeline, name: str, payload: tuple[Arrays, Weights], *, callers: int, seconds: float
 ) -> None:
     """Have that many callers ask one expert over and over for so long."""
     from ray import serve
@@ -103,7 +106,7 @@ def call_for(
     def ask() -> None:
         while time.monotonic() < end:
             began = time.monotonic()
-            handle.infer.remote(*payload, CALL_S).result(timeout_s=CALL_S)
+            handle.infer.remote(payload[0], CALL_S, payload[1]).result(timeout_s=CALL_S)
             timeline.calls.append((timeline.now_s, 1000.0 * (time.monotonic() - began)))
 
     threads = [threading.Thread(target=ask) for _ in range(callers)]
@@ -115,25 +118,25 @@ def call_for(
     timeline.callers = 0
 
 
-def make_payload(run: Path, clip: Path, expert: str, rows: int) -> tuple[Any, Any]:
-    """Return windows and scales of one stacked call to an expert: a segment, repeated."""
+def make_payload(run: Path, clip: Path, expert: str, rows: int) -> Arrays:
+    """Return what one stacked call sends to an expert: a segment, repeated."""
     recording = read_clip(clip)
     predictor = load_router(ServeSettings(run=str(run)))
     specs = predictor.segment_specs(recording.samples, recording.sample_rate_hz)
     every = len(predictor.config.model.experts)
     with torch.inference_mode():
         several = specs[:1].repeat(rows, 1, 1)
-        plan = predictor.model.plan(several, predictor.config.routing, k=every)
-    request = next(request for request in plan.requests() if request.name == expert)
-    return request.windows.numpy(), request.scale.numpy()
+        prepared = predictor.model.prepare(several, predictor.config.routing, k=every)
+    requests = predictor.model.requests(*prepared)
+    return to_arrays(next(request for request in requests if request.name == expert))
 
 
 def measure(
     run: Path, clip: Path, *, expert: str, callers: int, hot_s: float, rows: int, port: int
 ) -> tuple[Timeline, Clients, dict[str, Any]]:
     """Serve a run, load one expert, and return what was seen, what a client heard, the numbers."""
-    payload = make_payload(run, clip, expert, rows)
     settings = ServeSettings(run=str(run), router=RouterSettings(num_cpus=0.1), expert=FAST)
+    payload = (make_payload(run, clip, expert, rows), find_weights(settings))
     names = callable_experts(RunFolder(run).read_config())
     with serving(settings, host="127.0.0.1", port=port) as url:
         timeline = Timeline()

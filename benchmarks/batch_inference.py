@@ -34,10 +34,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.base.config import (
+    EXPERT_NAMES,
+    ModelConfig,
+    RoutingConfig,
+    RunConfig,
+    SpectroConfig,
+    TrainConfig,
+)
 from xmoe.batch.answers import answer_names
 from xmoe.batch.inputs import list_inputs
 from xmoe.mixture.moe import MoE, split_weights
+from xmoe.policy.specs import list_specs
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFolder
 
@@ -66,13 +74,13 @@ def make_run(folder: Path) -> Path:
     config = RunConfig(
         classes=tuple("abcdefgh"),
         spectro=SpectroConfig(),
-        model=ModelConfig(num_classes=8),
+        model=ModelConfig(experts=list_specs(EXPERT_NAMES, SpectroConfig()), num_classes=8),
         train=TrainConfig(),
         routing=RoutingConfig(),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = MoE(config.model, num_bins=config.spectro.num_bins)
+        model = MoE(config.model, config.spectro)
     run = RunFolder(folder)
     run.write_record("run_config.json", config)
     run.save_checkpoint("best", split_weights(model), {}, which=("best", "last"))

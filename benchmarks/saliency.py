@@ -33,7 +33,14 @@ from torch import Tensor
 
 from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.audio.synth import SynthConfig, read_boxes, write_dataset
-from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from xmoe.base.config import (
+    EXPERT_NAMES,
+    ModelConfig,
+    RoutingConfig,
+    RunConfig,
+    SpectroConfig,
+    TrainConfig,
+)
 from xmoe.explain.faithfulness import measure_faithfulness
 from xmoe.explain.localise import Localisation, box_mask, map_batches, score_maps
 from xmoe.explain.methods import METHODS
@@ -49,6 +56,7 @@ from xmoe.glance.saliency import (
     saliency_map,
 )
 from xmoe.metrics.bootstrap import mean_interval
+from xmoe.policy.specs import list_specs
 from xmoe.training.loop import Trainer
 
 BATCH = 32
@@ -71,7 +79,9 @@ def train_subject(dataset: Dataset, folder: Path) -> Subject:
     config = RunConfig(
         classes=dataset.classes,
         spectro=spectro,
-        model=ModelConfig(num_classes=len(dataset.classes)),
+        model=ModelConfig(
+            experts=list_specs(EXPERT_NAMES, spectro), num_classes=len(dataset.classes)
+        ),
         train=TrainConfig(device="cpu"),
     )
     frontend = build_frontend(spectro)

@@ -28,12 +28,14 @@ from starlette.types import ASGIApp, Message
 from torch import Tensor
 
 from xmoe.audio.clip import read_clip
-from xmoe.mixture.combine import ExpertReply, combine
+from xmoe.experts.protocol import ExpertReply
+from xmoe.mixture.combine import combine
 from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import Predictor
 from xmoe.run.remote import open_run
 from xmoe.serve.build import check_settings
 from xmoe.serve.expert import ExpertCore
+from xmoe.serve.local import to_arrays
 from xmoe.serve.router import callable_experts, load_router
 from xmoe.serve.router_replica import RouterReplica
 from xmoe.serve.session import serving, wait_for_signal
@@ -50,9 +52,9 @@ class NaiveExpert:
         torch.set_num_threads(1)
         self._core = ExpertCore.load(run, name)
 
-    def __call__(self, windows: Any, scale: Any) -> Any:
-        """Return logits of the windows of one request."""
-        return self._core.infer(windows, scale)
+    def __call__(self, payload: Any) -> Any:
+        """Return logits of one request."""
+        return self._core.infer(payload)
 
 
 class NaiveRouter:
@@ -68,12 +70,10 @@ class NaiveRouter:
         clip = read_clip(io.BytesIO(await request.body()))
         predictor = self._predictor
         specs = predictor.segment_specs(clip.samples, clip.sample_rate_hz)
-        plan = predictor.model.plan(specs, predictor.config.routing, k=len(self._handles))
-        requests = plan.requests()
-        calls = [
-            self._handles[asked.name].remote(asked.windows.numpy(), asked.scale.numpy())
-            for asked in requests
-        ]
+        model, routing = predictor.model, predictor.config.routing
+        plan, inputs = model.prepare(specs, routing, k=len(self._handles))
+        requests = model.requests(plan, inputs)
+        calls = [self._handles[asked.name].remote(to_arrays(asked)) for asked in requests]
         replies = {
             asked.name: ExpertReply(asked.rows, torch.from_numpy(np.array(await call)))
             for asked, call in zip(requests, calls, strict=True)

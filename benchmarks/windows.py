@@ -34,6 +34,7 @@ from xmoe.audio.synth import SynthConfig, read_boxes, write_dataset
 from xmoe.base.config import RoutingConfig
 from xmoe.base.files import write_bytes
 from xmoe.base.progress import show_progress
+from xmoe.experts.protocol import Inputs
 from xmoe.explain.localise import box_mask
 from xmoe.explain.scales import scales_of
 from xmoe.features.segments import Segments, eval_segments
@@ -41,7 +42,6 @@ from xmoe.features.store import build_store
 from xmoe.glance.saliency import pool_cells
 from xmoe.glance.spans import choose_windows, score_windows
 from xmoe.metrics.bootstrap import make_resampler
-from xmoe.mixture.combine import combine
 from xmoe.mixture.plan import Plan, choose_experts
 from xmoe.pictures.style import make_plain, new_figure, to_png
 from xmoe.pipeline.classifier import MoEAudioClassifier
@@ -95,17 +95,17 @@ def answer(
     for first in range(0, len(bench.segments.spec), BATCH):
         spec = bench.segments.spec[first : first + BATCH]
         if seed is None:
-            plan = model.plan(spec, routing)
+            plan, inputs = model.prepare(spec, routing)
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed + first)
-                plan = model.plan(spec, routing)
+                plan, inputs = model.prepare(spec, routing)
         if k is not None:
             gate = plan.gate.clamp_min(1e-12).log().masked_fill(plan.gate == 0, float("-inf"))
             plan = replace(plan, weights=choose_experts(gate, k[first : first + BATCH]))
         if by_box and bench.masks is not None:
-            plan = look_at(plan, bench.masks[first : first + BATCH], model.bands)
-        combined = combine(plan, model.call_experts(plan))
+            plan = look_at(plan, bench.masks[first : first + BATCH], inputs, model.bands)
+        combined = model.carry_out(plan, inputs)
         logits.append(combined.logits)
         counts.append(plan.k)
     pooled = bench.segments.pool(torch.cat(logits), len(bench.truth))
@@ -113,13 +113,13 @@ def answer(
     return right, float(torch.cat(counts).double().mean())
 
 
-def look_at(plan: Plan, masks: Tensor, bands: Tensor) -> Plan:
+def look_at(plan: Plan, masks: Tensor, inputs: Inputs, bands: Tensor) -> Plan:
     """Return a plan whose experts hear the windows that hold most of the box [b, F, T]."""
-    cells = pool_cells(masks.float(), plan.quantised.shape[2:])
-    scores = score_windows(cells, bands, plan.window_frames)
-    anywhere = score_windows(cells, torch.ones_like(bands), plan.window_frames)
-    keep = plan.windows.shape[2]
-    return replace(plan, windows=choose_windows(scores + 1e-3 * anywhere, keep))
+    cells, width = pool_cells(masks.float(), inputs.stem_map.shape[2:]), inputs.window_columns
+    scores = score_windows(cells, bands, width)
+    anywhere = score_windows(cells, torch.ones_like(bands), width)
+    keep = plan.spans.shape[2]
+    return plan.with_windows(choose_windows(scores + 1e-3 * anywhere, keep))
 
 
 def mean_interval(values: Right) -> tuple[float, float]:

@@ -75,6 +75,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run folder of two classes and three experts with random weights."""
     import torch
 
+    from tests.fixtures.mixtures import cnn_specs
     from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
     from xmoe.mixture.moe import MoE, split_weights
     from xmoe.run.folder import RunFolder
@@ -92,7 +93,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             segment_hop_s=0.2,
         ),
         model=ModelConfig(
-            experts=("broadband", "low", "transient"),
+            experts=cnn_specs("broadband", "low", "transient"),
             k_max=2,
             window_frames=2,
             stem_channels=8,
@@ -103,7 +104,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = MoE(config.model, num_bins=16)
+        model = MoE(config.model, config.spectro)
         for part in model.modules():
             if isinstance(part, torch.nn.Linear):
                 torch.nn.init.normal_(part.weight, std=0.3)

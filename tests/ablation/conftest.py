@@ -7,6 +7,7 @@ import pytest
 import soundfile as sf
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.ablation.evidence import KINDS
 from xmoe.ablation.observe import Observed
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
@@ -43,7 +44,11 @@ def config() -> RunConfig:
         classes=("a", "b"),
         spectro=SpectroConfig(num_bins=16),
         model=ModelConfig(
-            num_classes=2, experts=EXPERTS, masked_experts=("high",), k_max=2, window_frames=2
+            num_classes=2,
+            experts=cnn_specs(*EXPERTS),
+            masked_experts=("high",),
+            k_max=2,
+            window_frames=2,
         ),
         train=TrainConfig(batch_size=32, seed=1, device="cpu"),
     )

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.ablation.evidence import (
     KINDS,
     OWN,
@@ -13,15 +14,17 @@ from xmoe.ablation.evidence import (
     gather_kinds,
     pool_by_band,
 )
-from xmoe.base.config import ModelConfig
+from xmoe.base.config import ModelConfig, SpectroConfig
 from xmoe.mixture.moe import MoE
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    config = ModelConfig(num_classes=3, experts=("broadband", "low", "high"), window_frames=2)
-    return MoE(config, num_bins=16).eval()
+    config = ModelConfig(
+        num_classes=3, experts=cnn_specs("broadband", "low", "high"), window_frames=2
+    )
+    return MoE(config, SpectroConfig(num_bins=16)).eval()
 
 
 def test_own_kinds_are_what_the_router_reads(model):

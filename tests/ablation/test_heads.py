@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_router(observed, unseen, config):
 
 def test_the_joint_router_is_asked_as_it_is(unseen, config):
     torch.manual_seed(0)
-    model = MoE(config.model, num_bins=16).eval()
+    model = MoE(config.model, config.spectro).eval()
     widths = {"features": 48, "saliency": 24 + 4 + 6, "belief": 4, "conditions": 8}
     evidence = {kind: torch.randn(len(unseen), width) for kind, width in widths.items()}
     seen = type(unseen)(**{**vars(unseen), "evidence": evidence})

@@ -22,7 +22,7 @@ from xmoe.mixture.plan import choose_experts
 @pytest.fixture
 def model(config):
     torch.manual_seed(0)
-    return MoE(config.model, num_bins=16).eval()
+    return MoE(config.model, config.spectro).eval()
 
 
 def test_observed_answers_blend_to_those_of_the_model(model):

@@ -7,6 +7,7 @@ import pytest
 import soundfile as sf
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.mixture.moe import MoE
 from xmoe.predict.predictor import Predictor
@@ -31,7 +32,7 @@ def make_config(*, task="single_label"):
         model=ModelConfig(
             task=task,
             num_classes=3,
-            experts=("broadband", "low"),
+            experts=cnn_specs("broadband", "low"),
             k_max=2,
             window_frames=2,
             stem_channels=8,
@@ -47,7 +48,7 @@ def predictor():
     """Return a predictor that nothing was fitted to."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = MoE(make_config().model, num_bins=16)
+        model = MoE(make_config().model, make_config().spectro)
         for part in model.modules():
             if isinstance(part, torch.nn.Linear):
                 torch.nn.init.normal_(part.weight, std=0.5)

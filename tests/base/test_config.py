@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import (
     EXPERT_NAMES,
     Frozen,
@@ -19,11 +20,16 @@ from xmoe.base.config import (
 
 CONFIGS = {
     "spectro": SpectroConfig(fmin_hz=50.0, fmax_hz=4000.0),
-    "model": ModelConfig(num_classes=3, masked_experts=("mid",), expert_priors={"low": 2.0}),
+    "model": ModelConfig(
+        experts=cnn_specs(), num_classes=3, masked_experts=("mid",), expert_priors={"low": 2.0}
+    ),
     "train": TrainConfig(epochs=4),
     "routing": RoutingConfig(budget=1.5, temperatures=(1.0, 2.0), reasons={"k": "cheap"}),
     "run": RunConfig(
-        classes=("a", "b"), spectro=SpectroConfig(), model=ModelConfig(), train=TrainConfig()
+        classes=("a", "b"),
+        spectro=SpectroConfig(),
+        model=ModelConfig(experts=cnn_specs()),
+        train=TrainConfig(),
     ),
 }
 
@@ -113,8 +119,8 @@ def test_numbers_are_finite(kind, field, bad):
 
 
 def test_defaults_are_valid_and_name_what_exists():
-    model = ModelConfig()
-    assert model.experts == EXPERT_NAMES
+    model = ModelConfig(experts=cnn_specs())
+    assert model.expert_names == EXPERT_NAMES
     assert model.router_evidence == get_args(RouterEvidence)
     assert RoutingConfig().window_fraction == 1.0
     assert TrainConfig().epochs is None
@@ -145,24 +151,26 @@ def test_samples_frames_and_frame_rate_follow_from_the_segment():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"experts": ("low", "loud")}, r"unknown experts \['loud'\]"),
-        ({"experts": ("low", "low")}, "without repeats"),
-        ({"experts": ()}, "non-empty"),
+        ({"experts": [{"name": "loud", "band_hz": (0, 1)}]}, "unknown expert 'loud'"),
+        ({"experts": [{"name": "low", "band_hz": (9, 1)}]}, "must rise"),
+        ({"experts": [{"kind": "oracle", "name": "low", "band_hz": (0, 1)}]}, "Input should be"),
+        ({"experts": cnn_specs("low", "low")}, "repeat a name"),
+        ({"experts": ()}, "at least 1 item"),
         ({"masked_experts": ("loud",)}, "must be among experts"),
-        ({"experts": ("low",), "masked_experts": ("low",)}, "at least one expert"),
-        ({"experts": ("low", "mid", "high"), "masked_experts": ("low",)}, "k_max exceeds"),
+        ({"experts": cnn_specs("low"), "masked_experts": ("low",)}, "at least one expert"),
+        ({"experts": cnn_specs("low", "mid", "high"), "masked_experts": ("low",)}, "k_max exceeds"),
         ({"k_max": 9}, "k_max exceeds"),
         ({"expert_priors": {"loud": 2.0}}, "expert_priors must be of experts"),
     ],
 )
 def test_a_mixture_that_cannot_be_built_is_refused(settings, said):
     with pytest.raises(ValidationError, match=said):
-        ModelConfig(**settings)
+        ModelConfig(**{"experts": cnn_specs()} | settings)
 
 
 @pytest.mark.parametrize("k_max", [0, 1, 8])
 def test_every_count_up_to_all_experts_is_allowed(k_max):
-    assert ModelConfig(k_max=k_max).k_max == k_max
+    assert ModelConfig(experts=cnn_specs(), k_max=k_max).k_max == k_max
 
 
 def test_classes_and_model_agree():
@@ -170,7 +178,7 @@ def test_classes_and_model_agree():
         RunConfig(
             classes=("a", "b", "c"),
             spectro=SpectroConfig(),
-            model=ModelConfig(),
+            model=ModelConfig(experts=cnn_specs()),
             train=TrainConfig(),
         )
 

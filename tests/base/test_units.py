@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmoe.base.units import (
+    edges_between,
     format_hz,
     hz_to_mel,
     mel_to_hz,
@@ -64,3 +65,7 @@ def test_conversions_rise_and_keep_the_shape(convert):
 )
 def test_frequencies_read_as_people_write_them(frequency_hz, text):
     assert format_hz(frequency_hz) == text
+
+
+def test_edges_lie_halfway_and_never_below_zero():
+    assert edges_between(np.array([10.0, 40.0, 100.0])).tolist() == [0.0, 25.0, 70.0, 130.0]

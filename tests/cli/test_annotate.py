@@ -7,6 +7,7 @@ import pytest
 import soundfile as sf
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.mixture.moe import MoE, split_weights
 from xmoe.run.folder import RunFolder
@@ -20,7 +21,7 @@ def run(tmp_path_factory):
         num_bins=16, segment_s=0.4, segment_hop_s=0.2,
     )  # fmt: skip
     model = ModelConfig(
-        num_classes=2, experts=("low",), k_max=1, stem_channels=8, expert_channels=4
+        num_classes=2, experts=cnn_specs("low"), k_max=1, stem_channels=8, expert_channels=4
     )
     config = RunConfig(
         classes=("noise", "whale"), spectro=spectro, model=model, train=TrainConfig()
@@ -29,7 +30,7 @@ def run(tmp_path_factory):
     folder.write_record("run_config.json", config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        weights = split_weights(MoE(model, num_bins=16))
+        weights = split_weights(MoE(model, SpectroConfig(num_bins=16)))
     folder.save_checkpoint("one", weights, {"epoch": 1}, which=("best", "last"))
     return folder.path
 

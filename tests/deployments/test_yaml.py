@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.errors import ConfigError
 from xmoe.run.folder import RunFolder
@@ -25,7 +26,9 @@ def run(tmp_path_factory):
     config = RunConfig(
         classes=("a", "b"),
         spectro=SpectroConfig(),
-        model=ModelConfig(experts=("broadband", "low", "mid"), masked_experts=("mid",), k_max=2),
+        model=ModelConfig(
+            experts=cnn_specs("broadband", "low", "mid"), masked_experts=("mid",), k_max=2
+        ),
         train=TrainConfig(),
     )
     folder = RunFolder(tmp_path_factory.mktemp("run"))

@@ -11,7 +11,9 @@ from xmoe.base.config import ModelConfig, RoutingConfig, SpectroConfig
 from xmoe.explain.subject import Subject
 from xmoe.frontend.registry import build_frontend
 from xmoe.mixture.moe import MoE, TrainingDraws
+from xmoe.policy.specs import list_specs
 
+SPECTRO = SpectroConfig(num_bins=32, segment_s=0.4)
 CLASSES = ("click", "tone", "sweep")
 
 
@@ -20,7 +22,7 @@ def model() -> MoE:
     """Return an untrained mixture of four experts, one of them masked, in eval mode."""
     config = ModelConfig(
         num_classes=3,
-        experts=("broadband", "low", "transient", "high_band"),
+        experts=list_specs(("broadband", "low", "transient", "high_band"), SPECTRO),
         masked_experts=("high_band",),
         k_max=2,
         window_frames=2,
@@ -29,7 +31,7 @@ def model() -> MoE:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = MoE(config, num_bins=32)
+        made = MoE(config, SPECTRO)
         torch.nn.init.normal_(made.stem.head.weight)
     return made.eval()
 
@@ -63,10 +65,10 @@ def make_clips(
 @pytest.fixture(scope="session")
 def trained(model: MoE) -> MoE:
     """Return the mixture after 100 steps on events whose height says their class."""
-    learner = MoE(model.config, num_bins=32).train()
+    learner = MoE(model.config, SPECTRO).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        learner.load_state_dict(MoE(model.config, num_bins=32).state_dict())
+        learner.load_state_dict(MoE(model.config, SPECTRO).state_dict())
         generator = torch.Generator().manual_seed(2)
         optimiser = torch.optim.AdamW(learner.parameters(), lr=4e-3)
         for _ in range(100):
@@ -100,9 +102,8 @@ def trained_subject(trained: MoE, subject: Subject) -> Subject:
 @pytest.fixture(scope="session")
 def subject(model: MoE) -> Subject:
     """Return the mixture with a front end of 32 mel bins and a routing of half the windows."""
-    spectro = SpectroConfig(num_bins=32, segment_s=0.4)
     routing = RoutingConfig(window_fraction=0.5, temperatures=(1.0, 2.0, 0.5))
-    return Subject(model, build_frontend(spectro), routing, CLASSES)
+    return Subject(model, build_frontend(SPECTRO), routing, CLASSES)
 
 
 @pytest.fixture

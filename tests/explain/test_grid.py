@@ -3,7 +3,6 @@
 import torch
 
 from xmoe.explain.grid import grow_cells, place_expert_cells
-from xmoe.glance.spans import window_columns
 
 
 def test_growing_keeps_the_centre_of_every_cell():
@@ -30,8 +29,10 @@ def test_the_stem_centres_its_cells_where_growing_puts_them(model):
 
 def test_an_experts_map_fills_its_band_and_its_windows_only(model, specs, subject):
     plan = model.plan(specs[:1], subject.routing, k=3)
-    placed = place_expert_cells(torch.ones(1, 2, 3), plan, "low", torch.tensor([0]))
-    sent = window_columns(plan.windows[0, 1], plan.window_frames, 11)
+    cells, rows = torch.ones(1, 2, 3), torch.tensor([0])
+    placed = place_expert_cells(cells, plan, "low", rows, shape=(8, 11), width=2)
+    sent = (2 * plan.windows[0, 1].unsqueeze(1) + torch.arange(2)).flatten()
+    sent = sent[sent < placed.shape[2]]
     expected = torch.zeros_like(placed)
     expected[0, :4, sent] = 1.0
     torch.testing.assert_close(placed, expected)

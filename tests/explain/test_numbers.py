@@ -27,7 +27,7 @@ def test_windows_spans_and_bands_of_an_expert_agree(subject, specs):
     plan = subject.model.plan(specs[:1], subject.routing, k=1)
     record = to_record(find_reasons(subject, specs[0], plan=plan))
     expert = record["experts"][0]
-    assert len(expert["windows"]) == plan.windows.shape[2]
+    assert len(expert["windows"]) == plan.spans.shape[2]
     assert expert["spans_s"][0][0] < expert["spans_s"][-1][1]
     assert 0.0 <= expert["score_share"] <= 1.0
     low, high = expert["band_hz"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xmoe.explain.methods import METHODS
-from xmoe.explain.occlusion import occlusion, patch_masks, patch_size, repeat_plan
+from xmoe.explain.occlusion import occlusion, patch_masks, patch_size, repeat_rows
 from xmoe.explain.targets import ClassTarget, ExpertsTarget, KTarget
 from xmoe.explain.trace import trace_plan
 
@@ -59,9 +59,9 @@ def test_a_fall_is_that_of_the_score_itself(model, specs, subject, target):
 
 
 def test_copies_of_a_plan_answer_alike(model, specs, subject):
-    plan = model.plan(specs, subject.routing, k=2)
-    many = repeat_plan(plan, 2)
-    single, double = subject.carry_out(plan), subject.carry_out(many)
+    prepared = model.prepare(specs, subject.routing, k=2)
+    many = [repeat_rows(one, 2) for one in prepared]
+    single, double = subject.carry_out(*prepared), subject.carry_out(*many)
     torch.testing.assert_close(double, torch.cat([single, single]))
 
 

@@ -13,10 +13,10 @@ from xmoe.explain.targets import ExpertsTarget
 
 
 def test_probabilities_are_calibrated_by_the_number_of_experts(subject, specs):
-    plan = subject.model.plan(specs, subject.routing, k=1)
+    prepared = subject.model.prepare(specs, subject.routing, k=1)
     logits = carry_out(subject.model, specs, subject.routing, k=1).logits
     expected = torch.softmax(logits / 2.0, 1)  # the temperature of one expert
-    torch.testing.assert_close(subject.carry_out(plan), expected)
+    torch.testing.assert_close(subject.carry_out(*prepared), expected)
 
 
 def test_reasons_hold_the_clip_the_plan_and_every_map(subject, specs):
@@ -59,9 +59,9 @@ def test_several_labels_have_probabilities_of_their_own(subject, specs):
     model = copy.deepcopy(subject.model)
     model.config = model.config.model_copy(update={"task": "multi_label"})
     several = dataclasses.replace(subject, model=model)
-    plan = model.plan(specs, subject.routing, k=0)
+    plan, inputs = model.prepare(specs, subject.routing, k=0)
     expected = torch.sigmoid(plan.stem_logits)
-    torch.testing.assert_close(several.carry_out(plan), expected)
+    torch.testing.assert_close(several.carry_out(plan, inputs), expected)
     assert np.isfinite(find_reasons(several, specs[0]).maps["gradcam"]).all()
 
 

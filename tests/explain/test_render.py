@@ -34,8 +34,8 @@ def test_the_saliency_picture_tints_what_was_sent(reasons):
     figure = draw_router_saliency(reasons)
     assert figure.get_suptitle().startswith("What the router looks at")
     by_time = next(axes for axes in figure.axes if axes.get_ylabel().startswith("Saliency"))
-    sent = {window for _, _, windows in reasons.chosen() for window in windows}
-    spans = reasons.scales.spans_s(sorted(sent), reasons.plan.window_frames)
+    sent = sorted({span for name, _, _ in reasons.chosen() for span in reasons.sent_to(name)})
+    spans = reasons.scales.merge_spans(sent)
     assert len([p for p in by_time.patches if isinstance(p, Rectangle)]) == len(spans)
 
 
@@ -43,11 +43,7 @@ def test_the_routing_picture_frames_what_was_sent(reasons):
     figure = draw_routing(reasons)
     sound, lanes, promises, gate = figure.axes
     frames = [patch for patch in sound.patches if isinstance(patch, Rectangle)]
-    spans = [
-        span
-        for _, _, windows in reasons.chosen()
-        for span in reasons.scales.spans_s(windows, reasons.plan.window_frames)
-    ]
+    spans = [span for name, _, _ in reasons.chosen() for span in reasons.spans_of(name)]
     assert len(frames) == len(spans) == len(lanes.patches)
     for frame, (start, end) in zip(frames, spans, strict=True):
         assert (frame.get_x(), frame.get_width()) == pytest.approx((start, end - start))

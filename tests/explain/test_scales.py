@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from xmoe.base.config import SpectroConfig
-from xmoe.explain.scales import Scales, edges_between, scales_of
+from xmoe.base.units import edges_between
+from xmoe.explain.scales import Scales, scales_of
 from xmoe.frontend.registry import build_frontend
 
 
@@ -16,23 +17,15 @@ def simple_scales(frames=20):
     return Scales(centers, edges_between(centers), times, edges)
 
 
-def test_edges_lie_halfway_and_never_below_zero():
-    assert edges_between(np.array([10.0, 40.0, 100.0])).tolist() == [0.0, 25.0, 70.0, 130.0]
+def test_a_band_in_hertz_lies_between_the_bins_that_bound_it():
+    assert simple_scales().bins_of((50.0, 450.0)) == (-0.5, 3.5)
+    assert simple_scales().bins_of((450.0, 850.0)) == (3.5, 7.5)
+    assert simple_scales().bins_of((0.0, 9000.0)) == (-0.5, 7.5)
 
 
-def test_stem_rows_are_four_bins():
-    assert simple_scales().rows_hz(0, 1) == (50.0, 450.0)
-    assert simple_scales().rows_hz(1, 2) == (450.0, 850.0)
-
-
-def test_windows_are_runs_of_four_frames_a_column_and_the_last_is_cut():
-    scales = simple_scales()
-    assert scales.window_s(1, 2) == pytest.approx((0.075, 0.155))
-    assert scales.window_s(2, 2) == pytest.approx((0.155, 0.195))
-
-
-def test_neighbouring_windows_become_one_span():
-    spans = simple_scales(40).spans_s([0, 1, 3], 2)
+def test_neighbouring_spans_become_one_on_the_recordings_clock():
+    scales = simple_scales(40)
+    spans = scales.merge_spans([(0.0, 0.08), (0.08, 0.16), (0.24, 0.32)])
     assert spans == [pytest.approx((-0.005, 0.155)), pytest.approx((0.235, 0.315))]
 
 

@@ -101,7 +101,7 @@ def test_none_and_all_have_words_of_their_own(subject, specs, k, experts, window
 
 
 def test_windows_say_how_many_and_what_random_ones_give(reasons):
-    keep, total = reasons.plan.windows.shape[2], reasons.plan.num_windows
+    keep, total = reasons.plan.spans.shape[2], reasons.plan.num_windows
     sentence = say_windows(reasons)
     assert f"the {keep} of {total} windows with the most saliency" in sentence
     assert f"p is {reasons.random_windows:.2f}" in sentence

@@ -59,10 +59,10 @@ def test_k_is_set_against_its_rival_at_a_price(trace):
 
 
 def test_what_is_watched_is_what_the_classifier_says(model, specs, subject):
-    plan = model.plan(specs, subject.routing)
-    torch.testing.assert_close(
-        ClassTarget(1).watch(subject, specs), subject.carry_out(plan)[:, 1], rtol=1e-5, atol=1e-6
-    )
+    plan, inputs = model.prepare(specs, subject.routing)
+    said = subject.carry_out(plan, inputs)[:, 1]
+    watched = ClassTarget(1).watch(subject, specs)
+    torch.testing.assert_close(watched, said, rtol=1e-5, atol=1e-6)
     experts = ExpertsTarget((0, 1), ("broadband", "low"))
     torch.testing.assert_close(experts.watch(subject, specs), plan.gate[:, :2].sum(1))
     margin = KTarget(1, 2, 0.01).watch(subject, specs)

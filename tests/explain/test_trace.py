@@ -7,13 +7,12 @@ import torch
 
 from xmoe.experts.cnn import band_rows
 from xmoe.explain.trace import trace_plan
-from xmoe.mixture.combine import combine
 
 
 @pytest.mark.parametrize("k", [0, 1, 2])
 def test_logits_are_those_of_the_plan_but_for_rounding(model, specs, subject, k):
-    plan = model.plan(specs, subject.routing, k=k)
-    expected = combine(plan, model.call_experts(plan)).logits
+    plan, inputs = model.prepare(specs, subject.routing, k=k)
+    expected = model.carry_out(plan, inputs).logits
     found = trace_plan(model, specs, plan).logits
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02 if k else 1e-6)
 

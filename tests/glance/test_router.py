@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig
 from xmoe.glance.evidence import (
     NUM_CONDITIONS,
@@ -205,5 +206,7 @@ def test_masked_experts_have_no_gate_at_all(model, specs):
 
 
 def test_masks_and_priors_come_from_the_configuration_not_from_weights():
-    config = ModelConfig(num_classes=3, expert_priors={"low": 2.0}, masked_experts=("mid",))
+    config = ModelConfig(
+        experts=cnn_specs(), num_classes=3, expert_priors={"low": 2.0}, masked_experts=("mid",)
+    )
     assert {"log_prior", "allowed"}.isdisjoint(Router(config, num_rows=16).state_dict())

@@ -1,4 +1,4 @@
-"""Windows: scores, choice and gathering against slow loops, with a ragged last window."""
+"""Windows: scores, choice and edges in seconds against slow loops, with a ragged last window."""
 
 import pytest
 import torch
@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmoe.glance.spans import (
+    band_masks,
     choose_windows,
-    gather_windows,
     num_windows,
     score_cells,
     score_windows,
+    window_edges_s,
     windows_kept,
 )
 
@@ -117,25 +118,20 @@ def test_keeping_every_window_names_the_whole_map():
     assert chosen.tolist() == [[list(range(7))] * 3] * 2
 
 
-@given(seed=st.integers(0, 1000), columns=st.integers(1, 11), window_frames=st.integers(1, 5))
-@settings(deadline=None, max_examples=60)
-def test_gathered_windows_equal_a_slow_loop_with_a_ragged_end(seed, columns, window_frames):
-    features = noise(2, 3, 2, columns, seed=seed)
-    total = num_windows(columns, window_frames)
-    keep = 1 + seed % total
-    windows = choose_windows(noise(2, total, seed=seed + 1), keep)
-    gathered = gather_windows(features, windows, window_frames)
-    assert gathered.shape == (2, 3, 2, keep * window_frames)
-    for clip in range(2):
-        wanted = [
-            min(columns - 1, int(window) * window_frames + offset)
-            for window in windows[clip]
-            for offset in range(window_frames)
-        ]
-        assert torch.equal(gathered[clip], features[clip][:, :, wanted])
+def test_masks_mark_the_rows_that_are_seen():
+    assert band_masks([(0, 4), (6, 8)], 8).tolist() == [
+        [1, 1, 1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 1, 1],
+    ]
 
 
-def test_gathering_every_window_of_an_even_map_gives_the_map():
-    features = noise(2, 3, 2, 8)
-    windows = torch.arange(4).expand(2, 4)
-    assert torch.equal(gather_windows(features, windows, 2), features)
+@pytest.mark.parametrize(
+    ("columns", "frames", "edges"),
+    [
+        (11, 41, [0.0, 0.075, 0.155, 0.235, 0.315, 0.395, 0.405]),
+        (2, 8, [0.0, 0.075]),
+        (1, 1, [0.0, 0.005]),
+    ],
+)
+def test_edges_lie_half_a_frame_before_the_first_frame_of_a_window(columns, frames, edges):
+    assert window_edges_s(columns, 2, frames, 0.01) == pytest.approx(edges)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig
 from xmoe.base.layers import conv_block, fold_norms
 from xmoe.glance.stem import Stem, stem_columns
@@ -135,7 +136,7 @@ def test_folded_stem_answers_alike_without_batch_norm():
 
 
 def test_default_stem_is_light_in_weights_and_in_work():
-    config = ModelConfig(num_classes=10)
+    config = ModelConfig(experts=cnn_specs(), num_classes=10)
     stem = Stem(num_bins=64, channels=config.stem_channels, num_classes=10).eval()
     work = []
     for part in stem.modules():

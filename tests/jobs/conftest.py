@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.files import write_json
 from xmoe.run.folder import RunFolder
@@ -48,7 +49,7 @@ def make_job(root, *, clips, **train):
             segment_s=0.32,
         ),
         model=ModelConfig(
-            experts=("broadband", "low", "high"),
+            experts=cnn_specs("broadband", "low", "high"),
             k_max=1,
             window_frames=2,
             stem_channels=8,

@@ -15,6 +15,7 @@ import pytest
 import soundfile as sf
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.errors import InputError, RunFolderError, StorageError, XmoeError
 from xmoe.batch.ledger import Receipt, Shard
@@ -44,7 +45,11 @@ CONFIG = RunConfig(
         segment_s=0.4,
     ),
     model=ModelConfig(
-        experts=("broadband", "low"), k_max=1, window_frames=2, stem_channels=8, expert_channels=4
+        experts=cnn_specs("broadband", "low"),
+        k_max=1,
+        window_frames=2,
+        stem_channels=8,
+        expert_channels=4,
     ),
     train=TrainConfig(),
 )
@@ -56,7 +61,7 @@ def run(tmp_path_factory):
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = MoE(CONFIG.model, num_bins=16)
+        model = MoE(CONFIG.model, SpectroConfig(num_bins=16))
     folder.write_record("run_config.json", CONFIG)
     folder.save_checkpoint("best", split_weights(model), {}, which=("best", "last"))
     return folder.path

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmoe.mixture.combine import STEM_SHARE, ExpertReply, blend, combine
+from xmoe.experts.protocol import ExpertReply
+from xmoe.mixture.combine import STEM_SHARE, blend, combine
 from xmoe.mixture.plan import Plan, choose_experts
 
 WEIGHTS = [[0.2, 0.3, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
@@ -16,11 +17,11 @@ WEIGHTS = [[0.2, 0.3, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
 
 def reply_all(plan: Plan, seed: int = 3) -> dict[str, ExpertReply]:
     generator = torch.Generator().manual_seed(seed)
+    rows_of = (torch.nonzero(column).squeeze(1) for column in (plan.weights > 0).T)
+    asked = {n: rows for n, rows in zip(plan.expert_names, rows_of, strict=True) if len(rows)}
     return {
-        request.name: ExpertReply(
-            request.rows, torch.randn(len(request.rows), 3, generator=generator)
-        )
-        for request in plan.requests()
+        name: ExpertReply(rows, torch.randn(len(rows), 3, generator=generator))
+        for name, rows in asked.items()
     }
 
 

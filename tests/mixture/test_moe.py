@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from tests.fixtures.mixtures import carry_out
-from xmoe.base.config import EXPERT_NAMES, ModelConfig, RoutingConfig
-from xmoe.experts.cnn import band_rows
-from xmoe.glance.spans import gather_windows
+from tests.fixtures.mixtures import carry_out, cnn_specs
+from xmoe.base.config import EXPERT_NAMES, ModelConfig, RoutingConfig, SpectroConfig
+from xmoe.experts.cnn import band_rows, gather_windows
+from xmoe.experts.protocol import Inputs
+from xmoe.mixture.calls import call_experts
 from xmoe.mixture.combine import STEM_SHARE
 from xmoe.mixture.moe import MoE, TrainingDraws
 from xmoe.mixture.plan import Plan
@@ -18,6 +19,10 @@ from xmoe.mixture.plan import Plan
 HALF = RoutingConfig(window_fraction=0.5)
 WHOLE = RoutingConfig()
 SELECTORS = ("saliency", "cam", "feature", "energy")
+
+
+def read_levels(inputs: Inputs) -> torch.Tensor:
+    return inputs.stem_map.float() * inputs.scale[:, None, None, None]
 
 
 def quiet(batch: int, experts: int, total: int, keep: int) -> TrainingDraws:
@@ -41,34 +46,41 @@ def test_a_plan_has_the_shapes_of_its_description(model, specs):
         "stem_logits": (3, 3),
         "gate": (3, 4),
         "weights": (3, 4),
-        "windows": (3, 4, 3),
+        "spans": (3, 4, 3, 2),
         "promises": (3, 3),
         "window_scores": (3, 4, 6),
-        "quantised": (3, 8, 8, 11),
-        "scale": (3,),
     }
     assert not any(getattr(plan, name).requires_grad for name in shapes)
 
 
+def test_what_experts_are_fed_from_is_the_stem_map_as_bytes(model, specs):
+    plan, inputs = model.prepare(specs, HALF)
+    features = model.stem.map_features(specs)
+    assert inputs.stem_map.dtype == torch.uint8
+    assert inputs.column_s == pytest.approx(0.04)
+    error = (read_levels(inputs) - features).abs().amax((1, 2, 3))
+    assert (error <= 0.51 * inputs.scale).all()
+    assert len(plan.window_edges_s) == plan.num_windows + 1
+
+
 @pytest.mark.parametrize("name", EXPERT_NAMES)
 def test_one_expert_and_k_1_is_that_experts_blend_with_the_stem(build, specs, name):
-    lone = build(experts=(name,), k_max=1)
-    answer = carry_out(lone, specs, WHOLE, k=1)
+    lone = build(experts=cnn_specs(name), k_max=1)
     first, last = band_rows(name, 8)
     with torch.no_grad():
-        plan = lone.plan(specs, WHOLE, k=1)
-        seen = plan.quantised.float() * plan.scale.view(3, 1, 1, 1)
-        alone = lone.experts[name](seen[:, :, first:last])
+        plan, inputs = lone.prepare(specs, WHOLE, k=1)
+        alone = lone.experts[name](read_levels(inputs)[:, :, first:last])
         stem = lone.stem(specs).logits
-    assert answer.weights.tolist() == [[1.0]] * 3
+    said = lone.carry_out(plan, inputs)
+    assert said.weights.tolist() == [[1.0]] * 3
     expected = STEM_SHARE * stem + (1 - STEM_SHARE) * alone
-    torch.testing.assert_close(answer.logits, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(said.logits, expected, atol=1e-6, rtol=0)
 
 
 def test_replies_are_the_experts_alone_on_their_windows(model, specs):
-    plan = model.plan(specs, HALF, k=3)
-    replies = model.call_experts(plan)
-    seen = plan.quantised.float() * plan.scale.view(3, 1, 1, 1)
+    plan, inputs = model.prepare(specs, HALF, k=3)
+    replies = call_experts(model.callers(), model.requests(plan, inputs))
+    seen = read_levels(inputs)
     assert set(replies) == {"broadband", "low", "transient"}
     for index, name in enumerate(plan.expert_names[:3]):
         first, last = band_rows(name, 8)
@@ -81,10 +93,11 @@ def test_replies_are_the_experts_alone_on_their_windows(model, specs):
 def test_masked_experts_are_never_chosen_for_any_k(build, specs, seed):
     masked = build(seed=seed, masked_experts=("low", "transient"), k_max=2)
     for k in (None, 0, 1, 2, 3, 4, 99):
-        plan = masked.plan(specs, HALF, k=k)
+        plan, inputs = masked.prepare(specs, HALF, k=k)
         assert plan.weights[:, 1:3].abs().max() == 0
         assert plan.gate[:, 1:3].abs().max() == 0
-        assert set(masked.call_experts(plan)) <= {"broadband", "high_band"}
+        asked = {request.name for request in masked.requests(plan, inputs)}
+        assert asked <= {"broadband", "high_band"}
         if k is not None:
             assert plan.k.tolist() == [min(k, 2)] * 3
 
@@ -114,11 +127,11 @@ def test_a_batch_answers_as_its_clips_one_by_one(model, specs, selector, k):
 @pytest.mark.parametrize("task", ["single_label", "multi_label"])
 def test_k_0_is_the_stems_own_answer(build, specs, task):
     mixture = build(task=task)
-    answer = carry_out(mixture, specs, HALF, k=0)
+    said = carry_out(mixture, specs, HALF, k=0)
     with torch.no_grad():
-        assert torch.equal(answer.logits, mixture.stem(specs).logits)
-    assert answer.gate_mass.tolist() == [1.0, 1.0, 1.0]
-    assert not answer.degraded.any()
+        assert torch.equal(said.logits, mixture.stem(specs).logits)
+    assert said.gate_mass.tolist() == [1.0, 1.0, 1.0]
+    assert not said.degraded.any()
 
 
 def test_a_mixture_without_room_for_experts_still_answers(build, specs):
@@ -147,9 +160,10 @@ def test_the_price_of_an_expert_lowers_k(build, specs):
 
 
 def test_fraction_one_sends_the_whole_map(model, specs):
-    plan = model.plan(specs, WHOLE, k=1)
-    assert plan.windows.shape[2] == plan.num_windows == 6
-    assert {request.windows.shape[3] for request in plan.requests()} == {11}
+    plan, inputs = model.prepare(specs, WHOLE, k=1)
+    assert plan.spans.shape[2] == plan.num_windows == 6
+    sent = {request.payload["levels"].shape[3] for request in model.requests(plan, inputs)}
+    assert sent == {11}
 
 
 @pytest.mark.parametrize("selector", [*SELECTORS, "random"])
@@ -186,11 +200,10 @@ def test_random_windows_follow_the_global_seed(model, specs):
 @pytest.mark.parametrize("frames", [1, 2, 4, 5, 8, 9])
 @pytest.mark.parametrize("level", [0.0, -3.0])
 def test_silence_of_any_length_gets_a_finite_answer(build, frames, level):
-    model = build(experts=EXPERT_NAMES)
-    answer = carry_out(model, torch.full((2, 32, frames), level), HALF, k=8)
-    assert torch.isfinite(answer.logits).all()
-    assert answer.weights.sum(1).tolist() == pytest.approx([1.0, 1.0])
-    assert not answer.degraded.any()
+    said = carry_out(build(experts=cnn_specs()), torch.full((2, 32, frames), level), HALF, k=8)
+    assert torch.isfinite(said.logits).all()
+    assert said.weights.sum(1).tolist() == pytest.approx([1.0, 1.0])
+    assert not said.degraded.any()
 
 
 def test_the_whole_path_runs_without_a_gradient(model, specs):
@@ -206,7 +219,7 @@ def test_the_training_pass_runs_every_expert_on_the_whole_map(model, specs):
     assert output.gate.shape == (3, 4)
     assert output.count.shape == (3, 3)
     features = model.stem.map_features(specs)
-    for index, name in enumerate(model.config.experts):
+    for index, name in enumerate(model.config.expert_names):
         first, last = band_rows(name, 8)
         torch.testing.assert_close(
             output.full[index], model.experts[name](features[:, :, first:last])
@@ -259,8 +272,8 @@ def test_no_expert_is_run_that_was_not_chosen(model, specs):
 
 
 def test_an_eighth_of_the_windows_costs_less_than_the_stem():
-    config = ModelConfig(num_classes=10)
-    mixture = MoE(config, num_bins=64).eval()
+    config = ModelConfig(experts=cnn_specs(), num_classes=10)
+    mixture = MoE(config, SpectroConfig(num_bins=64)).eval()
     work = work_of(mixture, torch.zeros(1, 64, 256), k=1)
     assert work["stem"] < 10_000_000
     assert work["experts"] < work["stem"]
@@ -269,4 +282,4 @@ def test_an_eighth_of_the_windows_costs_less_than_the_stem():
 def test_the_weights_split_into_stem_router_and_one_part_for_each_expert(build):
     keys = [key.split(".") for key in build().state_dict()]
     assert {key[0] for key in keys} == {"stem", "router", "experts"}
-    assert {key[1] for key in keys if key[0] == "experts"} == set(build().config.experts)
+    assert {key[1] for key in keys if key[0] == "experts"} == set(build().config.expert_names)

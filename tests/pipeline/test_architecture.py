@@ -5,6 +5,7 @@ import re
 import pytest
 from torch import nn
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.mixture.moe import MoE
 from xmoe.pipeline.architecture import count_weights, describe_architecture
@@ -19,7 +20,7 @@ def predictor():
         classes=("whale", "ship"),
         spectro=SpectroConfig(num_bins=32, segment_s=1.0),
         model=ModelConfig(
-            experts=("broadband", "low", "high_band"),
+            experts=cnn_specs("broadband", "low", "high_band"),
             masked_experts=("high_band",),
             k_max=2,
             stem_channels=8,
@@ -28,7 +29,7 @@ def predictor():
         train=TrainConfig(),
         routing=RoutingConfig(window_fraction=0.25, reasons={"windows": "they were enough"}),
     )
-    return Predictor(config, MoE(config.model, num_bins=32))
+    return Predictor(config, MoE(config.model, config.spectro))
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +58,12 @@ def test_weights_on_the_page_add_up(page, predictor):
     assert sum(numbers) == int(total.replace(",", "")) == count_weights(predictor.model)
 
 
-def test_each_expert_has_its_rows_and_cost_and_a_masked_one_says_so(page):
+def test_each_expert_has_its_band_and_cost_and_a_masked_one_says_so(page):
     lines = {line.split()[0]: line for line in page.splitlines() if line.startswith("  ")}
     assert set(lines) == {"broadband", "low", "high_band"}
-    assert "rows 0-7" in lines["broadband"]
+    assert "cnn: 0 Hz to 4 kHz, kernels 3x3 3x3" in lines["broadband"]
     assert "0.25 MMAC" in lines["broadband"]
-    assert "rows 0-3" in lines["low"]
+    assert "kernels 3x3 3x3" in lines["low"]
     assert lines["high_band"].endswith("masked")
 
 

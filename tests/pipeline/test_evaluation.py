@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.features.store import SpectrogramStore
 from xmoe.mixture.moe import MoE
@@ -21,7 +22,11 @@ FRAMES = (20, 41, 60, 90, 41, 35, 50, 41, 70, 41, 33, 44)
 def make_predictor(**changes):
     """Return an untrained predictor with weights of order one."""
     routing = {"k_price": 0.0, "window_fraction": 0.5, "uncertain_below": 0.6}
-    settings = {"task": "single_label", "experts": EXPERTS, "masked_experts": ("high_band",)}
+    settings = {
+        "task": "single_label",
+        "experts": cnn_specs(*EXPERTS),
+        "masked_experts": ("high_band",),
+    }
     config = RunConfig(
         classes=CLASSES,
         spectro=SpectroConfig(
@@ -47,7 +52,7 @@ def make_predictor(**changes):
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = MoE(config.model, num_bins=16)
+        model = MoE(config.model, config.spectro)
         for part in model.modules():
             if isinstance(part, torch.nn.Linear):
                 torch.nn.init.normal_(part.weight, std=0.5)

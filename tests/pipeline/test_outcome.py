@@ -118,7 +118,7 @@ def test_settings_agree_with_the_policy(run):
     spectro = run.read_record("spectro_config.json", SpectroConfig)
     assert config.spectro == spectro
     assert (spectro.num_bins, spectro.segment_s) == (16, 0.3)
-    assert list(config.model.experts) == policy["experts"] == list(EXPERTS)
+    assert list(config.model.expert_names) == policy["experts"] == list(EXPERTS)
     assert config.model.k_max == policy["k_max"]
     assert all(choice["reason"] for choice in policy["choices"])
     assert len(config.routing.temperatures) == config.model.k_max + 1

@@ -124,7 +124,7 @@ def test_only_training_clips_are_heard(tones, tone_profile, raced):
 
 def test_the_policy_makes_a_mixture(raced):
     config = raced.as_model_config(task="single_label", num_classes=3)
-    assert config.experts == raced.experts
+    assert config.expert_names == raced.experts
 
 
 # Races that are decided

@@ -89,7 +89,7 @@ def test_the_mixture_gets_what_was_chosen(policy):
     assert config.task == "multi_label"
     assert config.num_classes == 7
     assert config.dropout == 0.3
-    assert config.experts == EXPERT_NAMES
+    assert config.expert_names == EXPERT_NAMES
     assert config.masked_experts == ("high_band",)
     assert config.expert_priors == {"transient": 1.5}
     assert (config.k_max, config.window_frames) == (3, 4)

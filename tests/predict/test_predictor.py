@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.errors import RunFolderError
 from xmoe.mixture.moe import MoE, split_weights
@@ -34,7 +35,7 @@ def make_config(*, task="single_label", **routing):
         model=ModelConfig(
             task=task,
             num_classes=3,
-            experts=EXPERTS,
+            experts=cnn_specs(*EXPERTS),
             masked_experts=("high_band",),
             k_max=3,
             window_frames=2,
@@ -51,7 +52,7 @@ def model():
     """A mixture with random weights of order one, which says different things of clips."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = MoE(make_config().model, num_bins=16)
+        made = MoE(make_config().model, make_config().spectro)
         for part in made.modules():
             if isinstance(part, torch.nn.Linear):
                 torch.nn.init.normal_(part.weight, std=0.3)
@@ -71,13 +72,8 @@ def sound(seconds=0.4, seed=0):
 
 
 def without(predictor, *names):
-    """Return a caller that loses the replies of some experts."""
-
-    def call(plan):
-        replies = predictor.model.call_experts(plan)
-        return {name: reply for name, reply in replies.items() if name not in names}
-
-    return call
+    """Take some experts away from a predictor."""
+    predictor.experts = {n: ask for n, ask in predictor.experts.items() if n not in names}
 
 
 def same_answer(one, other):
@@ -150,8 +146,8 @@ def test_logits_are_divided_by_the_temperature_of_k(model, k):
 def test_temperature_is_that_of_the_experts_that_answered(model):
     plain = Predictor(make_config(), model)
     cut = Predictor(make_config(temperatures=(2.0, 3.0, 4.0, 5.0)), model)
-    cut.call_experts = without(plain, "low")
-    plain.call_experts = without(plain, "low")
+    without(cut, "low")
+    without(plain, "low")
     specs = plain.segment_specs(sound(), RATE_HZ)
     expected = plain.answer_segments(specs).logits / 4.0
     torch.testing.assert_close(cut.answer_segments(specs).logits, expected)
@@ -159,7 +155,7 @@ def test_temperature_is_that_of_the_experts_that_answered(model):
 
 def test_lost_expert_degrades_the_answer_and_its_weight_goes_to_the_others(predictor):
     whole = predictor.predict(sound(), RATE_HZ)
-    predictor.call_experts = without(predictor, "low")
+    without(predictor, "low")
     answer = predictor.predict(sound(), RATE_HZ)
     assert answer.degraded
     assert answer.missing_experts == ("low",)
@@ -175,34 +171,29 @@ def test_lost_expert_degrades_the_answer_and_its_weight_goes_to_the_others(predi
 
 def test_answer_without_any_expert_is_that_of_the_stem(predictor):
     stem = predictor.predict(sound(), RATE_HZ, k=0)
-    predictor.call_experts = without(predictor, *EXPERTS)
+    without(predictor, *EXPERTS)
     answer = predictor.predict(sound(), RATE_HZ)
     assert answer.probabilities == pytest.approx(stem.probabilities)
     assert answer.missing_experts == ("broadband", "low", "transient")
 
 
 def test_expert_that_says_nonsense_counts_as_missing(predictor):
-    def call(plan):
-        replies = predictor.model.call_experts(plan)
-        replies["low"].logits.fill_(float("nan"))
-        return replies
-
-    predictor.call_experts = call
+    predictor.experts["low"] = lambda request: torch.full((len(request.rows), 3), torch.nan)
     answer = predictor.predict(sound(), RATE_HZ)
     assert answer.missing_experts == ("low",)
     assert math.isfinite(answer.entropy)
 
 
-def test_caller_can_be_given(model):
+def test_experts_can_be_given(model):
     calls = []
 
-    def call(plan):
-        calls.append(plan.k.tolist())
-        return {}
+    def low(request):
+        calls.append(request.rows.tolist())
+        return torch.zeros(len(request.rows), 3)
 
-    answer = Predictor(make_config(), model, call_experts=call).predict(sound(), RATE_HZ)
-    assert calls == [[3]]
-    assert answer.degraded
+    answer = Predictor(make_config(), model, experts={"low": low}).predict(sound(), RATE_HZ)
+    assert calls == [[0]]
+    assert answer.missing_experts == ("broadband", "transient")
 
 
 def test_long_recording_is_the_mean_of_its_segments(predictor):

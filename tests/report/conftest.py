@@ -76,7 +76,7 @@ def write_outcome(folder: RunFolder, config: RunConfig, clip_ids: list[str]) -> 
     right[0] = 0.1
     probabilities = np.stack([right, 1 - right], 1)
     metrics = compute_metrics(probabilities, targets, task=SingleLabel(), num_bootstrap=50)
-    experts = config.model.experts
+    experts = config.model.expert_names
     rate = dict.fromkeys(experts, 0.25)
     macs = {"stem": 3.5, "mean_answer": 4.0, **dict.fromkeys(experts, 2.0)}
     metrics |= {"classes": config.classes, "mean_k": 0.5, "mmacs": macs}

@@ -5,6 +5,7 @@ import pytest
 import soundfile as sf
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.audio.dataset import load_dataset
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.mixture.moe import MoE
@@ -21,12 +22,12 @@ def predictor():
         num_bins=16, segment_s=0.4, segment_hop_s=0.2,
     )  # fmt: skip
     model = ModelConfig(
-        num_classes=2, experts=("low",), k_max=1, stem_channels=8, expert_channels=4
+        num_classes=2, experts=cnn_specs("low"), k_max=1, stem_channels=8, expert_channels=4
     )
     config = RunConfig(classes=("a", "b"), spectro=spectro, model=model, train=TrainConfig())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = MoE(model, num_bins=16)
+        network = MoE(model, SpectroConfig(num_bins=16))
         for part in network.modules():
             if isinstance(part, torch.nn.Linear):
                 torch.nn.init.normal_(part.weight, std=0.5)

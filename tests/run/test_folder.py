@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.errors import RunFolderError, StorageError
 from xmoe.base.files import read_json, storage_errors, to_json, write_bytes, write_json
@@ -23,7 +24,10 @@ from xmoe.run import folder as run_folder
 from xmoe.run.folder import RunFolder, load_weights
 
 CONFIG = RunConfig(
-    classes=("a", "b"), spectro=SpectroConfig(), model=ModelConfig(), train=TrainConfig()
+    classes=("a", "b"),
+    spectro=SpectroConfig(),
+    model=ModelConfig(experts=cnn_specs()),
+    train=TrainConfig(),
 )
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -156,7 +160,10 @@ def test_json_is_canonical():
         (torch.tensor([1.5, math.inf]), [1.5, None]),
         ((1, (2, 3)), [1, [2, 3]]),
         ({1: {2: math.nan}}, {"1": {"2": None}}),
-        (ModelConfig(k_max=0), ModelConfig(k_max=0).model_dump(mode="json")),
+        (
+            ModelConfig(experts=cnn_specs(), k_max=0),
+            ModelConfig(experts=cnn_specs(), k_max=0).model_dump(mode="json"),
+        ),
         ("é\udc80", "é\udc80"),
     ],
 )

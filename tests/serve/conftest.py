@@ -12,6 +12,7 @@ import pytest
 import soundfile as sf
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.mixture.moe import MoE, split_weights
 from xmoe.predict.predictor import Predictor
@@ -46,7 +47,7 @@ def make_config(**routing):
             segment_hop_s=0.2,
         ),
         model=ModelConfig(
-            experts=("broadband", "low", "transient", "high_band"),
+            experts=cnn_specs("broadband", "low", "transient", "high_band"),
             masked_experts=("high_band",),
             k_max=2,
             window_frames=2,
@@ -63,7 +64,7 @@ def write_run(path, *, seed=0, **routing):
     config = make_config(**routing)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MoE(config.model, num_bins=16)
+        model = MoE(config.model, config.spectro)
         for part in model.modules():
             if isinstance(part, torch.nn.Linear):
                 torch.nn.init.normal_(part.weight, std=0.3)

@@ -30,7 +30,7 @@ def weights_at(run):
 def answers(core):
     """Return an expert's logits for a fixed window."""
     levels = np.random.default_rng(0).integers(0, 255, (1, 8, 2, 8)).astype(np.uint8)
-    return core.infer(levels, np.full(1, 0.01, np.float32))
+    return core.infer({"levels": levels, "scale": np.full(1, 0.01, np.float32)})
 
 
 def test_own_weights_are_not_loaded_twice(versions, tiny_run):

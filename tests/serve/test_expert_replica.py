@@ -20,6 +20,8 @@ MAY_IMPORT = {
     "xmoe.base.layers",
     "xmoe.experts",
     "xmoe.experts.cnn",
+    "xmoe.experts.protocol",
+    "xmoe.experts.registry",
     "xmoe.run",
     "xmoe.run.folder",
     "xmoe.run.remote",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.annotate.events import MergeRules
 from xmoe.audio.segment import Grid
 from xmoe.audio.segment import share_time as share_segments
@@ -38,7 +39,7 @@ def served(starts_s, rows):
 @pytest.fixture
 def predictor():
     """Return what the timeline asks of a predictor: its configuration and task."""
-    model = ModelConfig(num_classes=3, experts=("low",), k_max=1)
+    model = ModelConfig(num_classes=3, experts=cnn_specs("low"), k_max=1)
     config = RunConfig(classes=CLASSES, spectro=SPECTRO, model=model, train=TrainConfig())
     return SimpleNamespace(config=config, task=SingleLabel())
 

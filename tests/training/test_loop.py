@@ -192,7 +192,7 @@ def test_whole_logits_weigh_every_expert_by_its_gate(trained):
     with torch.no_grad():
         glance = model.glance(spec)
         single = []
-        for index, name in enumerate(model.config.experts):
+        for index, name in enumerate(model.config.expert_names):
             rows = model.bands[index].bool()
             single.append(model.experts[name](glance.stem.features[:, :, rows]))
         gate = glance.routing.gate

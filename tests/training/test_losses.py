@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig
 from xmoe.base.task import TASKS, SingleLabel
 from xmoe.glance.spans import windows_kept
@@ -83,7 +84,9 @@ def test_masked_experts_learn_nothing(build, make_specs):
 
 
 def test_a_masked_experts_answers_change_no_loss():
-    config = ModelConfig(num_classes=3, experts=("low", "high", "mid", "harmonic"), k_max=2)
+    config = ModelConfig(
+        num_classes=3, experts=cnn_specs("low", "high", "mid", "harmonic"), k_max=2
+    )
     targets = targets_for("single_label", 4)
     plain, wild = output_of(masked=2), output_of(masked=2)
     wild.full[2], wild.part[2] = 1e4, -1e4
@@ -115,7 +118,7 @@ def test_the_same_seed_draws_the_same_step_and_another_does_not(build, make_spec
 
 
 def test_a_step_draws_every_fraction_and_two_strengths_of_noise():
-    config = ModelConfig(num_classes=3, window_frames=2)
+    config = ModelConfig(experts=cnn_specs(), num_classes=3, window_frames=2)
     draws = [draw_step(config, batch=8, columns=64, generator=seeded(s)) for s in range(40)]
     assert {step.keep for step in draws} == {windows_kept(32, f) for f in FRACTIONS}
     assert {tuple(step.window_noise.shape) for step in draws} == {(8, 8, 32)}
@@ -180,7 +183,9 @@ def test_count_targets_equal_a_slow_loop(task, masked):
 
 
 def test_promises_learn_how_right_each_count_is(build):
-    config = ModelConfig(num_classes=3, experts=("low", "high", "mid", "harmonic"), k_max=2)
+    config = ModelConfig(
+        num_classes=3, experts=cnn_specs("low", "high", "mid", "harmonic"), k_max=2
+    )
     output, targets = output_of(2), targets_for("single_label", 4)
     parts = compute_losses(output, targets, config, generator=seeded()).parts
     promised = count_targets(output, output.part, targets, k_max=2, task=SingleLabel())
@@ -192,7 +197,9 @@ def test_promises_learn_how_right_each_count_is(build):
 
 
 def test_the_mixture_loss_is_that_of_all_experts_by_gate():
-    config = ModelConfig(num_classes=3, experts=("low", "high", "mid", "harmonic"), k_max=2)
+    config = ModelConfig(
+        num_classes=3, experts=cnn_specs("low", "high", "mid", "harmonic"), k_max=2
+    )
     output, targets = output_of(2), targets_for("single_label", 4)
     losses = compute_losses(output, targets, config, generator=seeded())
     told = (torch.softmax(output.gate, 1).T.unsqueeze(2) * output.full).sum(0)

@@ -62,8 +62,8 @@ class ArmRouter(nn.Module):
             self.gate = Head(gate_width, len(model.experts))
             torch.manual_seed(config.train.seed + 1)
             self.count = Head(count_width, model.k_max + 1)
-        prior = torch.tensor([model.expert_priors.get(name, 1.0) for name in model.experts])
-        masked = [name in model.masked_experts for name in model.experts]
+        prior = torch.tensor([model.expert_priors.get(name, 1.0) for name in model.expert_names])
+        masked = [name in model.masked_experts for name in model.expert_names]
         self.register_buffer("log_prior", prior.log(), persistent=False)
         self.register_buffer("allowed", ~torch.tensor(masked), persistent=False)
 

@@ -25,6 +25,7 @@ from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.spec_augment import add_noise_power
 from xmoe.glance.stem import stem_columns
+from xmoe.mixture.calls import call_experts
 from xmoe.mixture.combine import stack_replies
 from xmoe.mixture.moe import MoE
 from xmoe.training.batches import epoch_generator, make_batch
@@ -125,8 +126,9 @@ def answer_all(model: MoE, spec: Tensor, routing: RoutingConfig) -> tuple[Tensor
 
     ``routing`` says which windows experts hear; a masked expert's logits are zero.
     """
-    plan = model.plan(spec, routing, k=len(model.config.experts))
-    return plan.stem_logits, stack_replies(plan, model.call_experts(plan))[0]
+    plan, inputs = model.prepare(spec, routing, k=len(model.config.experts))
+    replies = call_experts(model.callers(), model.requests(plan, inputs))
+    return plan.stem_logits, stack_replies(plan, replies)[0]
 
 
 def cut_segments(

@@ -162,7 +162,7 @@ def summarise(study: Study, prepared: PreparedSet) -> dict[str, Any]:
         "clips": {split: len(store) for split, store in prepared.stores.items()},
         "resampled_units": resamplers["test"].units,
         "k_max": prepared.config.model.k_max,
-        "experts": prepared.config.model.experts,
+        "experts": prepared.config.model.expert_names,
         "masked_experts": prepared.config.model.masked_experts,
         "arms": describe_arms(list(curves)),
         "equal_compute": compare_arms(curves, resamplers),

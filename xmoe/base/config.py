@@ -87,12 +87,32 @@ class SpectroConfig(Frozen):
         return self.sample_rate_hz / self.hop_length
 
 
+class CnnSpec(Frozen):
+    """An expert of kind ``cnn``: a small network on some rows of the stem map, by its name."""
+
+    kind: Literal["cnn"] = "cnn"
+    name: str
+    band_hz: tuple[float, float]
+
+    @model_validator(mode="after")
+    def _check(self) -> CnnSpec:
+        if self.name not in EXPERT_NAMES:
+            raise ValueError(f"unknown expert {self.name!r}; known: {', '.join(EXPERT_NAMES)}")
+        if not 0.0 <= self.band_hz[0] < self.band_hz[1]:
+            raise ValueError(f"the band of {self.name} must rise: {self.band_hz}")
+        return self
+
+
+# One record a kind. With a second kind: Annotated[CnnSpec | ..., Field(discriminator="kind")].
+ExpertSpec = CnnSpec
+
+
 class ModelConfig(Frozen):
     """The mixture: which experts exist, how many may answer, and the grid of patches."""
 
     task: TaskName = "single_label"
     num_classes: int = Field(default=2, ge=2)
-    experts: tuple[str, ...] = EXPERT_NAMES
+    experts: tuple[ExpertSpec, ...] = Field(min_length=1)
     masked_experts: tuple[str, ...] = ()
     expert_priors: dict[str, Positive] = Field(default_factory=dict)
     k_max: int = Field(default=3, ge=0)
@@ -106,20 +126,30 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
-        unknown = set(self.experts) - set(EXPERT_NAMES)
-        if unknown:
-            raise ValueError(f"unknown experts {sorted(unknown)}; known: {list(EXPERT_NAMES)}")
-        if len(set(self.experts)) != len(self.experts) or not self.experts:
-            raise ValueError("experts must be a non-empty list without repeats")
-        if not set(self.masked_experts) <= set(self.experts):
+        names = self.expert_names
+        if len(set(names)) != len(names):
+            raise ValueError("experts repeat a name")
+        if not set(self.masked_experts) <= set(names):
             raise ValueError("masked_experts must be among experts")
-        if not set(self.expert_priors) <= set(self.experts):
+        if not set(self.expert_priors) <= set(names):
             raise ValueError("expert_priors must be of experts")
         if len(self.masked_experts) == len(self.experts):
             raise ValueError("at least one expert must stay unmasked")
         if self.k_max > len(self.experts) - len(self.masked_experts):
             raise ValueError("k_max exceeds the number of unmasked experts")
         return self
+
+    @property
+    def expert_names(self) -> tuple[str, ...]:
+        """The experts by name, in their order; each name is that of its weights file too."""
+        return tuple(spec.name for spec in self.experts)
+
+    def spec_of(self, name: str) -> ExpertSpec:
+        """Return the expert of that name; KeyError where there is none."""
+        for spec in self.experts:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
 
 
 class TrainConfig(Frozen):

@@ -32,3 +32,10 @@ def format_hz(frequency_hz: float) -> str:
     if round(frequency_hz) < 1000:
         return f"{frequency_hz:.0f} Hz"
     return f"{max(frequency_hz, 1000) / 1000:.4g} kHz"
+
+
+def edges_between(centers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return F + 1 edges halfway between rising centres [F]; the outer two lie as far outside."""
+    middle = (centers[1:] + centers[:-1]) / 2
+    first = max(0.0, 2 * centers[0] - middle[0])
+    return np.concatenate([[first], middle, [2 * centers[-1] - middle[-1]]])

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from xmoe.base.config import CnnSpec, ModelConfig
 from xmoe.base.layers import conv_block
+from xmoe.experts.protocol import Expert, Inputs, Payload
 
 Pair = tuple[int, int]
 
@@ -51,17 +53,45 @@ def band_rows(name: str, num_rows: int) -> tuple[int, int]:
     return round(low * num_rows), round(high * num_rows)
 
 
-def band_masks(names: tuple[str, ...], num_rows: int) -> Tensor:
-    """Return [E, R], 1 where an expert sees a row."""
-    masks = torch.zeros(len(names), num_rows)
-    for index, name in enumerate(names):
-        first, last = band_rows(name, num_rows)
-        masks[index, first:last] = 1.0
-    return masks
+def span_columns(spans: Tensor, inputs: Inputs) -> Tensor:
+    """Return the columns [b, n * window_columns] of the stem map on spans [b, n, 2] in seconds.
+
+    The last window of a map whose width is no multiple of the window is filled by repeating its
+    last column.
+    """
+    first = (spans[..., 0] / inputs.column_s).round().long()
+    return fill_windows(first, inputs.window_columns, inputs.stem_map.shape[3])
 
 
-class Expert(nn.Module):
-    """One expert: windows [B, D, rows of its band, columns] -> logits [B, C]."""
+def window_columns(windows: Tensor, window_frames: int, columns: int) -> Tensor:
+    """Return the columns [..., keep * window_frames] of windows [..., keep] in a map that wide."""
+    return fill_windows(windows * window_frames, window_frames, columns)
+
+
+def fill_windows(first: Tensor, width: int, columns: int) -> Tensor:
+    """Return ``width`` columns [..., n * width] from each ``first`` column [..., n] on."""
+    offsets = torch.arange(width, device=first.device)
+    return (first.unsqueeze(-1) + offsets).flatten(-2).clamp_max_(columns - 1)
+
+
+def gather_columns(features: Tensor, columns: Tensor) -> Tensor:
+    """Return columns [B, n], each clip's own, of a map [B, D, R', W] as [B, D, R', n]."""
+    index = columns[:, None, None, :].expand(-1, features.shape[1], features.shape[2], -1)
+    return torch.gather(features, 3, index)
+
+
+def gather_windows(features: Tensor, windows: Tensor, window_frames: int) -> Tensor:
+    """Return the chosen windows [B, D, R', keep * window_frames] of a map [B, D, R', W].
+
+    ``windows`` [B, keep] holds window indices in the order of time.
+    """
+    return gather_columns(features, window_columns(windows, window_frames, features.shape[3]))
+
+
+class CnnExpert(Expert[CnnSpec]):
+    """An expert on the stem map: windows [b, D, rows of its band, columns] -> logits [b, C]."""
+
+    kind = "cnn"
 
     def __init__(
         self, name: str, *, in_channels: int, channels: int, num_classes: int, dropout: float = 0.0
@@ -76,12 +106,52 @@ class Expert(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(4 * channels, num_classes)
 
+    @classmethod
+    def build(cls, spec: CnnSpec, config: ModelConfig) -> CnnExpert:
+        """Return the expert of a spec with fresh weights."""
+        return cls(
+            spec.name,
+            in_channels=config.stem_channels,
+            channels=config.expert_channels,
+            num_classes=config.num_classes,
+            dropout=config.dropout,
+        )
+
+    @staticmethod
+    def rows(spec: CnnSpec, num_rows: int) -> tuple[int, int]:
+        """Return the stem rows, first and after last, of this expert's band."""
+        return band_rows(spec.name, num_rows)
+
+    @staticmethod
+    def pack(spec: CnnSpec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
+        """Return ``levels`` uint8 [b, D, R', W'] of the band on its spans, and ``scale`` [b].
+
+        Spans that cover the segment are the whole band as it is.
+        """
+        first, last = band_rows(spec.name, inputs.stem_map.shape[2])
+        levels, scale = inputs.stem_map[:, :, first:last], inputs.scale
+        if len(rows) < len(scale):  # else no copy is needed to pick them
+            levels, scale = levels[rows], scale[rows]
+        if spans.shape[1] * inputs.window_columns < levels.shape[3]:
+            levels = gather_columns(levels, span_columns(spans, inputs))
+        return {"levels": levels.contiguous(), "scale": scale}
+
+    def answer(self, payload: Payload) -> Tensor:
+        """Return logits [b, C] of what ``pack`` made."""
+        logits: Tensor = self(payload["levels"].float() * payload["scale"][:, None, None, None])
+        return logits
+
+    def describe(self) -> str:
+        """Return the shapes of its kernels."""
+        shape = EXPERT_SHAPES[self.name]
+        return f"kernels {' '.join('x'.join(map(str, kernel)) for kernel in shape.kernels)}"
+
     def map_features(self, windows: Tensor) -> Tensor:
         """Return the expert's last map [B, 2 * channels, rows', columns']."""
         mapped: Tensor = self.conv2(self.conv1(windows))
         return mapped
 
-    def answer(self, features: Tensor) -> Tensor:
+    def read_map(self, features: Tensor) -> Tensor:
         """Return logits [B, C] from the last map: mean and maximum over its cells."""
         flat = features.flatten(2)
         pooled = torch.cat([flat.mean(2), flat.amax(2)], 1)
@@ -90,4 +160,4 @@ class Expert(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return logits [B, C] of windows [B, D, rows, columns]."""
-        return self.answer(self.map_features(windows))
+        return self.read_map(self.map_features(windows))

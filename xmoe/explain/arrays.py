@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from xmoe.experts.cnn import band_rows
 from xmoe.explain.reasons import Reasons
 from xmoe.explain.scales import Scales
-from xmoe.glance.stem import DECIMATION
 
 Array = npt.NDArray[np.floating]
 MOST_BINS = 128
@@ -39,13 +37,13 @@ def pack_arrays(reasons: Reasons) -> dict[str, Any]:
     chosen = [name for name, _, _ in reasons.chosen()]
     low = max(SHOWN_Z[0], float(reasons.spec.min()))
     high = max(low + 1e-6, min(SHOWN_Z[1], float(reasons.spec.max())))
-    windows = [scales.window_s(i, plan.window_frames) for i in range(plan.num_windows)]
+    begins_s = float(scales.frame_edges_s[0])
     scores = plan.window_scores[0]
     return {
         "extent_s": extent_s(scales),
         "ticks_hz": place_ticks(scales),
         "bins_hz": np.round(shrink(scales.bin_centers_hz[:, None])[:, 0], 2).tolist(),
-        "window_edges_s": [windows[0][0], *(end for _, end in windows)],
+        "window_edges_s": [begins_s + edge for edge in plan.window_edges_s],
         "window_scores": {
             name: [round(value, 6) for value in scores[plan.expert_names.index(name)].tolist()]
             for name in chosen
@@ -114,5 +112,5 @@ def place_ticks(scales: Scales) -> list[list[float]]:
 def place_band(reasons: Reasons, name: str) -> list[float]:
     """Return between which heights, from 0 to 1, the band of an expert lies."""
     bins = reasons.spec.shape[0]
-    first, last = band_rows(name, reasons.plan.quantised.shape[2])
-    return [round(min(row * DECIMATION / bins, 1.0), 5) for row in (first, last)]
+    edges = reasons.scales.bins_of(reasons.bands_hz[name])
+    return [round((edge + 0.5) / bins, 5) for edge in edges]

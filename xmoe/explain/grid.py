@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from xmoe.experts.cnn import band_rows
-from xmoe.glance.spans import window_columns
+from xmoe.experts.cnn import band_rows, window_columns
 from xmoe.glance.stem import DECIMATION
 from xmoe.mixture.plan import Plan
 
@@ -25,21 +24,21 @@ def grow_cells(cells: Tensor, shape: tuple[int, int]) -> Tensor:
     return padded[:, : shape[0], : shape[1]]
 
 
-def place_expert_cells(cells: Tensor, plan: Plan, name: str, rows: Tensor) -> Tensor:
+def place_expert_cells(
+    cells: Tensor, plan: Plan, name: str, rows: Tensor, *, shape: tuple[int, int], width: int
+) -> Tensor:
     """Return an expert's cells [b, R', W'] on the grid of the stem map, [b, R, W].
 
-    ``rows`` [b] says which clips of the plan they are. Zero outside the expert's band and the
-    windows that it was sent.
+    ``rows`` [b] says which clips of the plan they are, ``shape`` is (R, W), and a window is
+    ``width`` columns. Zero outside the expert's band and the windows that it was sent.
     """
-    num_rows, columns = plan.quantised.shape[2:]
+    num_rows, columns = shape
     first, last = band_rows(name, num_rows)
     index = plan.expert_names.index(name)
-    # The last window may reach beyond the map; the canvas has room for what is cut off below.
-    width = columns + plan.window_frames
-    kept = window_columns(plan.windows[rows, index], plan.window_frames, width)
+    kept = window_columns(plan.windows[rows, index], width, columns + width)
     size = (last - first, kept.shape[1])
     spread = F.interpolate(cells.unsqueeze(1), size=size, mode="bilinear", align_corners=False)
-    canvas = cells.new_zeros(len(rows), num_rows, width)
+    canvas = cells.new_zeros(len(rows), num_rows, columns + width)
     target = kept.unsqueeze(1).expand(-1, size[0], -1)
     canvas[:, first:last] = canvas[:, first:last].scatter(2, target, spread.squeeze(1))
     return canvas[:, :, :columns]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from xmoe.experts.cnn import band_rows
 from xmoe.explain.judge import Verdict
 from xmoe.explain.places import describe_map
 from xmoe.explain.reasons import Reasons, Why
@@ -47,7 +46,7 @@ def describe_expert(
     reasons: Reasons, name: str, weight: float, windows: list[int]
 ) -> dict[str, Any]:
     """Return what one expert was asked: weight, band, windows, spans, share of scores."""
-    plan, scales = reasons.plan, reasons.scales
+    plan = reasons.plan
     index = plan.expert_names.index(name)
     scores = plan.window_scores[0, index]
     share = float(scores[windows].sum() / scores.sum().clamp_min(1e-12))
@@ -55,9 +54,9 @@ def describe_expert(
         "name": name,
         "weight": weight,
         "gate": float(plan.gate[0, index]),
-        "band_hz": list(scales.rows_hz(*band_rows(name, plan.quantised.shape[2]))),
+        "band_hz": list(reasons.bands_hz[name]),
         "windows": windows,
-        "spans_s": [list(span) for span in scales.spans_s(windows, plan.window_frames)],
+        "spans_s": [list(span) for span in reasons.spans_of(name)],
         "score_share": share,
     }
 

@@ -11,18 +11,21 @@ Source: Zeiler and Fergus 2014, ECCV, arXiv:1311.2901, with noise floor in the p
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from xmoe.audio.segment import segment_starts
+from xmoe.experts.protocol import Inputs
 from xmoe.explain.faithfulness import sample_noise_floor
 from xmoe.explain.subject import BATCH
 from xmoe.explain.targets import Target
 from xmoe.explain.trace import trace_plan
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan
+
+Batch = TypeVar("Batch", Plan, Inputs)
 
 BINS_SHARE = 8
 FRAMES_SHARE = 12
@@ -45,7 +48,7 @@ def occlusion(model: MoE, spec: Tensor, plan: Plan, target: Target) -> Tensor:
     total = torch.zeros_like(spec)
     for block in masks.split(max(1, BATCH // batch)):
         silenced = torch.where(block[:, None], floor, spec).flatten(0, 1)
-        many = repeat_plan(plan, len(block))
+        many = repeat_rows(plan, len(block))
         scores = target.score(trace_plan(model, silenced, many, gradient=False))
         fall = whole - scores.view(len(block), batch)
         total += torch.einsum("nft,nb->bft", block.to(fall.dtype), fall)
@@ -64,11 +67,11 @@ def patch_masks(bins: int, frames: int) -> Tensor:
     return masks.flatten(0, 1)
 
 
-def repeat_plan(plan: Plan, times: int) -> Plan:
-    """Return a plan of ``times`` copies of a batch, one batch after the other."""
+def repeat_rows(batch: Batch, times: int) -> Batch:
+    """Return a plan, or what it is fed from, for a batch ``times`` over, one after the other."""
     tensors: dict[str, Any] = {
         name: value.repeat(times, *[1] * (value.dim() - 1))
-        for name, value in vars(plan).items()
+        for name, value in vars(batch).items()
         if isinstance(value, Tensor)
     }
-    return replace(plan, **tensors)
+    return replace(batch, **tensors)

@@ -7,18 +7,19 @@ ranks them; it is judged by sending the experts random windows instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xmoe.experts.protocol import Inputs
 from xmoe.explain.gradcam import expert_grad_cam
 from xmoe.explain.grid import grow_cells, place_expert_cells
 from xmoe.explain.judge import RANDOM, Verdict, judge_maps
 from xmoe.explain.methods import METHODS
-from xmoe.explain.occlusion import repeat_plan
+from xmoe.explain.occlusion import repeat_rows
 from xmoe.explain.scales import Scales, scales_of
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget, Target, choose_experts_target, choose_k_target
@@ -55,7 +56,8 @@ class Reasons:
     ``spec`` [F, T]; ``maps`` {method: [F, T]} and ``verdicts`` {method or "random": verdict} of
     the label; ``expert_maps`` {name: [F, T]}, Grad-CAM of the experts asked; ``plan`` holds this
     clip alone; ``whys`` has an answer for each question that has one; ``random_windows`` is the
-    answer's probability where experts are sent random windows, None where that is no difference.
+    answer's probability where experts are sent random windows, None where that is no difference;
+    ``bands_hz`` the band of each expert.
     """
 
     spec: Array
@@ -70,6 +72,7 @@ class Reasons:
     expert_maps: dict[str, Array]
     whys: dict[str, Why]
     random_windows: float | None
+    bands_hz: dict[str, tuple[float, float]]
 
     @property
     def target(self) -> str:
@@ -80,6 +83,15 @@ class Reasons:
     def answer_id(self) -> int:
         """The most probable class."""
         return int(self.probabilities.argmax())
+
+    def spans_of(self, name: str) -> list[tuple[float, float]]:
+        """Return the spans sent to an expert, on the recording's clock; neighbours are one."""
+        return self.scales.merge_spans(self.sent_to(name))
+
+    def sent_to(self, name: str) -> list[tuple[float, float]]:
+        """Return the spans that an expert was sent, in seconds from the segment's start."""
+        spans = self.plan.spans[0, self.plan.expert_names.index(name)].tolist()
+        return [(start, end) for start, end in spans]
 
     def chosen(self) -> list[tuple[str, float, list[int]]]:
         """Return (name, weight, windows in the order of time) of the experts asked, best first."""
@@ -108,8 +120,9 @@ def find_reasons(
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
     batch = spec.unsqueeze(0)
-    plan = plan or subject.model.plan(batch, subject.routing)
-    probabilities = subject.carry_out(plan)[0]
+    made, inputs = subject.model.prepare(batch, subject.routing)
+    plan = plan or made
+    probabilities = subject.carry_out(plan, inputs)[0]
     top = int(probabilities.argmax())
     target = target or ClassTarget(top)
     names = dict.fromkeys((*ALWAYS, method))
@@ -135,7 +148,8 @@ def find_reasons(
         verdicts=verdicts,
         expert_maps=map_experts(subject.model, batch, plan, target),
         whys={"label": label, **explain_routing(subject, spec, plan, method)},
-        random_windows=try_random_windows(subject, plan, top),
+        random_windows=try_random_windows(subject, plan, inputs, top),
+        bands_hz={one.name: one.band_hz for one in subject.model.config.experts},
     )
 
 
@@ -166,18 +180,18 @@ def explain_routing(subject: Subject, spec: Tensor, plan: Plan, method: str) -> 
     return whys
 
 
-def try_random_windows(subject: Subject, plan: Plan, class_id: int) -> float | None:
+def try_random_windows(subject: Subject, plan: Plan, inputs: Inputs, class_id: int) -> float | None:
     """Return the mean probability of a class where a plan's windows are drawn at random.
 
     None where no expert is asked or every window is sent.
     """
-    keep = plan.windows.shape[2]
+    keep = plan.spans.shape[2]
     if not bool(plan.k[0]) or keep == plan.num_windows:
         return None
-    many = repeat_plan(plan, RANDOM_WINDOWS)
+    many, fed = repeat_rows(plan, RANDOM_WINDOWS), repeat_rows(inputs, RANDOM_WINDOWS)
     draws = torch.rand(many.window_scores.shape, generator=torch.Generator().manual_seed(0))
-    many = replace(many, windows=choose_windows(draws.to(plan.windows.device), keep))
-    return float(subject.carry_out(many)[:, class_id].mean())
+    many = many.with_windows(choose_windows(draws.to(plan.spans.device), keep))
+    return float(subject.carry_out(many, fed)[:, class_id].mean())
 
 
 def map_experts(model: MoE, spec: Tensor, plan: Plan, target: Target) -> dict[str, Array]:
@@ -185,6 +199,10 @@ def map_experts(model: MoE, spec: Tensor, plan: Plan, target: Target) -> dict[st
     trace = trace_plan(model, spec, plan)
     maps = {}
     for name, rows in trace.expert_rows.items():
-        placed = place_expert_cells(expert_grad_cam(trace, target, name), plan, name, rows)
+        cells, shape = expert_grad_cam(trace, target, name), trace.stem.features.shape[2:]
+        width = model.config.window_frames
+        placed = place_expert_cells(
+            cells, plan, name, rows, shape=(shape[0], shape[1]), width=width
+        )
         maps[name] = grow_cells(placed, (spec.shape[1], spec.shape[2]))[0].cpu().numpy()
     return maps

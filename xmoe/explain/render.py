@@ -152,12 +152,12 @@ def _say_label(reasons: Reasons, method: str) -> str:
 
 def _draw_expert_maps(figure: Figure, cells: object, reasons: Reasons) -> None:
     """Draw the Grad-CAM of each expert asked, on its last map, in the colour of the expert."""
-    for column, (name, weight, windows) in enumerate(reasons.chosen()[:MOST_PANELS]):
+    for column, (name, weight, _) in enumerate(reasons.chosen()[:MOST_PANELS]):
         axes = figure.add_subplot(cells[0, column])  # type: ignore[index]
         draw_spectrogram(axes, reasons.spec, reasons.scales, words=False)
         draw_map(axes, reasons.expert_maps[name], reasons.scales)
         set_axes(axes, reasons.scales, words=False, most=5)
-        _shade_unseen(axes, reasons, name, windows)
+        _shade_unseen(axes, reasons, name)
         axes.set_xlabel("Time (s)", color=INK, fontsize=8)
         axes.spines[:].set_color(colour_of(reasons, name))
         axes.spines[:].set_linewidth(1.6)
@@ -165,15 +165,15 @@ def _draw_expert_maps(figure: Figure, cells: object, reasons: Reasons) -> None:
         axes.set_title(title, fontsize=9, color=colour_of(reasons, name))
 
 
-def _shade_unseen(axes: Axes, reasons: Reasons, name: str, windows: list[int]) -> None:
+def _shade_unseen(axes: Axes, reasons: Reasons, name: str) -> None:
     """Veil what an expert was not sent: rows beyond its band, times between its windows."""
-    scales, plan = reasons.scales, reasons.plan
+    scales = reasons.scales
     low, high = band_bins(reasons, name)
     for bottom, top in ((-0.5, low), (high, len(reasons.spec) - 0.5)):
         axes.axhspan(bottom, top, color="white", alpha=0.75, lw=0)
     start = float(scales.frame_edges_s[0])
     end = float(scales.frame_edges_s[-1])
-    for first, last in [*scales.spans_s(windows, plan.window_frames), (end, end)]:
+    for first, last in [*reasons.spans_of(name), (end, end)]:
         axes.axvspan(start, first, color="white", alpha=0.75, lw=0)
         start = last
 
@@ -187,8 +187,8 @@ def _draw_time_profile(axes: Axes, reasons: Reasons, share: Array) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylabel("Saliency\nper frame", color=INK, fontsize=8)
     axes.set_xlabel("Time (s)", color=INK)
-    sent = sorted({window for _, _, windows in reasons.chosen() for window in windows})
-    for start, end in scales.spans_s(sent, reasons.plan.window_frames):
+    sent = sorted({span for name, _, _ in reasons.chosen() for span in reasons.sent_to(name)})
+    for start, end in scales.merge_spans(sent):
         axes.axvspan(start, end, color=RED, alpha=0.12, lw=0)
     if sent:
         axes.set_title("Tinted: sent to some expert", fontsize=9, color=INK, loc="left")

@@ -8,10 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from xmoe.experts.cnn import band_rows
 from xmoe.explain.canvas import draw_spectrogram
 from xmoe.explain.reasons import Reasons
-from xmoe.glance.stem import DECIMATION
 from xmoe.pictures.style import BLUE, HEAT, INK, QUIET, make_plain, new_figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8a6d3b")
@@ -39,16 +37,15 @@ def colour_of(reasons: Reasons, name: str) -> str:
 
 def band_bins(reasons: Reasons, name: str) -> tuple[float, float]:
     """Return the lowest and highest edge of an expert's band, in bins."""
-    first, last = band_rows(name, reasons.plan.quantised.shape[2])
-    return first * DECIMATION - 0.5, last * DECIMATION - 0.5
+    return reasons.scales.bins_of(reasons.bands_hz[name])
 
 
 def _frame_windows(axes: Axes, reasons: Reasons) -> None:
     """Frame the windows of each expert asked; frames of one place are drawn within each other."""
     inset = 0.006 * len(reasons.spec)
-    for order, (name, weight, windows) in enumerate(reasons.chosen()):
+    for order, (name, weight, _) in enumerate(reasons.chosen()):
         low, high = band_bins(reasons, name)
-        for start, end in reasons.scales.spans_s(windows, reasons.plan.window_frames):
+        for start, end in reasons.spans_of(name):
             axes.add_patch(
                 Rectangle(
                     (start, low + order * inset),
@@ -67,13 +64,12 @@ def _draw_lanes(axes: Axes, reasons: Reasons) -> None:
     plan, scales = reasons.plan, reasons.scales
     scores = plan.window_scores[0].cpu().numpy()
     scores = scores / np.maximum(scores.max(1, keepdims=True), 1e-12)
-    edges = [scales.window_s(p, plan.window_frames)[0] for p in range(plan.num_windows)]
-    edges.append(float(scales.frame_edges_s[-1]))
+    edges = float(scales.frame_edges_s[0]) + np.array(plan.window_edges_s)
     lanes = np.arange(len(scores) + 1) - 0.5
     axes.pcolormesh(edges, lanes, scores, cmap=HEAT, vmin=0, vmax=1.4, edgecolors="white", lw=0.3)
-    for name, _, windows in reasons.chosen():
+    for name, _, _ in reasons.chosen():
         lane = plan.expert_names.index(name)
-        for start, end in scales.spans_s(windows, plan.window_frames):
+        for start, end in reasons.spans_of(name):
             axes.add_patch(
                 Rectangle(
                     (start, lane - 0.42),
@@ -134,7 +130,7 @@ def _say_routing(reasons: Reasons) -> str:
     if not chosen:
         return f"K = 0 of {len(plan.expert_names)} experts: the stem answers alone"
     who = ", ".join(f"{name.replace('_', ' ')} ({weight:.2f})" for name, weight, _ in chosen)
-    keep = plan.windows.shape[2]
+    keep = plan.spans.shape[2]
     return (
         f"K = {len(chosen)} of {len(plan.expert_names)} experts: {who}\n"
         f"each is sent {keep} of {plan.num_windows} windows of its band"

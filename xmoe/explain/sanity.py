@@ -23,7 +23,6 @@ from xmoe.explain.methods import METHODS
 from xmoe.explain.ranks import correlation, rank_correlation
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import Target
-from xmoe.glance.stem import DECIMATION
 from xmoe.mixture.moe import MoE
 
 DESTROYED = 0.25
@@ -47,7 +46,7 @@ def draw_weights(model: MoE, seed: int) -> MoE:
     """Return a model of the same shape whose weights and statistics are as before training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = MoE(model.config, num_bins=model.stem.num_rows * DECIMATION)
+        fresh = MoE(model.config, model.spectro)
     return fresh.to(next(model.parameters()).device).eval()
 
 

@@ -6,17 +6,19 @@ per bin, as the model sees it, and ticks say the true Hz.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from xmoe.base.units import edges_between
 from xmoe.frontend.base import Frontend
-from xmoe.glance.stem import DECIMATION
 
 Array = npt.NDArray[np.float64]
 NICE = (1.0, 2.0, 5.0)
+# Spans this near are one: times come as 32-bit numbers.
+SAME_S = 1e-4
 
 
 @dataclass(frozen=True)
@@ -31,28 +33,24 @@ class Scales:
     frame_times_s: Array
     frame_edges_s: Array
 
-    def rows_hz(self, first: int, last: int) -> tuple[float, float]:
-        """Return the band of the stem rows from ``first`` up to, not including, ``last``."""
-        edges = self.bin_edges_hz
-        top = min(last * DECIMATION, len(edges) - 1)
-        return float(edges[first * DECIMATION]), float(edges[top])
+    def bins_of(self, band_hz: tuple[float, float]) -> tuple[float, float]:
+        """Return the lowest and highest edge of a band, counted in bins from the first centre."""
+        edges = np.arange(len(self.bin_edges_hz)) - 0.5
+        low, high = np.interp(band_hz, self.bin_edges_hz, edges)
+        return float(low), float(high)
 
-    def window_s(self, window: int, window_frames: int) -> tuple[float, float]:
-        """Return start and end of a window of ``window_frames`` columns of the stem map."""
-        width = window_frames * DECIMATION
-        last = len(self.frame_edges_s) - 1
-        first = min(window * width, last)
-        return float(self.frame_edges_s[first]), float(self.frame_edges_s[min(first + width, last)])
+    def merge_spans(self, spans: Iterable[Sequence[float]]) -> list[tuple[float, float]]:
+        """Return spans of the segment, in the order of time, on the recording's clock.
 
-    def spans_s(self, windows: Sequence[int], window_frames: int) -> list[tuple[float, float]]:
-        """Return windows, given in the order of time, as spans; neighbours become one."""
-        spans: list[tuple[float, float]] = []
-        for window in windows:
-            start, end = self.window_s(window, window_frames)
-            if spans and abs(spans[-1][1] - start) < 1e-9:
-                start = spans.pop()[0]
-            spans.append((start, end))
-        return spans
+        Neighbours become one.
+        """
+        merged: list[tuple[float, float]] = []
+        begins_s = float(self.frame_edges_s[0])
+        for start, end in spans:
+            if merged and abs(merged[-1][1] - begins_s - start) < SAME_S:
+                start = merged.pop()[0] - begins_s
+            merged.append((begins_s + start, begins_s + end))
+        return merged
 
     def hz_ticks(self, most: int = 8) -> list[tuple[float, float]]:
         """Return (place in bins, Hz) of round frequencies within the band, about evenly apart."""
@@ -80,10 +78,3 @@ def scales_of(frontend: Frontend, num_frames: int, start_s: float = 0.0) -> Scal
     frame_edges = np.append(times - frame_s / 2, times[-1] + frame_s / 2)
     frame_edges[0] = start_s
     return Scales(centers, edges_between(centers), times, frame_edges)
-
-
-def edges_between(centers: Array) -> Array:
-    """Return F + 1 edges halfway between rising centres [F]; the outer two lie as far outside."""
-    middle = (centers[1:] + centers[:-1]) / 2
-    first = max(0.0, 2 * centers[0] - middle[0])
-    return np.concatenate([[first], middle, [2 * centers[-1] - middle[-1]]])

@@ -94,7 +94,7 @@ def say_windows(reasons: Reasons) -> str:
     plan, chosen = reasons.plan, reasons.chosen()
     if not chosen:
         return "No window is sent."
-    keep, total = plan.windows.shape[2], plan.num_windows
+    keep, total = plan.spans.shape[2], plan.num_windows
     if keep == total:
         return f"Every expert is sent all {total} windows of its band."
     scores = plan.window_scores[0].cpu()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from xmoe.base.config import RoutingConfig
+from xmoe.experts.protocol import Inputs
 from xmoe.frontend.base import Frontend
 from xmoe.glance.router import Routing
-from xmoe.mixture.combine import combine
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan
 from xmoe.predict.predictor import Predictor
@@ -36,13 +36,13 @@ class Subject:
     @torch.no_grad()
     def probabilities(self, specs: Tensor) -> Tensor:
         """Return calibrated probabilities [B, C] of spectrograms [B, F, T], each planned anew."""
-        plans = (self.model.plan(block, self.routing) for block in specs.split(BATCH))
-        return torch.cat([self.carry_out(plan) for plan in plans])
+        prepared = (self.model.prepare(block, self.routing) for block in specs.split(BATCH))
+        return torch.cat([self.carry_out(plan, inputs) for plan, inputs in prepared])
 
     @torch.no_grad()
-    def carry_out(self, plan: Plan) -> Tensor:
+    def carry_out(self, plan: Plan, inputs: Inputs) -> Tensor:
         """Return the calibrated probabilities [B, C] of a plan."""
-        combined = combine(plan, self.model.call_experts(plan))
+        combined = self.model.carry_out(plan, inputs)
         heard = (combined.weights > 0).sum(1)
         return self._calibrate(combined.logits, heard)
 

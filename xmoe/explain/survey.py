@@ -113,8 +113,8 @@ def _clean_and_noisy(predictor: Predictor, power: Tensor, seed: int) -> tuple[Te
 def _survey_clip(
     subject: Subject, spec: Tensor, noisy: Tensor, unit: str, rows: dict[tuple[str, str], _Row]
 ) -> None:
-    plan = subject.model.plan(spec, subject.routing)
-    label = ClassTarget(int(subject.carry_out(plan)[0].argmax()))
+    plan, inputs = subject.model.prepare(spec, subject.routing)
+    label = ClassTarget(int(subject.carry_out(plan, inputs)[0].argmax()))
     noisy_plan = subject.model.plan(noisy, subject.routing)
     targets: dict[str, Target] = {"label": label, **routing_targets(subject, plan)}
     for question, target in targets.items():

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xmoe.experts.cnn import Expert, band_rows
+from xmoe.experts.cnn import CnnExpert, band_rows, gather_windows
 from xmoe.glance.evidence import measure_evidence
 from xmoe.glance.saliency import activation_map, saliency_cells
-from xmoe.glance.spans import gather_windows
 from xmoe.glance.stem import StemOutput
 from xmoe.mixture.combine import blend
 from xmoe.mixture.moe import MoE
@@ -56,7 +55,7 @@ def trace_plan(model: MoE, spec: Tensor, plan: Plan, *, gradient: bool = True) -
             if len(chosen):
                 maps[name] = map_expert(model, stem.features, plan, name)
                 rows[name] = chosen
-                said = expert_of(model, name).answer(maps[name])
+                said = expert_of(model, name).read_map(maps[name])
                 answer = answer.index_copy(0, chosen, said)
             logits.append(answer)
         gate_logits, count_logits = route(model, leaf, stem)
@@ -77,15 +76,15 @@ def map_expert(model: MoE, features: Tensor, plan: Plan, name: str) -> Tensor:
     chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
     first, last = band_rows(name, features.shape[2])
     band = features[chosen, :, first:last]
-    if plan.windows.shape[2] < plan.num_windows:
-        band = gather_windows(band, plan.windows[chosen, index], plan.window_frames)
+    if plan.spans.shape[2] < plan.num_windows:
+        band = gather_windows(band, plan.windows[chosen, index], model.config.window_frames)
     return expert_of(model, name).map_features(band)
 
 
-def expert_of(model: MoE, name: str) -> Expert:
+def expert_of(model: MoE, name: str) -> CnnExpert:
     """Return one expert of a model."""
     expert = model.experts[name]
-    assert isinstance(expert, Expert)
+    assert isinstance(expert, CnnExpert)
     return expert
 
 

@@ -67,8 +67,8 @@ class Router(nn.Module):
         self.count = nn.Sequential(
             nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, config.k_max + 1)
         )
-        prior = torch.tensor([config.expert_priors.get(name, 1.0) for name in config.experts])
-        masked = [name in config.masked_experts for name in config.experts]
+        prior = torch.tensor([config.expert_priors.get(name, 1.0) for name in config.expert_names])
+        masked = [name in config.masked_experts for name in config.expert_names]
         self.register_buffer("log_prior", prior.log(), persistent=False)
         self.register_buffer("allowed", ~torch.tensor(masked), persistent=False)
 

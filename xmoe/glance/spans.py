@@ -1,17 +1,20 @@
 """Saliency cells [B, R, W] -> which time windows of the stem map an expert is sent.
 
 A patch is a time window of ``window_frames`` columns within the rows of one expert's band, so two
-experts may look at different moments of one clip. Windows are sent in the order of time. The last
-window of a map whose width is no multiple of the window is filled by repeating its last column.
+experts may look at different moments of one clip. Windows are sent in the order of time, and beyond
+this module they are spans in seconds.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from xmoe.base.config import SelectorName
+from xmoe.glance.stem import DECIMATION
 
 
 def num_windows(columns: int, window_frames: int) -> int:
@@ -62,22 +65,22 @@ def choose_windows(scores: Tensor, keep: int) -> Tensor:
     return ranked[..., :keep].sort(dim=-1).values
 
 
-def gather_windows(features: Tensor, windows: Tensor, window_frames: int) -> Tensor:
-    """Return the chosen windows [B, D, R', keep * window_frames] of a map [B, D, R', W].
+def window_edges_s(
+    columns: int, window_frames: int, num_frames: int, frame_s: float
+) -> list[float]:
+    """Return the P + 1 edges of the windows of a segment, in seconds from its start.
 
-    ``windows`` [B, keep] holds window indices in the order of time.
+    A frame reaches half a frame to both sides of its centre, and a column is that of
+    ``DECIMATION`` frames; the outer edges are those of the segment.
     """
-    return gather_columns(features, window_columns(windows, window_frames, features.shape[3]))
+    width = window_frames * DECIMATION
+    inner = [index * width - 0.5 for index in range(1, num_windows(columns, window_frames))]
+    return [frame * frame_s for frame in (0.0, *inner, num_frames - 0.5)]
 
 
-def window_columns(windows: Tensor, window_frames: int, columns: int) -> Tensor:
-    """Return the columns [..., keep * window_frames] of windows [..., keep] in a map that wide."""
-    offsets = torch.arange(window_frames, device=windows.device)
-    index = (windows.unsqueeze(-1) * window_frames + offsets).flatten(-2)
-    return index.clamp_max_(columns - 1)
-
-
-def gather_columns(features: Tensor, columns: Tensor) -> Tensor:
-    """Return columns [B, n], each clip's own, of a map [B, D, R', W] as [B, D, R', n]."""
-    index = columns[:, None, None, :].expand(-1, features.shape[1], features.shape[2], -1)
-    return torch.gather(features, 3, index)
+def band_masks(rows: Sequence[tuple[int, int]], num_rows: int) -> Tensor:
+    """Return [E, R], 1 in the rows, first and after last, of each expert."""
+    masks = torch.zeros(len(rows), num_rows)
+    for index, (first, last) in enumerate(rows):
+        masks[index, first:last] = 1.0
+    return masks

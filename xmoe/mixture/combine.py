@@ -12,17 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xmoe.experts.protocol import ExpertReply
 from xmoe.mixture.plan import Plan
 
 STEM_SHARE = 1.0 / 3.0
-
-
-@dataclass(frozen=True)
-class ExpertReply:
-    """What an expert said: ``rows`` [b] of the batch that it was sent, ``logits`` [b, C]."""
-
-    rows: Tensor
-    logits: Tensor
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,39 @@
 """Spectrogram [B, F, T] -> answer [B, C]: the parts held together.
 
-``MoE.plan`` -> ``call_experts`` -> ``combine`` is the whole algorithm; a cluster replaces only the
-middle line. ``forward`` is the training pass: every expert on the whole map and on a part of it.
+``MoE.prepare`` -> ``call_experts`` -> ``combine`` is the whole algorithm; a cluster replaces only
+the middle line. ``forward`` is the training pass: every expert on the whole map and on part of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from xmoe.base.config import ModelConfig, RoutingConfig
+from xmoe.base.config import ExpertSpec, ModelConfig, RoutingConfig, SpectroConfig
 from xmoe.base.task import Task, task_of
-from xmoe.experts.cnn import Expert, band_masks, band_rows
+from xmoe.experts.cnn import CnnExpert, gather_windows
+from xmoe.experts.protocol import Expert, ExpertRequest, Inputs
+from xmoe.experts.registry import build_expert, pack_payload, rows_of
 from xmoe.glance.router import Router, Routing, choose_counts
 from xmoe.glance.saliency import activation_map, pool_cells, saliency_cells
 from xmoe.glance.spans import (
+    band_masks,
     choose_windows,
-    gather_windows,
     num_windows,
     score_cells,
     score_windows,
+    window_edges_s,
     windows_kept,
 )
-from xmoe.glance.stem import Stem, StemOutput
-from xmoe.mixture.combine import ExpertReply
-from xmoe.mixture.plan import Plan, choose_experts, quantise
+from xmoe.glance.stem import DECIMATION, Stem, StemOutput
+from xmoe.mixture.calls import AskExpert, call_experts
+from xmoe.mixture.combine import Combined, combine
+from xmoe.mixture.payload import make_requests, quantise
+from xmoe.mixture.plan import Plan, choose_experts, spans_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Glance:
     """What the always-on part knows of a batch.
 
     ``stem`` its output; ``cam`` and ``cells`` [B, R, W] activation map and saliency;
-    ``routing`` the gate and promises.
+    ``routing`` the gate and promises; ``num_frames`` T of the spectrograms.
     """
 
     stem: StemOutput
@@ -44,6 +50,7 @@ class Glance:
     routing: Routing
     gate_logits: Tensor
     count_logits: Tensor
+    num_frames: int
 
 
 @dataclass(frozen=True)
@@ -73,30 +80,25 @@ class TrainingOutput:
 
 
 class MoE(nn.Module):
-    """Stem, router and experts for spectrograms of ``num_bins`` frequency bins."""
+    """Stem, router and experts on the spectrograms of one front end."""
 
     bands: Tensor
 
-    def __init__(self, config: ModelConfig, *, num_bins: int) -> None:
+    def __init__(self, config: ModelConfig, spectro: SpectroConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.spectro = config, spectro
+        self.frame_s = 1.0 / spectro.frame_rate_hz
         self.stem = Stem(
-            num_bins=num_bins, channels=config.stem_channels, num_classes=config.num_classes
+            num_bins=spectro.num_bins,
+            channels=config.stem_channels,
+            num_classes=config.num_classes,
         )
         self.router = Router(config, num_rows=self.stem.num_rows)
         self.experts = nn.ModuleDict(
-            {
-                name: Expert(
-                    name,
-                    in_channels=config.stem_channels,
-                    channels=config.expert_channels,
-                    num_classes=config.num_classes,
-                    dropout=config.dropout,
-                )
-                for name in config.experts
-            }
+            {name: build_expert(config, name) for name in config.expert_names}
         )
-        masks = band_masks(config.experts, self.stem.num_rows)
+        rows = [rows_of(expert, self.stem.num_rows) for expert in config.experts]
+        masks = band_masks(rows, self.stem.num_rows)
         self.register_buffer("bands", masks, persistent=False)
 
     @property
@@ -116,7 +118,7 @@ class MoE(nn.Module):
             )
         gate_logits, count_logits = self.router(evidence)
         routing = Routing(gate_logits, torch.sigmoid(count_logits))
-        return Glance(output, cam, cells, routing, gate_logits, count_logits)
+        return Glance(output, cam, cells, routing, gate_logits, count_logits, spec.shape[2])
 
     def rank_windows(self, glance: Glance, spec: Tensor, routing: RoutingConfig) -> Tensor:
         """Return window scores [B, E, P] by the selector that validation chose."""
@@ -136,16 +138,21 @@ class MoE(nn.Module):
             )
         return score_windows(cells, self.bands, self.config.window_frames)
 
+    def read_inputs(self, glance: Glance) -> Inputs:
+        """Return what the experts of a batch can be fed from."""
+        levels, scale = quantise(glance.stem.features)
+        return Inputs(levels, scale, DECIMATION * self.frame_s, self.config.window_frames)
+
     @torch.no_grad()
-    def plan(
+    def prepare(
         self,
         spec: Tensor,
         routing: RoutingConfig,
         *,
         k: int | None = None,
         k_max: int | None = None,
-    ) -> Plan:
-        """Return the plan for spectrograms [B, F, T].
+    ) -> tuple[Plan, Inputs]:
+        """Return the plan for spectrograms [B, F, T], and what its experts can be fed from.
 
         ``k`` fixes the number of experts for every clip; ``k_max`` only bounds it.
         """
@@ -156,57 +163,94 @@ class MoE(nn.Module):
             count = choose_counts(glance.routing.promises, routing.k_price, k_max)
         else:
             count = torch.full((spec.shape[0],), k, device=spec.device)
-        quantised, scale = quantise(glance.stem.features)
-        return Plan(
-            expert_names=self.config.experts,
-            window_frames=self.config.window_frames,
+        edges_s = self._edges_s(glance.stem.features.shape[3], glance.num_frames)
+        plan = Plan(
+            expert_names=self.config.expert_names,
+            window_edges_s=edges_s,
             stem_logits=glance.stem.logits,
             gate=glance.routing.gate,
             weights=choose_experts(glance.gate_logits, count),
-            windows=choose_windows(scores, keep),
+            spans=spans_of(choose_windows(scores, keep), edges_s),
             promises=glance.routing.promises,
             window_scores=scores,
-            quantised=quantised,
-            scale=scale,
         )
+        return plan, self.read_inputs(glance)
+
+    def _edges_s(self, columns: int, frames: int) -> tuple[float, ...]:
+        width = self.config.window_frames
+        return tuple(window_edges_s(columns, width, frames, self.frame_s))
+
+    def plan(
+        self,
+        spec: Tensor,
+        routing: RoutingConfig,
+        *,
+        k: int | None = None,
+        k_max: int | None = None,
+    ) -> Plan:
+        """Return the plan alone."""
+        return self.prepare(spec, routing, k=k, k_max=k_max)[0]
+
+    def requests(self, plan: Plan, inputs: Inputs) -> list[ExpertRequest]:
+        """Return what each expert of a plan is to be sent."""
+        return make_requests(plan, inputs, self.config.experts)
+
+    def callers(self) -> dict[str, AskExpert]:
+        """Return the experts of this process as functions from a request to logits."""
+        return {name: partial(_ask, expert) for name, expert in self.experts.items()}
 
     @torch.no_grad()
-    def call_experts(self, plan: Plan) -> dict[str, ExpertReply]:
-        """Return the reply of each expert that the plan chose, in this process."""
-        return {
-            request.name: ExpertReply(
-                request.rows, self.experts[request.name](request.dequantise())
-            )
-            for request in plan.requests()
-        }
+    def carry_out(self, plan: Plan, inputs: Inputs) -> Combined:
+        """Return the answer of a plan by the experts of this process."""
+        return combine(plan, call_experts(self.callers(), self.requests(plan, inputs)))
 
     def forward(self, spec: Tensor, draws: TrainingDraws) -> TrainingOutput:
         """Return every logit that the losses need for spectrograms [B, F, T]."""
         glance = self.glance(spec)
-        features = glance.stem.features
         scores = score_windows(glance.cells, self.bands, self.config.window_frames)
         scores = scores / scores.amax(2, keepdim=True).clamp_min(1e-9) + draws.window_noise
         windows = choose_windows(scores, draws.keep)
 
-        def run(name: str, index: int, look: Callable[[Tensor, int], Tensor]) -> Tensor:
-            first, last = band_rows(name, features.shape[2])
-            logits: Tensor = self.experts[name](look(features[:, :, first:last], index))
-            return logits
-
-        def whole(band: Tensor, index: int) -> Tensor:
-            return band
-
-        def part(band: Tensor, index: int) -> Tensor:
-            return gather_windows(band, windows[:, index], self.config.window_frames)
-
-        names = list(enumerate(self.config.experts))
         return TrainingOutput(
             stem=glance.stem.logits,
-            full=torch.stack([run(name, index, whole) for index, name in names]),
-            part=torch.stack([run(name, index, part) for index, name in names]),
+            full=self.answer_all(glance),
+            part=self.answer_all(glance, windows),
             gate=glance.gate_logits,
             count=glance.count_logits,
         )
+
+    def answer_all(self, glance: Glance, windows: Tensor | None = None) -> Tensor:
+        """Return the logits [E, B, C] of every expert on the whole map, or on windows [B, E, keep].
+
+        With gradients for those that are trained on the stem map; any other answers as it serves.
+        """
+        named = enumerate(self.config.experts)
+        picked = [(spec, None if windows is None else windows[:, index]) for index, spec in named]
+        return torch.stack([self._answer_one(spec, glance, own) for spec, own in picked])
+
+    def _answer_one(self, spec: ExpertSpec, glance: Glance, windows: Tensor | None) -> Tensor:
+        expert, features = self.experts[spec.name], glance.stem.features
+        if isinstance(expert, CnnExpert):
+            first, last = rows_of(spec, features.shape[2])
+            band = features[:, :, first:last]
+            if windows is not None:
+                band = gather_windows(band, windows, self.config.window_frames)
+            logits: Tensor = expert(band)
+            return logits
+        assert isinstance(expert, Expert)
+        with torch.no_grad():
+            if windows is None:
+                total = num_windows(features.shape[3], self.config.window_frames)
+                windows = torch.arange(total, device=features.device).expand(len(features), -1)
+            edges_s = self._edges_s(features.shape[3], glance.num_frames)
+            rows = torch.arange(len(features), device=features.device)
+            spans = spans_of(windows, edges_s)
+            return expert.answer(pack_payload(spec, self.read_inputs(glance), rows, spans))
+
+
+def _ask(expert: nn.Module, request: ExpertRequest) -> Tensor:
+    assert isinstance(expert, Expert)
+    return expert.answer(request.payload)
 
 
 def split_weights(model: MoE) -> dict[str, dict[str, Tensor]]:

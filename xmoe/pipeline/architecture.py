@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from xmoe.base.config import ExpertSpec
 from xmoe.base.units import format_hz
-from xmoe.experts.cnn import EXPERT_SHAPES, band_rows
+from xmoe.experts.protocol import Expert
 from xmoe.glance.stem import stem_columns
 from xmoe.predict.predictor import Predictor
 
@@ -38,7 +39,7 @@ def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> st
         f"columns, by {routing.selector}",
         "experts",
     ]
-    lines += [_describe_expert(predictor, name, macs) for name in config.model.experts]
+    lines += [_describe_expert(predictor, spec, macs) for spec in config.model.experts]
     lines += [
         "",
         f"weights in all {count_weights(model):,}; a mean answer costs "
@@ -48,11 +49,13 @@ def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> st
     return "\n".join(lines) + "\n"
 
 
-def _describe_expert(predictor: Predictor, name: str, macs: Mapping[str, float]) -> str:
-    config = predictor.config.model
-    first, last = band_rows(name, predictor.model.stem.num_rows)
-    shape = EXPERT_SHAPES[name]
-    kernels = " ".join("x".join(map(str, kernel)) for kernel in shape.kernels)
-    state = "masked" if name in config.masked_experts else f"{macs.get(name, 0.0):.2f} MMAC"
-    weights = count_weights(predictor.model.experts[name])
-    return f"  {name:<15} rows {first}-{last - 1}, kernels {kernels}, {weights:,} weights, {state}"
+def _describe_expert(predictor: Predictor, spec: ExpertSpec, macs: Mapping[str, float]) -> str:
+    name, masked = spec.name, spec.name in predictor.config.model.masked_experts
+    low, high = map(format_hz, spec.band_hz)
+    expert = predictor.model.experts[name]
+    assert isinstance(expert, Expert)
+    state = "masked" if masked else f"{macs.get(name, 0.0):.2f} MMAC"
+    return (
+        f"  {name:<15} {spec.kind}: {low} to {high}, {expert.describe()}, "
+        f"{count_weights(expert):,} weights, {state}"
+    )

@@ -81,7 +81,7 @@ def evaluate_store(
         k=clips.k,
         weights=clips.weights,
         metrics=metrics,
-        usage=measure_usage(clips, truth, config.model.experts, config.classes),
+        usage=measure_usage(clips, truth, config.model.expert_names, config.classes),
         traces=_trace_table(clips, store, truth, predictor),
     )
 
@@ -160,7 +160,7 @@ def _trace_table(
     experts = [
         [
             {"name": n, "weight": float(w)}
-            for n, w in zip(config.model.experts, row, strict=True)
+            for n, w in zip(config.model.expert_names, row, strict=True)
             if w
         ]
         for row in clips.weights
@@ -194,12 +194,13 @@ def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
         return float(counter.get_total_flops()) / 2e6
 
     model = predictor.model
-    plan = model.plan(spec, config.routing, k=len(config.model.experts))
+    plan, inputs = model.prepare(spec, config.routing, k=len(config.model.experts))
     result = {"stem": count(model.stem, spec)}
-    for request in plan.requests():
-        result[request.name] = count(model.experts[request.name], request.dequantise())
+    callers = model.callers()
+    for request in model.requests(plan, inputs):
+        result[request.name] = count(callers[request.name], request)
     rates = usage["selection_rate"]
     result["mean_answer"] = result["stem"] + sum(
-        rates[name] * result.get(name, 0.0) for name in config.model.experts
+        rates[name] * result.get(name, 0.0) for name in config.model.expert_names
     )
     return result

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from xmoe.base.config import FrontendName, Frozen, ModelConfig, SpectroConfig, TaskName
+from xmoe.policy.specs import list_specs
 
 SCHEMA_VERSION = 1
 
@@ -102,7 +103,7 @@ class Policy(Frozen):
         return ModelConfig(
             task=task,
             num_classes=num_classes,
-            experts=self.experts,
+            experts=list_specs(self.experts, self.spectro),
             masked_experts=self.masked_experts,
             expert_priors=self.expert_priors,
             k_max=self.k_max,

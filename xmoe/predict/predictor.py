@@ -7,7 +7,7 @@ combined by itself, and the recording's answer is the mean of their calibrated l
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +22,18 @@ from xmoe.base.task import Task, task_of
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.measure import measure_power
 from xmoe.frontend.registry import build_frontend
-from xmoe.mixture.combine import Combined, ExpertReply, combine
+from xmoe.mixture.calls import AskExpert, call_experts
+from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.plan import Plan
 from xmoe.predict.answer import Answer, ExpertUse, SegmentAnswers, join_answers
 from xmoe.run.folder import RunFolder, Which
 
-CallExperts = Callable[[Plan], dict[str, ExpertReply]]
 BATCH = 64
 
 
 class Predictor:
-    """A fitted classifier in this process; ``call_experts`` may be replaced to reach a cluster."""
+    """A fitted classifier in this process; an expert that is not among ``experts`` is missing."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class Predictor:
         model: MoE,
         *,
         device: torch.device | None = None,
-        call_experts: CallExperts | None = None,
+        experts: Mapping[str, AskExpert] | None = None,
     ) -> None:
         self.config = config
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device).eval()
         self.frontend: Frontend = build_frontend(config.spectro).eval()
-        self.call_experts: CallExperts = call_experts or self.model.call_experts
+        self.experts = self.model.callers() if experts is None else dict(experts)
 
     @classmethod
     def load(
@@ -56,8 +56,8 @@ class Predictor:
         """Load a run folder; RunFolderError where it is torn or not ours."""
         folder = RunFolder(run)
         config = folder.read_config()
-        model = MoE(config.model, num_bins=config.spectro.num_bins)
-        parts = ["stem", "router", *(f"expert-{name}" for name in config.model.experts)]
+        model = MoE(config.model, config.spectro)
+        parts = ["stem", "router", *(f"expert-{name}" for name in config.model.expert_names)]
         load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
         fold_norms(model)
         return cls(config, model, device=device)
@@ -110,8 +110,11 @@ class Predictor:
         """Return answers to segments [n, F, T]; ``k`` fixes and ``k_max`` bounds the experts."""
         parts = []
         for block in specs.split(BATCH):
-            plan = self.model.plan(block.to(self.device), self.config.routing, k=k, k_max=k_max)
-            parts.append(self.read_combined(plan, combine(plan, self.call_experts(plan))))
+            plan, inputs = self.model.prepare(
+                block.to(self.device), self.config.routing, k=k, k_max=k_max
+            )
+            replies = call_experts(self.experts, self.model.requests(plan, inputs))
+            parts.append(self.read_combined(plan, combine(plan, replies)))
         return join_answers(parts)
 
     def read_combined(self, plan: Plan, combined: Combined) -> SegmentAnswers:
@@ -157,11 +160,11 @@ class Predictor:
         weights, asked = segments.mean(0), (segments > 0).mean(0)  # interpreter at every step
         experts = [
             ExpertUse(name=name, weight=round(float(w), 6), share=round(float(s), 6))
-            for name, w, s in zip(config.model.experts, weights, asked, strict=True)
+            for name, w, s in zip(config.model.expert_names, weights, asked, strict=True)
             if float(w) > 0
         ]
         lost = np.any(answers.missing.numpy(), axis=0).tolist()
-        missing = [n for n, gone in zip(config.model.experts, lost, strict=True) if gone]
+        missing = [n for n, gone in zip(config.model.expert_names, lost, strict=True) if gone]
         return Answer(
             label=config.classes[top],
             labels=tuple(config.classes[i] for i in np.nonzero(self.task.said(p))[0]),

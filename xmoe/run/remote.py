@@ -65,7 +65,7 @@ def fetched(
 def fetched_for_predicting(run: str | Path, *, which: Which = "best") -> Iterator[RunFolder]:
     """Give a run folder with all that a predictor loads, for as long as it is loaded."""
     with fetched(run, [], which=which) as folder:
-        experts = folder.read_config().model.experts
+        experts = folder.read_config().model.expert_names
     parts = ["stem", "router", *(f"expert-{name}" for name in experts)]
     with fetched(run, parts, which=which) as folder:
         yield folder

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from xmoe.experts.protocol import Inputs
 from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.plan import Plan
 from xmoe.predict.answer import SegmentAnswers
@@ -23,14 +24,15 @@ Read = Callable[[Plan, Combined], SegmentAnswers]
 
 
 class Block:
-    """The plan of a block, before and after experts that are shut out, and its calls.
+    """The plan of a block, before and after experts that are shut out, its inputs, and its calls.
 
     ``read`` turns what was combined into calibrated answers.
     """
 
-    def __init__(self, wanted: Plan, plan: Plan, calls: Calls, read: Read) -> None:
+    def __init__(self, wanted: Plan, plan: Plan, inputs: Inputs, calls: Calls, read: Read) -> None:
         self.wanted = wanted
         self.plan = plan
+        self.inputs = inputs
         self.calls = calls
         self._read = read
         self._asked = (plan.weights > 0).numpy()
@@ -85,7 +87,8 @@ class Seat:
         block, rows = self.block, (self.first, self.last)
         plan = slice_rows(block.plan, *rows)
         wanted = plan if block.wanted is block.plan else slice_rows(block.wanted, *rows)
-        return Share(wanted, plan, self.calls, *rows, self.deadline)
+        inputs = slice_rows(block.inputs, *rows)
+        return Share(wanted, plan, inputs, self.calls, *rows, self.deadline)
 
 
 def slice_answers(answers: SegmentAnswers, first: int, last: int) -> SegmentAnswers:

@@ -1,4 +1,4 @@
-"""One expert with its own weights file: uint8 windows and scales -> logits.
+"""One expert with its own weights file: what its kind eats -> logits.
 
 Nothing here knows of Ray: the same class answers in a replica, inside the router, and in tests.
 
@@ -10,16 +10,17 @@ that its router has, and an expert answers with those or not at all.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from xmoe.base.config import RunConfig
 from xmoe.base.errors import RunFolderError, XmoeError
 from xmoe.base.layers import fold_norms
-from xmoe.experts.cnn import Expert
+from xmoe.experts.protocol import AnyExpert
+from xmoe.experts.registry import build_expert
 from xmoe.run.folder import Which
 from xmoe.run.remote import fetched, hash_weights
 
@@ -29,7 +30,8 @@ NOT_FOUND_FOR_S = 5.0
 # About as many as take a few milliseconds; handing them to a thread costs as much again.
 SMALL_VALUES = 1 << 17
 
-Windows = npt.NDArray[np.uint8]
+# A payload on the wire: named arrays of b rows each.
+Arrays = Mapping[str, npt.NDArray[np.generic]]
 Logits = npt.NDArray[np.float32]
 
 
@@ -49,7 +51,7 @@ class ExpertCore:
     """One expert in eval mode on one device; ``weights_sha256`` says of which checkpoint."""
 
     def __init__(
-        self, expert: Expert, *, device: torch.device | None = None, weights_sha256: str = ""
+        self, expert: AnyExpert, *, device: torch.device | None = None, weights_sha256: str = ""
     ) -> None:
         self.weights_sha256 = weights_sha256
         self.device = device or torch.device("cpu")
@@ -64,20 +66,22 @@ class ExpertCore:
         with fetched(run, [f"expert-{name}"], which=which) as folder:
             sha256 = hash_weights(folder, which)
             config = folder.read_config()
-            if name not in config.model.experts:
+            if name not in config.model.expert_names:
                 raise RunFolderError(f"has no expert {name!r}", where=run)
-            expert = build_expert(config, name)
+            expert = build_expert(config.model, name)
             expert.load_state_dict(folder.load_tensors(f"expert-{name}", which))
             check_unchanged(sha256, hash_weights(folder, which), run)
         fold_norms(expert)
         return cls(expert, device=device, weights_sha256=sha256)
 
-    def infer(self, windows: Windows, scale: npt.NDArray[np.float32]) -> Logits:
-        """Return logits [b, C] of uint8 windows [b, D, R', W'] with scales [b]."""
+    def infer(self, payload: Arrays) -> Logits:
+        """Return logits [b, C] of what the router packed."""
         with torch.inference_mode():
-            levels = torch.from_numpy(np.array(windows)).to(self.device)
-            factor = torch.from_numpy(np.array(scale)).to(self.device)
-            logits = self.expert(levels.float() * factor[:, None, None, None]).cpu().numpy()
+            tensors = {
+                name: torch.from_numpy(np.array(value)).to(self.device)
+                for name, value in payload.items()
+            }
+            logits = self.expert.answer(tensors).cpu().numpy()
         finite = bool(np.isfinite(logits).all())
         self.nonfinite_in_a_row = 0 if finite else self.nonfinite_in_a_row + 1
         return np.ascontiguousarray(logits, dtype=np.float32)
@@ -126,15 +130,3 @@ def check_unchanged(expected: str, found: str, run: str) -> None:
             where=run,
             mend="serve a folder that nothing is written to: give every run its own",
         )
-
-
-def build_expert(config: RunConfig, name: str) -> Expert:
-    """Return an expert of a run with fresh weights."""
-    model = config.model
-    return Expert(
-        name,
-        in_channels=model.stem_channels,
-        channels=model.expert_channels,
-        num_classes=model.num_classes,
-        dropout=model.dropout,
-    )

@@ -11,11 +11,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from xmoe.serve.expert import SMALL_VALUES, ExpertVersions, Logits, Weights, Windows
+from xmoe.serve.expert import SMALL_VALUES, Arrays, ExpertVersions, Logits, Weights
 from xmoe.serve.process import pick_device, settle_memory
 from xmoe.serve.settings import ServeSettings
 
@@ -34,22 +32,21 @@ class ExpertReplica:
         self._thread = ThreadPoolExecutor(1, name)
         settle_memory()
 
-    async def infer(
-        self, windows: Windows, scale: npt.NDArray[np.float32], budget_s: float, weights: Weights
-    ) -> Logits:
-        """Return logits [b, C] of windows [b, D, R', W'] by the weights of the router that asks.
+    async def infer(self, payload: Arrays, budget_s: float, weights: Weights) -> Logits:
+        """Return logits [b, C] of what was packed, by the weights of the router that asks.
 
         Work that came too late is dropped. A small call to the replica's own weights is answered at
         once: two changes of thread cost as much as the answer.
         """
-        if windows.size <= SMALL_VALUES and weights.sha256 == self._versions.own.weights_sha256:
-            return self._versions.own.infer(windows, scale)
+        size = sum(value.size for value in payload.values())
+        if size <= SMALL_VALUES and weights.sha256 == self._versions.own.weights_sha256:
+            return self._versions.own.infer(payload)
         end = time.monotonic() + budget_s
 
         def work() -> Logits:
             if time.monotonic() > end:
                 raise TimeoutError(EXPIRED)
-            return self._versions.of(weights).infer(windows, scale)
+            return self._versions.of(weights).infer(payload)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 

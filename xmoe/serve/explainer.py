@@ -41,7 +41,7 @@ class Explainer:
     def _load(self) -> Predictor:
         with self._lock:
             if self._predictor is None:
-                experts = (f"expert-{name}" for name in self._config.model.experts)
+                experts = (f"expert-{name}" for name in self._config.model.expert_names)
                 parts = ["stem", "router", *experts]
                 with fetched(self._run, parts, which=self._which) as folder:
                     self._predictor = Predictor.load(folder.path, which=self._which)

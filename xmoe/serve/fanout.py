@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmoe.mixture.combine import Combined, ExpertReply, combine
-from xmoe.mixture.plan import ExpertRequest, Plan
+from xmoe.base.config import ExpertSpec
+from xmoe.experts.protocol import ExpertReply, ExpertRequest, Inputs
+from xmoe.mixture.calls import CallExpert, CallFailed
+from xmoe.mixture.combine import Combined, combine
+from xmoe.mixture.payload import make_requests
+from xmoe.mixture.plan import Plan
 from xmoe.serve.breaker import make_breakers
-from xmoe.serve.calls import CallExpert, CallFailed
 from xmoe.serve.meter import Meter
 from xmoe.serve.replan import drop_rows, lost_mass, without_experts
 from xmoe.serve.settings import FaultSettings
@@ -39,13 +42,14 @@ class TooFewExperts(Exception):
 class Share:
     """One request's share of a block.
 
-    ``wanted`` is its plan before anything was lost, ``plan`` the one carried out; ``calls`` answer
-    rows of the whole block, of which this request has ``first`` to ``last``. ``deadline`` is a
-    moment of ``time.monotonic``.
+    ``wanted`` is its plan before anything was lost, ``plan`` the one carried out, ``inputs`` what
+    its experts are fed from; ``calls`` answer rows of the whole block, of which this request has
+    ``first`` to ``last``. ``deadline`` is a moment of ``time.monotonic``.
     """
 
     wanted: Plan
     plan: Plan
+    inputs: Inputs
     calls: Calls
     first: int
     last: int
@@ -56,8 +60,13 @@ class FanOut:
     """Calls experts, with one breaker for each."""
 
     def __init__(
-        self, callers: Mapping[str, CallExpert], faults: FaultSettings, meter: Meter | None = None
+        self,
+        callers: Mapping[str, CallExpert],
+        faults: FaultSettings,
+        experts: Sequence[ExpertSpec],
+        meter: Meter | None = None,
     ) -> None:
+        self.experts = experts
         self.callers = dict(callers)
         self.faults = faults
         self.meter = meter or Meter()
@@ -71,7 +80,7 @@ class FanOut:
         """Return the experts for whose answer nobody waits now."""
         return {name for name, breaker in self.breakers.items() if breaker.state != "closed"}
 
-    def avoid_open(self, plan: Plan) -> Plan:
+    def avoid_open(self, plan: Plan, inputs: Inputs) -> Plan:
         """Return the plan with others in the place of shut-out experts, in rows that need them.
 
         Where the time of one is over, it gets its share of the plan all the same, to find out
@@ -80,19 +89,21 @@ class FanOut:
         lost = self.shut_out()
         if not lost:
             return plan
-        self._probe(plan)
+        self._probe(plan, inputs)
         return without_experts(plan, lost, lost_mass(plan, lost) > 1.0 - self.faults.min_gate_mass)
 
-    def _probe(self, plan: Plan) -> None:
+    def _probe(self, plan: Plan, inputs: Inputs) -> None:
         if not any(breaker.state == "half-open" for breaker in self.breakers.values()):
             return
         deadline = time.monotonic() + self.faults.deadline_ms / 1000.0
-        for request in plan.requests():
+        for request in make_requests(plan, inputs, self.experts):
             breaker = self.breakers[request.name]
             if breaker.state == "half-open" and breaker.allows():
                 self._begin(self._run(request, deadline, plan.stem_logits.shape[1]))
 
-    def start(self, plan: Plan, deadline: float, *, even_shut_out: bool = False) -> Calls:
+    def start(
+        self, plan: Plan, inputs: Inputs, deadline: float, *, even_shut_out: bool = False
+    ) -> Calls:
         """Start one stacked call to each expert that the plan asks.
 
         A shut-out expert fails at once, unless it is to be asked all the same.
@@ -101,7 +112,7 @@ class FanOut:
         num_classes = plan.stem_logits.shape[1]
         return {
             request.name: self._begin(ask(request, deadline, num_classes))
-            for request in plan.requests()
+            for request in make_requests(plan, inputs, self.experts)
         }
 
     def _begin(self, call: Coroutine[Any, Any, ExpertReply]) -> asyncio.Task[ExpertReply]:
@@ -213,7 +224,7 @@ class FanOut:
         names = share.plan.expert_names
         lost = {n for n, gone in zip(names, combined.missing.any(0).tolist(), strict=True) if gone}
         plan = without_experts(share.plan, lost | self.shut_out(), weak)
-        others = self.start(drop_rows(plan, combined.answered), share.deadline)
+        others = self.start(drop_rows(plan, combined.answered), share.inputs, share.deadline)
         await wait_until(others.values(), share.deadline)
         replies = merge_replies(share_of(share.calls, share), finished(others))
         combined = combine(plan, replies)

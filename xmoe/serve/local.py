@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from xmoe.base.config import RunConfig
-from xmoe.mixture.plan import ExpertRequest
-from xmoe.serve.calls import CallExpert, CallFailed
-from xmoe.serve.expert import SMALL_VALUES, ExpertCore
+from xmoe.experts.protocol import ExpertRequest
+from xmoe.mixture.calls import CallExpert, CallFailed
+from xmoe.serve.expert import SMALL_VALUES, Arrays, ExpertCore
 from xmoe.serve.router import callable_experts
 from xmoe.serve.settings import ServeSettings
 
@@ -44,12 +44,17 @@ class LocalExperts:
     async def call(self, request: ExpertRequest, budget_s: float) -> Tensor:
         """Return logits [b, C]; raises CallFailed where the expert fails."""
         core = self._cores[request.name]
-        windows, scale = request.windows.numpy(), request.scale.numpy()
+        payload = to_arrays(request)
         try:
-            if request.windows.numel() <= SMALL_VALUES:
-                return torch.from_numpy(core.infer(windows, scale))
+            if request.size <= SMALL_VALUES:
+                return torch.from_numpy(core.infer(payload))
             loop = asyncio.get_running_loop()
-            logits = await loop.run_in_executor(self._thread, core.infer, windows, scale)
+            logits = await loop.run_in_executor(self._thread, core.infer, payload)
         except RuntimeError as error:
             raise CallFailed("error") from error
         return torch.from_numpy(logits)
+
+
+def to_arrays(request: ExpertRequest) -> Arrays:
+    """Return the payload of a request as it travels."""
+    return {name: value.numpy() for name, value in request.payload.items()}

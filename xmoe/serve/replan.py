@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from xmoe.experts.protocol import Inputs
 from xmoe.mixture.plan import Plan, choose_experts
+
+Batch = TypeVar("Batch", Plan, Inputs)
 
 
 def with_counts(plan: Plan, k: Tensor) -> Plan:
@@ -41,17 +44,18 @@ def drop_rows(plan: Plan, answered: Tensor) -> Plan:
     return replace(plan, weights=plan.weights * ~answered)
 
 
-def slice_rows(plan: Plan, first: int, last: int) -> Plan:
-    """Return the plan of rows ``first`` to ``last``."""
-    return replace(plan, **{name: value[first:last] for name, value in _tensors(plan).items()})
+def slice_rows(batch: Batch, first: int, last: int) -> Batch:
+    """Return a plan, or what it is fed from, for rows ``first`` to ``last``."""
+    return replace(batch, **{name: value[first:last] for name, value in _tensors(batch).items()})
 
 
-def to_cpu(plan: Plan) -> Plan:
-    """Return the plan with all of it in main memory, from where it is sent."""
-    if plan.weights.device.type == "cpu":
-        return plan
-    return replace(plan, **{name: value.cpu() for name, value in _tensors(plan).items()})
+def to_cpu(batch: Batch) -> Batch:
+    """Return a plan, or what it is fed from, in main memory, from where it is sent."""
+    tensors = _tensors(batch)
+    if all(value.device.type == "cpu" for value in tensors.values()):
+        return batch
+    return replace(batch, **{name: value.cpu() for name, value in tensors.items()})
 
 
-def _tensors(plan: Plan) -> dict[str, Any]:
-    return {name: value for name, value in vars(plan).items() if isinstance(value, Tensor)}
+def _tensors(batch: Plan | Inputs) -> dict[str, Any]:
+    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}

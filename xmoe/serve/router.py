@@ -21,7 +21,9 @@ from torch import Tensor
 
 from xmoe.base.config import RunConfig
 from xmoe.base.layers import fold_norms
+from xmoe.experts.protocol import Inputs
 from xmoe.frontend.measure import measure_power
+from xmoe.mixture.calls import CallExpert, CallFailed
 from xmoe.mixture.combine import Combined
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan
@@ -30,7 +32,6 @@ from xmoe.predict.predictor import Predictor
 from xmoe.run.remote import fetched
 from xmoe.serve.batching import MicroBatcher
 from xmoe.serve.block import Block, Seat
-from xmoe.serve.calls import CallExpert, CallFailed
 from xmoe.serve.fanout import FanOut, wait_until
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.meter import Meter
@@ -95,7 +96,8 @@ class RouterCore:
         self.predictor = predictor
         self.settings = settings
         self.meter = meter or Meter()
-        self.fanout = FanOut(callers, settings.faults, self.meter)
+        experts = predictor.config.model.experts
+        self.fanout = FanOut(callers, settings.faults, experts, self.meter)
         self._model_thread = ThreadPoolExecutor(1, "model")
         self._decoders = ThreadPoolExecutor(settings.router.decode_threads, "decode")
         quick = predictor.config.spectro.frontend in QUICK_FRONTENDS
@@ -191,15 +193,15 @@ class RouterCore:
             power, valid = torch.cat([j.power for j in jobs]), torch.cat([j.valid for j in jobs])
         limits = [job.limits for job in jobs for _ in range(len(job.power))]
         if power.numel() <= SMALL_CELLS:
-            wanted = self._plan(power, valid, limits)
+            wanted, inputs = self._plan(power, valid, limits)
         else:
-            wanted = await loop.run_in_executor(
+            wanted, inputs = await loop.run_in_executor(
                 self._model_thread, self._plan, power, valid, limits
             )
-        plan = self.fanout.avoid_open(wanted)
-        calls = self.fanout.start(plan, max(job.deadline for job in jobs))
+        plan = self.fanout.avoid_open(wanted, inputs)
+        calls = self.fanout.start(plan, inputs, max(job.deadline for job in jobs))
         self.meter.note_block(len(power))
-        block = Block(wanted, plan, calls, self._read)
+        block = Block(wanted, plan, inputs, calls, self._read)
         ends = list(itertools.accumulate(len(job.power) for job in jobs))
         firsts = [0, *ends[:-1]]
         return [
@@ -208,14 +210,15 @@ class RouterCore:
         ]
 
     @torch.inference_mode()
-    def _plan(self, power: Tensor, valid: Tensor, limits: list[Limits]) -> Plan:
+    def _plan(self, power: Tensor, valid: Tensor, limits: list[Limits]) -> tuple[Plan, Inputs]:
         predictor = self.predictor
         specs = predictor.frontend.compress(power, valid)
-        plan = to_cpu(predictor.model.plan(specs.to(predictor.device), predictor.config.routing))
+        prepared = predictor.model.prepare(specs.to(predictor.device), predictor.config.routing)
+        plan, inputs = to_cpu(prepared[0]), to_cpu(prepared[1])
         if all(limit == Limits() for limit in limits):
-            return plan
+            return plan, inputs
         k_price = predictor.config.routing.k_price
-        return with_counts(plan, count_experts(plan.promises, limits, k_price))
+        return with_counts(plan, count_experts(plan.promises, limits, k_price)), inputs
 
     async def check_experts(self, timeout_s: float = READY_S) -> dict[str, str]:
         """Return ``ok`` or what is wrong for each expert, by a real inference through every one."""
@@ -223,15 +226,15 @@ class RouterCore:
         specs = torch.randn(1, spectro.num_bins, spectro.num_frames)
         every = len(self.config.model.experts)
 
-        def plan_all() -> Plan:
-            routing = self.config.routing
-            plan = self.predictor.model.plan(specs.to(self.predictor.device), routing, k=every)
-            return to_cpu(plan)
+        def plan_all() -> tuple[Plan, Inputs]:
+            routing, device = self.config.routing, self.predictor.device
+            plan, inputs = self.predictor.model.prepare(specs.to(device), routing, k=every)
+            return to_cpu(plan), to_cpu(inputs)
 
         loop = asyncio.get_running_loop()
-        plan = await loop.run_in_executor(self._model_thread, plan_all)
+        plan, inputs = await loop.run_in_executor(self._model_thread, plan_all)
         deadline = time.monotonic() + timeout_s
-        calls = self.fanout.start(plan, deadline, even_shut_out=True)
+        calls = self.fanout.start(plan, inputs, deadline, even_shut_out=True)
         await wait_until(calls.values(), deadline)
         return {name: _state(call) for name, call in calls.items()}
 
@@ -254,8 +257,9 @@ def rows_per_block(predictor: Predictor, settings: ServeSettings) -> int:
     """Return how many segments one call may carry; plans one segment, which warms the model up."""
     spectro = predictor.config.spectro
     specs = torch.zeros(1, spectro.num_bins, spectro.num_frames)
-    plan = predictor.model.plan(specs.to(predictor.device), predictor.config.routing, k=0)
-    fit = settings.router.max_call_bytes // plan.quantised[0].numel()
+    routing = predictor.config.routing
+    _, inputs = predictor.model.prepare(specs.to(predictor.device), routing, k=0)
+    fit = settings.router.max_call_bytes // inputs.stem_map[0].numel()
     return max(1, min(settings.router.max_rows, fit))
 
 
@@ -263,7 +267,7 @@ def load_router(settings: ServeSettings, *, device: torch.device | None = None) 
     """Return a predictor with stem and router alone: the experts are elsewhere."""
     with fetched(settings.run, ["stem", "router"], which=settings.which) as folder:
         config = folder.read_config()
-        model = MoE(config.model, num_bins=config.spectro.num_bins)
+        model = MoE(config.model, config.spectro)
         model.stem.load_state_dict(folder.load_tensors("stem", settings.which))
         model.router.load_state_dict(folder.load_tensors("router", settings.which))
     model.experts.clear()
@@ -274,4 +278,4 @@ def load_router(settings: ServeSettings, *, device: torch.device | None = None) 
 def callable_experts(config: RunConfig) -> tuple[str, ...]:
     """Return the experts that may be asked: those that the policy did not mask."""
     masked = config.model.masked_experts
-    return tuple(name for name in config.model.experts if name not in masked)
+    return tuple(name for name in config.model.expert_names if name not in masked)

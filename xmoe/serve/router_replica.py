@@ -19,15 +19,15 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 from torch import Tensor
 
-from xmoe.mixture.plan import ExpertRequest
+from xmoe.experts.protocol import ExpertRequest
+from xmoe.mixture.calls import CallExpert, CallFailed, FailureKind
 from xmoe.run.remote import fetched, hash_weights
 from xmoe.serve.about import read_about
 from xmoe.serve.api import build_app
-from xmoe.serve.calls import CallExpert, CallFailed, FailureKind
 from xmoe.serve.drain import Gate
 from xmoe.serve.expert import OtherRun, Weights, check_unchanged
 from xmoe.serve.explainer import Explainer
-from xmoe.serve.local import LocalExperts
+from xmoe.serve.local import LocalExperts, to_arrays
 from xmoe.serve.metrics import RayMeter
 from xmoe.serve.process import pick_device, settle_memory
 from xmoe.serve.router import RouterCore, load_router
@@ -115,9 +115,7 @@ def call_handle(handle: DeploymentHandle[Any], weights: Weights) -> CallExpert:
 
     async def call(request: ExpertRequest, budget_s: float) -> Tensor:
         try:
-            response = by_value.remote(
-                request.windows.numpy(), request.scale.numpy(), budget_s, weights
-            )
+            response = by_value.remote(to_arrays(request), budget_s, weights)
             try:
                 return torch.from_numpy(np.array(await response))
             finally:

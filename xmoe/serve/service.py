@@ -17,8 +17,6 @@ from xmoe import __version__
 from xmoe.audio.clip import Clip, DecodeLimits, read_clip
 from xmoe.audio.samples import check_samples
 from xmoe.base.errors import AudioError
-from xmoe.experts.cnn import band_rows
-from xmoe.explain.scales import scales_of
 from xmoe.serve.about import NOTHING_KNOWN, About
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.explainer import Explainer
@@ -231,11 +229,8 @@ class Service:
     def describe_model(self) -> ModelDescription:
         """Return what is served."""
         config = self.router.config
-        model = self.router.predictor.model
-        scales = scales_of(self.router.predictor.frontend, config.spectro.num_frames)
         experts = []
-        for name in config.model.experts:
-            low_hz, high_hz = scales.rows_hz(*band_rows(name, model.stem.num_rows))
+        for name, (low_hz, high_hz) in ((one.name, one.band_hz) for one in config.model.experts):
             experts.append(
                 ExpertDescription(
                     name=name,

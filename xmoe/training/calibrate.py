@@ -25,6 +25,7 @@ from xmoe.frontend.base import Frontend
 from xmoe.frontend.spec_augment import add_noise_power
 from xmoe.glance.router import choose_counts
 from xmoe.metrics import fit_temperature
+from xmoe.mixture.calls import call_experts
 from xmoe.mixture.combine import blend, stack_replies
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import choose_experts
@@ -158,8 +159,9 @@ def _try(
     routing = RoutingConfig(selector=selector, window_fraction=fraction)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for spec in segments.spec.split(128):
-        plan = model.plan(spec, routing, k=len(model.config.experts))
-        logits, _ = stack_replies(plan, model.call_experts(plan))
+        plan, inputs = model.prepare(spec, routing, k=len(model.config.experts))
+        replies = call_experts(model.callers(), model.requests(plan, inputs))
+        logits, _ = stack_replies(plan, replies)
         parts.append((plan.stem_logits, logits, plan.gate, plan.promises))
     stem, experts, gate, promises = zip(*parts, strict=True)
     return Trial(

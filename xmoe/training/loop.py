@@ -113,7 +113,7 @@ class Trainer:
         self.epochs = choose_epochs(config, len(train))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.train.seed)
-            self.model = MoE(config.model, num_bins=config.spectro.num_bins).to(self.device)
+            self.model = MoE(config.model, config.spectro).to(self.device)
         self.wrapped = wrap(self.model)
         averaging = warm_average(config.train.ema_decay)
         self.average = AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
@@ -157,7 +157,7 @@ class Trainer:
                     sums[name] = sums.get(name, 0.0) + value
         self.epoch += 1
         steps = self.steps_per_epoch
-        names = self.config.model.experts
+        names = self.config.model.expert_names
         return EpochReport(
             epoch=self.epoch,
             epochs=self.epochs,
@@ -284,9 +284,5 @@ class Trainer:
 def whole_logits(model: MoE, spec: Tensor) -> Tensor:
     """Return logits [B, C], on the CPU, of all experts on the whole map, weighted by the gate."""
     glance = model.glance(spec)
-    features = glance.stem.features
-    logits = []
-    for index, name in enumerate(model.config.experts):
-        rows = torch.nonzero(model.bands[index]).squeeze(1)
-        logits.append(model.experts[name](features[:, :, rows[0] : rows[-1] + 1]))
-    return blend(glance.stem.logits, torch.stack(logits), glance.routing.gate).cpu()
+    logits = model.answer_all(glance)
+    return blend(glance.stem.logits, logits, glance.routing.gate).cpu()

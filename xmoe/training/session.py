@@ -88,7 +88,7 @@ def restore(trainer: Trainer, folder: RunFolder) -> None:
             where=str(folder.path),
             mend="resume with the same settings, or train into another folder",
         )
-    parts = (*PARTS, *(f"expert-{name}" for name in trainer.config.model.experts))
+    parts = (*PARTS, *(f"expert-{name}" for name in trainer.config.model.expert_names))
     trainer.restore({part: folder.load_tensors(part, "last") for part in parts}, values)
 
 

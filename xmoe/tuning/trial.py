@@ -179,11 +179,11 @@ def fit_budget(budget: str | float, k_max: int) -> str | float:
 
 def bound_cost(config: RunConfig) -> tuple[float, float]:
     """Return MMAC and milliseconds of an answer for which every segment asks the largest K."""
-    model = MoE(config.model, num_bins=config.spectro.num_bins)
+    model = MoE(config.model, config.spectro)
     predictor = Predictor(config.model_copy(update={"routing": ALWAYS_ASK}), model)
-    free = [name for name in config.model.experts if name not in config.model.masked_experts]
+    free = [name for name in config.model.expert_names if name not in config.model.masked_experts]
     rate = config.model.k_max / len(free)
-    usage = {"selection_rate": {name: rate * (name in free) for name in config.model.experts}}
+    usage = {"selection_rate": {name: rate * (name in free) for name in config.model.expert_names}}
     return round(mean_macs(predictor, usage)["mean_answer"], 4), round(time_segment(predictor), 3)
 
 

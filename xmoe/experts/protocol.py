@@ -1,0 +1,93 @@
+"""What an expert is: a record of settings, a weights file, and one method from its input to logits.
+
+A router decides who is asked, with what weight, and on which spans of time. What an expert then
+eats is its kind's own business: ``pack`` makes it, in the router's process, from what the router
+has at hand (``Inputs``), and only that travels. ``answer`` reads it, wherever the expert is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from xmoe.base.config import ExpertSpec, Frozen, ModelConfig
+
+Spec = TypeVar("Spec", bound=Frozen)
+
+# Named arrays with one row a segment: all that one call to an expert sends.
+Payload = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What experts can be fed from, for a batch of segments.
+
+    ``stem_map`` uint8 [B, D, R, W] with ``scale`` [B], the float value of one level. A column
+    covers ``column_s`` seconds; windows are ranked ``window_columns`` columns at a time.
+    """
+
+    stem_map: Tensor
+    scale: Tensor
+    column_s: float
+    window_columns: int
+
+
+@dataclass(frozen=True)
+class ExpertRequest:
+    """What one expert is sent: ``rows`` [b] of the batch, and a payload of b rows."""
+
+    name: str
+    rows: Tensor
+    payload: Payload
+
+    @property
+    def size(self) -> int:
+        """Numbers in the payload, which is about what the call costs."""
+        return sum(value.numel() for value in self.payload.values())
+
+
+@dataclass(frozen=True)
+class ExpertReply:
+    """What an expert said: ``rows`` [b] of the batch that it was sent, ``logits`` [b, C]."""
+
+    rows: Tensor
+    logits: Tensor
+
+
+class Expert(nn.Module, ABC, Generic[Spec]):
+    """One expert. A kind is a subclass, named in ``registry`` by the ``kind`` of its spec."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def build(cls, spec: Spec, config: ModelConfig) -> Expert[Spec]:
+        """Return the expert of a spec with fresh weights."""
+
+    @staticmethod
+    @abstractmethod
+    def rows(spec: Spec, num_rows: int) -> tuple[int, int]:
+        """Return the stem rows, first and after last, whose saliency ranks this expert's spans."""
+
+    @staticmethod
+    @abstractmethod
+    def pack(spec: Spec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
+        """Return what the expert eats of segments ``rows`` [b] on ``spans`` [b, n, 2] in seconds.
+
+        Spans are in the order of time and do not overlap. Needs no weights.
+        """
+
+    @abstractmethod
+    def answer(self, payload: Payload) -> Tensor:
+        """Return logits [b, C] of what ``pack`` made."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return what is special about it, in a few words."""
+
+
+AnyExpert = Expert[ExpertSpec]
