@@ -26,6 +26,7 @@ CROSS_CUTTING = {
     "test_bad_folder",
     "test_faults",
     "test_full_disk",
+    "test_golden",
     "test_kills",
     "test_nodes",
     "test_parity",
