@@ -72,46 +72,10 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run folder of two classes and three experts with random weights."""
-    import torch
+    """Return a run folder of two classes and four experts with random weights."""
+    from tests.fixtures.runs import write_run
 
-    from tests.fixtures.mixtures import cnn_specs
-    from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
-    from xmoe.mixture.moe import MoE, split_weights
-    from xmoe.run.folder import RunFolder
-
-    config = RunConfig(
-        classes=("click", "tone"),
-        spectro=SpectroConfig(
-            sample_rate_hz=8000,
-            fmax_hz=4000.0,
-            n_fft=256,
-            win_length=200,
-            hop_length=80,
-            num_bins=16,
-            segment_s=0.4,
-            segment_hop_s=0.2,
-        ),
-        model=ModelConfig(
-            experts=cnn_specs("broadband", "low", "transient"),
-            k_max=2,
-            window_frames=2,
-            stem_channels=8,
-            expert_channels=4,
-        ),
-        train=TrainConfig(),
-        routing=RoutingConfig(k_price=-1.0, window_fraction=0.5),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = MoE(config.model, config.spectro)
-        for part in model.modules():
-            if isinstance(part, torch.nn.Linear):
-                torch.nn.init.normal_(part.weight, std=0.3)
-    folder = RunFolder(tmp_path_factory.mktemp("run") / "tiny")
-    folder.write_record("run_config.json", config)
-    folder.save_checkpoint("best", split_weights(model), {}, which=("best", "last"))
-    return folder.path
+    return write_run(tmp_path_factory.mktemp("run") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The serving benchmark measures and prints every way that it promises."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -9,24 +8,17 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
+from tests.fixtures.runs import RATE_HZ, make_sound, write_run
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "benchmarks" / "serving.py"
 
 
-@pytest.fixture
-def tiny():
-    """What the tests of serving make their run and sounds with."""
-    spec = importlib.util.spec_from_file_location("tiny", ROOT / "tests" / "serve" / "conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # five services start one after the other
-def test_every_way_answers_and_has_its_row(tmp_path, tiny):
-    run, clip = tiny.write_run(tmp_path / "run"), tmp_path / "clip.wav"
-    sf.write(clip, tiny.make_sound(), tiny.RATE_HZ)
+def test_every_way_answers_and_has_its_row(tmp_path):
+    run, clip = write_run(tmp_path / "run"), tmp_path / "clip.wav"
+    sf.write(clip, make_sound(), RATE_HZ)
     command = [sys.executable, str(FILE), "--run", str(run), str(clip), "--quick"]
     told = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert told.returncode == 0, told.stderr[-3000:]

@@ -5,34 +5,15 @@ import csv
 import numpy as np
 import pytest
 import soundfile as sf
-import torch
 
-from tests.fixtures.mixtures import cnn_specs
-from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.mixture.moe import MoE, split_weights
-from xmoe.run.folder import RunFolder
+from tests.fixtures.runs import tiny_config, write_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run folder with random weights."""
-    spectro = SpectroConfig(
-        sample_rate_hz=8000, fmax_hz=4000.0, n_fft=256, win_length=200, hop_length=80,
-        num_bins=16, segment_s=0.4, segment_hop_s=0.2,
-    )  # fmt: skip
-    model = ModelConfig(
-        num_classes=2, experts=cnn_specs("low"), k_max=1, stem_channels=8, expert_channels=4
-    )
-    config = RunConfig(
-        classes=("noise", "whale"), spectro=spectro, model=model, train=TrainConfig()
-    )
-    folder = RunFolder(tmp_path_factory.mktemp("annotate") / "run")
-    folder.write_record("run_config.json", config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        weights = split_weights(MoE(model, SpectroConfig(num_bins=16)))
-    folder.save_checkpoint("one", weights, {"epoch": 1}, which=("best", "last"))
-    return folder.path
+    config = tiny_config(("noise", "whale"), experts=("low",), masked_experts=(), k_max=1)
+    return write_run(tmp_path_factory.mktemp("annotate") / "run", config)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A Ray head that is a child of the test, and files of ``deployments/`` deployed to it."""
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -86,15 +85,6 @@ class Cluster:
         app = yaml.safe_load(self.serve("status"))["applications"].get("xmoe", {})
         assert app.get("status") not in ("DEPLOY_FAILED", "UNHEALTHY"), app
         return app if app.get("status") == "RUNNING" else None
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    """What the tests of serving make their run and sounds with."""
-    spec = importlib.util.spec_from_file_location("tiny", ROOT / "tests" / "serve" / "conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from http.client import HTTPConnection, HTTPException
 
 import pytest
 
+from tests.fixtures.runs import make_sound, to_wav, write_run
 from xmoe.predict.predictor import Predictor
 
 RATE_HZ = 8000
@@ -67,10 +68,10 @@ def ask(connection, body):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_upgrade_and_roll_back_lose_no_request_and_mix_no_answer(
-    cluster, tiny, tmp_path, patiently, reply_of
+    cluster, tmp_path, patiently, reply_of
 ):
-    runs = [tiny.write_run(tmp_path / f"run-{seed}", seed=seed) for seed in range(2)]
-    sounds = [tiny.make_sound(seed=seed) for seed in range(6)]
+    runs = [write_run(tmp_path / f"run-{seed}", seed=seed) for seed in range(2)]
+    sounds = [make_sound(seed=seed) for seed in range(6)]
     file = tmp_path / "cpu.yaml"
 
     def deploy(run):
@@ -81,7 +82,7 @@ def test_upgrade_and_roll_back_lose_no_request_and_mix_no_answer(
 
     first = deploy(runs[0])["weights_sha256"]
     patiently(lambda: reply_of(f"{cluster.url}/readyz"))
-    with Load(cluster.port, [tiny.to_wav(sound) for sound in sounds]) as load:
+    with Load(cluster.port, [to_wav(sound) for sound in sounds]) as load:
         time.sleep(5.0)
         marks = [len(load.answers)]
         for run in (runs[1], runs[0]):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fixtures.mixtures import cnn_specs
-from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
+from tests.fixtures.runs import tiny_config
 from xmoe.base.files import write_json
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob
@@ -37,25 +36,13 @@ def write_store(path, config, count):
 
 def make_job(root, *, clips, **train):
     """Return a job below ``root`` on so many clips for training."""
-    config = RunConfig(
-        classes=("low", "high"),
-        spectro=SpectroConfig(
-            sample_rate_hz=8000,
-            fmax_hz=4000.0,
-            n_fft=256,
-            win_length=200,
-            hop_length=80,
-            num_bins=16,
-            segment_s=0.32,
-        ),
-        model=ModelConfig(
-            experts=cnn_specs("broadband", "low", "high"),
-            k_max=1,
-            window_frames=2,
-            stem_channels=8,
-            expert_channels=4,
-        ),
-        train=TrainConfig(**{"batch_size": 8, "device": "cpu"} | train),
+    config = tiny_config(
+        ("low", "high"),
+        experts=("broadband", "low", "high"),
+        masked_experts=(),
+        k_max=1,
+        spectro={"segment_s": 0.32},
+        train={"batch_size": 8, "device": "cpu"} | train,
     )
     run = RunFolder(root / "run")
     run.write_record("run_config.json", config)

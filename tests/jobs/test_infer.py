@@ -13,15 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
-import torch
 
-from tests.fixtures.mixtures import cnn_specs
-from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.errors import InputError, RunFolderError, StorageError, XmoeError
 from xmoe.batch.ledger import Receipt, Shard
 from xmoe.batch.run import BatchRequest, infer_batch
 from xmoe.jobs import infer as jobs
-from xmoe.mixture.moe import MoE, split_weights
 from xmoe.run.folder import RunFolder
 from xmoe.storage.place import open_place
 
@@ -32,39 +28,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-CONFIG = RunConfig(
-    classes=("click", "tone"),
-    spectro=SpectroConfig(
-        sample_rate_hz=8000,
-        fmax_hz=4000.0,
-        n_fft=256,
-        win_length=200,
-        hop_length=80,
-        num_bins=16,
-        segment_s=0.4,
-    ),
-    model=ModelConfig(
-        experts=cnn_specs("broadband", "low"),
-        k_max=1,
-        window_frames=2,
-        stem_channels=8,
-        expert_channels=4,
-    ),
-    train=TrainConfig(),
-)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run with random weights."""
-    folder = RunFolder(tmp_path_factory.mktemp("run"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = MoE(CONFIG.model, SpectroConfig(num_bins=16))
-    folder.write_record("run_config.json", CONFIG)
-    folder.save_checkpoint("best", split_weights(model), {}, which=("best", "last"))
-    return folder.path
 
 
 def write_clips(folder, count):
@@ -112,10 +75,10 @@ def test_errors_survive_the_journey(kind):
     assert (type(again), again.as_dict()) == (kind, error.as_dict())
 
 
-def test_actor_answers_in_rows_and_sends_an_error_as_one(run, clips, tmp_path):
+def test_actor_answers_in_rows_and_sends_an_error_as_one(tiny_run, clips, tmp_path):
     job = {"base": str(clips), "output": str(tmp_path / "preds"), "format": "csv"}
     table = jobs.shard_to_table(Shard(0, ("00000.wav",)))
-    (receipt,) = jobs.read_outcomes(jobs.ShardActor({"run": str(run), **job})(table))
+    (receipt,) = jobs.read_outcomes(jobs.ShardActor({"run": str(tiny_run), **job})(table))
     assert (receipt.shard, receipt.rows) == (0, 1)
     lost = jobs.ShardActor({"run": str(tmp_path / "none"), **job})(table)
     with pytest.raises(RunFolderError, match="no such file"):
@@ -126,7 +89,7 @@ def test_actor_answers_in_rows_and_sends_an_error_as_one(run, clips, tmp_path):
     ("engine", "limit", "used"),
     [("auto", 31, "loop"), ("auto", 30, "ray"), ("loop", 0, "loop"), ("ray", 99, "ray")],
 )
-def test_engine_is_chosen_by_number(run, clips, tmp_path, monkeypatch, engine, limit, used):
+def test_engine_is_chosen_by_number(tiny_run, clips, tmp_path, monkeypatch, engine, limit, used):
     calls = []
 
     def note(name):
@@ -139,15 +102,15 @@ def test_engine_is_chosen_by_number(run, clips, tmp_path, monkeypatch, engine, l
     monkeypatch.setattr(jobs, "LOOP_MAX_NAMES", limit)
     monkeypatch.setattr(jobs, "work_here", note("loop"))
     monkeypatch.setattr(jobs, "work_on_ray", note("ray"))
-    jobs.run_infer(request_of(run, clips, tmp_path / "preds"), engine=engine)
+    jobs.run_infer(request_of(tiny_run, clips, tmp_path / "preds"), engine=engine)
     assert calls == [used]
 
 
-def test_ray_gives_the_bytes_of_the_loop(run, clips, local_ray, tmp_path):
+def test_ray_gives_the_bytes_of_the_loop(tiny_run, clips, local_ray, tmp_path):
     here, there, calls = tmp_path / "here", tmp_path / "there", []
-    infer_batch(request_of(run, clips, here))
+    infer_batch(request_of(tiny_run, clips, here))
     summary = jobs.run_infer(
-        request_of(run, clips, there),
+        request_of(tiny_run, clips, there),
         engine="ray",
         workers=2,
         progress=lambda *call: calls.append(call),
@@ -159,15 +122,15 @@ def test_ray_gives_the_bytes_of_the_loop(run, clips, local_ray, tmp_path):
     assert calls[-1] == ("infer", 31, 31)
 
 
-def test_error_of_an_actor_is_raised_as_itself(run, clips, local_ray, tmp_path):
-    request = request_of(run, clips, tmp_path / "preds")
+def test_error_of_an_actor_is_raised_as_itself(tiny_run, clips, local_ray, tmp_path):
+    request = request_of(tiny_run, clips, tmp_path / "preds")
 
     def lose_the_run(job, shards):
-        RunFolder(run).file("run_config.json").rename(tmp_path / "config")
+        RunFolder(tiny_run).file("run_config.json").rename(tmp_path / "config")
         try:
             yield from jobs.work_on_ray(job, shards, workers=1)
         finally:
-            (tmp_path / "config").rename(RunFolder(run).file("run_config.json"))
+            (tmp_path / "config").rename(RunFolder(tiny_run).file("run_config.json"))
 
     with pytest.raises(RunFolderError, match="no such file"):
         infer_batch(request, engine=lose_the_run)
@@ -179,9 +142,9 @@ def receipts(out):
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_killed_batch_goes_on_with_one_row_each(run, tmp_path):
+def test_killed_batch_goes_on_with_one_row_each(tiny_run, tmp_path):
     clips, out = write_clips(tmp_path / "set", 1500), tmp_path / "preds"
-    command = [sys.executable, "-m", "xmoe", "infer", str(run), "--input", str(clips)]
+    command = [sys.executable, "-m", "xmoe", "infer", str(tiny_run), "--input", str(clips)]
     command += ["--output", str(out), "--engine", "ray", "--workers", "1", "--shard-size", "20"]
     process = subprocess.Popen([*command, "-q"], env=dict(os.environ), start_new_session=True)
     while len(receipts(out)) < 5 and process.poll() is None:

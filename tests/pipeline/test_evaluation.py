@@ -5,12 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
-from tests.fixtures.mixtures import cnn_specs
-from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from tests.fixtures.runs import tiny_config, tiny_model
 from xmoe.features.store import SpectrogramStore
-from xmoe.mixture.moe import MoE
 from xmoe.pipeline.evaluation import _Clips, evaluate_store, mean_macs, measure_usage
 from xmoe.predict.predictor import Predictor
 
@@ -21,42 +18,9 @@ FRAMES = (20, 41, 60, 90, 41, 35, 50, 41, 70, 41, 33, 44)
 
 def make_predictor(**changes):
     """Return an untrained predictor with weights of order one."""
-    routing = {"k_price": 0.0, "window_fraction": 0.5, "uncertain_below": 0.6}
-    settings = {
-        "task": "single_label",
-        "experts": cnn_specs(*EXPERTS),
-        "masked_experts": ("high_band",),
-    }
-    config = RunConfig(
-        classes=CLASSES,
-        spectro=SpectroConfig(
-            sample_rate_hz=8000,
-            fmax_hz=4000.0,
-            n_fft=256,
-            win_length=200,
-            hop_length=80,
-            num_bins=16,
-            segment_s=0.4,
-            segment_hop_s=0.2,
-        ),
-        model=ModelConfig(
-            num_classes=3,
-            k_max=2,
-            window_frames=2,
-            stem_channels=8,
-            expert_channels=4,
-            **settings | changes,
-        ),
-        train=TrainConfig(),
-        routing=RoutingConfig(**routing),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model = MoE(config.model, config.spectro)
-        for part in model.modules():
-            if isinstance(part, torch.nn.Linear):
-                torch.nn.init.normal_(part.weight, std=0.5)
-    return Predictor(config, model)
+    routing = {"k_price": 0.0, "uncertain_below": 0.6}
+    config = tiny_config(CLASSES, routing=routing, **changes)
+    return Predictor(config, tiny_model(config, seed=1, std=0.5))
 
 
 def make_store():

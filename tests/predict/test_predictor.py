@@ -6,69 +6,28 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fixtures.mixtures import cnn_specs
-from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
+from tests.fixtures.runs import RATE_HZ, make_sound, tiny_config, tiny_model, write_run
 from xmoe.base.errors import RunFolderError
-from xmoe.mixture.moe import MoE, split_weights
 from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFolder
 
-RATE_HZ = 8000
-EXPERTS = ("broadband", "low", "transient", "high_band")
 CLASSES = ("click", "tone", "sweep")
 
 
 def make_config(*, task="single_label", **routing):
-    return RunConfig(
-        classes=CLASSES,
-        spectro=SpectroConfig(
-            sample_rate_hz=RATE_HZ,
-            fmax_hz=4000.0,
-            n_fft=256,
-            win_length=200,
-            hop_length=80,
-            num_bins=16,
-            segment_s=0.4,
-            segment_hop_s=0.2,
-        ),
-        model=ModelConfig(
-            task=task,
-            num_classes=3,
-            experts=cnn_specs(*EXPERTS),
-            masked_experts=("high_band",),
-            k_max=3,
-            window_frames=2,
-            stem_channels=8,
-            expert_channels=4,
-        ),
-        train=TrainConfig(),
-        routing=RoutingConfig(**{"k_price": -1.0, "window_fraction": 0.5} | routing),
-    )
+    return tiny_config(CLASSES, task=task, k_max=3, routing=routing)
 
 
 @pytest.fixture(scope="module")
 def model():
-    """A mixture with random weights of order one, which says different things of clips."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        made = MoE(make_config().model, make_config().spectro)
-        for part in made.modules():
-            if isinstance(part, torch.nn.Linear):
-                torch.nn.init.normal_(part.weight, std=0.3)
-    return made
+    """A mixture that says different things of clips."""
+    return tiny_model(make_config())
 
 
 @pytest.fixture
 def predictor(model):
     return Predictor(make_config(), model)
-
-
-def sound(seconds=0.4, seed=0):
-    rng = np.random.default_rng(seed)
-    time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-    tone = np.sin(2 * np.pi * (300 + 400 * seed) * time_s)
-    return (0.2 * tone + 0.05 * rng.standard_normal(len(time_s))).astype(np.float32)
 
 
 def without(predictor, *names):
@@ -81,7 +40,7 @@ def same_answer(one, other):
 
 
 def test_answer_is_a_distribution_over_the_classes(predictor):
-    answer = predictor.predict(sound(), RATE_HZ)
+    answer = predictor.predict(make_sound(), RATE_HZ)
     assert tuple(answer.probabilities) == CLASSES
     assert sum(answer.probabilities.values()) == pytest.approx(1.0)
     assert answer.probability == max(answer.probabilities.values())
@@ -93,7 +52,7 @@ def test_answer_is_a_distribution_over_the_classes(predictor):
 
 
 def test_all_experts_are_asked_at_a_bonus_price_but_never_a_masked_one(predictor):
-    answer = predictor.predict(sound(), RATE_HZ)
+    answer = predictor.predict(make_sound(), RATE_HZ)
     assert answer.k == 3.0
     assert {use.name for use in answer.experts} == {"broadband", "low", "transient"}
     assert sum(use.weight for use in answer.experts) == pytest.approx(1.0, abs=1e-5)
@@ -103,34 +62,34 @@ def test_all_experts_are_asked_at_a_bonus_price_but_never_a_masked_one(predictor
 
 
 def test_no_expert_is_asked_at_a_high_price(model):
-    answer = Predictor(make_config(k_price=2.0), model).predict(sound(), RATE_HZ)
+    answer = Predictor(make_config(k_price=2.0), model).predict(make_sound(), RATE_HZ)
     assert (answer.k, answer.experts) == (0.0, ())
 
 
 @pytest.mark.parametrize("k", [0, 1, 2, 3])
 def test_k_can_be_fixed(predictor, k):
-    answer = predictor.predict(sound(), RATE_HZ, k=k)
+    answer = predictor.predict(make_sound(), RATE_HZ, k=k)
     assert answer.k == k
     assert len(answer.experts) == k
 
 
 def test_without_experts_the_stem_answers(predictor):
-    specs = predictor.segment_specs(sound(), RATE_HZ)
+    specs = predictor.segment_specs(make_sound(), RATE_HZ)
     with torch.no_grad():
         expected = torch.softmax(predictor.model.stem(specs).logits[0], 0)
-    answer = predictor.predict(sound(), RATE_HZ, k=0)
+    answer = predictor.predict(make_sound(), RATE_HZ, k=0)
     assert list(answer.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize("k_max", [0, 1, 2, 3])
 def test_k_can_be_bounded(predictor, k_max):
-    assert predictor.predict(sound(), RATE_HZ, k_max=k_max).k == k_max
+    assert predictor.predict(make_sound(), RATE_HZ, k_max=k_max).k == k_max
 
 
 def test_bound_above_the_choice_changes_nothing(model):
     predictor = Predictor(make_config(k_price=2.0), model)
     assert same_answer(
-        predictor.predict(sound(), RATE_HZ, k_max=3), predictor.predict(sound(), RATE_HZ)
+        predictor.predict(make_sound(), RATE_HZ, k_max=3), predictor.predict(make_sound(), RATE_HZ)
     )
 
 
@@ -138,7 +97,7 @@ def test_bound_above_the_choice_changes_nothing(model):
 def test_logits_are_divided_by_the_temperature_of_k(model, k):
     plain = Predictor(make_config(), model)
     calibrated = Predictor(make_config(temperatures=(2.0, 3.0, 4.0, 5.0)), model)
-    specs = plain.segment_specs(sound(), RATE_HZ)
+    specs = plain.segment_specs(make_sound(), RATE_HZ)
     expected = plain.answer_segments(specs, k=k).logits / (2.0 + k)
     torch.testing.assert_close(calibrated.answer_segments(specs, k=k).logits, expected)
 
@@ -148,15 +107,15 @@ def test_temperature_is_that_of_the_experts_that_answered(model):
     cut = Predictor(make_config(temperatures=(2.0, 3.0, 4.0, 5.0)), model)
     without(cut, "low")
     without(plain, "low")
-    specs = plain.segment_specs(sound(), RATE_HZ)
+    specs = plain.segment_specs(make_sound(), RATE_HZ)
     expected = plain.answer_segments(specs).logits / 4.0
     torch.testing.assert_close(cut.answer_segments(specs).logits, expected)
 
 
 def test_lost_expert_degrades_the_answer_and_its_weight_goes_to_the_others(predictor):
-    whole = predictor.predict(sound(), RATE_HZ)
+    whole = predictor.predict(make_sound(), RATE_HZ)
     without(predictor, "low")
-    answer = predictor.predict(sound(), RATE_HZ)
+    answer = predictor.predict(make_sound(), RATE_HZ)
     assert answer.degraded
     assert answer.missing_experts == ("low",)
     assert answer.k == whole.k == 3.0
@@ -170,16 +129,16 @@ def test_lost_expert_degrades_the_answer_and_its_weight_goes_to_the_others(predi
 
 
 def test_answer_without_any_expert_is_that_of_the_stem(predictor):
-    stem = predictor.predict(sound(), RATE_HZ, k=0)
-    without(predictor, *EXPERTS)
-    answer = predictor.predict(sound(), RATE_HZ)
+    stem = predictor.predict(make_sound(), RATE_HZ, k=0)
+    without(predictor, *predictor.config.model.expert_names)
+    answer = predictor.predict(make_sound(), RATE_HZ)
     assert answer.probabilities == pytest.approx(stem.probabilities)
     assert answer.missing_experts == ("broadband", "low", "transient")
 
 
 def test_expert_that_says_nonsense_counts_as_missing(predictor):
     predictor.experts["low"] = lambda request: torch.full((len(request.rows), 3), torch.nan)
-    answer = predictor.predict(sound(), RATE_HZ)
+    answer = predictor.predict(make_sound(), RATE_HZ)
     assert answer.missing_experts == ("low",)
     assert math.isfinite(answer.entropy)
 
@@ -191,13 +150,13 @@ def test_experts_can_be_given(model):
         calls.append(request.rows.tolist())
         return torch.zeros(len(request.rows), 3)
 
-    answer = Predictor(make_config(), model, experts={"low": low}).predict(sound(), RATE_HZ)
+    answer = Predictor(make_config(), model, experts={"low": low}).predict(make_sound(), RATE_HZ)
     assert calls == [[0]]
     assert answer.missing_experts == ("broadband", "transient")
 
 
 def test_long_recording_is_the_mean_of_its_segments(predictor):
-    samples = sound(1.0)
+    samples = make_sound(1.0)
     specs = predictor.segment_specs(samples, RATE_HZ)
     assert specs.shape == (4, 16, 41)
     answer = predictor.predict(samples, RATE_HZ)
@@ -209,14 +168,14 @@ def test_long_recording_is_the_mean_of_its_segments(predictor):
 
 
 def test_short_recording_is_one_padded_segment(predictor):
-    specs = predictor.segment_specs(sound(0.1), RATE_HZ)
+    specs = predictor.segment_specs(make_sound(0.1), RATE_HZ)
     assert specs.shape == (1, 16, 41)
     assert torch.equal(specs[0, :, 11:], specs[0, :, 11:12].expand(16, 30))
-    assert predictor.predict(sound(0.1), RATE_HZ).segments == 1
+    assert predictor.predict(make_sound(0.1), RATE_HZ).segments == 1
 
 
 def test_segments_are_answered_alike_in_blocks_and_alone(predictor, monkeypatch):
-    specs = predictor.segment_specs(sound(1.6), RATE_HZ)
+    specs = predictor.segment_specs(make_sound(1.6), RATE_HZ)
     whole = predictor.answer_segments(specs)
     monkeypatch.setattr("xmoe.predict.predictor.BATCH", 2)
     blocks = predictor.answer_segments(specs)
@@ -235,7 +194,7 @@ def test_other_rate_is_resampled(predictor):
 
 
 def test_share_of_salience_is_that_of_the_windows_sent(model):
-    specs = Predictor(make_config(), model).segment_specs(sound(), RATE_HZ)
+    specs = Predictor(make_config(), model).segment_specs(make_sound(), RATE_HZ)
     half = Predictor(make_config(window_fraction=0.5), model).answer_segments(specs)
     whole = Predictor(make_config(window_fraction=1.0), model).answer_segments(specs)
     assert float(whole.saliency_share[0]) == pytest.approx(1.0)
@@ -243,10 +202,10 @@ def test_share_of_salience_is_that_of_the_windows_sent(model):
 
 
 def test_answer_is_uncertain_under_the_threshold(model):
-    p = Predictor(make_config(), model).predict(sound(), RATE_HZ).probability
+    p = Predictor(make_config(), model).predict(make_sound(), RATE_HZ).probability
     for threshold, uncertain in ((p - 0.01, False), (p + 0.01, True)):
         predictor = Predictor(make_config(uncertain_below=threshold), model)
-        assert predictor.predict(sound(), RATE_HZ).uncertain is uncertain
+        assert predictor.predict(make_sound(), RATE_HZ).uncertain is uncertain
 
 
 def answers_of(logits):
@@ -300,19 +259,12 @@ def test_no_label_over_one_half_is_no_label(model):
     assert answer.label == "click"
 
 
-def write_run(path, predictor, *, which=("best", "last")):
-    folder = RunFolder(path)
-    folder.write_record("run_config.json", predictor.config)
-    folder.save_checkpoint("one", split_weights(predictor.model), {"epoch": 1}, which=which)
-    return folder
-
-
 def test_loaded_predictor_answers_as_the_one_in_memory(predictor, tmp_path):
-    write_run(tmp_path, predictor)
+    write_run(tmp_path, predictor.config, model=predictor.model)
     for which in ("best", "last"):
         loaded = Predictor.load(tmp_path, which=which)
         for seed in range(3):
-            samples = sound(0.7, seed)
+            samples = make_sound(0.7, seed)
             here, there = predictor.predict(samples, RATE_HZ), loaded.predict(samples, RATE_HZ)
             # a loaded one has its batch norms folded into the convolutions
             assert there.probabilities == pytest.approx(here.probabilities, abs=1e-6)
@@ -321,13 +273,13 @@ def test_loaded_predictor_answers_as_the_one_in_memory(predictor, tmp_path):
 
 
 def test_run_without_the_checkpoint_asked_for_is_refused(predictor, tmp_path):
-    write_run(tmp_path, predictor, which=("last",))
+    write_run(tmp_path, predictor.config, which=("last",))
     with pytest.raises(RunFolderError, match=r"best\.json"):
         Predictor.load(tmp_path)
 
 
 def test_altered_weights_are_refused(predictor, tmp_path):
-    folder = write_run(tmp_path, predictor)
+    folder = RunFolder(write_run(tmp_path, predictor.config))
     path = folder.checkpoint_folder() / "router.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1

@@ -3,35 +3,17 @@
 import numpy as np
 import pytest
 import soundfile as sf
-import torch
 
-from tests.fixtures.mixtures import cnn_specs
+from tests.fixtures.runs import RATE_HZ, tiny_config, tiny_model
 from xmoe.audio.dataset import load_dataset
-from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.mixture.moe import MoE
 from xmoe.predict.predictor import Predictor
-
-RATE_HZ = 8000
 
 
 @pytest.fixture(scope="session")
 def predictor():
     """Return a predictor that nothing was fitted to, and whose answers differ between clips."""
-    spectro = SpectroConfig(
-        sample_rate_hz=RATE_HZ, fmax_hz=4000.0, n_fft=256, win_length=200, hop_length=80,
-        num_bins=16, segment_s=0.4, segment_hop_s=0.2,
-    )  # fmt: skip
-    model = ModelConfig(
-        num_classes=2, experts=cnn_specs("low"), k_max=1, stem_channels=8, expert_channels=4
-    )
-    config = RunConfig(classes=("a", "b"), spectro=spectro, model=model, train=TrainConfig())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = MoE(model, SpectroConfig(num_bins=16))
-        for part in network.modules():
-            if isinstance(part, torch.nn.Linear):
-                torch.nn.init.normal_(part.weight, std=0.5)
-    return Predictor(config, network)
+    config = tiny_config(("a", "b"), experts=("low",), masked_experts=(), k_max=1)
+    return Predictor(config, tiny_model(config, std=0.5))
 
 
 @pytest.fixture(scope="session")

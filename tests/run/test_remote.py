@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from xmoe.base.errors import RunFolderError
+from xmoe.run.folder import MANIFEST, RunFolder
 from xmoe.run.remote import fetched, fetched_for_predicting, identify_run, open_run
 from xmoe.storage.place import open_place
 
@@ -90,6 +91,6 @@ def test_part_that_is_not_in_the_run(tiny_run):
 def test_identity_of_a_torn_run_is_an_error(tiny_run, tmp_path):
     torn = tmp_path / "torn"
     shutil.copytree(tiny_run, torn)
-    (torn / "checkpoints" / "best" / "manifest.json").unlink()
+    (RunFolder(torn).checkpoint_folder() / MANIFEST).unlink()
     with pytest.raises(RunFolderError, match="cannot be read"):
         identify_run(torn)

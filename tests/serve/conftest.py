@@ -1,23 +1,17 @@
-"""A tiny run with random weights, its router in this process, and a client of ASGI applications."""
+"""The router of a tiny run in this process, and a client of ASGI applications."""
 
 import asyncio
 import contextlib
-import io
 import json
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import soundfile as sf
-import torch
 
-from tests.fixtures.mixtures import cnn_specs
-from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.mixture.moe import MoE, split_weights
+from tests.fixtures.runs import RATE_HZ, make_sound, to_wav
 from xmoe.predict.predictor import Predictor
 from xmoe.profile.clip_stats import ClipStats, measure_samples
-from xmoe.run.folder import RunFolder
 from xmoe.serve.about import read_about
 from xmoe.serve.api import build_app
 from xmoe.serve.explainer import Explainer
@@ -29,62 +23,6 @@ from xmoe.serve.settings import ServeSettings
 with warnings.catch_warnings():  # Ray warns of its own settings
     warnings.simplefilter("ignore")
     import ray.serve  # noqa: F401
-
-RATE_HZ = 8000
-
-
-def make_config(**routing):
-    return RunConfig(
-        classes=("click", "tone"),
-        spectro=SpectroConfig(
-            sample_rate_hz=RATE_HZ,
-            fmax_hz=4000.0,
-            n_fft=256,
-            win_length=200,
-            hop_length=80,
-            num_bins=16,
-            segment_s=0.4,
-            segment_hop_s=0.2,
-        ),
-        model=ModelConfig(
-            experts=cnn_specs("broadband", "low", "transient", "high_band"),
-            masked_experts=("high_band",),
-            k_max=2,
-            window_frames=2,
-            stem_channels=8,
-            expert_channels=4,
-        ),
-        train=TrainConfig(),
-        routing=RoutingConfig(**{"k_price": -1.0, "window_fraction": 0.5} | routing),
-    )
-
-
-def write_run(path, *, seed=0, **routing):
-    """Write a run folder with random weights of order one; return its path."""
-    config = make_config(**routing)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MoE(config.model, config.spectro)
-        for part in model.modules():
-            if isinstance(part, torch.nn.Linear):
-                torch.nn.init.normal_(part.weight, std=0.3)
-    folder = RunFolder(path)
-    folder.write_record("run_config.json", config)
-    folder.save_checkpoint("best", split_weights(model), {}, which=("best", "last"))
-    return path
-
-
-def make_sound(seconds=0.4, seed=0):
-    rng = np.random.default_rng(seed)
-    time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-    tone = np.sin(2 * np.pi * (300 + 400 * seed) * time_s)
-    return (0.2 * tone + 0.05 * rng.standard_normal(len(time_s))).astype(np.float32)
-
-
-def to_wav(samples, rate_hz=RATE_HZ, subtype="FLOAT"):
-    buffer = io.BytesIO()
-    sf.write(buffer, samples, rate_hz, format="WAV", subtype=subtype)
-    return buffer.getvalue()
 
 
 @dataclass
@@ -149,11 +87,6 @@ def make_service(run, callers=None, **settings):
     router = RouterCore(predictor, local | (callers or {}), checked)
     explainer = Explainer(str(run), predictor.config)
     return Service(router, explainer=explainer, about=read_about(checked, predictor.config))
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("run") / "tiny")
 
 
 @pytest.fixture(scope="session")
@@ -246,8 +179,3 @@ def clip_rows():
         return rows
 
     return make
-
-
-@pytest.fixture(scope="session")
-def write_tiny_run():
-    return write_run

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.fixtures.runs import write_run
 from xmoe.base.config import SpectroConfig
 from xmoe.policy.records import Policy
 from xmoe.profile.assemble import merge_stats
@@ -14,9 +15,9 @@ WHY = "the effective band ends at 3.9 kHz, under 12 kHz"
 
 
 @pytest.fixture(scope="module")
-def told_run(tmp_path_factory, write_tiny_run, clip_rows):
+def told_run(tmp_path_factory, clip_rows):
     """A run folder with profile, clips and policy."""
-    path = write_tiny_run(tmp_path_factory.mktemp("told") / "tiny")
+    path = write_run(tmp_path_factory.mktemp("told") / "tiny")
     rows = clip_rows(40)
     write_clip_table(path / "clips.parquet", rows)
     write_profile(path / "profile.json", merge_stats(rows))
@@ -57,8 +58,8 @@ def test_folder_that_tells_nothing(tiny_run, prefix):
     assert "clips.parquet" in found.no_reference
 
 
-def test_torn_table_is_no_reference(told_run, tmp_path, write_tiny_run):
-    path = write_tiny_run(tmp_path / "torn")
+def test_torn_table_is_no_reference(told_run, tmp_path):
+    path = write_run(tmp_path / "torn")
     (path / "clips.parquet").write_bytes((told_run / "clips.parquet").read_bytes()[:500])
     assert about(path).reference is None
 

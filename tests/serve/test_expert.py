@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.fixtures.runs import write_run
 from xmoe.base.errors import RunFolderError
 from xmoe.run.folder import RunFolder
 from xmoe.run.remote import hash_weights
@@ -13,9 +14,9 @@ from xmoe.serve.expert import ExpertCore, ExpertVersions, OtherRun, Weights
 
 
 @pytest.fixture(scope="module")
-def other_run(write_tiny_run, tmp_path_factory):
+def other_run(tmp_path_factory):
     """A run like the tiny one with other weights."""
-    return write_tiny_run(tmp_path_factory.mktemp("other") / "run", seed=1)
+    return write_run(tmp_path_factory.mktemp("other") / "run", seed=1)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.fixtures.runs import write_run
 from xmoe.profile.profile import write_clip_table
 from xmoe.serve.about import NOTHING_KNOWN, About
 from xmoe.serve.incoming import measure_incoming
@@ -27,8 +28,8 @@ class Taken(Meter):
 
 
 @pytest.fixture(scope="module")
-def known_run(tmp_path_factory, write_tiny_run, clip_rows):
-    path = write_tiny_run(tmp_path_factory.mktemp("known") / "tiny")
+def known_run(tmp_path_factory, clip_rows):
+    path = write_run(tmp_path_factory.mktemp("known") / "tiny")
     write_clip_table(path / "clips.parquet", clip_rows(100))
     return path
 
