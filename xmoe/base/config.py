@@ -170,7 +170,6 @@ class TrainConfig(Frozen):
     num_workers: Workers = 1
     device: Device = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
