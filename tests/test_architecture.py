@@ -52,8 +52,8 @@ NAME_A_TASK = {
     "xmoe/report/outcome.py",
 }
 
-# Only commands take their options as arguments; only they may have many.
-MANY_ARGUMENTS = ("xmoe/cli/",)
+# Commands and the classifier take options as arguments; only they may have many.
+MANY_ARGUMENTS = ("xmoe/cli/", "xmoe/pipeline/classifier.py")
 
 
 def name_of(path: Path) -> str:

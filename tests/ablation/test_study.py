@@ -10,15 +10,21 @@ import pytest
 from xmoe.ablation import study as module
 from xmoe.ablation.arms import find_arms
 from xmoe.ablation.study import Study, check_same, encode_rows, run_study
-from xmoe.ablation.trained import SetRequest
+from xmoe.base.config import TrainConfig
 from xmoe.base.errors import ConfigError, RunFolderError
+from xmoe.pipeline.request import FitRequest
 
 ARMS = ("saliency", "shuffled", "random_experts")
 
 
 @pytest.fixture(scope="module")
 def study(tones, tmp_path_factory):
-    request = SetRequest(tones, tmp_path_factory.mktemp("study"), epochs=1, policy="rule")
+    request = FitRequest(
+        dataset_dir=tones,
+        out_dir=tmp_path_factory.mktemp("study"),
+        train=TrainConfig(epochs=1, device="cpu"),
+        policy="rule",
+    )
     return Study(request, seeds=(0, 1), arms=find_arms(ARMS), steps=20, samples=64)
 
 
@@ -47,7 +53,7 @@ def test_asking_none_or_all_is_the_same_answer_whoever_ranks(result):
 
 
 def test_what_is_written(study, result):
-    out = study.set.out
+    out = study.set.out_dir
     assert json.loads((out / "ablation.json").read_text())["seeds"] == [0, 1]
     with (out / "ablation.csv").open() as lines:
         table = list(csv.DictReader(lines))
@@ -68,7 +74,7 @@ def test_finished_cells_are_not_redone(study, result, monkeypatch):
 
 
 def test_a_cell_that_is_lost_is_made_again_alone_and_the_same(study, result, monkeypatch):
-    lost = study.set.out / "seed-1" / "cells" / "shuffled.npz"
+    lost = study.set.out_dir / "seed-1" / "cells" / "shuffled.npz"
     before = np.load(lost, allow_pickle=False)["test.right"]
     lost.unlink()
     made, make = [], module.make_cell
@@ -82,7 +88,7 @@ def test_a_cell_that_is_lost_is_made_again_alone_and_the_same(study, result, mon
 
 
 def test_progress_names_seed_and_arm(study, result):
-    (study.set.out / "seed-0" / "cells" / "shuffled.npz").unlink()
+    (study.set.out_dir / "seed-0" / "cells" / "shuffled.npz").unlink()
     said = []
     run_study(study, progress=lambda stage, done, total=None, note="": said.append((stage, note)))
     assert ("seed 0 arms", "shuffled") in said
@@ -94,7 +100,7 @@ def test_other_settings_in_the_same_folder_are_refused(study, result):
 
 
 def test_a_torn_cell_is_named(study, result):
-    path = study.set.out / "seed-0" / "cells" / "saliency.npz"
+    path = study.set.out_dir / "seed-0" / "cells" / "saliency.npz"
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
     with pytest.raises(RunFolderError, match=r"saliency\.npz"):

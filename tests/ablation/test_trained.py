@@ -1,11 +1,14 @@
 """A set is decided once, a seed is trained once, and a stopped one goes on."""
 
-from xmoe.ablation.trained import SetRequest, is_trained, prepare_set, train_seed
+from xmoe.ablation.trained import is_trained, prepare_set, train_seed
+from xmoe.base.config import TrainConfig
+from xmoe.pipeline.request import FitRequest
 from xmoe.run.folder import RunFolder
 
 
 def test_a_set_is_decided_once_and_a_seed_is_trained_once(tones, tmp_path):
-    request = SetRequest(tones, tmp_path, epochs=2, policy="rule")
+    train = TrainConfig(epochs=2, device="cpu")
+    request = FitRequest(dataset_dir=tones, out_dir=tmp_path, train=train, policy="rule")
     prepared = prepare_set(request)
     assert {split: len(store) for split, store in prepared.stores.items()} == {
         "train": 36,

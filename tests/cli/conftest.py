@@ -88,6 +88,22 @@ def classifier(monkeypatch):
 
 
 @pytest.fixture
+def requests(monkeypatch):
+    """Put a fit that only notes its request, and writes figures, in the place of the real one."""
+    from xmoe.pipeline import fit
+
+    seen = []
+
+    def note(request, *, progress):
+        seen.append(request)
+        request.out_dir.mkdir(parents=True, exist_ok=True)
+        (request.out_dir / "metrics.json").write_text(json.dumps(METRICS))
+
+    monkeypatch.setattr(fit, "fit_run", note)
+    return seen
+
+
+@pytest.fixture
 def run_json(capsys):
     """Run a command with ``--json`` and return its exit code and its one JSON object."""
 

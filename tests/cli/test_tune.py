@@ -115,18 +115,16 @@ def test_table_and_next_step_are_shown(searches, tones, tmp_path, capsys):
 
 
 def test_train_takes_the_settings_and_an_option_replaces_one(
-    searches, classifier, run_json, tones, tmp_path
+    searches, requests, run_json, tones, tmp_path
 ):
-    from xmoe.cli.train import fit_settings
-
     out = tmp_path / "s"
     run_json("tune", "--dataset", tones, "--out", out)
     file = out / "settings.json"
     train = ("train", "--dataset", tones, "--out", tmp_path / "run", "--local", "--settings", file)
     run_json(*train, "--k-max", "1")
-    fitted = next(settings for what, settings in classifier.calls if what == "fit")
-    assert fitted["learning_rate"] == 0.002
-    given = fitted["overrides"].model_dump(exclude_none=True)
+    (request,) = requests
+    assert request.train.learning_rate == 0.002
+    given = request.overrides.model_dump(exclude_none=True)
     assert given == {
         "frontend": "stft",
         "num_bins": 32,
@@ -134,7 +132,6 @@ def test_train_takes_the_settings_and_an_option_replaces_one(
         "k_max": 1,
         "window_frames": 2,
     }
-    assert "learning_rate" not in fit_settings({"local": True, "workers": 1})
 
 
 @pytest.mark.parametrize(

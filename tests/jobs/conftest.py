@@ -46,9 +46,9 @@ def make_job(root, *, clips, **train):
     )
     run = RunFolder(root / "run")
     run.write_record("run_config.json", config)
-    names = (("train", clips), ("val", 6))
-    train_store, val_store = (write_store(root / name, config, count) for name, count in names)
-    return TrainingJob(run.path, config, train_store, val_store)
+    for name, count in (("train", clips), ("val", 6)):
+        write_store(root / name, config, count)
+    return TrainingJob(run.path, config, root)
 
 
 @pytest.fixture(scope="module")

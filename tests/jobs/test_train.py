@@ -122,7 +122,7 @@ def test_failing_workers_are_an_error_that_says_what_to_do(
     job, elsewhere, local_ray, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(jobs, "MAX_FAILURES", 0)
-    broken = replace(elsewhere(job, tmp_path / "broken"), train_store=tmp_path / "nothing")
+    broken = replace(elsewhere(job, tmp_path / "broken"), stores=tmp_path / "nothing")
     with pytest.raises(XmoeError, match="failed on Ray") as raised:
         train_with_ray(broken)
     assert "--resume" in (raised.value.mend or "")
@@ -132,7 +132,7 @@ def test_failing_workers_are_an_error_that_says_what_to_do(
 def test_torn_record_of_ray_stops_nothing(job, elsewhere, local_ray, tmp_path):
     begun = elsewhere(job, tmp_path / "begun")
     train_with_ray(begun)
-    record = job.train_store.parent / "ray" / "train"
+    record = job.stores / "ray" / "train"
     (record / "checkpoint_manager_snapshot.json").write_text('{"torn')
     train_with_ray(begun)
     assert len(read_history(RunFolder(begun.run))) == 3

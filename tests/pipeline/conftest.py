@@ -1,5 +1,36 @@
-"""A folder of tones, and one classifier fitted to it."""
+"""A folder of tones, one classifier fitted to it, and requests to fit more."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
 
 from tests.fixtures.fitted import fitted, small, tone, tones, write_tones
+from xmoe.base.config import TrainConfig
+from xmoe.pipeline.request import FitRequest
 
 __all__ = ["fitted", "small", "tone", "tones", "write_tones"]
+
+
+@pytest.fixture
+def request_for(small):
+    """The function that makes a request to fit a folder of tones."""
+
+    def make(root, out, *, train=None, **changes):
+        settings = {"epochs": small["epochs"], "batch_size": small["batch_size"], "device": "cpu"}
+        request = FitRequest(
+            dataset_dir=root,
+            out_dir=out,
+            train=TrainConfig(**settings | (train or {})),
+            policy="rule",
+            overrides=small["overrides"],
+        )
+        return replace(request, **changes)
+
+    return make
+
+
+@pytest.fixture
+def copied(fitted, tmp_path):
+    """A copy of the fitted run that a test may go on with."""
+    return shutil.copytree(fitted.run_dir, tmp_path / "run")

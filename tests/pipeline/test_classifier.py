@@ -52,7 +52,9 @@ def test_loaded_classifier_knows_its_settings(fitted, loaded):
 def test_learning_rate_is_a_setting_of_training(monkeypatch, fitted, tmp_path, given, rate):
     seen = []
     monkeypatch.setattr(
-        estimator, "fit_run", lambda request: seen.append(request) or RunFolder(fitted.run_dir)
+        estimator,
+        "fit_run",
+        lambda request, progress: seen.append(request) or RunFolder(fitted.run_dir),
     )
     MoEAudioClassifier(device="cpu").fit(tmp_path, out_dir=tmp_path, strict=True, **given)
     assert seen[0].train.learning_rate == rate

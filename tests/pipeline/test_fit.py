@@ -3,48 +3,23 @@
 The last test kills training at random moments.
 """
 
-import csv
 import json
 import multiprocessing
 import random
 import time
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from xmoe.audio.dataset import Dataset, Example
-from xmoe.base.config import TrainConfig
-from xmoe.base.errors import AudioError, ConfigError, DatasetError
+from xmoe.audio.dataset import load_dataset
+from xmoe.base.errors import ConfigError, DatasetError
 from xmoe.pipeline import fit as module
 from xmoe.pipeline.classifier import MoEAudioClassifier
-from xmoe.pipeline.fit import FitRequest, fit_run, keep_readable, store_path
+from xmoe.pipeline.fit import build_stores, fit_run
 from xmoe.profile.assemble import profile_dataset
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob, read_history, train_here
 
 RATE_HZ = 8000
-
-
-@pytest.fixture
-def request_for(small):
-    """The function that makes a request to fit a folder of tones."""
-
-    def make(root, out, *, train=None, **changes):
-        settings = {"epochs": small["epochs"], "batch_size": small["batch_size"], "device": "cpu"}
-        request = FitRequest(
-            dataset_dir=root,
-            metadata_csv=None,
-            out_dir=out,
-            task=None,
-            budget="accuracy",
-            train=TrainConfig(**settings | (train or {})),
-            policy="rule",
-            overrides=small["overrides"],
-        )
-        return replace(request, **changes)
-
-    return make
 
 
 def refuse_to_train(job, progress):
@@ -55,23 +30,6 @@ def weights_of(run, which="best"):
     """Return the bytes of every weights file that a pointer names."""
     files = RunFolder(run).checkpoint_folder(which).glob("*.safetensors")
     return {path.name: path.read_bytes() for path in files}
-
-
-def quarantined(run):
-    with (run / "quarantine.csv").open(newline="") as handle:
-        return {row["file"]: row["code"] for row in csv.DictReader(handle)}
-
-
-@pytest.fixture
-def copied(fitted, tmp_path):
-    """A copy of the fitted run that a test may go on with."""
-    run = tmp_path / "run"
-    for path in fitted.run_dir.rglob("*"):
-        if path.is_file():
-            target = run / path.relative_to(fitted.run_dir)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
-    return run
 
 
 def test_folder_with_a_run_is_refused(fitted, tones, request_for):
@@ -98,16 +56,6 @@ def test_finished_run_that_resumes_stays_as_it_is(copied, fitted, tones, request
     assert not (copied / "cache").exists()
 
 
-@pytest.mark.parametrize(
-    ("train", "named"),
-    [({"batch_size": 7}, "batch_size"), ({"epochs": 9, "seed": 1}, "epochs, seed")],
-)
-def test_other_settings_are_refused_on_resume(copied, tones, request_for, train, named):
-    request = request_for(tones, copied, train=train, resume=True, engine=refuse_to_train)
-    with pytest.raises(ConfigError, match=f"other settings for: {named}"):
-        fit_run(request)
-
-
 def test_another_device_and_more_workers_may_go_on(copied, tones, request_for):
     jobs = []
     train = {"device": "auto", "num_workers": 3}
@@ -119,21 +67,13 @@ def test_another_device_and_more_workers_may_go_on(copied, tones, request_for):
     assert (jobs[0].config.train.device, jobs[0].config.train.num_workers) == ("auto", 3)
 
 
-def test_other_classes_are_refused_on_resume(copied, write_tones, request_for, tmp_path):
-    root = write_tones(tmp_path / "other")
-    text = (root / "metadata.csv").read_text().replace("top", "whale")
-    (root / "metadata.csv").write_text(text)
-    with pytest.raises(ConfigError, match="low, top; the data has low, whale"):
-        fit_run(request_for(root, copied, resume=True, engine=refuse_to_train))
-
-
 def test_ctrl_c_leaves_a_run_that_answers_and_goes_on(fitted, tones, request_for, tmp_path):
     def interrupt(stage, done, total=None, note=""):
         if (stage, done) == ("train", 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_run(request_for(tones, tmp_path, progress=interrupt))
+        fit_run(request_for(tones, tmp_path), progress=interrupt)
     stopped = MoEAudioClassifier.load(tmp_path)
     answer = stopped.predict(tones / "00.wav")
     assert sum(answer.probabilities.values()) == pytest.approx(1.0)
@@ -161,75 +101,8 @@ def test_engine_gets_the_job_and_profiler_the_data(tones, request_for, tmp_path)
     folder = fit_run(request)
     config = folder.read_config()
     assert profiled == [60]
-    cache = tmp_path / "cache"
     plain = config.model_copy(update={"routing": jobs[0].config.routing})
-    assert jobs == [TrainingJob(tmp_path, plain, cache / "train", cache / "val", False)]
-
-
-@pytest.fixture(scope="module")
-def partly_broken(write_tones, tmp_path_factory):
-    """Forty tones, of which one is garbage, one cut off, one empty and one missing."""
-    root = write_tones(tmp_path_factory.mktemp("broken"), clips=40)
-    (root / "00.wav").write_bytes(b"garbage" * 100)
-    whole = (root / "05.wav").read_bytes()
-    (root / "05.wav").write_bytes(whole[: len(whole) // 2])
-    (root / "08.wav").write_bytes(b"")
-    (root / "14.wav").unlink()
-    return root
-
-
-BROKEN = {
-    "00.wav": "not_audio",
-    "05.wav": "truncated",
-    "08.wav": "empty",
-    "14.wav": "missing",
-}
-
-
-def test_bad_recordings_are_named_and_left_out(partly_broken, request_for, tmp_path):
-    notes = []
-    folder = fit_run(
-        request_for(
-            partly_broken,
-            tmp_path,
-            train={"epochs": 1},
-            progress=lambda stage, done, total=None, note="": notes.append((stage, note)),
-        )
-    )
-    assert quarantined(tmp_path) == BROKEN
-    dataset = json.loads((tmp_path / "dataset.json").read_text())
-    assert dataset["clips"] == {"train": 22, "val": 7, "test": 7}
-    metrics = json.loads(folder.file("metrics.json").read_text())
-    assert metrics["num_clips"] == 7
-    (said,) = [note for stage, note in notes if stage == "quarantine"]
-    assert said.startswith("4 recordings left out (00.wav: ")
-
-
-def test_strict_makes_the_first_bad_recording_an_error(partly_broken, request_for, tmp_path):
-    request = request_for(partly_broken, tmp_path, strict=True, engine=refuse_to_train)
-    with pytest.raises(AudioError, match=r"4 such recordings; --strict allows none") as raised:
-        fit_run(request)
-    assert raised.value.where == "00.wav"
-    assert quarantined(tmp_path) == BROKEN
-    assert not RunFolder(tmp_path).exists("last")
-
-
-def test_other_parts_of_a_file_stay_when_one_cannot_be_read():
-    parts = tuple(Example("a.wav", "train", ("x",), start_s=s, end_s=s + 1.0) for s in (1.0, 9.0))
-    dataset = Dataset(Path("set"), (*parts, Example("b.wav", "val", ("y",))), ("x", "y"), "x")
-    kept = keep_readable(dataset, {"a.wav@1-2", "b.wav"})
-    assert [example.clip_id for example in kept.examples] == ["a.wav@1-2", "b.wav"]
-
-
-def test_same_sound_in_train_and_test_is_refused_before_training(
-    write_tones, request_for, tmp_path
-):
-    root = write_tones(tmp_path / "set", clips=20)
-    (root / "04.wav").write_bytes((root / "00.wav").read_bytes())
-    request = request_for(root, tmp_path / "run", engine=refuse_to_train)
-    with pytest.raises(DatasetError, match="the same sound is in test and outside it"):
-        fit_run(request)
-    assert not (tmp_path / "run" / "run_config.json").exists()
+    assert jobs == [TrainingJob(tmp_path, plain, tmp_path / "cache", resume=False)]
 
 
 def test_split_of_bad_recordings_alone_is_refused(write_tones, request_for, tmp_path):
@@ -241,35 +114,8 @@ def test_split_of_bad_recordings_alone_is_refused(write_tones, request_for, tmp_
         fit_run(request)
 
 
-def test_more_experts_than_there_are_is_refused_before_training(tones, request_for, tmp_path):
-    request = request_for(tones, tmp_path, budget=7.5, engine=refuse_to_train)
-    with pytest.raises(ConfigError, match=r"budget 7\.5"):
-        fit_run(request)
-
-
-def test_split_that_was_made_is_said_and_kept(write_tones, request_for, tmp_path):
-    root = write_tones(tmp_path / "set", clips=30)
-    text = (root / "metadata.csv").read_text().replace(",val,", ",train,")
-    (root / "metadata.csv").write_text(text)
-    notes = []
-    fit_run(
-        request_for(
-            root,
-            tmp_path / "run",
-            train={"epochs": 1},
-            progress=lambda stage, done, total=None, note="": notes.append(note),
-        )
-    )
-    made = [note for note in notes if note.startswith("no val split was given: ")]
-    assert len(made) == 1
-    dataset = json.loads((tmp_path / "run" / "dataset.json").read_text())
-    assert dataset["notes"] == made
-    assert dataset["clips"]["val"] == 24 - dataset["clips"]["train"] > 0
-
-
 def test_stores_that_are_there_are_used_again(fitted, tones, request_for, tmp_path, monkeypatch):
-    folder = RunFolder(tmp_path)
-    dataset = module.read_checked(request_for(tones, tmp_path))
+    dataset, where = load_dataset(tones), tmp_path / "stores"
     spectro = fitted.predictor.config.spectro
     built = []
     original = module.build_store
@@ -279,11 +125,11 @@ def test_stores_that_are_there_are_used_again(fitted, tones, request_for, tmp_pa
         return original(path, *args, **kwargs)
 
     monkeypatch.setattr(module, "build_store", spy)
-    first = module.build_stores(folder, dataset, spectro)
-    again = module.build_stores(folder, dataset, spectro)
+    first = build_stores(where, dataset, spectro)
+    again = build_stores(where, dataset, spectro)
     assert built == ["train", "val", "test"]
-    store_path(folder, "val").with_suffix(".npy").unlink()
-    module.build_stores(folder, dataset, spectro)
+    (where / "val.npy").unlink()
+    build_stores(where, dataset, spectro)
     assert built == ["train", "val", "test", "val"]
     assert [len(store) for store in again.values()] == [len(s) for s in first.values()]
 

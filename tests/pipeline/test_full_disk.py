@@ -1,28 +1,14 @@
 """A disk that is full or read-only: an error that says where, and what was reached is whole."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
-from xmoe.base.config import TrainConfig
 from xmoe.base.errors import StorageError
 from xmoe.pipeline.classifier import MoEAudioClassifier
-from xmoe.pipeline.fit import FitRequest, fit_run
+from xmoe.pipeline.fit import fit_run
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import read_history
-
-
-@pytest.fixture
-def request_to(small, tones):
-    """The function that makes a request to fit the tones into a folder."""
-
-    def make(out, **changes):
-        train = TrainConfig(epochs=small["epochs"], batch_size=small["batch_size"], device="cpu")
-        request = FitRequest(tones, None, out, None, "accuracy", train, policy="rule")
-        return replace(request, overrides=small["overrides"], **changes)
-
-    return make
 
 
 def weights_of(run, which="best"):
@@ -61,7 +47,7 @@ def check_whole(run):
 
 @pytest.mark.parametrize(("after", "room_kib"), [(1, 0), (3, 4), (3, 12), (3, 600)])
 def test_disk_that_fills_up_in_training_costs_nothing_that_was_reached(
-    request_to, small_disk, fitted, after, room_kib
+    request_for, tones, small_disk, fitted, after, room_kib
 ):
     disk = small_disk(8192)
     fillers = []
@@ -71,23 +57,25 @@ def test_disk_that_fills_up_in_training_costs_nothing_that_was_reached(
             fillers.append(fill(disk, room_kib))
 
     with pytest.raises(StorageError) as raised:
-        fit_run(request_to(disk / "run", progress=fill_up))
+        fit_run(request_for(tones, disk / "run"), progress=fill_up)
     check_error(raised.value, disk)
     check_whole(disk / "run")
     assert len(read_history(RunFolder(disk / "run"))) in (after, after + 1)
     assert RunFolder(disk / "run").load_state("last")["epoch"] == after
     fillers[0].unlink()
-    fit_run(request_to(disk / "run", resume=True))
+    fit_run(request_for(tones, disk / "run", resume=True))
     assert weights_of(disk / "run") == weights_of(fitted.run_dir)
     assert MoEAudioClassifier.load(disk / "run").classes_.tolist() == ["low", "top"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size_kib", [16, 64, 256, 1024, 3072, 3584, 4096, 5120])
-def test_disk_that_is_too_small_is_told_at_whatever_moment(request_to, small_disk, size_kib):
+def test_disk_that_is_too_small_is_told_at_whatever_moment(
+    request_for, tones, small_disk, size_kib
+):
     disk = small_disk(size_kib)
     try:
-        fit_run(request_to(disk / "run"))
+        fit_run(request_for(tones, disk / "run"))
     except StorageError as error:
         check_error(error, disk)
         print(f"{size_kib} KiB: {error}")
@@ -97,7 +85,7 @@ def test_disk_that_is_too_small_is_told_at_whatever_moment(request_to, small_dis
         check_whole(disk / "run")
 
 
-def test_read_only_output_is_told_before_anything_is_trained(request_to, small_disk):
+def test_read_only_output_is_told_before_anything_is_trained(request_for, tones, small_disk):
     disk = small_disk(1024)
     small_disk(read_only=True)
 
@@ -105,6 +93,6 @@ def test_read_only_output_is_told_before_anything_is_trained(request_to, small_d
         raise AssertionError("training was begun")
 
     with pytest.raises(StorageError, match="Read-only file system") as raised:
-        fit_run(request_to(disk / "run", engine=refuse))
+        fit_run(request_for(tones, disk / "run", engine=refuse))
     assert str(disk) in raised.value.where
     assert "--out" in raised.value.mend

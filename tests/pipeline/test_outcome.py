@@ -15,7 +15,8 @@ from xmoe.features.store import SpectrogramStore, build_store
 from xmoe.frontend.registry import build_frontend
 from xmoe.pipeline.evaluation import evaluate_store
 from xmoe.pipeline.outcome import (
-    finish_run,
+    calibrate_run,
+    evaluate_run,
     measure_baseline,
     pick_groups,
     table_bytes,
@@ -189,13 +190,8 @@ def copied(run, tmp_path):
 def test_budget_decides_how_many_experts_answer(copied, stores):
     calls = []
     for budget in (0, 2):
-        metrics = finish_run(
-            copied,
-            stores,
-            budget=budget,
-            groups={},
-            progress=lambda *call: calls.append(call),
-        )
+        calibrate_run(copied, stores["val"], budget, progress=lambda *call: calls.append(call))
+        metrics = evaluate_run(copied, stores, groups={}, progress=lambda *call: calls.append(call))
         assert metrics["mean_k"] == pytest.approx(budget, abs=0.25)
         assert copied.read_config().routing.budget == budget
     stages = [call[0] for call in calls]

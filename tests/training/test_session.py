@@ -39,7 +39,7 @@ def load_all(folder, which):
 def undisturbed(config, store_paths, tmp_path_factory):
     """The run folder of four epochs that nothing stopped."""
     run = tmp_path_factory.mktemp("undisturbed")
-    job = session.TrainingJob(run, config, store_paths["train"], store_paths["val"])
+    job = session.TrainingJob(run, config, store_paths["train"].parent)
     RunFolder(run).write_record("run_config.json", config)
     train_here(job)
     return RunFolder(run)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from xmoe.base.errors import ConfigError
-from xmoe.tuning import trial as trials
+from xmoe.pipeline import fit
+from xmoe.pipeline.fit import build_stores
 from xmoe.tuning.space import SearchSpace
 from xmoe.tuning.trial import (
     begin_policy,
@@ -15,7 +16,7 @@ from xmoe.tuning.trial import (
     configure,
     fit_budget,
     run_trial,
-    shared_store,
+    store_folder,
 )
 
 
@@ -50,13 +51,13 @@ def test_the_test_split_is_not_read(setting, make_candidate, monkeypatch):
         ),
     )
     asked = []
-    build = trials.build_store
+    build = fit.build_store
 
-    def note(path, dataset, examples, frontend):
+    def note(path, dataset, examples, frontend, *, progress):
         asked.extend(example.split for example in examples)
         return build(path, dataset, examples, frontend)
 
-    monkeypatch.setattr(trials, "build_store", note)
+    monkeypatch.setattr(fit, "build_store", note)
     one = replace(setting, dataset=blind, train=setting.train.model_copy(update={"epochs": 1}))
     run_trial(one, make_candidate(), number=0)
     assert set(asked) == {"train", "val"}
@@ -82,10 +83,15 @@ def test_spectrograms_are_made_once_for_each_front_end(setting, make_candidate, 
         configure(setting, make_candidate()),
         configure(setting, make_candidate(frontend="pcen", k_max=0)),
     )
-    stores = [shared_store(setting, config.spectro, "val") for config in (first, other)]
-    monkeypatch.setattr(trials, "build_store", lambda *_: pytest.fail("built again"))
+
+    def val_clips(config):
+        where = store_folder(setting, config.spectro)
+        return build_stores(where, setting.dataset, config.spectro, ("val",))["val"].clip_ids
+
+    clips = [val_clips(config) for config in (first, other)]
+    monkeypatch.setattr(fit, "build_store", lambda *_, **__: pytest.fail("built again"))
     again = configure(setting, make_candidate(num_experts=2, learning_rate=0.001))
-    assert shared_store(setting, again.spectro, "val").clip_ids == stores[0].clip_ids
+    assert val_clips(again) == clips[0]
     assert len(list((setting.work_dir / "spectrograms").iterdir())) == 2
 
 

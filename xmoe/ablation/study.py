@@ -42,12 +42,13 @@ from xmoe.ablation.compare import (
     trace_curves,
 )
 from xmoe.ablation.draw import draw_study
-from xmoe.ablation.trained import PreparedSet, SetRequest, prepare_set, train_seed
+from xmoe.ablation.trained import PreparedSet, prepare_set, train_seed
 from xmoe.base.errors import ConfigError
 from xmoe.base.files import read_json, write_bytes, write_json
 from xmoe.base.progress import Progress, silent
 from xmoe.pictures.style import to_png
 from xmoe.pipeline.outcome import pick_groups
+from xmoe.pipeline.request import FitRequest
 from xmoe.run.folder import RunFolder
 from xmoe.training.calibrate import NOISE_DB
 
@@ -63,7 +64,7 @@ class Study:
     ``samples`` augmented crops are observed and ``steps`` batches of them fit a router.
     """
 
-    set: SetRequest
+    set: FitRequest
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
     steps: int = 300
@@ -86,12 +87,12 @@ def run_study(study: Study, *, progress: Progress = silent) -> dict[str, Any]:
 
 def check_same(study: Study) -> None:
     """Note what every cell depends on; ConfigError where the folder holds other cells."""
-    path = study.set.out / "study.json"
+    path = study.set.out_dir / "study.json"
     wanted = {
         "dataset": str(study.set.dataset_dir.resolve()),
         "metadata": study.set.metadata_csv and str(study.set.metadata_csv.resolve()),
         "test_fold": study.set.test_fold,
-        "epochs": study.set.epochs,
+        "epochs": study.set.train.epochs,
         "steps": study.steps,
         "samples": study.samples,
     }
@@ -100,7 +101,7 @@ def check_same(study: Study) -> None:
         if differ := [name for name, value in wanted.items() if found.get(name) != value]:
             raise ConfigError(
                 f"the folder holds a study with other settings for: {', '.join(differ)}",
-                where=str(study.set.out),
+                where=str(study.set.out_dir),
                 mend="call it with the same settings, or name another folder with --out",
             )
     write_json(path, wanted)
@@ -108,7 +109,7 @@ def check_same(study: Study) -> None:
 
 def fill_seed(study: Study, prepared: PreparedSet, seed: int, *, progress: Progress) -> None:
     """Make the cells of one seed that are not there yet."""
-    folder = RunFolder(study.set.out / f"seed-{seed}")
+    folder = RunFolder(study.set.out_dir / f"seed-{seed}")
     missing = [arm for arm in study.arms if not cell_path(folder, arm.name).is_file()]
     windows = cell_path(folder, WINDOWS)
     if not missing and windows.is_file():
@@ -117,7 +118,7 @@ def fill_seed(study: Study, prepared: PreparedSet, seed: int, *, progress: Progr
     def staged(stage: str, done: int, total: int | None = None, note: str = "") -> None:
         progress(f"seed {seed} {stage}", done, total, note)
 
-    train_seed(prepared, study.set.out, seed, progress=staged)
+    train_seed(prepared, study.set.out_dir, seed, progress=staged)
     sight = observe_seed(folder, prepared, samples=study.samples, progress=staged)
     fill_arms(study, folder, sight, missing, progress=staged)
     if not windows.is_file():
@@ -137,7 +138,7 @@ def fill_arms(
 
 def summarise(study: Study, prepared: PreparedSet) -> dict[str, Any]:
     """Return every table of the cells of a study."""
-    folders = [RunFolder(study.set.out / f"seed-{seed}") for seed in study.seeds]
+    folders = [RunFolder(study.set.out_dir / f"seed-{seed}") for seed in study.seeds]
     cells = {
         arm.name: [read_cell(cell_path(folder, arm.name)) for folder in folders]
         for arm in study.arms
@@ -184,7 +185,7 @@ def make_resamplers(prepared: PreparedSet) -> dict[str, Resampler]:
 
 def write_study(study: Study, result: Mapping[str, Any]) -> None:
     """Write tables and picture."""
-    out: Path = study.set.out
+    out: Path = study.set.out_dir
     write_json(out / "ablation.json", result)
     write_bytes(out / "ablation.csv", encode_rows(result["equal_compute"]))
     write_bytes(out / "ablation.png", to_png(draw_study(result)))

@@ -11,41 +11,19 @@ not trained again, one that was stopped goes on from its last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from xmoe.base.config import RunConfig, TrainConfig
+from xmoe.base.config import RunConfig
 from xmoe.base.progress import Progress, silent
 from xmoe.features.store import SpectrogramStore
-from xmoe.pipeline.fit import (
-    FitRequest,
-    build_stores,
-    decide,
-    keep_readable,
-    read_checked,
-    resume_config,
-    store_path,
-)
+from xmoe.pipeline.decide import decide
+from xmoe.pipeline.fit import build_stores
+from xmoe.pipeline.request import FitRequest
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.session import TrainingJob, train_here
 
 SET = "set"
-
-
-@dataclass(frozen=True)
-class SetRequest:
-    """Which recordings, and where everything about them is kept.
-
-    ``epochs`` follows from the size of the set unless given.
-    """
-
-    dataset_dir: Path
-    out: Path
-    metadata_csv: Path | None = None
-    test_fold: int | None = None
-    epochs: int | None = None
-    policy: Literal["race", "rule"] = "race"
 
 
 @dataclass(frozen=True)
@@ -58,30 +36,13 @@ class PreparedSet:
     groups: Mapping[str, str]
 
 
-def prepare_set(request: SetRequest, *, progress: Progress = silent) -> PreparedSet:
+def prepare_set(request: FitRequest, *, progress: Progress = silent) -> PreparedSet:
     """Profile and decide, or take up what was decided; raises what ``fit`` raises."""
-    folder = RunFolder(request.out / SET)
-    fit = FitRequest(
-        dataset_dir=request.dataset_dir,
-        metadata_csv=request.metadata_csv,
-        out_dir=folder.path,
-        task=None,
-        budget="accuracy",
-        train=TrainConfig(epochs=request.epochs, device="cpu"),
-        policy=request.policy,
-        test_fold=request.test_fold,
-        progress=progress,
-    )
-    dataset = read_checked(fit)
-    if folder.file(RunFile.CONFIG).is_file():
-        config = resume_config(folder, dataset, fit)
-    else:
-        config, dataset = decide(fit, folder, dataset)
-    stores = build_stores(folder, dataset, config.spectro, progress=progress)
-    readable = {clip_id for store in stores.values() for clip_id in store.clip_ids}
-    kept = keep_readable(dataset, readable)
-    groups = {example.clip_id: example.group_key for example in kept.examples}
-    return PreparedSet(folder, config, stores, groups)
+    folder = RunFolder(request.out_dir / SET)
+    config, dataset = decide(folder, replace(request, resume=True), progress=progress)
+    where = folder.file(RunFile.STORES)
+    stores = build_stores(where, dataset, config.spectro, progress=progress)
+    return PreparedSet(folder, config, stores, dataset.groups)
 
 
 def train_seed(
@@ -95,14 +56,8 @@ def train_seed(
     if is_trained(folder):
         return folder
     folder.write_record(RunFile.CONFIG, config)
-    job = TrainingJob(
-        run=folder.path,
-        config=config,
-        train_store=store_path(prepared.folder, "train"),
-        val_store=store_path(prepared.folder, "val"),
-        resume=True,
-    )
-    train_here(job, progress)
+    stores = prepared.folder.file(RunFile.STORES)
+    train_here(TrainingJob(folder.path, config, stores, resume=True), progress)
     return folder
 
 

@@ -62,6 +62,11 @@ class Dataset:
     task: TaskName
     notes: tuple[str, ...] = ()
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """What each clip belongs to, by its id."""
+        return {example.clip_id: example.group_key for example in self.examples}
+
     def split(self, name: str) -> tuple[Example, ...]:
         """Return the examples of ``train``, ``val`` or ``test`` in manifest order."""
         if name not in SPLITS:

@@ -32,6 +32,8 @@ EXPERT_NAMES: tuple[str, ...] = (
 
 # The mean number of experts that the budget ``latency`` stands for.
 LATENCY_K = 0.5
+# The peak of the one-cycle schedule.
+LEARNING_RATE = 4e-3
 
 
 class Frozen(BaseModel):
@@ -160,7 +162,7 @@ class TrainConfig(Frozen):
 
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=4e-3, gt=0.0)
+    learning_rate: float = Field(default=LEARNING_RATE, gt=0.0)
     weight_decay: float = Field(default=0.02, ge=0.0)
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
     mixup: float = Field(default=0.0, ge=0.0, le=1.0)

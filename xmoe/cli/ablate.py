@@ -110,14 +110,15 @@ def make_study(dataset: Path, out: Path, settings: Mapping[str, Any]) -> Any:
     """Return the study that the command's options describe."""
     from xmoe.ablation.arms import ARMS, find_arms
     from xmoe.ablation.study import Study
-    from xmoe.ablation.trained import SetRequest
+    from xmoe.base.config import TrainConfig
+    from xmoe.pipeline.request import FitRequest
 
-    recordings = SetRequest(
+    recordings = FitRequest(
         dataset_dir=dataset,
-        out=out,
         metadata_csv=settings["metadata"],
+        out_dir=out,
         test_fold=settings["test_fold"],
-        epochs=settings["epochs"],
+        train=TrainConfig(epochs=settings["epochs"], device="cpu"),
         policy=settings["policy"],
     )
     return Study(

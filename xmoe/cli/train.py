@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from xmoe.cli.options import (
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
-    from xmoe.base.config import Device, TaskName
+    from xmoe.pipeline.request import FitRequest
 
 FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
 TASKS = ("single_label", "multi_label")
@@ -66,56 +67,57 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 @click.option("--strict", is_flag=True, help="Make a recording that cannot be read an error.")
 @click.option("--settings", "settings_file", type=EXISTING_FILE, help="What `xmoe tune` chose.")
 @override_options
-def train(
-    *,
-    dataset: Path,
-    metadata: Path | None,
-    out: Path,
-    task: TaskName | None,
-    budget: str | float,
-    device: Device,
-    seed: int,
-    **settings: Any,
-) -> Reply:
+def train(*, dataset: Path, out: Path, **asked: Any) -> Reply:
     """Profile the recordings, choose settings for them, train, and evaluate on the test split.
 
     Writes everything to --out. Ctrl-C leaves a run that can be used and gone on with (--resume).
     Options from --frontend on replace a choice of the policy, or of --settings.
     """
     from xmoe.base.progress import show_progress
-    from xmoe.pipeline.classifier import MoEAudioClassifier
+    from xmoe.pipeline.fit import fit_run
 
     where = shlex.join(["--dataset", str(dataset), "--out", str(out)])
     session().resume_hint = f"the run so far can be used; go on with: xmoe train {where} --resume"
-    classifier = MoEAudioClassifier(task=task, budget=budget, device=device, seed=seed)
+    request = make_request(dataset, out, asked)
     with show_progress(quiet=session().quiet) as progress:
-        classifier.fit(dataset, metadata, out_dir=out, progress=progress, **fit_settings(settings))
+        fit_run(request, progress=progress)
     return describe_run(out)
 
 
-def fit_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Sort the command's options into the arguments of ``MoEAudioClassifier.fit``.
-
-    An option replaces what a file of settings says.
-    """
+def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitRequest:
+    """Return what is asked as a record; an option replaces what a file of settings says."""
+    from xmoe.base.config import TrainConfig
+    from xmoe.pipeline.request import FitRequest
     from xmoe.policy.policy import PolicyOverrides
 
-    names = tuple(PolicyOverrides.model_fields)
-    wanted = {name: settings.pop(name) for name in names if name in settings}
-    given = {name: value for name, value in wanted.items() if value is not None}
-    if (file := settings.pop("settings_file", None)) is not None:
+    names = PolicyOverrides.model_fields
+    wishes = {name: asked[name] for name in names if asked[name] is not None}
+    train = {name: asked[name] for name in ("epochs", "batch_size", "seed", "device")}
+    if asked["settings_file"] is not None:
         from xmoe.tuning.search import read_settings
 
-        tuned = read_settings(file)
-        given = tuned.overrides.model_dump(exclude_none=True) | given
-        settings["learning_rate"] = tuned.learning_rate
-    local, workers = settings.pop("local"), settings.pop("workers")
-    if not local:
-        from xmoe.jobs.profile import run_profile
-        from xmoe.jobs.train import train_with_ray
+        tuned = read_settings(asked["settings_file"])
+        wishes = tuned.overrides.model_dump(exclude_none=True) | wishes
+        train["learning_rate"] = tuned.learning_rate
+    request = FitRequest(
+        dataset_dir=dataset,
+        metadata_csv=asked["metadata"],
+        out_dir=out,
+        test_fold=asked["test_fold"],
+        task=asked["task"],
+        budget=asked["budget"],
+        train=TrainConfig(num_workers=asked["workers"], **train),
+        policy=asked["policy"],
+        overrides=PolicyOverrides(**wishes),
+        strict=asked["strict"],
+        resume=asked["resume"],
+    )
+    if asked["local"]:
+        return request
+    from xmoe.jobs.profile import run_profile
+    from xmoe.jobs.train import train_with_ray
 
-        settings |= {"engine": train_with_ray, "profiler": run_profile}
-    return settings | {"overrides": PolicyOverrides(**given), "num_workers": workers}
+    return replace(request, engine=train_with_ray, profiler=run_profile)
 
 
 def describe_run(out: Path) -> Reply:

@@ -117,28 +117,25 @@ def run_search(
     folder: SearchFolder, request: SearchRequest, trials: int, progress: Progress
 ) -> list[TuneResult]:
     """Profile the recordings, ask the policy, run the trials."""
-    from xmoe.audio.checks import check_content, check_manifest, raise_on_errors
-    from xmoe.audio.dataset import load_dataset
     from xmoe.jobs.profile import run_profile
     from xmoe.jobs.tune import search
-    from xmoe.pipeline.fit import keep_readable
+    from xmoe.pipeline.decide import check_readable, read_checked
+    from xmoe.pipeline.request import FitRequest
     from xmoe.tuning.trial import TrialSetting, begin_policy
 
-    metadata = None if request.metadata is None else Path(request.metadata)
-    data = load_dataset(
-        request.dataset, metadata, test_fold=request.test_fold, seed=request.train.seed
+    work = folder.work.resolve()
+    asked = FitRequest(
+        dataset_dir=Path(request.dataset),
+        metadata_csv=None if request.metadata is None else Path(request.metadata),
+        out_dir=work,
+        test_fold=request.test_fold,
+        train=request.train,
     )
-    raise_on_errors(check_manifest(data))
+    data = read_checked(asked, progress=progress)
     found = run_profile(data, progress=progress)
-    raise_on_errors(check_content(data, found.hashes))
+    data, _ = check_readable(data, found)
     folder.check_recordings(found.hashes)
-    setting = TrialSetting(
-        keep_readable(data, found.hashes),
-        found.profile,
-        folder.work.resolve(),
-        request.train,
-        request.budget,
-    )
+    setting = TrialSetting(data, found.profile, work, request.train, request.budget)
     policy = begin_policy(setting, request.space)
     return search(folder, request, setting, policy, trials=trials, progress=progress)
 

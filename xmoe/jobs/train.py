@@ -46,7 +46,7 @@ def train_with_ray(job: TrainingJob, progress: Progress = silent) -> None:
     with ray_session(), follow_history(RunFolder(job.run), progress):
         cpus = share_of_cpus(resources_of_nodes("CPU"), fewest, most)
         use_gpu = train.device != "cpu" and sum(resources_of_nodes("GPU")) >= fewest
-        record = job.train_store.parent / "ray"
+        record = job.stores / "ray"
         shutil.rmtree(record, ignore_errors=True)  # Ray refuses to go on from one that is torn
         trainer = TorchTrainer(
             train_worker,
@@ -145,8 +145,7 @@ def job_to_dict(job: TrainingJob) -> dict[str, Any]:
     return {
         "run": str(job.run.resolve()),
         "config": job.config.model_dump(mode="json"),
-        "train_store": str(job.train_store.resolve()),
-        "val_store": str(job.val_store.resolve()),
+        "stores": str(job.stores.resolve()),
     }
 
 
@@ -155,8 +154,7 @@ def dict_to_job(values: dict[str, Any]) -> TrainingJob:
     return TrainingJob(
         run=Path(values["run"]),
         config=RunConfig.model_validate(values["config"]),
-        train_store=Path(values["train_store"]),
-        val_store=Path(values["val_store"]),
+        stores=Path(values["stores"]),
     )
 
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.audio.samples import check_samples
-from xmoe.base.config import Device, TaskName, TrainConfig
+from xmoe.base.config import LEARNING_RATE, Device, TaskName, TrainConfig
 from xmoe.base.device import choose_device
 from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
 from xmoe.base.files import read_json, write_bytes, write_json
@@ -30,13 +30,17 @@ from xmoe.features.store import build_store
 from xmoe.frontend.measure import measure_power
 from xmoe.pictures import draw_robustness, to_png
 from xmoe.pipeline.evaluation import evaluate_store
-from xmoe.pipeline.fit import FitOptions, FitRequest, RequestOptions, fit_run
+from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.outcome import pick_groups, write_evaluation
+from xmoe.pipeline.request import FitRequest, Profiler
+from xmoe.policy.policy import NO_OVERRIDES, PolicyOverrides
 from xmoe.predict.answer import Answer
 from xmoe.predict.predictor import Predictor
+from xmoe.profile.assemble import profile_dataset
 from xmoe.robustness.measure import measure_robustness
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import check_budget
+from xmoe.training.session import Engine, train_here
 
 Audio = str | Path | npt.NDArray[np.floating]
 
@@ -91,24 +95,32 @@ class MoEAudioClassifier:
         epochs: int | None = None,
         batch_size: int = 32,
         num_workers: int | tuple[int, int] = 1,
-        **options: Unpack[FitOptions],
+        learning_rate: float = LEARNING_RATE,
+        policy: Literal["race", "rule"] | None = None,
+        overrides: PolicyOverrides = NO_OVERRIDES,
+        strict: bool = False,
+        test_fold: int | None = None,
+        resume: bool = False,
+        engine: Engine = train_here,
+        profiler: Profiler = profile_dataset,
+        progress: Progress = silent,
     ) -> MoEAudioClassifier:
         """Profile the recordings, choose settings for them, train, calibrate and evaluate.
 
         Everything is written to ``out_dir``. ``epochs`` follows from the size of the set unless
-        given; ``num_workers`` matters where an ``engine`` trains on several. Raises DatasetError,
-        ConfigError, AudioError (``strict`` only) or StorageError, each naming what is wrong and
-        how to mend it.
+        given; ``num_workers`` matters where an ``engine`` trains on several. ``learning_rate`` is
+        the peak of the one-cycle schedule; the rest is explained in ``FitRequest``. Raises
+        DatasetError, ConfigError, AudioError (``strict`` only) or StorageError, each naming what
+        is wrong and how to mend it.
         """
         train = TrainConfig(
             epochs=epochs,
             batch_size=batch_size,
-            learning_rate=options.pop("learning_rate", TrainConfig().learning_rate),
+            learning_rate=learning_rate,
             seed=self.seed,
             num_workers=num_workers,
             device=self.device,
         )
-        options.setdefault("policy", "race" if self.auto_config else "rule")
         request = FitRequest(
             dataset_dir=Path(dataset_dir),
             metadata_csv=None if metadata_csv is None else Path(metadata_csv),
@@ -116,9 +128,15 @@ class MoEAudioClassifier:
             task=self.task,
             budget=self.budget,
             train=train,
-            **cast(RequestOptions, options),
+            policy=policy or ("race" if self.auto_config else "rule"),
+            overrides=overrides,
+            strict=strict,
+            test_fold=test_fold,
+            resume=resume,
+            engine=engine,
+            profiler=profiler,
         )
-        self._adopt(fit_run(request))
+        self._adopt(fit_run(request, progress=progress))
         return self
 
     def _adopt(self, folder: RunFolder) -> None:
@@ -225,7 +243,6 @@ class MoEAudioClassifier:
         predictor = self.predictor
         dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold)
         examples = dataset.split(split)
-        groups = {example.clip_id: example.group_key for example in examples}
         with tempfile.TemporaryDirectory(prefix="xmoe-") as scratch:
             path = Path(scratch) / split
             store, bad = build_store(path, dataset, examples, predictor.frontend, progress=progress)
@@ -235,7 +252,7 @@ class MoEAudioClassifier:
                     where=str(dataset_dir),
                     mend="name another split or another folder",
                 )
-            own = pick_groups(store, groups)
+            own = pick_groups(store, dataset.groups)
             evaluation = evaluate_store(predictor, store, groups=own, progress=progress)
             survey = (
                 survey_store(predictor, store, num_clips=explained, groups=own, progress=progress)

@@ -38,26 +38,30 @@ from xmoe.training.session import read_history
 LEAST_GROUPS = 10
 
 
-def finish_run(
-    folder: RunFolder,
-    stores: Mapping[str, SpectrogramStore],
-    *,
-    budget: str | float,
-    groups: Mapping[str, str],
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Calibrate the best weights on validation, evaluate on test, write everything.
-
-    Returns what ``metrics.json`` holds. ``groups`` maps clip ids to what belongs together.
-    """
+def calibrate_run(
+    folder: RunFolder, val: SpectrogramStore, budget: str | float, *, progress: Progress = silent
+) -> RunConfig:
+    """Write the routing that validation clips support for the best weights into the settings."""
     predictor = Predictor.load(folder.path)
     progress("calibrate", 0, 1)
-    routing = calibrate(
-        predictor.model, predictor.frontend, predictor.config, stores["val"], budget
-    )
+    routing = calibrate(predictor.model, predictor.frontend, predictor.config, val, budget)
     config = predictor.config.model_copy(update={"routing": routing})
     folder.write_record(RunFile.CONFIG, config)
     progress("calibrate", 1, 1, "; ".join(routing.reasons.values()))
+    return config
+
+
+def evaluate_run(
+    folder: RunFolder,
+    stores: Mapping[str, SpectrogramStore],
+    *,
+    groups: Mapping[str, str],
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Measure a calibrated run: what is an event on validation, figures on test, what it costs.
+
+    Everything is written; returns the figures. ``groups`` maps clip ids to what belongs together.
+    """
     predictor = Predictor.load(folder.path)
     folder.write_record(RunFile.EVENTS, choose_thresholds(predictor, stores["val"]))
     evaluation = evaluate_store(
@@ -65,7 +69,7 @@ def finish_run(
     )
     history = read_history(folder)
     progress("baseline", 0, 1)
-    extra = measure_baseline(config, stores, groups)
+    extra = measure_baseline(predictor.config, stores, groups)
     progress("baseline", 1, 1, f"random-kernel ridge {extra['baseline_accuracy']:.1%}")
     macs = mean_macs(predictor, evaluation.usage)
     extra |= {

@@ -36,12 +36,11 @@ PARTS = ("stem", "router", "training")
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What is to be trained: the run folder, its settings, and the stores of spectrograms."""
+    """What is to be trained: the run folder, its settings, and the folder of its spectrograms."""
 
     run: Path
     config: RunConfig
-    train_store: Path
-    val_store: Path
+    stores: Path
     resume: bool = False
 
 
@@ -67,8 +66,8 @@ def make_trainer(
     trainer = Trainer(
         job.config,
         build_frontend(job.config.spectro),
-        open_store(job.train_store),
-        open_store(job.val_store),
+        open_store(job.stores / "train"),
+        open_store(job.stores / "val"),
         share=share,
         device=device,
         wrap=wrap or (lambda module: module),

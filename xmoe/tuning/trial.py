@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from xmoe.audio.dataset import Dataset
 from xmoe.base.config import RoutingConfig, RunConfig, SpectroConfig, TrainConfig
-from xmoe.features.store import SpectrogramStore, build_store, matches, open_store
-from xmoe.frontend.registry import build_frontend
+from xmoe.features.store import SpectrogramStore
 from xmoe.mixture.moe import MoE
+from xmoe.pipeline.decide import make_config
 from xmoe.pipeline.evaluation import evaluate_store, mean_macs
+from xmoe.pipeline.fit import build_stores
+from xmoe.pipeline.outcome import calibrate_run
 from xmoe.policy.policy import Policy, PolicyOverrides, choose_policy
 from xmoe.predict.predictor import Predictor
 from xmoe.profile.profile import Profile
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.training.calibrate import calibrate
 from xmoe.training.loop import EpochReport, Trainer
 from xmoe.training.session import TrainingJob, make_trainer, run_epochs
 from xmoe.tuning.pareto import TuneResult, standard_error
@@ -75,16 +75,12 @@ def run_trial(
     """
     began = time.perf_counter()
     config = configure(setting, candidate)
-    stores = {split: shared_store(setting, config.spectro, split) for split in ("train", "val")}
+    where = store_folder(setting, config.spectro)
+    stores = build_stores(where, setting.dataset, config.spectro, ("train", "val"))
     folder = RunFolder(setting.work_dir / f"trial-{number:04d}")
     shutil.rmtree(folder.path, ignore_errors=True)
     folder.write_record(RunFile.CONFIG, config)
-    job = TrainingJob(
-        run=folder.path,
-        config=config,
-        train_store=store_path(setting, config.spectro, "train"),
-        val_store=store_path(setting, config.spectro, "val"),
-    )
+    job = TrainingJob(folder.path, config, where)
     try:
         trainer = make_trainer(job)
         mmac, latency_ms = bound_cost(config)
@@ -110,36 +106,18 @@ def begin_policy(setting: TrialSetting, space: SearchSpace) -> Policy:
 
 def configure(setting: TrialSetting, candidate: TuneCandidate) -> RunConfig:
     """Return the settings of a run for a candidate: the policy's rules with it as overrides."""
-    dataset = setting.dataset
     policy = choose_policy(
         setting.profile, method="rule", overrides=candidate.overrides(), seed=setting.train.seed
     )
-    return RunConfig(
-        classes=dataset.classes,
-        spectro=policy.spectro,
-        model=policy.as_model_config(task=dataset.task, num_classes=len(dataset.classes)),
-        train=setting.train.model_copy(update={"learning_rate": candidate.learning_rate}),
-    )
+    train = setting.train.model_copy(update={"learning_rate": candidate.learning_rate})
+    return make_config(policy, setting.dataset, train)
 
 
-def store_path(setting: TrialSetting, spectro: SpectroConfig, split: str) -> Path:
-    """Return where the spectrograms of a split are kept: one folder for each front end."""
+def store_folder(setting: TrialSetting, spectro: SpectroConfig) -> Path:
+    """Return the folder in which trials of a front end share their spectrograms."""
     text = json.dumps(spectro.model_dump(mode="json"), sort_keys=True)
-    return (
-        setting.work_dir / "spectrograms" / hashlib.sha256(text.encode()).hexdigest()[:16] / split
-    )
-
-
-def shared_store(setting: TrialSetting, spectro: SpectroConfig, split: str) -> SpectrogramStore:
-    """Return the spectrograms of a split, built once however many trials ask at the same time."""
-    path = store_path(setting, spectro, split)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frontend = build_frontend(spectro)
-    examples = setting.dataset.split(split)
-    with FileLock(str(path.with_suffix(".lock"))):
-        if not matches(path, frontend, [example.clip_id for example in examples]):
-            build_store(path, setting.dataset, examples, frontend)
-    return open_store(path)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return setting.work_dir / "spectrograms" / digest
 
 
 def measure(
@@ -152,11 +130,9 @@ def measure(
 ) -> TuneResult:
     """Return what a trained candidate scores on validation clips, and what it costs."""
     number, began = started
+    budget = fit_budget(setting.budget, trainer.config.model.k_max)
+    calibrate_run(folder, store, budget)
     predictor = Predictor.load(folder.path)
-    config = predictor.config
-    budget = fit_budget(setting.budget, config.model.k_max)
-    routing = calibrate(predictor.model, predictor.frontend, config, store, budget)
-    predictor.config = config.model_copy(update={"routing": routing})
     evaluation = evaluate_store(predictor, store, fixed_k=False)
     accuracy = float(evaluation.metrics["accuracy"])
     return TuneResult(

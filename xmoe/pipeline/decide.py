@@ -1,0 +1,173 @@
+"""A folder of labelled recordings -> the settings of a run, and the recordings that it is made of.
+
+Findings about the data come before any work; a recording that cannot be read is quarantined and
+never stops a run unless ``strict``. Profile and policy leave their records in the run folder, and a
+run that resumes takes its settings from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from xmoe.audio.checks import check_content, check_manifest, raise_on_errors
+from xmoe.audio.dataset import SPLITS, Dataset, load_dataset
+from xmoe.audio.quarantine import Quarantined, write_quarantine
+from xmoe.base.config import RunConfig, TrainConfig
+from xmoe.base.errors import AudioError, ConfigError
+from xmoe.base.progress import Progress, silent
+from xmoe.pipeline.request import FitRequest
+from xmoe.policy.policy import Policy, choose_policy
+from xmoe.profile.assemble import ProfileResult
+from xmoe.profile.profile import write_clip_table, write_profile
+from xmoe.run.folder import RunFile, RunFolder
+from xmoe.training.calibrate import check_budget
+
+THREADS = 2
+SHOWN_BAD = 3
+
+
+def decide(
+    folder: RunFolder, request: FitRequest, *, progress: Progress = silent
+) -> tuple[RunConfig, Dataset]:
+    """Check, profile and choose the policy, or take up what was decided; write all of it.
+
+    Returns the settings and the recordings that can be read. Raises DatasetError for data that
+    cannot be trained on, ConfigError for settings that cannot hold.
+    """
+    dataset = read_checked(request, progress=progress)
+    if request.resume and folder.file(RunFile.CONFIG).is_file():
+        return resume_config(folder, dataset, request), dataset
+    result = request.profiler(dataset, workers=THREADS, progress=progress)
+    record_quarantine(folder, result.quarantined, strict=request.strict)
+    say(progress, "quarantine", describe_quarantine(result.quarantined, folder))
+    dataset, findings = check_readable(dataset, result)
+    warnings = [*findings, *result.profile.warnings]
+    say(progress, "warning", warnings)
+    write_profile(folder.file(RunFile.PROFILE), result.profile)
+    write_clip_table(folder.file(RunFile.CLIPS), result.stats)
+    policy = choose_policy(
+        result.profile,
+        dataset,
+        method=request.policy,
+        overrides=request.overrides,
+        seed=request.train.seed,
+        progress=progress,
+    )
+    config = make_config(policy, dataset, request.train)
+    check_budget(request.budget, config.model.k_max)
+    folder.write_record(RunFile.POLICY, policy)
+    folder.write_record(RunFile.SPECTRO, policy.spectro)
+    folder.write_record(RunFile.DATASET, describe_dataset(dataset, warnings))
+    folder.write_record(RunFile.CONFIG, config)
+    return config, dataset
+
+
+def read_checked(request: FitRequest, *, progress: Progress = silent) -> Dataset:
+    """Return the data set, its manifest checked; says what was assumed and what is odd."""
+    dataset = load_dataset(
+        request.dataset_dir,
+        request.metadata_csv,
+        test_fold=request.test_fold,
+        task=request.task,
+        seed=request.train.seed,
+    )
+    findings = check_manifest(dataset)
+    raise_on_errors(findings)
+    say(progress, "data", [*dataset.notes, *map(str, findings)])
+    return dataset
+
+
+def check_readable(dataset: Dataset, result: ProfileResult) -> tuple[Dataset, list[str]]:
+    """Return the profiled data set without what could not be read, and what its content warns of.
+
+    Raises DatasetError where the content forbids training.
+    """
+    findings = check_content(dataset, result.hashes)
+    raise_on_errors(findings)
+    return keep_readable(dataset, result.hashes), [str(finding) for finding in findings]
+
+
+def keep_readable(dataset: Dataset, readable: Collection[str]) -> Dataset:
+    """Return the data set without the clips that could not be read; one is named by its id.
+
+    Of a file with several clips the others stay.
+    """
+    kept = tuple(example for example in dataset.examples if example.clip_id in readable)
+    return replace(dataset, examples=kept)
+
+
+def make_config(policy: Policy, dataset: Dataset, train: TrainConfig) -> RunConfig:
+    """Return the settings of a run by a policy."""
+    return RunConfig(
+        classes=dataset.classes,
+        spectro=policy.spectro,
+        model=policy.as_model_config(task=dataset.task, num_classes=len(dataset.classes)),
+        train=train,
+    )
+
+
+def resume_config(folder: RunFolder, dataset: Dataset, request: FitRequest) -> RunConfig:
+    """Return the settings of the run that is gone on with; ConfigError where they differ."""
+    config = folder.read_config()
+    if config.classes != dataset.classes:
+        raise ConfigError(
+            f"the run knows the classes {', '.join(config.classes)}; "
+            f"the data has {', '.join(dataset.classes)}",
+            where=str(folder.path),
+            mend="resume with the data set that the run was begun with",
+        )
+    device = {"device": request.train.device, "num_workers": request.train.num_workers}
+    wanted = request.train.model_dump()
+    differ = [
+        name
+        for name, value in config.train.model_dump().items()
+        if name not in device and wanted[name] != value
+    ]
+    if differ:
+        raise ConfigError(
+            f"the run was begun with other settings for: {', '.join(differ)}",
+            where=str(folder.path),
+            mend="resume with the same settings, or train into another folder",
+        )
+    return config.model_copy(update={"train": config.train.model_copy(update=device)})
+
+
+def record_quarantine(folder: RunFolder, bad: Sequence[Quarantined], *, strict: bool) -> None:
+    """Write the bad recordings down; AudioError for the first of them where ``strict``."""
+    write_quarantine(folder.file(RunFile.QUARANTINE), bad)
+    if strict and bad:
+        first = bad[0]
+        raise AudioError(
+            first.code,
+            f"{first.reason} ({len(bad)} such recordings; --strict allows none)",
+            where=first.filepath,
+            mend=first.mend,
+        )
+
+
+def describe_quarantine(bad: Sequence[Quarantined], folder: RunFolder) -> list[str]:
+    """Return a sentence on what was left out, or nothing."""
+    if not bad:
+        return []
+    shown = "; ".join(f"{row.filepath}: {row.reason}" for row in bad[:SHOWN_BAD])
+    where = folder.file(RunFile.QUARANTINE)
+    return [f"{len(bad)} recordings left out ({shown}{' ...' if bad[SHOWN_BAD:] else ''}): {where}"]
+
+
+def describe_dataset(dataset: Dataset, warnings: Sequence[str]) -> dict[str, object]:
+    """Return what the run remembers of its data: where, how many, what was assumed and found."""
+    return {
+        "root": str(dataset.root),
+        "task": dataset.task,
+        "classes": dataset.classes,
+        "clips": {split: len(dataset.split(split)) for split in SPLITS},
+        "notes": dataset.notes,
+        "warnings": list(warnings),
+    }
+
+
+def say(progress: Progress, stage: str, sentences: Sequence[str]) -> None:
+    """Show sentences, one step each."""
+    for done, sentence in enumerate(sentences, 1):
+        progress(f"{stage} {done}" if len(sentences) > 1 else stage, 1, 1, sentence)

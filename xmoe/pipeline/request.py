@@ -1,0 +1,46 @@
+"""One call of ``fit`` as a value: which recordings, which wishes, how to train, where to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from xmoe.audio.dataset import Dataset
+from xmoe.base.config import TaskName, TrainConfig
+from xmoe.base.progress import Progress
+from xmoe.policy.policy import PolicyOverrides
+from xmoe.profile.assemble import ProfileResult, profile_dataset
+from xmoe.training.session import Engine, train_here
+
+
+class Profiler(Protocol):
+    """Whatever profiles a data set: the plain loop, or a job on Ray."""
+
+    def __call__(self, dataset: Dataset, *, workers: int, progress: Progress) -> ProfileResult:
+        """Return the profile of a data set."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRequest:
+    """What every stage is asked for.
+
+    ``policy``: ``race`` measures the candidates that the rules leave, ``rule`` does not;
+    ``overrides`` replace its choices. ``strict`` makes an unreadable recording an error.
+    ``engine`` runs the training job and ``profiler`` the profile.
+    """
+
+    dataset_dir: Path
+    out_dir: Path
+    metadata_csv: Path | None = None
+    test_fold: int | None = None
+    task: TaskName | None = None
+    budget: str | float = "accuracy"
+    train: TrainConfig = field(default_factory=TrainConfig)
+    policy: Literal["race", "rule"] = "race"
+    overrides: PolicyOverrides = field(default_factory=PolicyOverrides)
+    strict: bool = False
+    resume: bool = False
+    engine: Engine = train_here
+    profiler: Profiler = profile_dataset
