@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run")
     run = parser.parse_args().run
-    expert = RunFolder(run).read_config().model.experts[0]
+    expert = RunFolder(run).read_config().model.experts[0].name
     settings = {"run": run}
     processes: dict[str, tuple[object, ...]] = {
         "Ray Serve alone": ("", ""),

@@ -29,6 +29,7 @@ CROSS_CUTTING = {
     "test_golden",
     "test_kills",
     "test_nodes",
+    "test_other_version",
     "test_parity",
     "test_public_api",
     "test_quantus",

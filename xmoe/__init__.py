@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from xmoe.base.version import VERSION
+
 if TYPE_CHECKING:
     from xmoe.base.errors import AudioError as AudioError
     from xmoe.base.errors import ConfigError as ConfigError
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from xmoe.pipeline.classifier import MoEAudioClassifier as MoEAudioClassifier
     from xmoe.serve.client import Client as Client
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "AudioError": "xmoe.base.errors",

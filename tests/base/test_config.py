@@ -74,7 +74,7 @@ BOUNDS: list[tuple[type[Frozen], str, Any]] = [
     (RoutingConfig, "window_fraction", 1.01),
     (RoutingConfig, "uncertain_below", 1.01),
     (RoutingConfig, "temperatures", (1.0, 0.0)),
-    (RunConfig, "schema_version", 2),
+    (RunConfig, "schema_version", 1),
 ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 
 import pytest
+import yaml
 
 from tests.fixtures.runs import make_sound, to_wav, write_run
 from xmoe.predict.predictor import Predictor
@@ -106,6 +107,29 @@ def test_upgrade_and_roll_back_lose_no_request_and_mix_no_answer(
     (second,) = set(shas) - {first}
     assert set(shas[marks[1] - 20 : marks[1]]) == {second}
     check_unmixed(load.answers, dict(zip((first, second), runs, strict=True)), sounds)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_upgrade_to_a_run_of_another_version_is_refused_and_the_old_run_goes_on(
+    cluster, tiny, tmp_path, patiently, reply_of
+):
+    run, file = tiny.write_run(tmp_path / "run"), tmp_path / "local.yaml"
+    cluster.deploy("local.yaml", file, run)
+    patiently(cluster.application)
+    model = patiently(lambda: reply_of(f"{cluster.url}/v1/model"))
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "run_config.json").write_text('{"schema_version": 1}')
+    cluster.deploy("local.yaml", file, tmp_path / "old")
+
+    def refused():
+        app = yaml.safe_load(cluster.serve("status"))["applications"]["xmoe"]
+        return app["message"] if app["status"] == "DEPLOY_FAILED" else None
+
+    message = patiently(refused)
+    assert "the run is of version 1;" in message
+    assert "train again: xmoe train" in message
+    assert reply_of(f"{cluster.url}/v1/model") == model
 
 
 def check_unmixed(answers, runs, sounds):

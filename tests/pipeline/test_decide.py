@@ -115,11 +115,12 @@ def test_split_that_was_made_is_said_and_kept(write_tones, request_for, tmp_path
     (root / "metadata.csv").write_text(text)
     notes = []
     decide_in(
-        request_for(root, tmp_path / "run"),
+        request_for(root, tmp_path / "run", metadata_csv=root / "metadata.csv"),
         progress=lambda stage, done, total=None, note="": notes.append(note),
     )
     made = [note for note in notes if note.startswith("no val split was given: ")]
     assert len(made) == 1
     dataset = json.loads((tmp_path / "run" / "dataset.json").read_text())
     assert dataset["notes"] == made
+    assert dataset["metadata"] == str(root / "metadata.csv")
     assert dataset["clips"]["val"] == 24 - dataset["clips"]["train"] > 0

@@ -11,6 +11,7 @@ import pytest
 
 from xmoe.audio.dataset import load_dataset
 from xmoe.base.config import EXPERT_NAMES, SpectroConfig
+from xmoe.base.version import VERSION
 from xmoe.features.store import SpectrogramStore, build_store
 from xmoe.frontend.registry import build_frontend
 from xmoe.pipeline.evaluation import evaluate_store
@@ -132,6 +133,8 @@ def test_records_of_the_data_agree_with_it(run, tones):
     dataset = json.loads(run.file("dataset.json").read_text())
     assert dataset["clips"] == {"train": 36, "val": 12, "test": 12}
     assert (dataset["root"], dataset["task"]) == (str(tones), "single_label")
+    assert dataset["metadata"] is None
+    assert json.loads(run.file("run_config.json").read_text())["xmoe_version"] == VERSION
     assert pq.read_table(run.file("clips.parquet")).num_rows == 60
     with run.file("quarantine.csv").open(newline="") as handle:
         assert list(csv.reader(handle)) == [["file", "code", "reason", "what_to_do"]]

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray import serve
 
-from xmoe.base.errors import ConfigError, RunFolderError
+from xmoe.base.errors import ConfigError, RunFolderError, RunVersionError
 from xmoe.serve.build import MOST_ROUTERS, build, check_settings, count_routers, scaling_of
 from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
 
@@ -50,6 +50,13 @@ def test_expert_that_the_run_does_not_have_is_refused(tiny_run):
 def test_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(RunFolderError):
         build({"run": str(tmp_path)})
+
+
+@pytest.mark.parametrize("topology", ["distributed", "colocated"])
+def test_run_of_another_version_is_refused_before_anything_is_sent(tmp_path, topology):
+    (tmp_path / "run_config.json").write_text('{"schema_version": 1}')
+    with pytest.raises(RunVersionError, match=r"of version 1; .*train again: xmoe train"):
+        build({"run": str(tmp_path), "topology": topology})
 
 
 def test_equal_bounds_are_a_fixed_number_of_replicas():

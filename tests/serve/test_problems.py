@@ -5,8 +5,10 @@ The numbers are those of the project's list of bad inputs.
 
 import asyncio
 import io
+import json
 import logging
 import re
+import shutil
 import struct
 import time
 
@@ -15,7 +17,13 @@ import psutil
 import pytest
 import soundfile as sf
 
-from xmoe.base.errors import AudioError, ConfigError, StorageError
+from xmoe.base.errors import (
+    AudioError,
+    ConfigError,
+    RunFolderError,
+    RunVersionError,
+    StorageError,
+)
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.fanout import TooFewExperts
 from xmoe.serve.problems import describe_error
@@ -311,6 +319,8 @@ def test_request_id_of_the_client_is_replaced(ask):
     [
         (AudioError("not_audio", "text", where="/home/me/secret.wav"), 415, "not_audio"),
         (ConfigError("wrong", where="k_max"), 422, "bad_input"),
+        (RunVersionError("of version 1", where="/home/me", mend="/home"), 503, "other_version"),
+        (RunFolderError("torn: /home secret"), 500, "storage"),
         (QueueFull(), 429, "overloaded"),
         (TooFewExperts(), 503, "too_few_experts"),
         (StorageError("full", where="/home/me"), 500, "storage"),
@@ -322,6 +332,18 @@ def test_error_becomes_a_status_and_keeps_its_secrets(error, status, code):
     assert (found.status, found.problem.code) == (status, code)
     assert not {"secret", "/home"} & set(found.problem.message.split())
     assert (found.retry_after_s is not None) == (status in (429, 503))
+
+
+@pytest.mark.parametrize(("version", "says"), [(1, "is of version 1;"), (99, "by a newer xmoe:")])
+def test_run_that_became_one_of_another_version(serve_run, tiny_run, ask, tmp_path, version, says):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    service = serve_run(run=tmp_path / "run")
+    (tmp_path / "run" / "run_config.json").write_text(json.dumps({"schema_version": version}))
+    assert ask("POST", "/v1/classify", service=service, body=SOUND).status == 200
+    reply = ask("POST", "/v1/explain", service=service, body=SOUND)  # loads the run once more
+    assert (reply.status, reply.json()["code"]) == (503, "other_version")
+    assert says in reply.json()["message"]
+    assert str(tmp_path) not in reply.body.decode()
 
 
 def test_many_at_once_are_answered_or_told_to_come_back(serve_run, ask_app):

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from xmoe.base.version import VERSION
+
 FrontendName = Literal["stft", "logmel", "pcen", "cqt", "cwt"]
 TaskName = Literal["single_label", "multi_label"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -209,9 +211,14 @@ class RoutingConfig(Frozen):
 
 
 class RunConfig(Frozen):
-    """Everything that a run folder needs to rebuild its classifier."""
+    """Everything that a run folder needs to rebuild its classifier.
 
-    schema_version: Literal[1] = 1
+    ``schema_version`` rises where older programs would read a run wrongly, or this one an older
+    run; ``xmoe_version`` is that of the program that began the run.
+    """
+
+    schema_version: Literal[2] = 2
+    xmoe_version: str = VERSION
     classes: tuple[str, ...]
     spectro: SpectroConfig
     model: ModelConfig

@@ -7,6 +7,7 @@
         |-- DatasetError          the manifest or the folder of recordings is wrong
         |-- ConfigError           an option or a combination of options is wrong
         `-- RunFolderError        a run folder or a checkpoint is missing, torn or not ours
+            `-- RunVersionError   a run that another version of xmoe wrote
 
 HTTP status and exit codes are decided at the edges (``xmoe.cli``, ``xmoe.serve``), never here.
 """
@@ -77,3 +78,7 @@ class ConfigError(InputError):
 
 class RunFolderError(InputError):
     """A run folder or a checkpoint is missing, torn, or not one of ours."""
+
+
+class RunVersionError(RunFolderError):
+    """A run that another version of xmoe wrote; ``what`` names versions and no path."""

@@ -58,7 +58,7 @@ def decide(
     check_budget(request.budget, config.model.k_max)
     folder.write_record(RunFile.POLICY, policy)
     folder.write_record(RunFile.SPECTRO, policy.spectro)
-    folder.write_record(RunFile.DATASET, describe_dataset(dataset, warnings))
+    folder.write_record(RunFile.DATASET, describe_dataset(request, dataset, warnings))
     folder.write_record(RunFile.CONFIG, config)
     return config, dataset
 
@@ -155,10 +155,13 @@ def describe_quarantine(bad: Sequence[Quarantined], folder: RunFolder) -> list[s
     return [f"{len(bad)} recordings left out ({shown}{' ...' if bad[SHOWN_BAD:] else ''}): {where}"]
 
 
-def describe_dataset(dataset: Dataset, warnings: Sequence[str]) -> dict[str, object]:
+def describe_dataset(
+    request: FitRequest, dataset: Dataset, warnings: Sequence[str]
+) -> dict[str, object]:
     """Return what the run remembers of its data: where, how many, what was assumed and found."""
     return {
         "root": str(dataset.root),
+        "metadata": None if request.metadata_csv is None else str(request.metadata_csv),
         "task": dataset.task,
         "classes": dataset.classes,
         "clips": {split: len(dataset.split(split)) for split in SPLITS},

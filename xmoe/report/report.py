@@ -53,13 +53,14 @@ def render_report(
     """Return the report of a run as one HTML document.
 
     ``illustrate`` turns a clip id into picture and sound; where it is None, ``absent`` says why.
-    Raises RunFolderError where ``run`` is no folder.
+    Raises RunFolderError where ``run`` is no folder, or a run of another version.
     """
     records = RunRecords(run)
     if not records.folder.path.is_dir():
         raise RunFolderError(
             "no such run folder", where=str(run), mend="name one `xmoe train` wrote"
         )
+    records.folder.check_version()
     parts = dict(PARTS)
     if records.has_robustness:
         parts["Robustness"] = describe_robustness

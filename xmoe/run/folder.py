@@ -30,6 +30,7 @@ from torch import Tensor
 from xmoe.base.config import Frozen, RunConfig
 from xmoe.base.errors import RunFolderError
 from xmoe.base.files import TRAIN_AGAIN, read_json, storage_errors, to_json, write_json
+from xmoe.run.version import check_version
 
 Which = Literal["best", "last"]
 Record = TypeVar("Record", bound=Frozen)
@@ -108,8 +109,25 @@ class RunFolder:
                 f"field {where}: {first['msg']}", where=str(self.file(name)), mend=TRAIN_AGAIN
             ) from error
 
+    def check_version(self) -> None:
+        """Raise RunVersionError where the run is of another version.
+
+        Settings that are missing or torn pass: who reads them says so.
+        """
+        path = self.file(RunFile.CONFIG)
+        try:
+            settings = read_json(path)
+        except RunFolderError:
+            return
+        check_version(
+            settings,
+            where=str(path),
+            read_dataset=lambda: read_json(self.file(RunFile.DATASET)),
+        )
+
     def read_config(self) -> RunConfig:
-        """Return the run's configuration."""
+        """Return the run's configuration; RunVersionError where it is of another version."""
+        self.check_version()
         return self.read_record(RunFile.CONFIG, RunConfig)
 
     def exists(self, which: Which = "best") -> bool:

@@ -24,6 +24,7 @@ from xmoe.run.folder import (
     pointer_file,
     weights_file,
 )
+from xmoe.run.version import check_version
 from xmoe.storage.place import CHECK_ADDRESS, Place, open_place
 
 
@@ -34,10 +35,13 @@ def open_run(
 
     A path is used where it is; an address is copied to a temporary folder first, with the files
     ``wanted`` beside the checkpoint where they are there. Raises RunFolderError where the address
-    cannot be read or is no run, StorageError where there is no room for the copy.
+    cannot be read or is no run, RunVersionError for a run of another version, StorageError where
+    there is no room for the copy.
     """
     if "://" not in str(run):
-        return RunFolder(run)
+        folder = RunFolder(run)
+        folder.check_version()
+        return folder
     target = Path(tempfile.mkdtemp(prefix="xmoe-run-"))
     try:
         _fetch_parts(open_source(str(run)), target, parts, which)
@@ -104,7 +108,11 @@ def open_source(run: str) -> Place:
 
 
 def _fetch_parts(source: Place, target: Path, parts: Sequence[str], which: Which) -> None:
-    _copy(source, target, RunFile.CONFIG)
+    check_version(
+        read_json(_copy(source, target, RunFile.CONFIG)),
+        where=f"{source.shown}/{RunFile.CONFIG}",
+        read_dataset=lambda: read_json(_copy(source, target, RunFile.DATASET)),
+    )
     pointer = read_json(_copy(source, target, pointer_file(which)))
     folder = pointer.get("folder") if isinstance(pointer, dict) else None
     if not isinstance(folder, str) or PurePosixPath(folder).name != folder:

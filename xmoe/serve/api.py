@@ -40,7 +40,7 @@ REFUSALS: dict[int | str, str] = {
     422: "something else is wrong with the recording or an option",
     429: "too many requests wait; come back after Retry-After seconds",
     500: "the server failed",
-    503: "too few experts answered; come back after Retry-After seconds",
+    503: "too few experts answered, or the run is of another version; see Retry-After",
 }
 SECURITY: dict[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer"},

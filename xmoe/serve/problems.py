@@ -3,7 +3,7 @@
     400 bad_request, bad_form, bad_json    413 too_large, too_long      429 overloaded
     401 unauthorised                       415 not_audio, unsupported   503 too_few_experts
     404 not_found    405 bad_method        422 everything else that is wrong with a recording
-    408 body_timeout                       500 internal                 503 draining
+    408 body_timeout                       500 internal                 503 draining, other_version
 
 A message never holds a file name, a sample or an address of this machine.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xmoe.base.config import Frozen
-from xmoe.base.errors import AudioError, InputError, XmoeError
+from xmoe.base.errors import AudioError, InputError, RunFolderError, RunVersionError, XmoeError
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.fanout import TooFewExperts
 
@@ -24,6 +24,7 @@ AUDIO_STATUS: Mapping[str, int] = {
     "too_long": 413,
 }
 FORMATS = "send WAV, FLAC, OGG, MP3 or AIFF, or JSON with samples and sample_rate_hz"
+RUN_HINT = "whoever runs the server serves a run of this version, or the version of this run"
 
 
 class Problem(Frozen):
@@ -55,7 +56,11 @@ def describe_error(error: Exception, *, retry_after_s: int = 1) -> HttpProblem:
     if isinstance(error, AudioError):
         status = AUDIO_STATUS.get(error.code, 422)
         return HttpProblem(status, error.code, error.what, hint=error.mend or FORMATS)
-    if isinstance(error, InputError):
+    if isinstance(error, RunVersionError):
+        return HttpProblem(
+            503, "other_version", error.what, hint=RUN_HINT, retry_after_s=retry_after_s
+        )
+    if isinstance(error, InputError) and not isinstance(error, RunFolderError):
         message = f"{error.where}: {error.what}" if error.where else error.what
         return HttpProblem(422, "bad_input", message, hint=error.mend or FORMATS)
     if isinstance(error, QueueFull):
