@@ -34,6 +34,7 @@ from xmoe.mixture.calls import AskExpert, call_experts
 from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.payload import make_requests, quantise
 from xmoe.mixture.plan import Plan, choose_experts, spans_of
+from xmoe.run.folder import ROUTER, STEM, expert_part
 
 
 @dataclass(frozen=True)
@@ -254,16 +255,16 @@ def _ask(expert: nn.Module, request: ExpertRequest) -> Tensor:
 
 
 def split_weights(model: MoE) -> dict[str, dict[str, Tensor]]:
-    """Return a model's weights as one group per file: stem, router, expert-<name>."""
-    groups = {"stem": dict(model.stem.state_dict()), "router": dict(model.router.state_dict())}
+    """Return a model's weights as one group per part of a checkpoint."""
+    groups = {STEM: dict(model.stem.state_dict()), ROUTER: dict(model.router.state_dict())}
     for name, expert in model.experts.items():
-        groups[f"expert-{name}"] = dict(expert.state_dict())
+        groups[expert_part(name)] = dict(expert.state_dict())
     return groups
 
 
 def load_weights_into(model: MoE, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Load weights that ``split_weights`` grouped."""
-    model.stem.load_state_dict(dict(groups["stem"]))
-    model.router.load_state_dict(dict(groups["router"]))
+    model.stem.load_state_dict(dict(groups[STEM]))
+    model.router.load_state_dict(dict(groups[ROUTER]))
     for name, expert in model.experts.items():
-        expert.load_state_dict(dict(groups[f"expert-{name}"]))
+        expert.load_state_dict(dict(groups[expert_part(name)]))

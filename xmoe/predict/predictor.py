@@ -27,7 +27,7 @@ from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.plan import Plan
 from xmoe.predict.answer import Answer, ExpertUse, SegmentAnswers, join_answers
-from xmoe.run.folder import RunFolder, Which
+from xmoe.run.folder import RunFolder, Which, answering_parts
 
 BATCH = 64
 
@@ -57,7 +57,7 @@ class Predictor:
         folder = RunFolder(run)
         config = folder.read_config()
         model = MoE(config.model, config.spectro)
-        parts = ["stem", "router", *(f"expert-{name}" for name in config.model.expert_names)]
+        parts = answering_parts(config.model.expert_names)
         load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
         fold_norms(model)
         return cls(config, model, device=device)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -38,6 +38,7 @@ Record = TypeVar("Record", bound=Frozen)
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
+STEM, ROUTER, TRAINING = "stem", "router", "training"
 
 
 class RunFile(StrEnum):
@@ -72,6 +73,16 @@ class RunFile(StrEnum):
 def pointer_file(which: Which) -> str:
     """Return where in a run the pointer to a checkpoint is."""
     return f"{CHECKPOINTS}/{which}.json"
+
+
+def expert_part(name: str) -> str:
+    """Return the part of a checkpoint that an expert is."""
+    return f"expert-{name}"
+
+
+def answering_parts(experts: Iterable[str]) -> list[str]:
+    """Return the parts of a checkpoint that answer: stem, router and the experts of these names."""
+    return [STEM, ROUTER, *map(expert_part, experts)]
 
 
 def weights_file(part: str) -> str:

@@ -21,6 +21,7 @@ from xmoe.run.folder import (
     RunFile,
     RunFolder,
     Which,
+    answering_parts,
     pointer_file,
     weights_file,
 )
@@ -70,7 +71,7 @@ def fetched_for_predicting(run: str | Path, *, which: Which = "best") -> Iterato
     """Give a run folder with all that a predictor loads, for as long as it is loaded."""
     with fetched(run, [], which=which) as folder:
         experts = folder.read_config().model.expert_names
-    parts = ["stem", "router", *(f"expert-{name}" for name in experts)]
+    parts = answering_parts(experts)
     with fetched(run, parts, which=which) as folder:
         yield folder
 

@@ -21,7 +21,7 @@ from xmoe.base.errors import RunFolderError, XmoeError
 from xmoe.base.layers import fold_norms
 from xmoe.experts.protocol import AnyExpert
 from xmoe.experts.registry import build_expert
-from xmoe.run.folder import Which
+from xmoe.run.folder import Which, expert_part
 from xmoe.run.remote import fetched, hash_weights
 
 UNHEALTHY_AFTER = 3
@@ -63,13 +63,13 @@ class ExpertCore:
         cls, run: str, name: str, *, which: Which = "best", device: torch.device | None = None
     ) -> Self:
         """Load one expert of a run and nothing else; RunFolderError where it is torn or absent."""
-        with fetched(run, [f"expert-{name}"], which=which) as folder:
+        with fetched(run, [expert_part(name)], which=which) as folder:
             sha256 = hash_weights(folder, which)
             config = folder.read_config()
             if name not in config.model.expert_names:
                 raise RunFolderError(f"has no expert {name!r}", where=run)
             expert = build_expert(config.model, name)
-            expert.load_state_dict(folder.load_tensors(f"expert-{name}", which))
+            expert.load_state_dict(folder.load_tensors(expert_part(name), which))
             check_unchanged(sha256, hash_weights(folder, which), run)
         fold_norms(expert)
         return cls(expert, device=device, weights_sha256=sha256)

@@ -21,7 +21,7 @@ from xmoe.explain.scales import scales_of
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.frontend.measure import measure_power
 from xmoe.predict.predictor import Predictor
-from xmoe.run.folder import Which
+from xmoe.run.folder import Which, answering_parts
 from xmoe.run.remote import fetched
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.replan import with_counts
@@ -41,8 +41,7 @@ class Explainer:
     def _load(self) -> Predictor:
         with self._lock:
             if self._predictor is None:
-                experts = (f"expert-{name}" for name in self._config.model.expert_names)
-                parts = ["stem", "router", *experts]
+                parts = answering_parts(self._config.model.expert_names)
                 with fetched(self._run, parts, which=self._which) as folder:
                     self._predictor = Predictor.load(folder.path, which=self._which)
             return self._predictor

@@ -29,6 +29,7 @@ from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan
 from xmoe.predict.answer import SegmentAnswers, join_answers
 from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import ROUTER, STEM
 from xmoe.run.remote import fetched
 from xmoe.serve.batching import MicroBatcher
 from xmoe.serve.block import Block, Seat
@@ -265,11 +266,11 @@ def rows_per_block(predictor: Predictor, settings: ServeSettings) -> int:
 
 def load_router(settings: ServeSettings, *, device: torch.device | None = None) -> Predictor:
     """Return a predictor with stem and router alone: the experts are elsewhere."""
-    with fetched(settings.run, ["stem", "router"], which=settings.which) as folder:
+    with fetched(settings.run, [STEM, ROUTER], which=settings.which) as folder:
         config = folder.read_config()
         model = MoE(config.model, config.spectro)
-        model.stem.load_state_dict(folder.load_tensors("stem", settings.which))
-        model.router.load_state_dict(folder.load_tensors("router", settings.which))
+        model.stem.load_state_dict(folder.load_tensors(STEM, settings.which))
+        model.router.load_state_dict(folder.load_tensors(ROUTER, settings.which))
     model.experts.clear()
     fold_norms(model.stem)
     return Predictor(config, model, device=device)

@@ -25,6 +25,7 @@ from xmoe.frontend.base import Frontend
 from xmoe.glance.stem import stem_columns
 from xmoe.mixture.combine import blend
 from xmoe.mixture.moe import MoE, TrainingDraws, TrainingOutput, load_weights_into, split_weights
+from xmoe.run.folder import TRAINING
 from xmoe.training.batches import Share, steps_per_epoch, train_batches
 from xmoe.training.losses import compute_losses, draw_step
 
@@ -249,7 +250,7 @@ class Trainer:
         for index, slots in self.optimizer.state_dict()["state"].items():
             training |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
         training["average.n_averaged"] = self.average.n_averaged
-        return groups | {"training": training}
+        return groups | {TRAINING: training}
 
     def state_values(self) -> dict[str, Any]:
         """Return the plain values of a checkpoint."""
@@ -265,7 +266,7 @@ class Trainer:
     ) -> None:
         """Put a checkpoint's state back, so that the next epoch is as it would have been."""
         load_weights_into(self.averaged, groups)
-        training = groups["training"]
+        training = groups[TRAINING]
         model = {k.removeprefix("model."): v for k, v in training.items() if k.startswith("model.")}
         self.model.load_state_dict(model)
         state: dict[int, dict[str, Tensor]] = {}

@@ -26,12 +26,11 @@ from xmoe.base.files import write_bytes
 from xmoe.base.progress import Progress, silent
 from xmoe.features.store import open_store
 from xmoe.frontend.registry import build_frontend
-from xmoe.run.folder import RunFile, RunFolder, Which
+from xmoe.run.folder import TRAINING, RunFile, RunFolder, Which, answering_parts
 from xmoe.training.batches import Share
 from xmoe.training.loop import EpochReport, Trainer
 
 NUM_CHECKPOINTS = 30
-PARTS = ("stem", "router", "training")
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def restore(trainer: Trainer, folder: RunFolder) -> None:
             where=str(folder.path),
             mend="resume with the same settings, or train into another folder",
         )
-    parts = (*PARTS, *(f"expert-{name}" for name in trainer.config.model.expert_names))
+    parts = (*answering_parts(trainer.config.model.expert_names), TRAINING)
     trainer.restore({part: folder.load_tensors(part, "last") for part in parts}, values)
 
 
