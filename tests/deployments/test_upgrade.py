@@ -112,9 +112,9 @@ def test_upgrade_and_roll_back_lose_no_request_and_mix_no_answer(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_upgrade_to_a_run_of_another_version_is_refused_and_the_old_run_goes_on(
-    cluster, tiny, tmp_path, patiently, reply_of
+    cluster, tmp_path, patiently, reply_of
 ):
-    run, file = tiny.write_run(tmp_path / "run"), tmp_path / "local.yaml"
+    run, file = write_run(tmp_path / "run"), tmp_path / "local.yaml"
     cluster.deploy("local.yaml", file, run)
     patiently(cluster.application)
     model = patiently(lambda: reply_of(f"{cluster.url}/v1/model"))
