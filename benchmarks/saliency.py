@@ -86,8 +86,10 @@ def train_subject(dataset: Dataset, folder: Path) -> Subject:
     )
     frontend = build_frontend(spectro)
     stores = [
-        build_store(folder / split, dataset, dataset.split(split), frontend)[0]
-        for split in ("train", "val")
+        build_store(
+            folder / name, dataset, dataset.split(name), frontend, by_segment=name == "val"
+        )[0]
+        for name in ("train", "val")
     ]
     trainer = Trainer(config, frontend, *stores, device=torch.device("cpu"))
     began = time.monotonic()

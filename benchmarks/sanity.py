@@ -34,6 +34,7 @@ from xmoe.explain.sanity import DESTROYED, compare_maps, draw_weights
 from xmoe.explain.scales import scales_of
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.targets import ClassTarget
+from xmoe.features.segments import eval_segments
 from xmoe.features.store import build_store
 from xmoe.glance.saliency import contrast
 from xmoe.metrics.bootstrap import mean_interval
@@ -51,8 +52,9 @@ def load_clips(options: argparse.Namespace, predictor: Predictor) -> tuple[Tenso
     order = np.random.default_rng(0).permutation(len(examples))[: options.clips]
     examples = [examples[index] for index in sorted(order.tolist())]
     with tempfile.TemporaryDirectory(prefix="xmoe-sanity-") as name:
-        store, _ = build_store(Path(name) / "test", dataset, examples, predictor.frontend)
-        several = [predictor.specs_of_power(store.whole(index)) for index in range(len(store))]
+        path, frontend = Path(name) / "test", predictor.frontend
+        store, _ = build_store(path, dataset, examples, frontend, by_segment=True)
+        several = [eval_segments(store, frontend, [i]).spec for i in range(len(store))]
     specs = torch.stack([s[surest_segment(predictor, s)] for s in several])
     whole = all(len(s) == 1 for s in several)
     if not whole or not (dataset.root / "boxes.csv").is_file():

@@ -68,9 +68,9 @@ def load_bench(run: Path, dataset: Dataset, folder: Path) -> Bench:
     """Return the classifier of a run and the test split of its data set."""
     predictor = Predictor.load(run)
     dataset = replace(dataset, classes=predictor.config.classes)
-    store, _ = build_store(folder / "test", dataset, dataset.split("test"), predictor.frontend)
-    rows = list(range(len(store)))
-    segments = eval_segments(store, predictor.frontend, predictor.config, rows)
+    examples, frontend = dataset.split("test"), predictor.frontend
+    store, _ = build_store(folder / "test", dataset, examples, frontend, by_segment=True)
+    segments = eval_segments(store, frontend, range(len(store)))
     masks = None
     if (dataset.root / "boxes.csv").is_file():
         boxes = read_boxes(dataset.root)

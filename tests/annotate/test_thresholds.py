@@ -70,9 +70,9 @@ def store_of(targets, num_bins=16, frames=41, seed=0):
     rng = np.random.default_rng(seed)
     values = rng.normal(-4, 1, (len(targets) * frames, num_bins)).astype(np.float16)
     offsets = np.arange(len(targets) + 1) * frames
-    return SpectrogramStore(
-        values, offsets, np.array(targets), tuple(f"clip{i}" for i in range(len(targets)))
-    )
+    firsts = np.arange(len(offsets))
+    names = tuple(f"clip{i}" for i in range(len(targets)))
+    return SpectrogramStore(values, offsets, firsts, np.array(targets), names)
 
 
 def test_few_clips_share_a_threshold(predictor):

@@ -352,7 +352,7 @@ def test_damaged_files_give_a_clip_or_an_audio_error(kind, flips, head_only, kee
         assert "object at" not in str(outcome)
     else:
         assert np.isfinite(outcome.samples).all()
-        assert len(outcome.samples) / outcome.sample_rate_hz >= 0.05
+        assert len(outcome.samples) / outcome.sample_rate_hz >= 0.01
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)

@@ -1,7 +1,6 @@
 """A survey of a store: every method on every question, gains over random paired."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import torch
 from xmoe.base.config import RunConfig, TrainConfig
 from xmoe.explain.methods import METHODS
 from xmoe.explain.survey import WATCHED, survey_store
+from xmoe.features.store import SpectrogramStore
 from xmoe.predict.predictor import Predictor
 
 
@@ -26,24 +26,17 @@ def predictor(trained_subject):
     return Predictor(config, model)
 
 
-class Store(SimpleNamespace):
-    """What a survey asks of a store of six clips."""
-
-    def __len__(self):
-        return 6
-
-
 @pytest.fixture(scope="module")
 def store():
     """Six recordings of 0.4 s whose event lies where the class is trained to be."""
 
-    def whole(index):
-        power = torch.rand(32, 41, generator=torch.Generator().manual_seed(index)).add(0.2)
+    power = torch.rand(6, 41, 32, generator=torch.Generator().manual_seed(0)).add(0.2)
+    for index in range(6):
         low = 4 + 10 * (index % 3)
-        power[low : low + 4, 10:18] *= 30.0
-        return power
-
-    return Store(whole=whole, clip_ids=tuple("abcdef"))
+        power[index, 10:18, low : low + 4] *= 30.0
+    values = power.log10().flatten(0, 1).to(torch.float16).numpy()
+    firsts = np.arange(7)
+    return SpectrogramStore(values, 41 * firsts, firsts, firsts[:6] % 3, tuple("abcdef"))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import soundfile as sf
 import torch
 
 from xmoe.audio.dataset import Example
+from xmoe.audio.segment import Grid
 from xmoe.base.errors import RunFolderError, StorageError
 from xmoe.features.store import LOG_FLOOR, SpectrogramStore, build_store, matches, open_store
 from xmoe.frontend.measure import measure_power
@@ -28,9 +29,9 @@ def copied(store_paths, tmp_path):
 
 
 def test_whole_clip_is_stored_within_half_precision(tones, stores, frontend):
-    for index, example in enumerate(tones.split("val")):
+    for index, example in enumerate(tones.split("train")):
         expected = power_of(tones, example, frontend).clamp_min(LOG_FLOOR)
-        stored = stores["val"].whole(index)
+        stored = stores["train"].whole(index)
         assert stored.shape == expected.shape
         assert float((10 * (stored / expected).log10()).abs().max()) < 0.04
 
@@ -53,6 +54,20 @@ def test_batch_cuts_segments_and_pads_with_silence(stores):
     torch.testing.assert_close(power[0, :, :26], store.whole(0)[:, 5:])
     torch.testing.assert_close(power[1], store.whole(4)[:, 30:63])
     assert float(power[0, :, 26:].abs().max()) == 0.0
+
+
+def test_each_segment_can_be_a_piece(tones, stores, frontend, config):
+    store, spectro = stores["val"], config.spectro
+    assert int(store.frames.max()) == spectro.num_frames
+    for index, example in enumerate(tones.split("val")):
+        samples, rate = sf.read(tones.path(example), dtype="float32")
+        grid = Grid.of(rate, segment_s=spectro.segment_s, hop_s=spectro.segment_hop_s)
+        pieces = store.pieces_of(index)
+        assert len(pieces) == len(grid.starts(len(samples)))
+        assert store.whole(index).shape[1] == int(store.frames[pieces.start : pieces.stop].sum())
+        for piece, segment in zip(pieces, grid.cut(samples), strict=True):
+            alone = measure_power(segment.samples, rate, frontend).clamp_min(LOG_FLOOR)
+            assert float((10 * (store.piece(piece) / alone).log10()).abs().max()) < 0.04
 
 
 def test_several_labels_are_stored_as_rows(tones, frontend, tmp_path):

@@ -27,6 +27,7 @@ def write_store(path, config, count):
     index = {
         "clip_ids": [f"{i}.wav" for i in range(count)],
         "offsets": [frames * i for i in range(count + 1)],
+        "firsts": list(range(count + 1)),
         "targets": [i % 2 for i in range(count)],
         "spectro": config.spectro.model_dump(mode="json"),
     }

@@ -196,8 +196,7 @@ def test_surest_segment_of_a_long_recording_is_explained(fitted, tone, tmp_path)
     noise[5 * RATE_HZ : 5 * RATE_HZ + len(event)] = event
     specs = fitted.predictor.segment_specs(noise, RATE_HZ)
     segment = surest_segment(fitted.predictor, specs)
-    frames = len(noise) // fitted.predictor.config.spectro.hop_length + 1
-    start_s = fitted.predictor.segment_start_s(frames, segment)
+    start_s = fitted.predictor.cut(noise, RATE_HZ)[segment].start_s
     top = fitted.predictor.answer_segments(specs).logits.softmax(1)
     answer = int(
         fitted.predictor.probabilities(fitted.predictor.answer_segments(specs).logits).argmax()

@@ -164,7 +164,10 @@ def test_long_recording_is_the_mean_of_its_segments(predictor):
     logits = torch.cat([predictor.answer_segments(spec[None]).logits for spec in specs])
     expected = torch.softmax(logits.double().mean(0), 0)
     assert list(answer.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-6)
-    assert [predictor.segment_start_s(101, i) for i in range(4)] == [0.0, 0.2, 0.4, 0.6]
+    segments = predictor.cut(samples, RATE_HZ)
+    assert [segment.start_s for segment in segments] == [0.0, 0.2, 0.4, 0.6]
+    alone = [predictor.segment_specs(segment.samples, RATE_HZ)[0] for segment in segments]
+    torch.testing.assert_close(specs, torch.stack(alone))
 
 
 def test_short_recording_is_one_padded_segment(predictor):

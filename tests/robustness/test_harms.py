@@ -53,6 +53,8 @@ def test_a_lower_rate_is_a_lower_rate_and_a_higher_one_is_none():
     slow = SpectroConfig(sample_rate_hz=4000, fmax_hz=2000.0)
     (rates,) = [one.levels for one in list_harms(slow) if one.name == "sample_rate"]
     assert rates == (2000.0, 1000.0)
+    slowest = SpectroConfig(sample_rate_hz=1000, fmax_hz=500.0)
+    assert "sample_rate" not in {one.name for one in list_harms(slowest)}
 
 
 def test_high_pass_removes_what_is_below():

@@ -8,14 +8,13 @@ import torch
 
 from tests.fixtures.mixtures import cnn_specs
 from xmoe.annotate.events import MergeRules
-from xmoe.audio.segment import Grid
-from xmoe.audio.segment import share_time as share_segments
+from xmoe.audio.segment import Segment
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.errors import InputError
 from xmoe.base.task import SingleLabel
 from xmoe.predict.answer import SegmentAnswers
 from xmoe.serve.router import Served
-from xmoe.serve.timeline import choose_hop_s, find_events, list_windows, share_time
+from xmoe.serve.timeline import choose_hop_s, find_events, list_windows
 
 SPECTRO = SpectroConfig(segment_s=1.0, segment_hop_s=0.5)
 
@@ -24,16 +23,17 @@ CLASSES = ("a", "b", "noise")
 
 
 def served(starts_s, rows):
-    """Return answers whose probabilities are ``rows`` [n, 3]."""
+    """Return answers to segments of 1 s whose probabilities are ``rows`` [n, 3]."""
     n = len(rows)
-    segments = SegmentAnswers(
+    answers = SegmentAnswers(
         logits=torch.tensor(rows).log(),
         k=torch.ones(n, dtype=torch.long),
         weights=torch.ones(n, 1),
         missing=torch.zeros(n, 1, dtype=torch.bool),
         saliency_share=torch.ones(n),
     )
-    return Served(segments, tuple(starts_s), {})
+    segments = [Segment(np.zeros(100, np.float32), 100, round(100 * s)) for s in starts_s]
+    return Served(segments, answers, {})
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_one_segment_has_neither_windows_nor_events(predictor):
     assert list_windows(alone, predictor) == find_events(alone, predictor, MergeRules()) == ()
 
 
-def test_cells_are_those_of_an_annotated_recording():
-    segments = Grid(sample_rate_hz=100, length=100, hop=30).cut(np.zeros(250, np.float32))
-    cells = np.array([cell for _, cell in share_segments(segments)]) / 100
-    assert share_time([one.start_s for one in segments], 1.0) == pytest.approx(cells)
+def test_windows_lie_where_the_segments_do(predictor):
+    first, last = list_windows(served((0.0, 0.37), (A, B)), predictor)
+    assert (first.start_s, first.end_s, first.label) == (0.0, 1.0, "a")
+    assert (last.start_s, last.end_s, last.label) == (0.37, 1.37, "b")

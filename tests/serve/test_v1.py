@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from xmoe.frontend.measure import measure_power
 from xmoe.serve.settings import HttpSettings
 
 RATE_HZ = 8000
@@ -72,23 +71,19 @@ def test_long_recording_has_windows_and_events(ask, wav, sound, in_process):
     assert answer["windows"][1]["start_s"] == pytest.approx(0.2)
     likely = {one["label"] for one in answer["windows"] if one["probability"] >= 0.5}
     assert {one["label"] for one in answer["events"]} == likely != set()
-    assert all(0.0 <= one["start_s"] < one["end_s"] < 2.02 for one in answer["events"])
+    assert all(0.0 <= one["start_s"] < one["end_s"] <= 2.0 for one in answer["events"])
 
 
 def test_windows_lie_as_far_apart_as_is_asked(ask, wav, sound, in_process):
     answer = ask("POST", "/v1/classify", body=wav(sound(2.0)), query="hop_s=0.1").json()
     starts = [window["start_s"] for window in answer["windows"]]
     assert starts == pytest.approx([0.1 * index for index in range(len(starts))])
-    assert answer["windows"][-1]["end_s"] == pytest.approx(2.0, abs=0.02)
-    specs = in_process.specs_at(power_of(in_process, sound(2.0)), [30])
+    assert answer["windows"][-1]["end_s"] == pytest.approx(2.0)
+    specs = in_process.segment_specs(sound(2.0)[2400:5600], RATE_HZ)
     logits = in_process.answer_segments(specs).logits
     third = answer["windows"][3]
     assert third["label"] == in_process.config.classes[int(logits.argmax())]
     assert third["probability"] == pytest.approx(float(logits.softmax(1).max()), abs=1e-5)
-
-
-def power_of(predictor, samples):
-    return measure_power(samples, RATE_HZ, predictor.frontend)
 
 
 @pytest.mark.parametrize(("hop_s", "status"), [("0.1", 200), ("0.01", 422), ("0", 422), ("x", 422)])

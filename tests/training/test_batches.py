@@ -9,8 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmoe.audio.segment import segment_starts
-from xmoe.features.segments import Segments, eval_segments
 from xmoe.features.store import SpectrogramStore
 from xmoe.training import batches
 from xmoe.training.batches import (
@@ -34,7 +32,8 @@ def ramp_store(*lengths):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     rows = np.repeat(values[:, None], 16, 1).astype(np.float16)
     names = tuple(f"{i}.wav" for i in range(len(lengths)))
-    return SpectrogramStore(rows, offsets, np.arange(len(lengths)) % 3, names)
+    firsts = np.arange(len(offsets))
+    return SpectrogramStore(rows, offsets, firsts, np.arange(len(lengths)) % 3, names)
 
 
 @pytest.fixture
@@ -149,26 +148,3 @@ def test_mixup_keeps_targets_a_distribution_and_mixes_some(stores, frontend, cha
     targets = torch.cat([targets for _, targets, _ in steps])
     torch.testing.assert_close(targets.sum(1), torch.ones(32))
     assert int(((targets > 0.01).sum(1) == 2).sum()) >= 8
-
-
-def test_pooling_is_the_mean_over_the_segments_of_each_clip():
-    segments = Segments(torch.empty(0), torch.tensor([0, 0, 1, 3]))
-    logits = torch.tensor([[1.0, 2.0], [3.0, 6.0], [5.0, 5.0], [7.0, 1.0]])
-    expected = torch.tensor([[2.0, 4.0], [5.0, 5.0], [0.0, 0.0], [7.0, 1.0]])
-    assert torch.equal(segments.pool(logits, 4), expected)
-
-
-def test_evaluation_sees_every_segment_in_order(stores, frontend, config):
-    store, rows = stores["val"], [3, 0, 9]
-    segments = eval_segments(store, frontend, config, rows)
-    starts = [segment_starts(int(store.frames[i]), 33, 16) for i in rows]
-    assert segments.clip.tolist() == [r for r, s in enumerate(starts) for _ in s]
-    power, valid = store.batch([3], [starts[0][1]], 33)
-    torch.testing.assert_close(segments.spec[1], frontend.compress(power, valid)[0])
-
-
-def test_evaluation_may_change_the_power_first(config):
-    store = ramp_store(33)
-    plain = eval_segments(store, BARE, config, [0]).spec
-    doubled = eval_segments(store, BARE, config, [0], change=lambda power: 2 * power).spec
-    assert torch.equal(doubled, 2 * plain)

@@ -53,9 +53,9 @@ def test_the_test_split_is_not_read(setting, make_candidate, monkeypatch):
     asked = []
     build = fit.build_store
 
-    def note(path, dataset, examples, frontend, *, progress):
+    def note(path, dataset, examples, frontend, **options):
         asked.extend(example.split for example in examples)
-        return build(path, dataset, examples, frontend)
+        return build(path, dataset, examples, frontend, **options)
 
     monkeypatch.setattr(fit, "build_store", note)
     one = replace(setting, dataset=blind, train=setting.train.model_copy(update={"epochs": 1}))

@@ -149,7 +149,7 @@ def cut_segments(
         def change(power: Tensor) -> Tensor:
             return add_noise_power(power, snr_db_range=(snr_db, snr_db), generator=generator)
 
-    segments = eval_segments(store, frontend, config, list(range(len(store))), change=change)
+    segments = eval_segments(store, frontend, range(len(store)), change=change)
     task = task_of(config.model.task)
     return segments, task.soft_targets(store.targets, config.model.num_classes)
 

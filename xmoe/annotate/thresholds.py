@@ -17,6 +17,7 @@ import numpy.typing as npt
 from xmoe.annotate.events import THRESHOLD
 from xmoe.base.config import Frozen
 from xmoe.base.errors import ConfigError
+from xmoe.features.segments import eval_segments
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.threads import one_thread
 from xmoe.predict.predictor import Predictor
@@ -141,7 +142,8 @@ def _answer_segments(
     p, truth = [], []
     with one_thread():
         for row, of_clip in zip(rows.tolist(), hot, strict=True):
-            logits = predictor.answer_segments(predictor.specs_of_power(store.whole(row))).logits
+            specs = eval_segments(store, predictor.frontend, [row]).spec
+            logits = predictor.answer_segments(specs).logits
             p.append(predictor.task.probabilities(logits.double()).numpy())
             truth.append(np.tile(of_clip, (len(logits), 1)))
     return np.concatenate(p), np.concatenate(truth), hot.sum(0)

@@ -21,6 +21,7 @@ import soundfile as sf
 
 from xmoe.audio.containers import CONVERT, COPY_AGAIN
 from xmoe.audio.opening import MAX_BYTES, Source, decoder_reason, open_sound
+from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, SHORTEST_S
 from xmoe.audio.tally import Tally
 from xmoe.base.errors import AudioError
 
@@ -99,10 +100,10 @@ class DecodeLimits:
     Duration and ``max_samples`` (frames x channels) bound the part that is read, not the file.
     """
 
-    min_rate_hz: int = 4_000
-    max_rate_hz: int = 384_000
+    min_rate_hz: int = LOWEST_RATE_HZ
+    max_rate_hz: int = HIGHEST_RATE_HZ
     max_channels: int = 8
-    min_duration_s: float = 0.05
+    min_duration_s: float = SHORTEST_S
     max_duration_s: float = 3_600.0
     max_samples: int = 180_000_000
     max_bytes: int = MAX_BYTES

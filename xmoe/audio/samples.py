@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from xmoe.base.errors import InputError
 
+# What is a recording, whether it comes as a file, as numbers or in a stream.
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 384_000
 SHORTEST_S = 0.01
 
 
@@ -14,11 +16,11 @@ def check_samples(
     audio: npt.NDArray[np.floating], sample_rate_hz: int | None
 ) -> npt.NDArray[np.float32]:
     """Return samples [S], channels mixed down; InputError where they are no recording."""
-    if sample_rate_hz is None or not 1000 <= sample_rate_hz <= 384_000:
+    if sample_rate_hz is None or not LOWEST_RATE_HZ <= sample_rate_hz <= HIGHEST_RATE_HZ:
         raise InputError(
             f"samples came with a rate of {sample_rate_hz} Hz",
             where="sample_rate_hz",
-            mend="give the rate of the samples, from 1000 to 384000 Hz",
+            mend=f"give the rate of the samples, from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz",
         )
     samples = np.asarray(audio)
     if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
@@ -31,7 +33,7 @@ def check_samples(
         samples = samples.astype(np.float32)
     if samples.ndim == 2:
         samples = samples.mean(0)
-    if len(samples) < SHORTEST_S * sample_rate_hz:
+    if len(samples) / sample_rate_hz < SHORTEST_S:
         raise InputError(
             f"{len(samples)} samples are too few",
             where="audio",

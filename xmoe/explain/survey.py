@@ -24,7 +24,9 @@ from xmoe.explain.ranks import rank_correlation
 from xmoe.explain.reasons import routing_targets
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.targets import ClassTarget, Target
+from xmoe.features.segments import eval_segments
 from xmoe.features.store import SpectrogramStore
+from xmoe.frontend.measure import pad_frames
 from xmoe.frontend.spec_transforms import add_noise
 from xmoe.frontend.threads import one_thread
 from xmoe.metrics.bootstrap import mean_interval
@@ -72,7 +74,7 @@ def survey_store(
     with one_thread():
         for done, index in enumerate(sorted(picked.tolist()), 1):
             unit = store.clip_ids[index] if groups is None else groups[index]
-            spec, noisy = _clean_and_noisy(predictor, store.whole(index), seed + index)
+            spec, noisy = _clean_and_noisy(predictor, store, index, seed + index)
             _survey_clip(subject, spec, noisy, unit, rows)
             progress("explanations", done, len(picked))
     return {
@@ -95,18 +97,21 @@ def survey_store(
     }
 
 
-def _clean_and_noisy(predictor: Predictor, power: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the surest segment [1, F, T] of a recording [F, frames], and the same in noise."""
-    specs = predictor.specs_of_power(power)
-    segment = surest_segment(predictor, specs)
+def _clean_and_noisy(
+    predictor: Predictor, store: SpectrogramStore, clip: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return the surest segment [1, F, T] of a clip, and the same in noise."""
+    frontend = predictor.frontend
+    specs = eval_segments(store, frontend, [clip]).spec
+    surest = surest_segment(predictor, specs)
     noisy = add_noise(
-        power.unsqueeze(0),
+        store.piece(store.pieces_of(clip)[surest]).unsqueeze(0),
         snr_db=torch.tensor([NOISE_DB]),
         slope=torch.zeros(1),
-        bin_centers_hz=predictor.frontend.bin_centers_hz,
+        bin_centers_hz=frontend.bin_centers_hz,
         generator=torch.Generator().manual_seed(seed),
     )
-    both = specs[segment : segment + 1], predictor.specs_of_power(noisy[0])[segment : segment + 1]
+    both = specs[surest : surest + 1], frontend.compress(*pad_frames(noisy, specs.shape[2]))
     return both[0].to(predictor.device), both[1].to(predictor.device)
 
 

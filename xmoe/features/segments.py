@@ -1,4 +1,4 @@
-"""Recordings and stores -> the segments that are answered."""
+"""A store -> the segments of its clips, as they are answered."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xmoe.audio.segment import segment_starts
-from xmoe.base.config import RunConfig
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 
@@ -40,19 +38,19 @@ def join_copies(copies: Sequence[Segments], num_clips: int) -> Segments:
 def eval_segments(
     store: SpectrogramStore,
     frontend: Frontend,
-    config: RunConfig,
-    indices: list[int],
+    clips: Sequence[int],
     *,
     change: Callable[[Tensor], Tensor] | None = None,
 ) -> Segments:
-    """Return every segment of the given clips; ``change`` alters the power [n, F, T] first."""
-    clips, starts = [], []
-    hop = round(config.spectro.segment_hop_s * config.spectro.frame_rate_hz)
-    for row, index in enumerate(indices):
-        for start in segment_starts(int(store.frames[index]), config.spectro.num_frames, hop):
-            clips.append(row)
-            starts.append(start)
-    power, valid = store.batch([indices[c] for c in clips], starts, config.spectro.num_frames)
+    """Return the segments of clips of a store that was built by segment.
+
+    ``change`` alters the power [n, F, T] first.
+    """
+    rows = [(row, piece) for row, clip in enumerate(clips) for piece in store.pieces_of(clip)]
+    owners, pieces = (list(column) for column in zip(*rows, strict=True))
+    frames = frontend.config.num_frames
+    assert int(store.frames[pieces].max()) <= frames, "the store holds whole clips"
+    power, valid = store.batch(pieces, [0] * len(pieces), frames)
     if change is not None:
         power = change(power)
-    return Segments(frontend.compress(power, valid), torch.tensor(clips))
+    return Segments(frontend.compress(power, valid), torch.tensor(owners))

@@ -3,12 +3,16 @@
 Decoding, resampling and the linear part of the front end are done once. The store is one float16
 array of log10 power [frames, F] for all clips end to end (steps below 0.1 dB), memory-mapped from
 the run's ``cache`` folder, plus a JSON index. Augmentation and compression happen per batch.
+
+A clip is one piece for training, which crops it at random, and for evaluation one piece for each of
+its segments, measured alone as it would be served.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +20,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xmoe.audio.clip import Clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.quarantine import Quarantined
+from xmoe.audio.segment import Grid
 from xmoe.audio.store import load_clips
 from xmoe.base.errors import AudioError, RunFolderError
 from xmoe.base.files import read_json, storage_errors, write_json
 from xmoe.base.progress import Progress, silent
 from xmoe.frontend.base import Frontend
-from xmoe.frontend.measure import measure_power
+from xmoe.frontend.measure import measure_power, measure_segments
 from xmoe.frontend.threads import one_thread
 
 LOG_FLOOR = 1e-12
@@ -31,14 +37,16 @@ LOG_FLOOR = 1e-12
 
 @dataclass(frozen=True)
 class SpectrogramStore:
-    """Power spectrograms of many clips.
+    """Power spectrograms of many clips, in pieces.
 
-    ``values`` float16 [total frames, F] of log10 power; clip i is rows ``offsets[i]`` to
-    ``offsets[i + 1]``; ``targets`` int64 [n], or float32 [n, C] for several labels.
+    ``values`` float16 [total frames, F] of log10 power; piece i is rows ``offsets[i]`` to
+    ``offsets[i + 1]``, and clip i has pieces ``firsts[i]`` to ``firsts[i + 1]``; ``targets`` int64
+    [n], or float32 [n, C] for several labels.
     """
 
     values: npt.NDArray[np.float16]
     offsets: npt.NDArray[np.int64]
+    firsts: npt.NDArray[np.int64]
     targets: npt.NDArray[np.generic]
     clip_ids: tuple[str, ...]
 
@@ -47,29 +55,37 @@ class SpectrogramStore:
 
     @property
     def frames(self) -> npt.NDArray[np.int64]:
-        """Frames of each clip, [n]."""
+        """Frames of each piece."""
         return np.diff(self.offsets)
 
-    def batch(
-        self, indices: Sequence[int], starts: Sequence[int], num_frames: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return power [B, F, T] and valid frames [B] of segments that begin at ``starts``.
+    def pieces_of(self, clip: int) -> range:
+        """Return the pieces of a clip."""
+        return range(int(self.firsts[clip]), int(self.firsts[clip + 1]))
 
-        A clip that ends early is followed by zero power.
+    def batch(
+        self, pieces: Sequence[int], starts: Sequence[int], num_frames: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return power [B, F, T] and valid frames [B] of pieces from ``starts`` on.
+
+        A piece that ends early is followed by zero power.
         """
-        block = np.full((len(indices), num_frames, self.values.shape[1]), -np.inf, np.float32)
-        valid = np.empty(len(indices), np.int64)
-        for row, (index, start) in enumerate(zip(indices, starts, strict=True)):
-            first = self.offsets[index] + start
-            last = min(first + num_frames, self.offsets[index + 1])
+        block = np.full((len(pieces), num_frames, self.values.shape[1]), -np.inf, np.float32)
+        valid = np.empty(len(pieces), np.int64)
+        for row, (piece, start) in enumerate(zip(pieces, starts, strict=True)):
+            first = self.offsets[piece] + start
+            last = min(first + num_frames, self.offsets[piece + 1])
             block[row, : last - first] = self.values[first:last]
             valid[row] = last - first
         power = torch.from_numpy(block).mul_(float(np.log(10.0))).exp_()
         return power.transpose(1, 2).contiguous(), torch.from_numpy(valid)
 
-    def whole(self, index: int) -> Tensor:
-        """Return the power [F, frames] of one whole clip."""
+    def piece(self, index: int) -> Tensor:
+        """Return the power [F, frames] of one piece."""
         return self.batch([index], [0], int(self.frames[index]))[0][0]
+
+    def whole(self, clip: int) -> Tensor:
+        """Return the power [F, frames] of all pieces of a clip, end to end."""
+        return torch.cat([self.piece(index) for index in self.pieces_of(clip)], 1)
 
 
 def build_store(
@@ -78,32 +94,38 @@ def build_store(
     examples: Sequence[Example],
     frontend: Frontend,
     *,
+    by_segment: bool = False,
     progress: Progress = silent,
 ) -> tuple[SpectrogramStore, list[Quarantined]]:
     """Decode ``examples`` into a store at ``path`` (``.npy`` and ``.json``) and open it.
 
-    Clips that cannot be decoded are returned as quarantined rows and left out.
+    ``by_segment`` makes each segment a piece of its own. Clips that cannot be decoded are returned
+    as quarantined rows and left out.
     """
     kept: list[Example] = []
     bad: list[Quarantined] = []
     lengths: list[int] = []
+    counts: list[int] = []
 
     def rows() -> Iterable[npt.NDArray[np.float16]]:
         for done, (example, clip) in enumerate(load_clips(dataset, examples), 1):
             if isinstance(clip, AudioError):
                 bad.append(Quarantined.from_error(example.filepath, clip))
             else:
-                power = measure_power(clip.samples, clip.sample_rate_hz, frontend)
+                pieces = measure_pieces(clip, frontend, by_segment=by_segment)
                 kept.append(example)
-                lengths.append(power.shape[1])
-                yield power.clamp_min(LOG_FLOOR).log10_().T.to(torch.float16).numpy()
+                counts.append(len(pieces))
+                for power in pieces:
+                    lengths.append(power.shape[1])
+                    yield power.clamp_min(LOG_FLOOR).log10_().T.to(torch.float16).numpy()
             progress(f"spectrograms of {path.stem}", done, len(examples))
 
     with one_thread():
         _write_rows(path.with_suffix(".npy"), rows(), frontend.num_bins)
     index = {
         "clip_ids": [example.clip_id for example in kept],
-        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(int).tolist(),
+        "offsets": [0, *accumulate(lengths)],
+        "firsts": [0, *accumulate(counts)],
         "targets": dataset.targets(kept).tolist(),
         "spectro": frontend.config.model_dump(mode="json"),
     }
@@ -111,12 +133,22 @@ def build_store(
     return open_store(path), bad
 
 
+def measure_pieces(clip: Clip, frontend: Frontend, *, by_segment: bool) -> Sequence[Tensor]:
+    """Return the power [F, frames] of a whole clip, or of each of its segments."""
+    samples, rate, spectro = clip.samples, clip.sample_rate_hz, frontend.config
+    if not by_segment:
+        return [measure_power(samples, rate, frontend)]
+    grid = Grid.of(rate, segment_s=spectro.segment_s, hop_s=spectro.segment_hop_s)
+    power, valid = measure_segments(grid.cut(samples), frontend)
+    return power[:, :, : int(valid[0])].unbind()
+
+
 def open_store(path: Path) -> SpectrogramStore:
     """Open a store that ``build_store`` wrote; raises RunFolderError where it is torn."""
     index = read_json(path.with_suffix(".json"))
     array = path.with_suffix(".npy")
     try:
-        offsets = np.asarray(index["offsets"], np.int64)
+        offsets, firsts = (np.asarray(index[name], np.int64) for name in ("offsets", "firsts"))
         targets = np.asarray(index["targets"])
         values = np.load(array, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -124,7 +156,7 @@ def open_store(path: Path) -> SpectrogramStore:
     if len(values) != offsets[-1]:
         raise RunFolderError("spectrogram store and index disagree", where=str(array))
     kind = np.int64 if targets.ndim == 1 else np.float32
-    return SpectrogramStore(values, offsets, targets.astype(kind), tuple(index["clip_ids"]))
+    return SpectrogramStore(values, offsets, firsts, targets.astype(kind), tuple(index["clip_ids"]))
 
 
 def matches(path: Path, frontend: Frontend, clip_ids: Sequence[str]) -> bool:

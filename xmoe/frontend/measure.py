@@ -45,7 +45,12 @@ def measure_segments(segments: Sequence[Segment], frontend: Frontend) -> tuple[T
         )
         parts.append(frontend.power(block)[:, :, : config.num_frames])
     power = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return pad_frames(power, config.num_frames)
+
+
+def pad_frames(power: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+    """Return power [n, F, at most T] followed by silence, and its frames [n] before that."""
     valid = power.shape[2]
-    if valid < config.num_frames:
-        power = torch.nn.functional.pad(power, (0, config.num_frames - valid))
-    return power, torch.full((len(segments),), valid)
+    if valid < num_frames:
+        power = torch.nn.functional.pad(power, (0, num_frames - valid))
+    return power, torch.full((len(power),), valid)

@@ -27,7 +27,6 @@ from xmoe.explain.clip import explain_clip, method_names
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.survey import survey_store
 from xmoe.features.store import build_store
-from xmoe.frontend.measure import measure_power
 from xmoe.pictures import draw_robustness, to_png
 from xmoe.pipeline.evaluation import evaluate_store
 from xmoe.pipeline.fit import fit_run
@@ -213,15 +212,15 @@ class MoEAudioClassifier:
         """
         predictor, method = self.predictor, check_method(method or self.explainability)
         samples, rate = self._samples(audio_path, sample_rate_hz)
-        power = measure_power(samples, rate, predictor.frontend)
-        specs = predictor.specs_of_power(power)
-        segment = surest_segment(predictor, specs)
+        segments = predictor.cut(samples, rate)
+        specs = predictor.measure(segments)
+        surest = surest_segment(predictor, specs)
         return explain_clip(
             Subject.of(predictor),
-            specs[segment].to(predictor.device),
+            specs[surest].to(predictor.device),
             save_dir,
             method=method,
-            start_s=predictor.segment_start_s(power.shape[1], segment),
+            start_s=segments[surest].start_s,
         )
 
     def evaluate(
@@ -245,7 +244,10 @@ class MoEAudioClassifier:
         examples = dataset.split(split)
         with tempfile.TemporaryDirectory(prefix="xmoe-") as scratch:
             path = Path(scratch) / split
-            store, bad = build_store(path, dataset, examples, predictor.frontend, progress=progress)
+            frontend = predictor.frontend
+            store, bad = build_store(
+                path, dataset, examples, frontend, by_segment=True, progress=progress
+            )
             if not len(store):
                 raise DatasetError(
                     f"the {split} split has no readable recording",

@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 
 from xmoe.base.progress import Progress, silent
+from xmoe.features.segments import eval_segments
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.threads import one_thread
 from xmoe.metrics import compute_metrics
@@ -92,7 +93,7 @@ def _answer_clips(
     rows: list[tuple[Any, ...]] = []
     with one_thread():
         for index in range(len(store)):
-            specs = predictor.specs_of_power(store.whole(index))
+            specs = eval_segments(store, predictor.frontend, [index]).spec
             answers = predictor.answer_segments(specs, k=k)
             rows.append(_clip_row(predictor, answers))
             progress("evaluate", index + 1, len(store))

@@ -80,7 +80,10 @@ def build_stores(
             lock = FileLock(str(path.with_suffix(".lock"))).acquire()
         with lock:
             if not matches(path, frontend, [example.clip_id for example in examples]):
-                build_store(path, dataset, examples, frontend, progress=progress)
+                by_segment = split != "train"
+                build_store(
+                    path, dataset, examples, frontend, by_segment=by_segment, progress=progress
+                )
         stores[split] = open_store(path)
         if not len(stores[split]):
             raise DatasetError(

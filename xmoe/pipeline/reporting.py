@@ -23,7 +23,6 @@ from xmoe.base.progress import Progress, silent
 from xmoe.explain.canvas import draw_map, draw_spectrogram
 from xmoe.explain.scales import scales_of
 from xmoe.explain.subject import surest_segment
-from xmoe.frontend.measure import measure_power
 from xmoe.glance.saliency import saliency_map
 from xmoe.pictures.style import INK, new_figure, to_png
 from xmoe.predict.predictor import Predictor
@@ -57,21 +56,18 @@ class MistakeIllustrator:
         example = self._examples.get(clip_id) or self._example(clip_id)
         path = self._dataset.path(example)
         clip = read_clip(path, start_s=example.start_s, end_s=example.end_s)
-        predictor, rate = self._predictor, clip.sample_rate_hz
-        power = measure_power(clip.samples, rate, predictor.frontend)
-        specs = predictor.specs_of_power(power)
-        segment = surest_segment(predictor, specs)
-        start_s = predictor.segment_start_s(power.shape[1], segment)
-        spec = specs[segment : segment + 1]
+        predictor = self._predictor
+        segments = predictor.cut(clip.samples, clip.sample_rate_hz)
+        specs = predictor.measure(segments)
+        surest = surest_segment(predictor, specs)
+        spec = specs[surest : surest + 1]
         saliency = saliency_map(predictor.model.glance(spec).cam, spec)[0].numpy()
-        first = round(start_s * rate)
-        shown = clip.samples[first : first + round(predictor.config.spectro.segment_s * rate)]
-        wav, slowed = encode_wav(shown, rate)
+        wav, slowed = encode_wav(segments[surest].samples, clip.sample_rate_hz)
         expected = self._records.clips.get(clip_id, {}).get("content_sha256")
         changed = expected not in (None, clip.content_sha256)
         notes = [slowed, "The file is not the one that the run was made with." if changed else ""]
         return Illustration(
-            png=self._draw(spec[0].numpy(), saliency, start_s),
+            png=self._draw(spec[0].numpy(), saliency, segments[surest].start_s),
             alt=f"Spectrogram of {clip_id} with the saliency of the router over it",
             wav=wav,
             note=" ".join(note for note in notes if note),

@@ -1,7 +1,7 @@
 """A run folder + a recording -> an answer with its probabilities, its experts and its doubts.
 
-A recording is cut into the segments that the run was trained on; each is planned, answered and
-combined by itself, and the recording's answer is the mean of their calibrated logits.
+A recording is cut into the segments that the run was trained on; each is measured, planned,
+answered and combined by itself, and the recording's answer is the mean of their calibrated logits.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xmoe.audio.segment import segment_starts
+from xmoe.audio.segment import Grid, Segment
 from xmoe.base.config import RunConfig
 from xmoe.base.layers import fold_norms
 from xmoe.base.task import Task, task_of
 from xmoe.frontend.base import Frontend
-from xmoe.frontend.measure import measure_power
+from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
 from xmoe.mixture.calls import AskExpert, call_experts
 from xmoe.mixture.combine import Combined, combine
@@ -67,41 +67,21 @@ class Predictor:
         """What the labels mean."""
         return task_of(self.config.model.task)
 
+    def cut(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, hop_s: float | None = None
+    ) -> list[Segment]:
+        """Return the segments of a recording [S], ``hop_s`` apart or as in training."""
+        spectro = self.config.spectro
+        hop_s = hop_s or spectro.segment_hop_s
+        return Grid.of(sample_rate_hz, segment_s=spectro.segment_s, hop_s=hop_s).cut(samples)
+
+    def measure(self, segments: Sequence[Segment]) -> Tensor:
+        """Return the compressed spectrograms [n, F, T] of the segments of a recording."""
+        return self.frontend.compress(*measure_segments(segments, self.frontend))
+
     def segment_specs(self, samples: npt.NDArray[np.float32], sample_rate_hz: int) -> Tensor:
         """Return the compressed segments [n, F, T] of a recording [S]."""
-        return self.specs_of_power(measure_power(samples, sample_rate_hz, self.frontend))
-
-    def segment_start_s(self, frames: int, segment: int) -> float:
-        """Return where a segment of a recording of that many frames begins, in seconds."""
-        return self.segment_starts(frames)[segment] / self.config.spectro.frame_rate_hz
-
-    def segment_starts(self, frames: int, hop_s: float | None = None) -> list[int]:
-        """Return the frames at which segments begin, ``hop_s`` apart or as in training."""
-        spectro = self.config.spectro
-        hop = round((hop_s or spectro.segment_hop_s) * spectro.frame_rate_hz)
-        return segment_starts(frames, spectro.num_frames, hop)
-
-    def specs_of_power(self, power: Tensor) -> Tensor:
-        """Return the compressed segments [n, F, T] of a power spectrogram [F, frames]."""
-        return self.specs_at(power, self.segment_starts(power.shape[1]))
-
-    def specs_at(self, power: Tensor, starts: Sequence[int]) -> Tensor:
-        """Return the compressed segments [n, F, T] of [F, frames] that begin at those frames."""
-        return self.frontend.compress(*self.segments_at(power, starts))
-
-    def segments_at(self, power: Tensor, starts: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return segments [n, F, T] of power [F, frames], and how many frames [n] are not padding.
-
-        Each begins at one of ``starts``.
-        """
-        spectro = self.config.spectro
-        block = torch.zeros(len(starts), power.shape[0], spectro.num_frames)
-        valid = torch.empty(len(starts), dtype=torch.long)
-        for row, start in enumerate(starts):
-            piece = power[:, start : start + spectro.num_frames]
-            block[row, :, : piece.shape[1]] = piece
-            valid[row] = piece.shape[1]
-        return block, valid
+        return self.measure(self.cut(samples, sample_rate_hz))
 
     @torch.inference_mode()
     def answer_segments(

@@ -17,6 +17,7 @@ import soundfile as sf
 
 from xmoe.audio.augment import NoiseColor, add_noise, clip_peaks, gain_db, high_pass
 from xmoe.audio.resample import resample
+from xmoe.audio.samples import LOWEST_RATE_HZ
 from xmoe.base.config import SpectroConfig
 
 Samples = npt.NDArray[np.float32]
@@ -30,7 +31,6 @@ BITS = (12.0, 8.0, 6.0, 4.0)
 COMPRESSION = (0.0, 0.5, 1.0)
 RATE_SHARES = (2, 4, 8)
 CUT_SHARES = (64, 16, 8, 4)
-LOWEST_RATE_HZ = 1000
 VORBIS_MOST_HZ = 96_000
 FULL_SCALE_16 = 32_767.0
 
@@ -53,10 +53,13 @@ class Harm:
 
 
 def list_harms(spectro: SpectroConfig) -> tuple[Harm, ...]:
-    """Return the harms with levels that fit a front end: its rate and its highest frequency."""
+    """Return the harms with levels that fit a front end: its rate and its highest frequency.
+
+    One that has no such level is left out.
+    """
     rates = tuple(float(round(spectro.sample_rate_hz / share)) for share in RATE_SHARES)
     cuts = tuple(float(round(spectro.fmax_hz / share)) for share in CUT_SHARES)
-    return (
+    harms = (
         Harm("white_noise", "White noise", "dB SNR", SNRS_DB, _noise("white")),
         Harm("pink_noise", "Pink noise", "dB SNR", SNRS_DB, _noise("pink")),
         Harm(
@@ -73,6 +76,7 @@ def list_harms(spectro: SpectroConfig) -> tuple[Harm, ...]:
         Harm("bits", "Fewer bits", "bits", BITS, _quantise),
         Harm("vorbis", "Vorbis codec", "compression", COMPRESSION, _code, most_hz=VORBIS_MOST_HZ),
     )
+    return tuple(harm for harm in harms if harm.levels)
 
 
 def _noise(color: NoiseColor) -> Apply:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from xmoe.audio.segment import Segment
 from xmoe.base.config import RunConfig
 from xmoe.explain.arrays import pack_arrays, pack_overview
 from xmoe.explain.numbers import to_record
@@ -50,11 +51,13 @@ class Explainer:
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
     ) -> dict[str, Any]:
         """Return the explanation of a recording [S] as numbers, with arrays where asked for."""
-        power, reasons = self._find(samples, sample_rate_hz, asked)
+        reasons = self._find(samples, sample_rate_hz, asked)
         record = to_record(reasons)
         if not asked.arrays:
             return record
-        scales = scales_of(self._load().frontend, power.shape[1])
+        frontend = self._load().frontend
+        power = measure_power(samples, sample_rate_hz, frontend)
+        scales = scales_of(frontend, power.shape[1])
         duration_s = len(samples) / sample_rate_hz
         overview = pack_overview(power, scales, duration_s)
         return record | {"arrays": pack_arrays(reasons), "overview": overview}
@@ -66,39 +69,43 @@ class Explainer:
         from xmoe.explain.render import PICTURES
         from xmoe.pictures.style import to_png
 
-        _, reasons = self._find(samples, sample_rate_hz, asked)
+        reasons = self._find(samples, sample_rate_hz, asked)
         with self._lock:  # matplotlib is not made for threads
             return to_png(PICTURES[asked.picture](reasons))
 
     def _find(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
-    ) -> tuple[Tensor, Reasons]:
-        """Return the power [F, frames] of a recording and the reasons of one of its segments."""
+    ) -> Reasons:
+        """Return the reasons of the answer to one segment of a recording."""
         predictor = self._load()
         config = predictor.config
-        power = measure_power(samples, sample_rate_hz, predictor.frontend)
         with self._lock:  # gradients of one clip at a time
-            start, spec = pick_segment(predictor, power, asked.at_s)
+            segment, spec = pick_segment(predictor, samples, sample_rate_hz, asked.at_s)
             plan = predictor.model.plan(spec.unsqueeze(0), config.routing)
             if asked.limits != Limits():
                 counts = count_experts(plan.promises, [asked.limits], config.routing.k_price)
                 plan = with_counts(plan, counts)
-            start_s = start / config.spectro.frame_rate_hz
-            return power, find_reasons(Subject.of(predictor), spec, plan=plan, start_s=start_s)
+            subject = Subject.of(predictor)
+            return find_reasons(subject, spec, plan=plan, start_s=segment.start_s)
 
 
-def pick_segment(predictor: Predictor, power: Tensor, at_s: float | None) -> tuple[int, Tensor]:
-    """Return first frame and spectrogram [F, T] of the segment that begins at ``at_s``.
+def pick_segment(
+    predictor: Predictor,
+    samples: npt.NDArray[np.float32],
+    sample_rate_hz: int,
+    at_s: float | None,
+) -> tuple[Segment, Tensor]:
+    """Return the segment of a recording [S] that begins at ``at_s``, and its spectrogram [F, T].
 
     One that would end after the recording is flush with its end. Without ``at_s`` it is the one
     that is surest of the recording's answer.
     """
-    spectro = predictor.config.spectro
+    segments = predictor.cut(samples, sample_rate_hz)
     if at_s is not None:
-        last = max(0, power.shape[1] - spectro.num_frames)
-        start = min(round(at_s * spectro.frame_rate_hz), last)
-        return start, predictor.specs_at(power, [start])[0]
-    starts = predictor.segment_starts(power.shape[1])
-    specs = predictor.specs_at(power, starts)
+        length = len(segments[0].samples)
+        start = min(round(at_s * sample_rate_hz), len(samples) - length)
+        asked = Segment(samples[start : start + length], sample_rate_hz, start)
+        return asked, predictor.measure([asked])[0]
+    specs = predictor.measure(segments)
     surest = surest_segment(predictor, specs)
-    return starts[surest], specs[surest]
+    return segments[surest], specs[surest]

@@ -19,10 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xmoe.audio.segment import Segment
 from xmoe.base.config import RunConfig
 from xmoe.base.layers import fold_norms
 from xmoe.experts.protocol import Inputs
-from xmoe.frontend.measure import measure_power
+from xmoe.frontend.measure import measure_segments
 from xmoe.mixture.calls import CallExpert, CallFailed
 from xmoe.mixture.combine import Combined
 from xmoe.mixture.moe import MoE
@@ -65,21 +66,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Cut:
-    """The power of a recording's segments [n, F, T], its frames that are not padding [n], and
-    where each begins; compressed later, with the segments of other requests.
+    """The segments of a recording, their power [n, F, T] and its frames that are not padding [n];
+    compressed later, with the segments of other requests.
     """
 
     power: Tensor
     valid: Tensor
-    starts_s: tuple[float, ...]
+    segments: Sequence[Segment]
 
 
 @dataclass(frozen=True)
 class Served:
-    """Answers to the segments of one recording, where they begin, and seconds by stage."""
+    """The segments of one recording, the answers to them, and seconds by stage."""
 
-    segments: SegmentAnswers
-    starts_s: tuple[float, ...]
+    segments: Sequence[Segment]
+    answers: SegmentAnswers
     stages_s: dict[str, float]
 
 
@@ -145,18 +146,14 @@ class RouterCore:
             done = await self._answer_in_turn(jobs)
         planned = max(moment for _, moment in done)
         stages_s = {"plan": planned - began, "experts": time.monotonic() - planned}
-        return Served(join_answers([part for part, _ in done]), cut.starts_s, stages_s)
+        return Served(cut.segments, join_answers([part for part, _ in done]), stages_s)
 
     def cut(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, hop_s: float | None = None
     ) -> Cut:
         """Return the segments of a recording [S], ``hop_s`` apart or as in training."""
-        power = measure_power(samples, sample_rate_hz, self.predictor.frontend)
-        starts = self.predictor.segment_starts(power.shape[1], hop_s)
-        frame_s = 1.0 / self.config.spectro.frame_rate_hz
-        return Cut(
-            *self.predictor.segments_at(power, starts), tuple(start * frame_s for start in starts)
-        )
+        segments = self.predictor.cut(samples, sample_rate_hz, hop_s)
+        return Cut(*measure_segments(segments, self.predictor.frontend), segments)
 
     async def _answer_in_turn(self, jobs: Sequence[Job]) -> list[tuple[SegmentAnswers, float]]:
         turns = asyncio.Semaphore(JOBS_AT_ONCE)

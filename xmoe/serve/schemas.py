@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from xmoe.base.config import Frozen, SpectroConfig, TaskName
 from xmoe.predict.answer import Answer
 from xmoe.serve.framing import Encoding
@@ -109,7 +110,7 @@ class SamplesRequest(Options):
     )
 
     samples: list[float] = Field(min_length=1, max_length=MAX_JSON_SAMPLES)
-    sample_rate_hz: int = Field(ge=1000, le=384_000)
+    sample_rate_hz: int = Field(ge=LOWEST_RATE_HZ, le=HIGHEST_RATE_HZ)
 
 
 class StreamStart(Limits):
@@ -118,7 +119,7 @@ class StreamStart(Limits):
     ``token`` stands in for the header that browsers cannot send with a socket.
     """
 
-    sample_rate_hz: int = Field(ge=1000, le=384_000)
+    sample_rate_hz: int = Field(ge=LOWEST_RATE_HZ, le=HIGHEST_RATE_HZ)
     encoding: Encoding
     hop_s: float | None = Field(default=None, ge=0.01, le=10.0)
     deadline_ms: float | None = Field(default=None, gt=0.0, le=600_000.0)

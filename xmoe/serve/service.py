@@ -198,7 +198,7 @@ class Service:
         stages_s = {**before_s, **served.stages_s}
         total_s = sum(stages_s.values())
         predictor = self.router.predictor
-        answer = predictor.summarise(served.segments, warnings=doubts, seconds=total_s)
+        answer = predictor.summarise(served.answers, warnings=doubts, seconds=total_s)
         timing = {name: round(value * 1000.0, 3) for name, value in stages_s.items()}
         self.meter.note_answer(k=answer.k, degraded=answer.degraded, stages_s=stages_s)
         return ClassifyAnswer(

@@ -6,18 +6,20 @@ What an event is, is decided where ``xmoe infer --hop`` decides it: ``xmoe.annot
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from xmoe.annotate.events import MergeRules, list_rows, merge_events
+from xmoe.audio.segment import share_time
 from xmoe.base.config import SpectroConfig
 from xmoe.base.errors import InputError
 from xmoe.predict.predictor import Predictor
 from xmoe.serve.router import Served
 from xmoe.serve.schemas import EventAnswer, WindowAnswer
+
+# A sample comes back at any rate that is read.
+DIGITS = 6
 
 
 def choose_hop_s(
@@ -41,52 +43,41 @@ def choose_hop_s(
 
 def list_windows(served: Served, predictor: Predictor) -> tuple[WindowAnswer, ...]:
     """Return the answer to each segment; none for a recording of one segment."""
-    if len(served.starts_s) < 2:
+    if len(served.segments) < 2:
         return ()
     best = read_probabilities(served, predictor).max(1)
-    length_s = predictor.config.spectro.segment_s
     return tuple(
         WindowAnswer(
-            start_s=round(start_s, 4),
-            end_s=round(start_s + length_s, 4),
+            start_s=round(segment.start_s, DIGITS),
+            end_s=round(segment.end_s, DIGITS),
             label=predictor.config.classes[int(top)],
             probability=round(float(value), 6),
             k=int(k),
         )
-        for start_s, top, value, k in zip(
-            served.starts_s, best.indices, best.values, served.segments.k, strict=True
+        for segment, top, value, k in zip(
+            served.segments, best.indices, best.values, served.answers.k, strict=True
         )
     )
 
 
 def read_probabilities(served: Served, predictor: Predictor) -> Tensor:
     """Return how probable each class is in each segment [n, C]."""
-    return predictor.task.probabilities(served.segments.logits)
+    return predictor.task.probabilities(served.answers.logits)
 
 
 def find_events(served: Served, predictor: Predictor, rules: MergeRules) -> tuple[EventAnswer, ...]:
     """Return the events of a recording; none for a recording of one segment."""
-    if len(served.starts_s) < 2:
+    if len(served.segments) < 2:
         return ()
-    cells_s = share_time(served.starts_s, predictor.config.spectro.segment_s)
+    cells = np.array([cell for _, cell in share_time(served.segments)])
+    cells_s = cells / served.segments[0].sample_rate_hz
     p = read_probabilities(served, predictor).double().numpy()
     return tuple(
         EventAnswer(
-            start_s=round(event.start_s, 4),
-            end_s=round(event.end_s, 4),
+            start_s=round(event.start_s, DIGITS),
+            end_s=round(event.end_s, DIGITS),
             label=event.label,
             probability=round(event.probability, 6),
         )
         for event in merge_events(list_rows(p, cells_s, predictor.config.classes, rules), rules)
     )
-
-
-def share_time(starts_s: Sequence[float], length_s: float) -> npt.NDArray[np.float64]:
-    """Return the cell [n, 2] of each window: those that overlap meet in the middle of it."""
-    cells_s = np.array([(start_s, start_s + length_s) for start_s in starts_s])
-    begins, ends = cells_s[1:, 0], cells_s[:-1, 1]
-    middles = (begins + ends) / 2
-    touching = begins <= ends
-    cells_s[1:, 0] = np.where(touching, middles, begins)
-    cells_s[:-1, 1] = np.where(touching, middles, ends)
-    return cells_s

@@ -133,12 +133,11 @@ def _copies(
     rows = torch.randperm(len(store), generator=generator)[:MAX_CLIPS].sort().values.tolist()
     task, classes = task_of(config.model.task), config.model.num_classes
     targets = task.soft_targets(store.targets[rows], classes)
-    copies = [(eval_segments(store, frontend, config, rows), targets)]
+    copies = [(eval_segments(store, frontend, rows), targets)]
     for snr_db in NOISE_DB:
         segments = eval_segments(
             store,
             frontend,
-            config,
             rows,
             change=lambda power, snr=snr_db: add_noise_power(  # type: ignore[misc]
                 power, snr_db_range=(snr, snr), generator=generator

@@ -228,7 +228,7 @@ class Trainer:
         task, classes = model.task, self.config.model.num_classes
         for first in range(0, len(self.val_store), EVAL_BATCH):
             rows = list(range(first, min(first + EVAL_BATCH, len(self.val_store))))
-            segments = eval_segments(self.val_store, self.frontend, self.config, rows)
+            segments = eval_segments(self.val_store, self.frontend, rows)
             pooled = segments.pool(whole_logits(model, segments.spec.to(self.device)), len(rows))
             targets = task.soft_targets(self.val_store.targets[rows], classes)
             losses += [
