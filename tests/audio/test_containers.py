@@ -127,3 +127,22 @@ def test_foreign_formats_are_named_with_a_way_to_convert():
         sniff_container(b"\0\0\0\x20ftypM4A " + bytes(20), where="x")
     assert caught.value.code == "unsupported"
     assert "ffmpeg" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("raw", "mend"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 72862\n",
+            "git lfs pull",
+        ),
+        (b"/annex/objects/SHA256E-s72862--4d.wav\n", "git annex get"),
+        (b"<!DOCTYPE html>\n<html><body>Not found</body></html>", "download the recording again"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "download"),
+    ],
+)
+def test_what_stands_in_place_of_a_recording_is_told(raw, mend):
+    with pytest.raises(AudioError) as caught:
+        header_of(raw)
+    assert caught.value.code == "not_audio"
+    assert mend in (caught.value.mend or "")

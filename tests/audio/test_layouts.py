@@ -71,6 +71,23 @@ def test_parts_and_groups_are_read(tmp_path):
     assert (second.start_s, second.end_s, second.group, second.row) == (0.0, None, None, 3)
 
 
+@pytest.mark.parametrize("missing", ["", "NaN", "NA", "null", "None", "-"])
+def test_decimal_commas_and_missing_numbers_are_understood(tmp_path, missing):
+    text = (
+        f"filepath;Label;Start_S;End s;Fold\na.wav;x;0,1;0,25;1,0\nb.wav;y;{missing};{missing};2\n"
+    )
+    first, second = read_layout(write(tmp_path, {"metadata.csv": text})).entries
+    assert (first.start_s, first.end_s, first.fold) == (0.1, 0.25, 1)
+    assert (second.start_s, second.end_s, second.fold) == (0.0, None, 2)
+
+
+def test_a_guessed_encoding_is_noted(tmp_path):
+    (tmp_path / "metadata.csv").write_bytes("filepath,label\na.wav,Grünfink\n".encode("cp1252"))
+    layout = read_layout(tmp_path)
+    assert layout.entries[0].labels == ("Grünfink",)
+    assert "read as Windows-1252" in layout.notes[0]
+
+
 def test_labels_are_split_trimmed_and_brought_to_one_unicode_form(tmp_path):
     text = "filepath,label\na.wav, dog ; cat;dog;\nb.wav,e\u0301\n"
     first, second = read_layout(write(tmp_path, {"metadata.csv": text})).entries
@@ -128,7 +145,8 @@ def test_linked_folders_are_not_followed_but_noted(tmp_path):
         ("filepath,split,label\na.wav,,x\n", "metadata.csv line 2", "'split' holds ''"),
         ("filepath,label\na.wav,x\n,y\n", "metadata.csv line 3", "'filepath' holds no path"),
         ("filepath,label,fold\na.wav,x,one\n", "metadata.csv line 2", "'fold' holds 'one'"),
-        ("filepath,label,start_s\na.wav,x,nan\n", "metadata.csv line 2", "'start_s' holds 'nan'"),
+        ("filepath,label,start_s\na.wav,x,inf\n", "metadata.csv line 2", "'start_s' holds 'inf'"),
+        ('filepath,label,end_s\na.wav,x,"1.234,5"\n', "metadata.csv line 2", "like 1.5"),
         ("filepath,label,start_s\na.wav,x,-1\n", "metadata.csv line 2", "'start_s' holds '-1'"),
         ("filepath,label,end_s\na.wav,x,soon\n", "metadata.csv line 2", "'end_s' holds 'soon'"),
         ("filepath,label,start_s,end_s\na.wav,x,2,1\n", "metadata.csv line 2", "not after"),

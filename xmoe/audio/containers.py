@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xmoe.audio.text import LFS_MEND, LFS_POINTER
 from xmoe.base.errors import AudioError
 
 ReadAt = Callable[[int, int], bytes]
@@ -45,6 +46,15 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x93NUMPY", "NumPy array"),
     (0, b"MThd", "MIDI"),
     (0, b"\x64\xa3", "IRCAM"),
+)
+
+# What stands where a recording should be: (first bytes in lower case, what it is, what to do).
+_NO_SOUND: tuple[tuple[bytes, str, str], ...] = (
+    (LFS_POINTER, "is a pointer of Git LFS, not the recording itself", LFS_MEND),
+    (b"/annex/objects/", "is a pointer of git-annex", "fetch the recordings: git annex get ."),
+    (b"<!doctype html", "is a web page, not a recording", "download the recording again"),
+    (b"<html", "is a web page, not a recording", "download the recording again"),
+    (b"<?xml", "is an XML page, not a recording", "download the recording again"),
 )
 
 
@@ -98,6 +108,9 @@ def sniff_container(head: bytes, *, where: str) -> str:
     for offset, magic, name in _FOREIGN:
         if head[offset : offset + len(magic)] == magic:
             raise AudioError("unsupported", f"{name} is not read", where=where, mend=CONVERT)
+    for magic, what, mend in _NO_SOUND:
+        if head.lower().startswith(magic):
+            raise AudioError("not_audio", what, where=where, mend=mend)
     what = "the bytes are no known audio format, whatever the name says"
     mend = "accepted: WAV, RF64, W64, AIFF, AU, FLAC, OGG, MP3; convert it or leave it out"
     raise AudioError("not_audio", what, where=where, mend=mend)

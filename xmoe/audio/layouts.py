@@ -7,7 +7,6 @@ class folders); ESC-50's ``filename,fold,category``; the same columns as JSON Li
 
 from __future__ import annotations
 
-import math
 import os
 import unicodedata
 from collections import Counter
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from xmoe.audio.tables import TABLE_SUFFIXES, Table, read_table
+from xmoe.audio.tables import TABLE_SUFFIXES, Table, parse_number, read_table
 from xmoe.base.errors import DatasetError
 
 PATH_COLUMNS = ("filepath", "file_name", "filename", "path", "file")
@@ -96,9 +95,14 @@ def _read_manifest(root: Path, path: Path, *, prefix: str = "", split: str | Non
     table = read_table(path)
     path_column = _pick_column(table, PATH_COLUMNS)
     label_column = _pick_column(table, LABEL_COLUMNS)
-    group_column = next((name for name in GROUP_COLUMNS if name in table.columns), None)
-    notes = []
-    if path_column == "filename" and "fold" in table.columns and (root / "audio").is_dir():
+    group_column = table.pick(GROUP_COLUMNS)
+    known = {name: table.pick((name,)) for name in ("split", "fold", "start_s", "end_s")}
+    rows = [
+        {**row, **{name: row[column] for name, column in known.items() if column}}
+        for row in table.rows
+    ]
+    notes = list(table.notes)
+    if path_column == "filename" and known["fold"] and (root / "audio").is_dir():
         prefix = "audio/"
         notes.append(f"{path.name} is ESC-50's table: its files are taken from audio/")
     entries = tuple(
@@ -112,15 +116,14 @@ def _read_manifest(root: Path, path: Path, *, prefix: str = "", split: str | Non
             group=(row[group_column] or None) if group_column else None,
             row=table.lines[index],
         )
-        for index, row in enumerate(table.rows)
+        for index, row in enumerate(rows)
     )
     return Layout(path, entries, tuple(notes))
 
 
 def _pick_column(table: Table, names: tuple[str, ...]) -> str:
-    for name in names:
-        if name in table.columns:
-            return name
+    if column := table.pick(names):
+        return column
     what = f"no column {names[0]!r}; the columns are {', '.join(table.columns) or 'none'}"
     mend = f"name one column {names[0]} (also accepted: {', '.join(names[1:])})"
     raise DatasetError(what, where=str(table.path), mend=mend)
@@ -155,23 +158,19 @@ def _parse_split(row: dict[str, str], table: Table, index: int) -> str | None:
 def _parse_fold(row: dict[str, str], table: Table, index: int) -> int | None:
     if "fold" not in row:
         return None
-    try:
-        return int(row["fold"])
-    except ValueError:
+    fold = parse_number(row["fold"])
+    if fold is None or not fold.is_integer():
         what = f"column 'fold' holds {row['fold']!r}"
-        raise DatasetError(what, where=table.where(index), mend="write a whole number") from None
+        raise DatasetError(what, where=table.where(index), mend="write a whole number")
+    return int(fold)
 
 
 def _parse_seconds(row: dict[str, str], column: str, table: Table, index: int) -> float | None:
-    if not row.get(column):
-        return None
-    try:
-        seconds = float(row[column])
-    except ValueError:
-        seconds = math.nan
-    if not 0.0 <= seconds < math.inf:
+    seconds = parse_number(row.get(column, ""))
+    if seconds is not None and not 0.0 <= seconds < float("inf"):
         what = f"column {column!r} holds {row[column]!r}"
-        raise DatasetError(what, where=table.where(index), mend="write seconds, 0 or more")
+        mend = "write seconds, 0 or more, like 1.5"
+        raise DatasetError(what, where=table.where(index), mend=mend)
     return seconds
 
 
@@ -197,7 +196,8 @@ def _read_split_manifests(root: Path) -> Layout | None:
                 break
     if not found:
         return None
-    return Layout(root, tuple(entry for layout in found for entry in layout.entries))
+    entries = tuple(entry for layout in found for entry in layout.entries)
+    return Layout(root, entries, tuple(note for layout in found for note in layout.notes))
 
 
 def _split_folders(root: Path) -> Iterator[tuple[str, Path]]:

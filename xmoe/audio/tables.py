@@ -1,40 +1,80 @@
-"""A manifest file (CSV, JSON Lines, Parquet) -> rows of text, with the line that each came from.
+"""A table file (CSV, JSON Lines, Parquet) -> rows of text, with the line that each came from.
 
-The tables are written by people and spreadsheets, so everything that can be wrong with the file
-itself (encoding, separators, ragged rows, no header) is said here, with the line and the remedy.
-What the columns mean is ``xmoe.audio.layouts``' business.
+The one reader of manifests, annotation tables and lists of inputs. They are written by people and
+spreadsheets, so everything that can be wrong with the file itself (separators, ragged rows, no
+header) is said here, with the line and the remedy, and what is missing is empty however it was
+spelled. What the columns mean is the caller's business.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xmoe.audio.text import LFS_MEND, LFS_POINTER, read_text
 from xmoe.base.errors import DatasetError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+# "NA" and "none" are names of classes too, so they are missing only where a number is expected.
+MISSING = frozenset(("", "nan", "-nan", "<na>", "#n/a", "#na", "n/a", "null", "nat"))
+_NO_NUMBER = MISSING | {"na", "none", "-", "?"}
+_SEPARATORS = (",", ";", "\t", "|")
+_QUOTED = re.compile(r'^"(.*)"$')
+_SEPARATOR_LINE = re.compile(r'\s*"?sep=(?P<mark>.)"?[ \t,;]*(\r\n|\r|\n|$)', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a manifest as stripped text; ``lines`` (from 1) name each row's origin."""
+    """The cells of a table as stripped text; ``lines`` (from 1) name each row's origin.
+
+    ``notes`` say in plain words what was guessed.
+    """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
     lines: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     def where(self, index: int) -> str:
         """Name one row for an error: ``metadata.csv line 7``."""
         unit = "row" if self.path.suffix == ".parquet" else "line"
         return f"{self.path} {unit} {self.lines[index]}"
 
+    def pick(self, names: Iterable[str]) -> str | None:
+        """Return the column that the first fitting name means, whatever its case and spaces."""
+        return pick_column(self.columns, names)
+
+
+def pick_column(columns: Sequence[str], names: Iterable[str]) -> str | None:
+    """Return the first of ``names`` among ``columns``: as written, else by its letters only."""
+    folded = {_fold(column): column for column in reversed(columns)}
+    found = (name if name in columns else folded.get(_fold(name)) for name in names)
+    return next((column for column in found if column), None)
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().casefold())
+
+
+def parse_number(cell: str) -> float | None:
+    """Return a number, which may have a decimal comma; NaN for other text, None for nothing."""
+    if cell.strip().casefold() in _NO_NUMBER:
+        return None
+    try:
+        return float(cell if "." in cell else cell.replace(",", "."))
+    except ValueError:
+        return math.nan
+
 
 def read_table(path: Path, *, empty_ok: bool = False) -> Table:
-    """Read a manifest by its suffix; raises ``DatasetError`` for anything wrong with the file.
+    """Read a table by its suffix; raises ``DatasetError`` for anything wrong with the file.
 
     One without a row is wrong unless ``empty_ok``.
     """
@@ -42,37 +82,21 @@ def read_table(path: Path, *, empty_ok: bool = False) -> Table:
     if suffix not in TABLE_SUFFIXES:
         mend = f"use one of {', '.join(TABLE_SUFFIXES)}"
         raise DatasetError(f"a manifest cannot be read from {suffix!r}", where=str(path), mend=mend)
-    try:
-        if suffix == ".parquet":
-            table = _read_parquet(path)
-        else:
-            text = _read_text(path)
-            is_json = suffix in (".jsonl", ".ndjson")
-            table = _read_json_lines(path, text) if is_json else _read_csv(path, text)
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        mend = "check the path and the permissions"
-        raise DatasetError(f"manifest: {reason}", where=str(path), mend=mend) from None
+    if suffix == ".parquet":
+        table = _read_parquet(path)
+    else:
+        text, note = read_text(path)
+        parse = _read_json_lines if suffix in (".jsonl", ".ndjson") else parse_table
+        table = parse(path, text, (note,) if note else ())
     if not (table.rows or empty_ok):
         mend = "write one row per recording under the header"
         raise DatasetError("the manifest lists no recordings", where=str(path), mend=mend)
     return table
 
 
-def _read_text(path: Path) -> str:
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        what = f"line {line} is not UTF-8 text (byte {raw[error.start]:#04x})"
-        mend = "save it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD.csv > NEW.csv"
-        raise DatasetError(what, where=str(path), mend=mend) from None
-
-
-def _read_csv(path: Path, text: str) -> Table:
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=_delimiter(text), strict=True)
-    records = list(_csv_records(reader, path))
+def parse_table(path: Path, text: str, notes: tuple[str, ...] = ()) -> Table:
+    """Read text with a header and a separator; a first line like ``sep=;`` names the separator."""
+    records = _split(path, text)
     if not records:
         mend = "begin with a header, for example: filepath,split,label"
         raise DatasetError("the manifest is empty", where=str(path), mend=mend)
@@ -80,14 +104,56 @@ def _read_csv(path: Path, text: str) -> Table:
     _check_columns(path, columns)
     rows, lines = [], []
     for line, cells in records[1:]:
-        if len(cells) > len(columns):
+        if any(cell.strip() for cell in cells[len(columns) :]):
             what = f"line {line} has {len(cells)} cells, the header names {len(columns)}"
-            mend = 'put cells that contain the separator in quotes, like "a, b"'
+            mend = 'put cells that contain the separator in quotes, like "a, b" or "0,5"'
             raise DatasetError(what, where=str(path), mend=mend)
-        cells += [""] * (len(columns) - len(cells))
-        rows.append({name: cell.strip() for name, cell in zip(columns, cells, strict=True)})
+        cells = cells[: len(columns)] + [""] * (len(columns) - len(cells))
+        rows.append({name: _clean(cell) for name, cell in zip(columns, cells, strict=True)})
         lines.append(line)
-    return Table(path, columns, tuple(rows), tuple(lines))
+    return Table(path, columns, tuple(rows), tuple(lines), notes)
+
+
+def header_of(text: str) -> list[str]:
+    """Return the cells of the first line that is not blank; none of a text without one."""
+    line, separator = _header_line(text)
+    return [cell.strip().strip('"') for cell in line.split(separator)] if line else []
+
+
+def _header_line(text: str) -> tuple[str, str]:
+    """Return the header as it stands and the separator: named, else the one it has most of."""
+    named = _SEPARATOR_LINE.match(text)
+    rest = text[named.end() :] if named else text
+    line = next((line for line in io.StringIO(rest, newline=None) if line.strip()), "").rstrip("\n")
+    bare = re.sub('"[^"]*"', "", line)
+    return line, named["mark"] if named else max(_SEPARATORS, key=bare.count)
+
+
+def _split(path: Path, text: str) -> list[tuple[int, list[str]]]:
+    """Return (line, cells) of all records that are not blank.
+
+    Raven puts no quotes around cells and may have a stray one in them, so where quotes make no
+    sense or a cell runs on over lines, a table with tabs is read without.
+    """
+    separator = _header_line(text)[1]
+    if named := _SEPARATOR_LINE.match(text):
+        text = "\n" * len(named[0].splitlines()) + text[named.end() :]
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=separator != "\t")
+    try:
+        records = list(_csv_records(reader, path))
+    except DatasetError:
+        if separator != "\t":
+            raise
+    else:
+        if separator != "\t" or not any("\n" in cell for _, cells in records for cell in cells):
+            return records
+    lines = io.StringIO(text, newline="")
+    plain = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    return [
+        (line, [_QUOTED.sub(r"\1", cell) for cell in cells])
+        for line, cells in _csv_records(plain, path)
+    ]
 
 
 def _csv_records(reader: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -105,16 +171,6 @@ def _csv_records(reader: Iterator[list[str]], path: Path) -> Iterator[tuple[int,
             yield getattr(reader, "line_num", 0), cells
 
 
-def _delimiter(text: str) -> str:
-    """Return the header's separator: a comma unless the header only has tabs or semicolons."""
-    header = text.split("\n", 1)[0]
-    if "," not in header:
-        for other in ("\t", ";"):
-            if other in header:
-                return other
-    return ","
-
-
 def _check_columns(path: Path, columns: tuple[str, ...]) -> None:
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
@@ -122,9 +178,9 @@ def _check_columns(path: Path, columns: tuple[str, ...]) -> None:
         raise DatasetError(what, where=str(path), mend="give every column its own name")
 
 
-def _read_json_lines(path: Path, text: str) -> Table:
+def _read_json_lines(path: Path, text: str, notes: tuple[str, ...]) -> Table:
     rows, lines = [], []
-    for line, record_text in enumerate(text.splitlines(), start=1):
+    for line, record_text in enumerate(io.StringIO(text, newline=None), start=1):
         if not record_text.strip():
             continue
         try:
@@ -136,11 +192,11 @@ def _read_json_lines(path: Path, text: str) -> Table:
         if not isinstance(record, dict):
             what = f"line {line} is not a JSON object"
             raise DatasetError(what, where=str(path), mend="write one object per line")
-        rows.append({str(name): _as_text(value) for name, value in record.items()})
+        rows.append({str(name).strip(): _as_text(value) for name, value in record.items()})
         lines.append(line)
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     filled = tuple({name: row.get(name, "") for name in columns} for row in rows)
-    return Table(path, columns, filled, tuple(lines))
+    return Table(path, columns, filled, tuple(lines), notes)
 
 
 def _read_parquet(path: Path) -> Table:
@@ -148,7 +204,15 @@ def _read_parquet(path: Path) -> Table:
     import pyarrow.parquet
 
     try:
+        with path.open("rb") as handle:
+            if handle.read(len(LFS_POINTER)) == LFS_POINTER:
+                what = "is a pointer of Git LFS, not the table itself"
+                raise DatasetError(what, where=str(path), mend=LFS_MEND)
         table = pyarrow.parquet.read_table(path)
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        mend = "check the path and the permissions"
+        raise DatasetError(reason, where=str(path), mend=mend) from None
     except (pyarrow.ArrowException, ValueError) as error:
         mend = "write it again, or save it as CSV"
         what = f"is no Parquet file ({str(error).splitlines()[0][:80]})"
@@ -163,10 +227,15 @@ def _read_parquet(path: Path) -> Table:
 
 def _as_text(value: object) -> str:
     """Return a cell as text; a list of labels becomes ``a;b``, nothing becomes nothing."""
-    if value is None:
+    if value is None or value != value:  # NaN is the only value that is not itself
         return ""
     if isinstance(value, list):
-        return ";".join(_as_text(item) for item in value)
+        return ";".join(filter(None, map(_as_text, value)))
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    return _clean(str(value))
+
+
+def _clean(cell: str) -> str:
+    cell = cell.strip()
+    return "" if cell.casefold() in MISSING else cell
