@@ -6,18 +6,23 @@ import pytest
 
 from xmoe.cli.serve import describe_start
 from xmoe.serve import session
+from xmoe.serve.cluster import Place
 from xmoe.serve.settings import HttpSettings, ServeSettings
+
+places = []
 
 
 @pytest.fixture
 def served(monkeypatch):
     """Put a service that only notes its settings in the place of the real one."""
     calls = []
+    places.clear()
 
     @contextmanager
-    def serving(settings, *, host, port, ingress):
+    def serving(settings, *, host, port, ingress, place):
         session.check_address(host, settings)
         calls.append(settings)
+        places.append(place)
         yield f"http://{host}:{port}"
 
     monkeypatch.setattr(session, "serving", serving)
@@ -35,6 +40,14 @@ def test_options_become_settings(served, run_json, tmp_path):
     (settings,) = served
     assert (settings.run, settings.topology) == (str(tmp_path), "colocated")
     assert settings.faults.deadline_ms == 500.0
+
+
+def test_ray_is_its_own_unless_a_cluster_is_named(served, run_json, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    run_json("serve", tmp_path)
+    assert (places[0].address, places[0].name, places[0].route_prefix) == (None, "xmoe", "/")
+    run_json("serve", tmp_path, "--address", "10.0.0.1:6379", "--name", "birds", "--replace")
+    assert places[1] == Place("10.0.0.1:6379", "birds", replace=True)
 
 
 def test_address_of_a_store_is_left_as_it_is(served, run_json):

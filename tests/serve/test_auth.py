@@ -1,6 +1,11 @@
 """The token: on every route but health, in a header only, whatever else is asked."""
 
+import asyncio
+
 import pytest
+from starlette.responses import JSONResponse
+
+from xmoe.serve.auth import Door
 
 TOKEN = "0123456789abcdef0123"
 
@@ -40,3 +45,20 @@ def test_health_does_not_ask(ask, path):
 
 def test_key_in_the_query_does_not_count(ask):
     assert ask("GET", "/v1/model", token=TOKEN, query=f"token={TOKEN}").status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/a/healthz", 200), ("/a", 200), ("/a/v1/model", 401), ("/healthz", 200)]
+)
+def test_routes_begin_below_the_prefix(path, status):
+    async def app(scope, receive, send):
+        await JSONResponse({})(scope, receive, send)
+
+    scope = {"type": "http", "path": path, "root_path": "/a", "headers": []}
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(Door(app, token=TOKEN)(scope, None, send))
+    assert sent[0]["status"] == status

@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="What takes the requests in: Ray's own proxy, or HAProxy, where it is installed (auto).",
 )
+@click.option("--address", help="Join the Ray cluster at HOST:PORT; left out: a Ray of its own.")
+@click.option(
+    "--name",
+    default="xmoe",
+    show_default=True,
+    help="The application's name; on a cluster its routes begin with /NAME.",
+)
+@click.option("--replace", is_flag=True, help="Take the place of an application of that name.")
 @click.option("--deadline-ms", type=click.FloatRange(1.0), help="Per request; 2000 if left out.")
 @click.option(
     "--routers",
@@ -48,6 +56,9 @@ def serve(
     port: int,
     topology: Topology,
     ingress: Ingress,
+    address: str | None,
+    name: str,
+    replace: bool,
     deadline_ms: float | None,
     routers: int | None,
     token_file: Path | None,
@@ -55,8 +66,10 @@ def serve(
     """Serve the classifier in RUN, a folder or an s3:// or gs:// address, until Ctrl-C.
 
     The address and a line that tries it are printed once it is ready. Without a token only this
-    machine is listened to; one is taken from --token-file or from XMOE_TOKEN.
+    machine is listened to; one is taken from --token-file or from XMOE_TOKEN. With --address it
+    joins a cluster, and only its own application is stopped at the end.
     """
+    from xmoe.serve.cluster import Place
     from xmoe.serve.session import serving, wait_for_signal
     from xmoe.serve.settings import FaultSettings, HttpSettings, RouterSettings, ServeSettings
 
@@ -69,13 +82,14 @@ def serve(
         faults=faults,
         http=HttpSettings(token_file=None if token_file is None else str(token_file.resolve())),
     )
-    with serving(settings, host=host, port=port, ingress=ingress) as address:
-        for line in describe_start(address, settings):
+    place = Place(address=address, name=name, replace=replace)
+    with serving(settings, host=host, port=port, ingress=ingress, place=place) as url:
+        for line in describe_start(url, settings):
             click.echo(line, err=True)
         wait_for_signal()
         if not session().quiet:
             click.echo("draining ...", err=True)
-    return Reply({"ok": True, "run": run, "address": address, "topology": topology})
+    return Reply({"ok": True, "run": run, "address": url, "topology": topology})
 
 
 def describe_start(address: str, settings: ServeSettings) -> list[str]:

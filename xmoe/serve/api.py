@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from xmoe import __version__
 from xmoe.serve import pages, stream, v1, v2
-from xmoe.serve.auth import OPEN_PATHS, Door
+from xmoe.serve.auth import OPEN_PATHS, Door, route_of
 from xmoe.serve.clock import Clock
 from xmoe.serve.problems import HttpProblem, Problem, describe_error
 from xmoe.serve.service import Service
@@ -119,7 +119,7 @@ def answer_invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _to_response(request: Request, error: HttpProblem) -> JSONResponse:
     told = {"request_id": _id_of(request)}
-    if request.url.path.startswith("/v2"):
+    if route_of(request.scope).startswith("/v2"):
         told["error"] = f"{error.problem.message}; {error.problem.hint}"
     body = error.problem.model_copy(update=told)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}

@@ -22,6 +22,12 @@ STREAM_PATH = "/v1/stream"
 HINT = "send the header `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`"
 
 
+def route_of(scope: Scope) -> str:
+    """Return a request's path below the prefix that the application is mounted at."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) or "/"
+
+
 class Door:
     """Lets requests in: gives each an id and checks its token where one is set."""
 
@@ -34,6 +40,7 @@ class Door:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        route = route_of(scope)
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
 
@@ -45,18 +52,18 @@ class Door:
             await send(message)
 
         admitted = self._admits(scope["headers"])
-        if scope["type"] == "websocket" and scope["path"] == STREAM_PATH:
+        if scope["type"] == "websocket" and route == STREAM_PATH:
             scope["state"]["has_token"] = self._token is not None
             scope["state"]["check_token"] = None if admitted else self._matches
             admitted = True
-        if admitted or scope["path"] in OPEN_PATHS:
+        if admitted or route in OPEN_PATHS:
             await self._app(scope, receive, send_with_id)
             return
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": HINT})
             return
         body = {"code": "unauthorised", "message": "no token, or a wrong one", "hint": HINT}
-        if scope["path"].startswith("/v2"):
+        if route.startswith("/v2"):
             body["error"] = f"{body['message']}; {HINT}"
         refusal = JSONResponse(
             body | {"request_id": request_id}, 401, headers={"WWW-Authenticate": "Bearer"}

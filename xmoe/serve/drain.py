@@ -17,6 +17,7 @@ from collections.abc import Callable
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from xmoe.serve.auth import route_of
 from xmoe.serve.problems import HttpProblem, busy, draining
 
 ALIVE_PATHS = frozenset({"/healthz", "/v2/health/live"})
@@ -57,12 +58,12 @@ class Gate:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        if self._closed and scope["path"] not in ALIVE_PATHS:
+        if self._closed and route_of(scope) not in ALIVE_PATHS:
             await self._refuse(draining(self._retry_after_s), scope, receive, send)
             return
         self.inside += 1
         try:
-            if scope["type"] == "websocket" or scope["path"] in HEALTH_PATHS:
+            if scope["type"] == "websocket" or route_of(scope) in HEALTH_PATHS:
                 await self._app(scope, receive, send)
             elif self._counted < self._most:
                 await self._take_turn(scope, receive, send)

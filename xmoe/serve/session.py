@@ -1,4 +1,4 @@
-"""A Ray Serve of one's own for as long as ``xmoe serve`` runs."""
+"""An application on Ray Serve for as long as ``xmoe serve`` runs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xmoe.base.errors import ConfigError, XmoeError
 from xmoe.serve import haproxy
+from xmoe.serve.cluster import (
+    Neighbours,
+    Place,
+    check_answers,
+    check_room,
+    connected_to,
+    find_address,
+    leave,
+    look_around,
+)
 from xmoe.serve.settings import ServeSettings, read_token
 
 if TYPE_CHECKING:
@@ -23,12 +33,12 @@ if TYPE_CHECKING:
 
 Ingress = Literal["auto", "haproxy", "python"]
 
-APP = "xmoe"
 # Ray counts a socket as one request; what a request may take is kept inside (clock.py).
 BEYOND_A_STREAM_S = 60.0
 DRAIN_S = 10.0
 LOG = logging.getLogger("xmoe.serve")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+HERE = Place()
 # One event loop per replica and logs written in blocks: see docs/serving.md for what each is worth.
 FAST = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "OMP_NUM_THREADS": "1"}
 
@@ -93,6 +103,7 @@ def environment_of(ingress: Ingress, host: str) -> Iterator[None]:
         values = haproxy.environment(Path(path), host) if path else {}
         for name, value in (FAST | values).items():
             os.environ.setdefault(name, value)
+        os.environ.pop("RAY_ADDRESS", None)  # of a cluster that is none of its business
         try:
             yield
         finally:
@@ -102,64 +113,101 @@ def environment_of(ingress: Ingress, host: str) -> Iterator[None]:
 
 @contextmanager
 def serving(
-    settings: ServeSettings, *, host: str, port: int, ingress: Ingress = "python"
+    settings: ServeSettings,
+    *,
+    host: str,
+    port: int,
+    ingress: Ingress = "python",
+    place: Place = HERE,
 ) -> Iterator[str]:
-    """Serve a run on a Ray of this process, or on the one that is connected; yield its address.
+    """Serve a run on a Ray of its own, on a cluster, or on the Ray that is connected.
 
-    How requests come in is fixed when a Ray starts, so a connected one keeps the ingress it has.
-    Afterwards the application is drained and what was started here is stopped. Raises ConfigError
-    for settings or an address that will not do, RunFolderError for a run that cannot be read.
+    Yields the address at which it answers. Where Serve runs already, its proxies keep their host,
+    port and ingress. Afterwards the application is drained and what was started here is stopped,
+    nothing else. Raises ConfigError for settings, an address or a name that will not do,
+    RunFolderError for a run that cannot be read.
     """
     import ray
-    from ray import serve
 
     from xmoe.serve.build import build_application
 
     check_address(host, settings)
+    check_token_travels(settings, place)
     chosen = choose_ingress(ingress, host)
-    if not (ray.is_initialized() and serve.status().proxies):
+    connected = ray.is_initialized()
+    alone = place.address is None and not connected
+    if alone:
         check_port(host, port)
     application = build_application(settings)
-    started = not ray.is_initialized()
-    with environment_of(chosen, host) if started else nullcontext():
-        if started:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-        http = {
-            "host": host,
-            "port": port,
-            "request_timeout_s": settings.http.max_stream_s + BEYOND_A_STREAM_S,
-        }
-        yield from _running(application, http, stop_ray=started)
+    http = {
+        "host": host,
+        "port": port,
+        "request_timeout_s": settings.http.max_stream_s + BEYOND_A_STREAM_S,
+    }
+    with (
+        environment_of(chosen, host) if alone else nullcontext(),
+        nullcontext() if connected else connected_to(place.address),
+    ):
+        around = look_around()
+        if around is None and not alone:
+            check_port(host, port)
+        if around is not None:
+            check_room(around, place)
+            check_address(around.http_options.host or host, settings)
+        with _running(application, place, None if around else http, alone=alone) as address:
+            yield address
+            drain(place.name)
 
 
-def _running(application: Application, http: dict[str, Any], *, stop_ray: bool) -> Iterator[str]:
-    """Run an application on the Ray that is connected; yield its address, then stop it."""
-    import ray
+def check_token_travels(settings: ServeSettings, place: Place) -> None:
+    """Raise ConfigError for a token that replicas on a cluster would not see."""
+    http = settings.http
+    if place.address is not None and http.token_file is None and read_token(http) is not None:
+        raise ConfigError(
+            f"the processes of a cluster do not see {http.token_variable} of this one",
+            where="--token-file",
+            mend="give the token in a file that every node has",
+        )
+
+
+@contextmanager
+def _running(
+    application: Application, place: Place, http: dict[str, Any] | None, *, alone: bool
+) -> Iterator[str]:
+    """Run an application on the Ray that is connected, with a Serve of its own if ``http`` says so.
+
+    Yields its address. An application that does not start is taken away again.
+    """
     from ray import serve
+    from ray.util import get_node_ip_address
 
     try:
-        serve.start(
-            proxy_location="HeadOnly",
-            http_options=http,
-            logging_config={"enable_access_log": False},
-        )
+        if http is not None:
+            serve.start(
+                proxy_location="HeadOnly",
+                http_options=http,
+                logging_config={"enable_access_log": False},
+            )
         try:
-            serve.run(application, name=APP, route_prefix="/")
+            serve.run(application, name=place.name, route_prefix=place.route_prefix)
         except RuntimeError as error:
             raise XmoeError(
                 "the deployments did not start",
                 mend="look at the replica's own words in /tmp/ray/session_latest/logs/serve",
             ) from error
-        host = http["host"]
-        yield f"http://{host if host != '::1' else '[::1]'}:{http['port']}"
-        drain()
+        address = find_address(
+            look_around() or Neighbours(), place.route_prefix, get_node_ip_address()
+        )
+        check_answers(address)
+        yield address
     finally:
-        serve.shutdown()
-        if stop_ray:
-            ray.shutdown()
+        if alone:
+            serve.shutdown()
+        else:
+            leave(place.name, stop_serve=http is not None)
 
 
-def drain(timeout_s: float = DRAIN_S) -> None:
+def drain(name: str, timeout_s: float = DRAIN_S) -> None:
     """Have every router answer what it holds and send new requests away."""
     from ray import serve
     from ray.exceptions import RayError
@@ -167,7 +215,7 @@ def drain(timeout_s: float = DRAIN_S) -> None:
 
     from xmoe.serve.build import ROUTER
 
-    router = serve.get_deployment_handle(ROUTER, APP)
+    router = serve.get_deployment_handle(ROUTER, name)
     try:
         router.broadcast("drain", timeout_s).results(timeout_s=timeout_s + 2.0)
     except (RayError, RayServeException, TimeoutError) as error:

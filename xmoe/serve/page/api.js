@@ -20,6 +20,11 @@ export function getToken() {
   return token;
 }
 
+// The service may be mounted below a prefix; this file lies in its page/.
+function under(path) {
+  return new URL(`..${path}`, import.meta.url);
+}
+
 // Lone values are left out of the query, so that the service's own defaults hold.
 function address(path, options) {
   const query = new URLSearchParams();
@@ -34,7 +39,7 @@ async function ask(path, { method = "GET", body, signal } = {}) {
   if (body) headers["Content-Type"] = "application/octet-stream";
   let reply;
   try {
-    reply = await fetch(path, { method, body, headers, signal, cache: "no-store" });
+    reply = await fetch(under(path), { method, body, headers, signal, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(0, {
@@ -62,7 +67,7 @@ export function explain(blob, options, signal) {
 }
 
 export function streamAddress() {
-  const url = new URL("/v1/stream", location.href);
+  const url = under("/v1/stream");
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   return url;
 }

@@ -24,7 +24,7 @@ export async function openMicrophone(take) {
     await context.close();
   };
   try {
-    await context.audioWorklet.addModule("/page/capture.js");
+    await context.audioWorklet.addModule(new URL("capture.js", import.meta.url));
     await context.resume();
     const source = context.createMediaStreamSource(media);
     const analyser = new AnalyserNode(context, { fftSize: 1024, smoothingTimeConstant: 0 });
