@@ -67,6 +67,16 @@ def test_a_selection_in_two_views_is_one(tmp_path):
     assert read_annotations(path) == (Annotation(1.5, 2.5, "Minke"), Annotation(4.0, 5.0, ""))
 
 
+def test_selection_numbers_that_begin_again_lose_nothing(tmp_path):
+    head = "Selection\tView\tBegin Time (s)\tEnd Time (s)\tAnnotation"
+    rows = [
+        (i % 5 + 1, view, i, i + 1) for i in range(10) for view in ("Waveform 1", "Spectrogram 1")
+    ]
+    lines = [head, *("\t".join([*map(str, row), "call"]) for row in rows)]
+    found = read_annotations(write(tmp_path / "raven.txt", "\n".join(lines) + "\n"))
+    assert [one.start_s for one in found] == list(range(10))
+
+
 def test_frequencies_and_blank_lines_of_audacity_are_passed_over(tmp_path):
     path = write(tmp_path / "labels.txt", "1.0\t2.0\ta b\n\\\t100.0\t900.0\n\n3.0\t3.0\n")
     assert read_annotations(path) == (Annotation(1.0, 2.0, "a b"), Annotation(3.0, 3.0, ""))

@@ -1,6 +1,8 @@
 """Every kind of failure gets its exit code, its words and, with --json, one JSON object."""
 
+import io
 import json
+import sys
 
 import click
 import pytest
@@ -113,3 +115,16 @@ def test_help_goes_to_standard_output(capsys):
     captured = capsys.readouterr()
     assert "--json" in captured.out
     assert captured.err == ""
+
+
+@pytest.mark.parametrize(("coding", "shown"), [("latin-1", b"\\u017d"), ("utf-8", "Ž".encode())])
+def test_a_letter_that_the_terminal_lacks_is_escaped(monkeypatch, coding, shown):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=coding))
+
+    @command("names")
+    def names() -> Reply:
+        return Reply({"ok": True}, ["Žluva", "not UTF-8: \udce9.wav"])
+
+    assert run(names, []) == 0
+    assert shown + b"luva" in written.getvalue()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xmoe.profile.clip_stats import measure_samples
-from xmoe.serve.incoming import find_doubts, measure_incoming
+from xmoe.serve.incoming import measure_incoming
 
 RATE_HZ = 16_000
 
@@ -38,11 +38,3 @@ def test_silence_has_no_band(samples):
     found = measure_incoming(samples.astype(np.float32), RATE_HZ, clipping_rate=0.0)
     assert (found.fmax_eff_hz, found.band_limit_hz) == (None, None)
     assert found.quality < 0.1
-
-
-def test_doubts_name_their_numbers(rng):
-    silent, loud = np.zeros(4000, np.float32), noise(rng)
-    assert find_doubts(silent, RATE_HZ, 0.0, fmax_hz=8000)[0].startswith("silent")
-    assert "25%" in find_doubts(loud, RATE_HZ, 0.25, fmax_hz=8000)[0]
-    assert "16000 Hz" in find_doubts(loud, RATE_HZ, 0.0, fmax_hz=12_000)[0]
-    assert find_doubts(loud, RATE_HZ, 0.0, fmax_hz=8000) == []

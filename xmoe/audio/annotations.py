@@ -78,17 +78,20 @@ def _read_lines(path: Path) -> list[str]:
 def _read_raven(
     path: Path, lines: Sequence[str], label_column: str | None
 ) -> tuple[Annotation, ...]:
-    """Read a selection table; where a selection stands in several views it is taken once."""
+    """Read a selection table; a selection that stands in several views is taken once.
+
+    Numbers begin again where tables were put together, so a selection is told by all of its row.
+    """
     rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     names = list(rows[0]) if rows else lines[0].split("\t")
     column = _pick(path, names, label_column, RAVEN_LABELS)
-    found: dict[str, Annotation] = {}
+    found: dict[tuple[str, Annotation], Annotation] = {}
     for index, row in enumerate(rows):
         where = f"{path} line {index + 2}"
         score = row.get(RAVEN_SCORE)
         annotation = _make(row.get(RAVEN_START), row.get(RAVEN_END), row.get(column), score, where)
         annotation = _in_its_file(annotation, row, where)
-        found.setdefault(row.get("Selection") or str(-index - 1), annotation)
+        found.setdefault((row.get("Selection") or str(-index - 1), annotation), annotation)
     files = {one.file for one in found.values()}
     if len(files) > 1 and RAVEN_OFFSET not in names:
         what = f"selects in {len(files)} files, but has no column {RAVEN_OFFSET!r}"

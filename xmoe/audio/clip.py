@@ -21,7 +21,7 @@ import soundfile as sf
 
 from xmoe.audio.containers import CONVERT, COPY_AGAIN
 from xmoe.audio.opening import MAX_BYTES, Source, decoder_reason, open_sound
-from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, SHORTEST_S
+from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, MOST_CHANNELS, SHORTEST_S
 from xmoe.audio.tally import Tally
 from xmoe.base.errors import AudioError
 
@@ -102,7 +102,7 @@ class DecodeLimits:
 
     min_rate_hz: int = LOWEST_RATE_HZ
     max_rate_hz: int = HIGHEST_RATE_HZ
-    max_channels: int = 8
+    max_channels: int = MOST_CHANNELS
     min_duration_s: float = SHORTEST_S
     max_duration_s: float = 3_600.0
     max_samples: int = 180_000_000

@@ -1,44 +1,90 @@
-"""Samples that came as numbers -> mono float32, or why they are no recording."""
+"""Samples that came as numbers -> mono float32, or why they are no recording.
+
+From numpy, torch or a list, as floats or as integers of PCM, of shape [S], [channels, S] or
+[S, channels]; the longer side is time.
+"""
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from xmoe.audio.tally import mark_clipped
 from xmoe.base.errors import InputError
 
 # What is a recording, whether it comes as a file, as numbers or in a stream.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 384_000
 SHORTEST_S = 0.01
+MOST_CHANNELS = 8
+
+_PCM = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int32))
+_SHAPES = "give floats from -1 to 1, int16 or int32 of shape [S], [channels, S] or [S, channels]"
 
 
-def check_samples(
-    audio: npt.NDArray[np.floating], sample_rate_hz: int | None
-) -> npt.NDArray[np.float32]:
-    """Return samples [S], channels mixed down; InputError where they are no recording."""
+class Heard(NamedTuple):
+    """Samples [S] of a recording, channels mixed down; ``clipped_rate`` as in ``Clip``."""
+
+    samples: npt.NDArray[np.float32]
+    sample_rate_hz: int
+    clipped_rate: float
+
+
+def check_samples(audio: Any, sample_rate_hz: int | None) -> Heard:
+    """Return samples as a recording; InputError where they are none."""
     if sample_rate_hz is None or not LOWEST_RATE_HZ <= sample_rate_hz <= HIGHEST_RATE_HZ:
         raise InputError(
             f"samples came with a rate of {sample_rate_hz} Hz",
             where="sample_rate_hz",
             mend=f"give the rate of the samples, from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz",
         )
-    samples = np.asarray(audio)
-    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
+    samples, full_scale = _to_floats(audio)
+    if samples.ndim == 1:
+        samples = samples[:, np.newaxis]
+    elif samples.shape[0] < samples.shape[1] or samples.size == 0:
+        samples = samples.T
+    frames, channels = samples.shape
+    if channels > MOST_CHANNELS:
         raise InputError(
-            f"samples of type {samples.dtype} and shape {samples.shape} are no recording",
+            f"samples of shape {np.shape(audio)} have {channels} channels",
             where="audio",
-            mend="give floats from -1 to 1 of shape [S] or [channels, S]",
+            mend=f"give at most {MOST_CHANNELS}; several recordings go to predict_proba",
         )
-    with np.errstate(over="ignore"):
-        samples = samples.astype(np.float32)
-    if samples.ndim == 2:
-        samples = samples.mean(0)
-    if len(samples) / sample_rate_hz < SHORTEST_S:
+    if frames / sample_rate_hz < SHORTEST_S:
         raise InputError(
-            f"{len(samples)} samples are too few",
+            f"{frames} samples are too few",
             where="audio",
             mend=f"give at least {SHORTEST_S * 1000:g} ms",
         )
     if not bool(np.isfinite(samples).all()):
         raise InputError("samples are not finite", where="audio", mend="leave out NaN and infinity")
-    return np.ascontiguousarray(samples)
+    clipped = float(mark_clipped(samples, full_scale=full_scale).mean())
+    mono = samples[:, 0] if channels == 1 else samples.mean(1)
+    return Heard(np.ascontiguousarray(mono), int(sample_rate_hz), clipped)
+
+
+def _to_floats(audio: Any) -> tuple[npt.NDArray[np.float32], float]:
+    """Return an array [S] or [a, b] as float32, and its full scale; integers are of PCM."""
+    if hasattr(audio, "detach"):  # a torch tensor, wherever it lies
+        audio = audio.detach().cpu()
+        audio = (audio.float() if audio.is_floating_point() else audio).numpy()
+    try:
+        samples = np.asarray(audio)
+    except ValueError:  # a list of lists of different lengths
+        what = "lists of different lengths are no recording"
+        raise InputError(what, where="audio", mend=_SHAPES) from None
+    pcm = samples.dtype in _PCM
+    if samples.ndim not in (1, 2) or not (pcm or np.issubdtype(samples.dtype, np.floating)):
+        raise InputError(
+            f"samples of type {samples.dtype} and shape {samples.shape} are no recording",
+            where="audio",
+            mend=f"{_SHAPES}; several recordings go to predict_proba",
+        )
+    if not pcm:
+        with np.errstate(over="ignore"):
+            return samples.astype(np.float32), 1.0 - 2.0**-15
+    bits = samples.dtype.itemsize * 8
+    middle = 128.0 if bits == 8 else 0.0
+    scaled = (samples.astype(np.float64) - middle) / 2.0 ** (bits - 1)
+    return scaled.astype(np.float32), 1.0 - 2.0 ** (1 - min(bits, 24))

@@ -10,6 +10,7 @@ With ``--json`` a failure is one JSON object on standard output too.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -95,6 +96,8 @@ def describe(error: BaseException, session: Session) -> Failure:
 def run(command: click.Command, args: Sequence[str]) -> int:
     """Run ``command`` with ``args``, print its reply or its failure, return the exit code."""
     session = Session(as_json="--json" in args)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal cannot write are escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         reply = command.main(list(args), prog_name="xmoe", standalone_mode=False, obj=session)
         if not isinstance(reply, Reply):

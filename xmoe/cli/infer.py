@@ -96,7 +96,8 @@ def answer_listed(run: Path, files: Sequence[Path], device: Device) -> Reply:
         rows = list(answer_files(classifier, files, progress))
     failed = sum("error" in row for row in rows)
     fields = {"ok": not failed, "run": run, "answers": rows, "failed": failed}
-    return Reply(fields, [answers_table(rows)], EXIT_INPUT if failed else EXIT_OK)
+    doubts = [f"note: {row['file']}: {one}" for row in rows for one in row.get("warnings", ())]
+    return Reply(fields, [answers_table(rows), *doubts], EXIT_INPUT if failed else EXIT_OK)
 
 
 def answer_files(

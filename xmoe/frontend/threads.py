@@ -2,12 +2,15 @@
 
 Splitting a transform of one second of sound over threads gains nothing when the processor is free
 and costs tens of times its length when it is not, because the threads wait for each other.
+A process that was forked has none of its parent's threads, but torch would wait for them for ever.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 
@@ -21,3 +24,10 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@cache
+def survive_fork() -> None:
+    """Let torch use one thread in every process that is forked off this one from now on."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

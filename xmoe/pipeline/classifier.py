@@ -15,9 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Dataset, load_dataset
-from xmoe.audio.samples import check_samples
+from xmoe.audio.hearing import Audio, hear, is_one
 from xmoe.base.config import LEARNING_RATE, Device, TaskName, TrainConfig
 from xmoe.base.device import choose_device
 from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
@@ -40,8 +39,6 @@ from xmoe.robustness.measure import measure_robustness
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import check_budget
 from xmoe.training.session import Engine, train_here
-
-Audio = str | Path | npt.NDArray[np.floating]
 
 
 class MoEAudioClassifier:
@@ -170,30 +167,28 @@ class MoEAudioClassifier:
         k: int | None = None,
         k_max: int | None = None,
     ) -> Answer:
-        """Return the answer to a file, or to samples [S] or [channels, S] at ``sample_rate_hz``.
+        """Return the answer to a recording: a path, bytes, an open file, or samples.
 
+        Samples are an array, a list or a tensor, [S], [channels, S] or [S, channels], of floats or
+        of PCM integers, at ``sample_rate_hz``. ``Answer.warnings`` names what is doubtful.
         ``k`` fixes how many experts are asked, ``k_max`` bounds it. Raises AudioError for a file
         that cannot be read, InputError for samples that are no recording.
         """
         predictor = self.predictor
-        samples, rate = self._samples(audio, sample_rate_hz)
-        return predictor.predict(samples, rate, k=k, k_max=k_max)
+        samples, rate, clipped_rate = hear(audio, sample_rate_hz)
+        return predictor.predict(samples, rate, clipped_rate=clipped_rate, k=k, k_max=k_max)
 
     def predict_proba(
-        self, audios: Iterable[Audio], sample_rate_hz: int | None = None
+        self, audios: Audio | Iterable[Audio], sample_rate_hz: int | None = None
     ) -> npt.NDArray[np.float64]:
-        """Return calibrated probabilities [n, C] of recordings."""
-        answers = [self.predict(audio, sample_rate_hz) for audio in audios]
+        """Return calibrated probabilities [n, C] of recordings, or [1, C] of one.
+
+        The rows of an array [n, S] are recordings; see ``predict`` for what one may be.
+        """
+        several: Iterable[Any] = [audios] if is_one(audios, sample_rate_hz) else audios  # type: ignore[assignment]
+        answers = [self.predict(audio, sample_rate_hz) for audio in several]
         rows = [list(answer.probabilities.values()) for answer in answers]
         return np.array(rows, dtype=np.float64).reshape(-1, len(self.classes_))
-
-    def _samples(
-        self, audio: Audio, sample_rate_hz: int | None
-    ) -> tuple[npt.NDArray[np.float32], int]:
-        if isinstance(audio, (str, Path)):
-            clip = read_clip(audio)
-            return clip.samples, clip.sample_rate_hz
-        return check_samples(audio, sample_rate_hz), int(sample_rate_hz or 0)
 
     def explain(
         self,
@@ -211,7 +206,7 @@ class MoEAudioClassifier:
         segments is explained by the one that is surest of its answer.
         """
         predictor, method = self.predictor, check_method(method or self.explainability)
-        samples, rate = self._samples(audio_path, sample_rate_hz)
+        samples, rate, _ = hear(audio_path, sample_rate_hz)
         segments = predictor.cut(samples, rate)
         specs = predictor.measure(segments)
         surest = surest_segment(predictor, specs)

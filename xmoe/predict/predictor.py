@@ -22,11 +22,13 @@ from xmoe.base.task import Task, task_of
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
+from xmoe.frontend.threads import survive_fork
 from xmoe.mixture.calls import AskExpert, call_experts
 from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.plan import Plan
 from xmoe.predict.answer import Answer, ExpertUse, SegmentAnswers, join_answers
+from xmoe.predict.doubts import find_doubts
 from xmoe.run.folder import RunFolder, Which, answering_parts
 
 BATCH = 64
@@ -43,6 +45,7 @@ class Predictor:
         device: torch.device | None = None,
         experts: Mapping[str, AskExpert] | None = None,
     ) -> None:
+        survive_fork()
         self.config = config
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device).eval()
@@ -120,14 +123,23 @@ class Predictor:
         samples: npt.NDArray[np.float32],
         sample_rate_hz: int,
         *,
+        clipped_rate: float = 0.0,
         k: int | None = None,
         k_max: int | None = None,
     ) -> Answer:
-        """Return the answer to one recording [S]."""
+        """Return the answer to one recording [S], with what is doubtful about it."""
         began = time.perf_counter()
         specs = self.segment_specs(samples, sample_rate_hz)
         answers = self.answer_segments(specs, k=k, k_max=k_max)
-        return self.summarise(answers, seconds=time.perf_counter() - began)
+        doubts = self.doubts(samples, sample_rate_hz, clipped_rate)
+        return self.summarise(answers, warnings=doubts, seconds=time.perf_counter() - began)
+
+    def doubts(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, clipped_rate: float
+    ) -> list[str]:
+        """Return warnings about a recording [S]."""
+        fmax_hz = self.config.spectro.fmax_hz
+        return find_doubts(samples, sample_rate_hz, clipped_rate, fmax_hz=fmax_hz)
 
     def summarise(
         self, answers: SegmentAnswers, *, warnings: Sequence[str] = (), seconds: float = 0.0

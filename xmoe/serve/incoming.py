@@ -16,8 +16,6 @@ from xmoe.profile.quality import clip_quality
 from xmoe.profile.spectrum import band_limit_hz, effective_band, measure_spectrum, snr_proxy_db
 
 MAX_CELLS = 2**15
-SILENT_PEAK = 1e-4
-CLIPPED_SHARE = 0.01
 
 Samples = npt.NDArray[np.float32]
 
@@ -59,24 +57,3 @@ def measure_incoming(samples: Samples, sample_rate_hz: int, clipping_rate: float
         fmax_eff_hz=band[1] if band else None,
         band_limit_hz=band_limit_hz(spectrum) if band else None,
     )
-
-
-def find_doubts(
-    samples: Samples, sample_rate_hz: int, clipping_rate: float, *, fmax_hz: float
-) -> list[str]:
-    """Return warnings about a recording [S] that can be answered but hardly trusted.
-
-    They need no training profile: silence, clipping, and a rate too low for the model's band,
-    which ends at ``fmax_hz``.
-    """
-    doubts = []
-    if float(np.abs(samples).max(initial=0.0)) < SILENT_PEAK:
-        doubts.append("silent: there is no sound in this recording")
-    if clipping_rate > CLIPPED_SHARE:
-        doubts.append(f"clipped: {clipping_rate:.0%} of the samples are at full scale")
-    if sample_rate_hz / 2 < 0.95 * fmax_hz:
-        doubts.append(
-            f"band: sampled at {sample_rate_hz} Hz it holds nothing above "
-            f"{sample_rate_hz / 2:g} Hz; the model looks up to {fmax_hz:g} Hz"
-        )
-    return doubts

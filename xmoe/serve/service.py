@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from xmoe import __version__
 from xmoe.audio.clip import Clip, DecodeLimits, read_clip
-from xmoe.audio.samples import check_samples
+from xmoe.audio.samples import Heard, check_samples
 from xmoe.base.errors import AudioError
 from xmoe.serve.about import NOTHING_KNOWN, About
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.explainer import Explainer
-from xmoe.serve.incoming import Incoming, find_doubts, measure_incoming
+from xmoe.serve.incoming import Incoming, measure_incoming
 from xmoe.serve.meter import Meter
 from xmoe.serve.router import Cut, RouterCore, Served, callable_experts
 from xmoe.serve.schemas import (
@@ -44,7 +44,6 @@ READY_FOR_S = 1.0
 
 Source = tuple[npt.NDArray[np.float32], int]
 # samples [S], their rate in Hz, and the share of them that is clipped
-Heard = tuple[npt.NDArray[np.float32], int, float]
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ class Service:
         """Return the answer to a recording that came as numbers."""
 
         def read() -> Heard:
-            samples, rate = self.samples_of(request)
-            return samples, rate, clipped_share(samples)
+            return self._hear_samples(request)
 
         return await self._answer(read, request, len(request.samples))
 
@@ -110,14 +108,13 @@ class Service:
         """Return the answer to samples [S] out of a stream; InputError where they are none."""
 
         def read() -> Heard:
-            checked = check_samples(samples, sample_rate_hz)
-            return checked, sample_rate_hz, clipped_share(checked)
+            return check_samples(samples, sample_rate_hz)
 
         return await self._answer(read, options, len(samples))
 
     def _hear(self, data: bytes) -> Heard:
         clip = self.decode(data)
-        return clip.samples, clip.sample_rate_hz, clip.clipped_rate
+        return Heard(clip.samples, clip.sample_rate_hz, clip.clipped_rate)
 
     async def _read_then(
         self, read: Callable[[], Heard], then: Callable[[Heard], Value], samples: int | None
@@ -179,7 +176,7 @@ class Service:
         samples, rate, clipped_rate = heard
         decoded = time.monotonic()
         spectro, most = self.router.config.spectro, self.settings.http.max_windows
-        doubts = find_doubts(samples, rate, clipped_rate, fmax_hz=spectro.fmax_hz)
+        doubts = self.router.predictor.doubts(samples, rate, clipped_rate)
         hop_s = choose_hop_s(len(samples) / rate, spectro, options.hop_s, most)
         cut = self.router.cut(samples, rate, hop_s)
         return Prepared(heard, cut, doubts, decoded)
@@ -302,8 +299,10 @@ class Service:
 
     def samples_of(self, request: SamplesRequest) -> Source:
         """Return samples and rate of a recording that came as numbers; InputError if it is none."""
-        rate = request.sample_rate_hz
-        return check_samples(np.asarray(request.samples, np.float64), rate), rate
+        return self._hear_samples(request)[:2]
+
+    def _hear_samples(self, request: SamplesRequest) -> Heard:
+        return check_samples(np.asarray(request.samples, np.float64), request.sample_rate_hz)
 
     async def explain(self, source: Source, asked: ExplainOptions) -> dict[str, Any]:
         """Return the explanation of a recording as numbers."""
@@ -321,8 +320,3 @@ def count_samples(data: bytes) -> int | None:
     FLAC or Ogg, may hold hours in a few bytes.
     """
     return len(data) // 2 if data[:4] == b"RIFF" else None
-
-
-def clipped_share(samples: npt.NDArray[np.float32]) -> float:
-    """Return the share of samples [S] at full scale or over it."""
-    return float((np.abs(samples) >= 1.0).mean())

@@ -1,0 +1,56 @@
+"""A recording in any form that Python has for one -> mono float32, or why it is no recording.
+
+A path, the bytes of a file, an open file, or samples as ``xmoe.audio.samples`` takes them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any, BinaryIO
+
+import numpy.typing as npt
+
+from xmoe.audio.clip import read_clip
+from xmoe.audio.samples import LOWEST_RATE_HZ, MOST_CHANNELS, SHORTEST_S, Heard, check_samples
+from xmoe.base.errors import InputError
+
+Audio = str | os.PathLike[str] | bytes | BinaryIO | npt.ArrayLike
+
+
+def hear(audio: Any, sample_rate_hz: int | None = None) -> Heard:
+    """Return a recording (see ``Audio``); only samples need a rate.
+
+    Raises AudioError for a file that cannot be read, InputError for what is no recording.
+    """
+    if isinstance(audio, io.TextIOBase):
+        what, mend = "the file was opened as text", 'open it with mode "rb"'
+        raise InputError(what, where=str(getattr(audio, "name", "audio")), mend=mend)
+    if not is_stored(audio):
+        return check_samples(audio, sample_rate_hz)
+    if isinstance(audio, (bytes, bytearray, memoryview)):
+        audio = io.BytesIO(audio)
+    elif hasattr(audio, "read") and not audio.seekable():  # a pipe
+        audio = io.BytesIO(audio.read())
+    clip = read_clip(audio)
+    return Heard(clip.samples, clip.sample_rate_hz, clip.clipped_rate)
+
+
+def is_stored(audio: Any) -> bool:
+    """Tell whether this is a file, by name, by content or open, and not numbers."""
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview)
+    return isinstance(audio, kinds) or hasattr(audio, "read")
+
+
+def is_one(audio: Any, sample_rate_hz: int | None) -> bool:
+    """Tell whether this is one recording and not several.
+
+    The rows of an array are recordings, as in scikit-learn, unless they are too short to be.
+    """
+    if is_stored(audio):
+        return True
+    if not hasattr(audio, "ndim"):  # a list, a generator
+        return False
+    numbers = getattr(audio.dtype, "kind", "f") in "fiu"  # torch's types have no kind
+    shortest = min(MOST_CHANNELS + 1, SHORTEST_S * (sample_rate_hz or LOWEST_RATE_HZ))
+    return numbers and (audio.ndim == 1 or (audio.ndim == 2 and audio.shape[1] < shortest))
