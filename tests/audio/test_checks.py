@@ -5,6 +5,7 @@ import os
 import pytest
 
 from xmoe.audio.checks import RULES, Finding, check_content, check_manifest, raise_on_errors
+from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import DatasetError
 
 SOUND = (("a.wav", "train", "x"), ("b.wav", "train", "y"), ("c.wav", "test", "x"))
@@ -185,3 +186,34 @@ def test_findings_read_as_sentences():
     assert str(finding) == (
         "clips are listed more than once: 0.wav, 1.wav, 2.wav and 2 more (keep one)"
     )
+
+
+def test_a_snapshot_of_the_hub_is_links_to_the_blobs_beside_it(tmp_path):
+    root = tmp_path / "datasets--x--y" / "snapshots" / "abc"
+    blobs, elsewhere = tmp_path / "datasets--x--y" / "blobs", tmp_path / "elsewhere"
+    for index, folder in enumerate((blobs, blobs, blobs, elsewhere)):
+        folder.mkdir(exist_ok=True, parents=True)
+        (root / "data").mkdir(exist_ok=True, parents=True)
+        (folder / f"{index}").touch()
+        (root / "data" / f"{index}.wav").symlink_to(folder / f"{index}")
+    (blobs / "2").unlink()
+    examples = tuple(
+        Example(f"data/{i}.wav", split, (label,))
+        for i, (split, label) in enumerate(
+            [("train", "a"), ("test", "b"), ("val", "a"), ("val", "b")]
+        )
+    )
+    found = {
+        finding.code: finding.files
+        for finding in check_manifest(Dataset(root, examples, ("a", "b"), "single_label"))
+    }
+    assert found["leaves_root"] == ("data/3.wav",)
+    assert found["missing"] == ("data/2.wav",)
+
+
+def test_classes_that_differ_only_in_dress_are_named(make_dataset):
+    rows = [(f"{i}.wav", "train", name) for i, name in enumerate(("Dog", "dog", "sea gull", "cat"))]
+    found = check_manifest(make_dataset(*rows, ("9.wav", "test", "sea_gull")))
+    (alike,) = [finding for finding in found if finding.code == "classes_alike"]
+    assert alike.files == ("Dog", "dog", "sea gull", "sea_gull")
+    assert alike.severity == "warning"

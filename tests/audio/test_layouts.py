@@ -112,9 +112,55 @@ def test_class_folders(tmp_path):
     assert [(entry.filepath, entry.labels) for entry in layout.entries] == [
         ("cat/3.mp3", ("cat",)),
         ("dog/2.WAV", ("dog",)),
-        ("dog/deep/1.flac", ("deep",)),
+        ("dog/deep/1.flac", ("dog",)),
     ]
     assert "left out, by ending: .md (1), .txt (1)" in layout.notes
+    assert "subfolders of a class, not classes: dog/deep" in layout.notes
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "note"),
+    [
+        ("a/0 a/north/1 a/south/day/2 b/3", "a b", "not classes: a/north, a/south/day"),
+        ("train/a/0 train/a/north/1 test/b/2", "a b", "not classes: train/a/north"),
+        ("x/a/0 x/b/1 y/a/2", "a b", "last is the class: x/a, x/b, y/a; where"),
+        ("a/0 b/north/1 b/south/2", "a north south", "last is the class: b/north, b/south; where"),
+    ],
+)
+def test_folders_in_class_folders(tmp_path, names, labels, note):
+    layout = read_layout(write(tmp_path, {f"{name}.wav": "" for name in names.split()}))
+    assert len(layout.entries) == len(names.split())
+    assert " ".join(sorted({entry.labels[0] for entry in layout.entries})) == labels
+    assert note in layout.notes[1]
+
+
+def test_a_class_may_be_named_like_a_split(tmp_path):
+    root = write(tmp_path, {"train/0.wav": "", "bus/0.wav": "", "car/far/0.wav": ""})
+    layout = read_layout(root)
+    assert {entry.labels for entry in layout.entries} == {("train",), ("bus",), ("far",)}
+    assert {entry.split for entry in layout.entries} == {None}
+    assert layout.notes[1] == "taken for a class: train"
+    write(root, {"test/x/0.wav": "", "train/x/1.wav": ""})
+    (root / "train" / "0.wav").unlink()
+    layout = read_layout(root)
+    assert {entry.split for entry in layout.entries} == {"train", "test"}
+    assert layout.notes[1] == "left out, beside the folders of splits: bus (1), car (1)"
+
+
+def test_a_class_that_cannot_be_told_from_a_split_is_refused(tmp_path):
+    names = [f"{kind}/{site}/0.wav" for kind in ("train", "bus") for site in ("north", "south")]
+    with pytest.raises(DatasetError, match=r"train is named like a split.*bus \(2\)") as caught:
+        read_layout(write(tmp_path, dict.fromkeys(names, "")))
+    assert "rename it" in (caught.value.mend or "")
+
+
+def test_paths_of_another_machine_are_found(tmp_path):
+    name = "S\u00fc\u00df.wav"
+    decomposed = "Su\u0308\u00df.wav"
+    cells = [f"audio\\{name}", f"{tmp_path}/audio/{name}", f".\\AUDIO/{name}", f"audio/{name}"]
+    text = "filepath,label\n" + "".join(f"{cell},x\n" for cell in cells)
+    root = write(tmp_path, {f"audio/{decomposed}": "", "metadata.csv": text})
+    assert {entry.filepath for entry in read_layout(root).entries} == {f"audio/{decomposed}"}
 
 
 @pytest.mark.parametrize("prefix", ["", "data/"])

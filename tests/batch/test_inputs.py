@@ -78,6 +78,22 @@ def test_table_names_each_recording_once(folder, kind):
     assert inputs.base == str(folder)
 
 
+def test_table_of_another_machine(folder):
+    (folder / "Su\u0308d.wav").touch()
+    cells = ["b\\c.flac", "B/C.FLAC", "S\u00fcd.wav", ".\\a.wav"]
+    (folder / "list.csv").write_bytes("\r\n".join(["File Name", *cells]).encode("utf-16"))
+    inputs = list_inputs(str(folder / "list.csv"))
+    assert inputs.names == ("Su\u0308d.wav", "a.wav", "b/c.flac")
+    assert inputs.repeated == ("b/c.flac",)
+
+
+def test_table_of_guessed_encoding_is_noted(folder):
+    (folder / "list.csv").write_bytes("filepath\nn\u00f8.wav\n".encode("cp1252"))
+    inputs = list_inputs(str(folder / "list.csv"))
+    assert inputs.names == ("n\u00f8.wav",)
+    assert "Windows-1252" in inputs.notes[0]
+
+
 def test_table_in_a_store(bucket):
     text = f"filepath\na.wav\n{bucket}/set/a.wav\n/b.wav\n"
     open_place(f"{bucket}/set/list.csv").write(text.encode())

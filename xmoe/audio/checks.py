@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import stat
 import unicodedata
 from collections import defaultdict
@@ -30,7 +31,7 @@ RULES: dict[str, tuple[Severity, str, str]] = {
     "leaves_root": (
         "error",
         "paths leave the data set's folder",
-        "write paths relative to it, and copy linked files into it",
+        "write paths relative to it, and copy linked files into it (cp -rL SET COPY)",
     ),
     "link_loop": ("error", "links lead back to themselves", "replace the links by the files"),
     "not_a_file": ("error", "these are folders, pipes or devices", "name audio files"),
@@ -76,6 +77,11 @@ RULES: dict[str, tuple[Severity, str, str]] = {
         "give each file to one split",
     ),
     "one_class": ("error", "there is only one class", "add recordings of something else"),
+    "classes_alike": (
+        "warning",
+        "classes differ only in case, spaces or dashes",
+        "write each class one way, unless they are meant to differ",
+    ),
     "class_not_in_train": (
         "warning",
         "classes have no training clips",
@@ -187,35 +193,38 @@ def _judge_copies(examples: Sequence[Example]) -> Iterator[str]:
 def _check_paths(dataset: Dataset) -> Iterator[Finding]:
     """Sort out paths that leave the root, loop, are no regular files, or lead nowhere at all."""
     root = dataset.root.resolve()
+    # A snapshot of the Hugging Face hub is links to the blobs beside it: they belong to the set.
+    stores = [up.parent / "blobs" for up in root.parents if up.name == "snapshots"]
     kinds: dict[str, list[str]] = defaultdict(list)
     paths = {example.filepath for example in dataset.examples}
     for filepath in paths:
-        kinds[_path_kind(root, filepath)].append(filepath)
+        kinds[_path_kind((root, *stores), filepath)].append(filepath)
     for code in ("leaves_root", "link_loop", "not_a_file"):
         yield from _found(code, kinds[code])
     everything = len(kinds["missing"]) == len(paths)
     yield from _found("all_missing" if everything else "missing", kinds["missing"])
 
 
-def _path_kind(root: Path, filepath: str) -> str:
-    """Return a code of ``RULES``, or ``file`` for a regular file inside ``root``."""
+def _path_kind(roots: Sequence[Path], filepath: str) -> str:
+    """Return a code of ``RULES``, or ``file`` for a regular file inside ``roots``."""
     relative = PurePosixPath(filepath)
     if relative.is_absolute() or ".." in relative.parts:
         return "leaves_root"
-    path = root / relative
+    path = roots[0] / relative
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ELOOP:
             return "link_loop"
-        return "leaves_root" if path.is_symlink() and not _inside(root, path) else "missing"
-    if not _inside(root, path):
+        return "leaves_root" if path.is_symlink() and not _inside(roots, path) else "missing"
+    if not _inside(roots, path):
         return "leaves_root"
     return "file" if stat.S_ISREG(mode) else "not_a_file"
 
 
-def _inside(root: Path, path: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(root)
+def _inside(roots: Sequence[Path], path: Path) -> bool:
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(root) for root in roots)
 
 
 def _check_twins(dataset: Dataset) -> Iterator[Finding]:
@@ -279,7 +288,12 @@ def _sides_overlap(examples: Sequence[Example]) -> bool:
 
 
 def _check_classes(dataset: Dataset) -> Iterator[Finding]:
-    """Find sets that nothing can be learned from, and classes that train or test lacks."""
+    """Find sets that nothing can be learned from, classes alike, and those train or test lacks."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for name in dataset.classes:
+        spellings[re.sub(r"[\s_-]+", "", name).casefold()].add(name)
+    alike = (name for names in spellings.values() if len(names) > 1 for name in names)
+    yield from _found("classes_alike", alike)
     trained, tested = (
         {name for example in dataset.split(split) for name in example.labels}
         for split in ("train", "test")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from xmoe.audio.paths import Finder
 from xmoe.audio.tables import TABLE_SUFFIXES, Table, parse_number, read_table
 from xmoe.base.errors import DatasetError
 
@@ -105,9 +106,10 @@ def _read_manifest(root: Path, path: Path, *, prefix: str = "", split: str | Non
     if path_column == "filename" and known["fold"] and (root / "audio").is_dir():
         prefix = "audio/"
         notes.append(f"{path.name} is ESC-50's table: its files are taken from audio/")
+    finder = Finder(root)
     entries = tuple(
         Entry(
-            filepath=prefix + _parse_path(row[path_column], table, index, path_column),
+            filepath=finder.find(prefix + _parse_path(row[path_column], table, index, path_column)),
             labels=_parse_labels(row[label_column]),
             split=split or _parse_split(row, table, index),
             fold=_parse_fold(row, table, index),
@@ -134,9 +136,7 @@ def _parse_path(cell: str, table: Table, index: int, column: str) -> str:
         what = f"column {column!r} holds no path"
         mend = "write the path relative to the data set's folder"
         raise DatasetError(what, where=table.where(index), mend=mend)
-    if "\\" in cell and "/" not in cell:
-        cell = cell.replace("\\", "/")
-    return str(PurePosixPath(cell))
+    return cell
 
 
 def _parse_labels(cell: str) -> tuple[str, ...]:
@@ -211,28 +211,81 @@ def _split_folders(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _read_folders(root: Path) -> Layout:
-    """Read class folders, or split folders that hold class folders: the folder is the label."""
-    splits = list(_split_folders(root))
+    """Read class folders, or split folders that hold class folders: the folder is the label.
+
+    A class may have folders of its own (sites, days): where recordings lie in a folder, those in
+    the folders below it are of the same class.
+    """
+    places, notes = _places(root)
     left_out: Counter[str] = Counter()
+    found = [
+        (split, folder, path) for split, folder in places for path in _audio_files(folder, left_out)
+    ]
+    direct = {path.parent for _, _, path in found}
+    classes = {  # for each folder with recordings the outermost of those that it lies in
+        folder: next(up for up in reversed((folder, *folder.parents)) if up in direct)
+        for folder in direct
+    }
     entries: list[Entry] = []
-    places: list[tuple[str | None, Path]] = [*splits] or [(None, root)]
-    for split, folder in places:
-        for path in _audio_files(folder, left_out):
-            if path.parent == folder:
-                mend = "put it into a folder named after its class, or write a metadata.csv"
-                raise DatasetError("the file has no class", where=str(path), mend=mend)
-            label = unicodedata.normalize("NFC", path.parent.name)
-            filepath = path.relative_to(root).as_posix()
-            row = len(entries) + 1
-            entries.append(Entry(filepath, (label,), split, None, 0.0, None, None, row))
+    for row, (split, folder, path) in enumerate(found, 1):
+        if path.parent == folder:
+            mend = "put it into a folder named after its class, or write a metadata.csv"
+            raise DatasetError("the file has no class", where=str(path), mend=mend)
+        label = unicodedata.normalize("NFC", classes[path.parent].name)
+        filepath = path.relative_to(root).as_posix()
+        entries.append(Entry(filepath, (label,), split, None, 0.0, None, None, row))
     if not entries:
         mend = "add a metadata.csv, or one folder of recordings per class"
         raise DatasetError("no recordings were found", where=str(root), mend=mend)
-    notes = [f"no manifest: the folder of each of {len(entries)} files is its label"]
+    notes.insert(0, f"no manifest: the folder of each of {len(entries)} files is its label")
+    inner = {name.relative_to(root).as_posix() for name, top in classes.items() if name != top}
+    if inner:
+        notes.append(f"subfolders of a class, not classes: {_some(inner)}")
+    tops = {folder for _, folder in places}
+    deep = {top.relative_to(root).as_posix() for top in classes.values() if top.parent not in tops}
+    if deep:
+        mend = "where the class is the folder above, write a metadata.csv"
+        notes.append(f"nested folders, of which the last is the class: {_some(deep)}; {mend}")
     if left_out:
         endings = ", ".join(f"{name} ({count})" for name, count in sorted(left_out.items()))
         notes.append(f"left out, by ending: {endings}")
     return Layout(root, tuple(entries), tuple(notes))
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = f" and {len(ordered) - 4} more" if ordered[4:] else ""
+    return ", ".join(ordered[:4]) + more
+
+
+def _places(root: Path) -> tuple[list[tuple[str | None, Path]], list[str]]:
+    """Return the folders that hold class folders, each with its split, and notes.
+
+    A class may be named like a split ("train", the vehicle): then other classes stand beside it.
+    """
+    splits = list(_split_folders(root))
+    if not splits:
+        return [(None, root)], []
+    named, parents = {folder for _, folder in splits}, {folder.parent for _, folder in splits}
+    beside = {
+        path.relative_to(root).as_posix(): count
+        for path in sorted(path for parent in parents for path in parent.iterdir())
+        if path.is_dir() and path.name[0] != "." and not named & {path, *path.glob("*")}
+        if (count := sum(1 for _ in _audio_files(path, Counter())))
+    }
+    if not beside:
+        return [*splits], []
+    others = ", ".join(f"{name} ({count})" for name, count in beside.items())
+    names = ", ".join(sorted(folder.name for folder in named))
+    bare = (path.suffix.lower() in AUDIO_SUFFIXES for folder in named for path in folder.iterdir())
+    several = len({split for split, _ in splits}) > 1
+    if not several and any(bare):
+        return [(None, parent) for parent in sorted(parents)], [f"taken for a class: {names}"]
+    if several:
+        return [*splits], [f"left out, beside the folders of splits: {others}"]
+    what = f"{names} is named like a split, but other folders with recordings are beside it"
+    mend = "where it is a class, rename it or write a metadata.csv; else move the others away"
+    raise DatasetError(f"{what}: {others}", where=str(root), mend=mend)
 
 
 def _audio_files(folder: Path, left_out: Counter[str]) -> Iterator[Path]:

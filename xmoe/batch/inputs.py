@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmoe.audio.layouts import AUDIO_SUFFIXES, PATH_COLUMNS
+from xmoe.audio.paths import Finder
 from xmoe.audio.tables import TABLE_SUFFIXES, read_table
 from xmoe.base.errors import DatasetError
 from xmoe.storage.place import CHECK_ADDRESS, Place, open_place
@@ -117,7 +118,7 @@ def _list_table(place: Place) -> Inputs:
         if not place.is_local:
             local.write_bytes(place.read())
         table = read_table(local)
-    column = next((name for name in PATH_COLUMNS if name in table.columns), None)
+    column = table.pick(PATH_COLUMNS)
     if column is None:
         what = f"no column {PATH_COLUMNS[0]!r}; the columns are {', '.join(table.columns)}"
         mend = f"name one column {PATH_COLUMNS[0]} (also accepted: {', '.join(PATH_COLUMNS[1:])})"
@@ -127,18 +128,19 @@ def _list_table(place: Place) -> Inputs:
         line = table.lines[cells.index("")]
         where = f"{place.shown} line {line}"
         raise DatasetError("the row names no file", where=where, mend="write a path")
-    counts = Counter(_relative(cell, base) for cell in cells)
+    finder = Finder(base.path) if base.is_local else None
+    counts = Counter(_relative(cell, base, finder) for cell in cells)
     repeated = tuple(sorted(name for name, count in counts.items() if count > 1))
-    return Inputs(base.address, tuple(sorted(counts)), repeated)
+    return Inputs(base.address, tuple(sorted(counts)), repeated, table.notes)
 
 
-def _relative(cell: str, base: Place) -> str:
+def _relative(cell: str, base: Place, finder: Finder | None) -> str:
     """Return one form for each file: ``a.wav`` for ``./a.wav`` and for ``BASE/a.wav``."""
     for prefix in (base.shown.rstrip("/") + "/", base.address.rstrip("/") + "/"):
         cell = cell.removeprefix(prefix)
     if "://" in cell:
         return cell
-    return posixpath.normpath(cell)
+    return finder.find(cell) if finder else posixpath.normpath(cell)
 
 
 def _check_names(names: Iterable[str], source: str) -> None:
