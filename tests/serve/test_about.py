@@ -76,4 +76,4 @@ def test_model_route_tells_it(ask, serve_run, told_run):
     assert masked == {"high_band": WHY}
     assert model["run"] == "tiny"
     assert model["training"]["sample_rates_hz"] == {"8000": 40}
-    assert model["limits"]["max_body_bytes"] == 16 << 20
+    assert model["limits"]["max_body_bytes"] == 64 << 20

@@ -6,6 +6,7 @@ import pytest
 
 from xmoe.serve import drain
 from xmoe.serve.drain import Gate
+from xmoe.serve.problems import HttpProblem
 
 
 @pytest.fixture
@@ -153,3 +154,25 @@ def test_closed_it_is_still_alive_and_takes_no_websocket(gate):
     alive, ready, socket = asyncio.run(main())
     assert (alive[0]["status"], ready[0]["status"]) == (200, 503)
     assert socket == [{"type": "websocket.close", "code": 1001, "reason": "the service stops"}]
+
+
+def test_bodies_hold_no_more_than_their_room_together():
+    async def app(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+        await scope["done"].wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def main():
+        gate = Gate(app, at_once=3, waiting=2, held_bytes=10)
+        done = asyncio.Event()
+        first = asyncio.create_task(ask(gate, done, body=[b"12345", b"678"]))
+        await asyncio.sleep(0)
+        with pytest.raises(HttpProblem) as caught:
+            await ask(gate, done, body=[b"123"])
+        assert caught.value.status == 429
+        done.set()
+        await first
+        assert (await ask(gate, done, body=[b"1234567890"]))[0]["status"] == 200
+
+    asyncio.run(main())

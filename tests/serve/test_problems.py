@@ -27,6 +27,7 @@ from xmoe.base.errors import (
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.fanout import TooFewExperts
 from xmoe.serve.problems import describe_error
+from xmoe.serve.settings import HttpSettings
 
 RATE_HZ = 8000
 
@@ -289,6 +290,33 @@ def test_decode_bomb_costs_no_memory(ask, name):
     before = psutil.Process().memory_info().rss
     assert ask("POST", "/v1/classify", body=BAD[name][0]).status == 413
     assert psutil.Process().memory_info().rss - before < 100 << 20
+
+
+@pytest.mark.parametrize("code", ["too_long", "too_large"])
+def test_hint_to_a_long_recording_names_nothing_that_requests_do_not_have(code):
+    error = AudioError(code, "4000 s", mend="give start_s and end_s to use a part of it")
+    hint = describe_error(error).problem.hint
+    assert "start_s" not in hint
+    assert "parts" in hint
+
+
+def test_longest_recording_fits_the_body_as_wav():
+    http = HttpSettings()
+    samples = round(http.max_duration_s * 48_000)
+    assert samples <= http.max_samples
+    assert 2 * samples + 4096 <= http.max_body_bytes
+
+
+def test_json_has_a_limit_of_its_own(ask, serve_run):
+    http = HttpSettings(max_body_bytes=100_000, max_json_bytes=1000)
+    service = serve_run(http=http)
+    body = json.dumps({"samples": [0.0] * 1000, "sample_rate_hz": RATE_HZ}).encode()
+    for path in ("/v1/classify", "/v2/models/xmoe/infer"):
+        headers = {"Content-Type": "application/json"}
+        reply = ask("POST", path, service=service, body=body, headers=headers)
+        assert (reply.status, reply.json()["code"]) == (413, "too_large")
+        assert "1000 bytes" in reply.json()["message"]
+    assert ask("POST", "/v1/classify", service=service, body=wav()).status == 200
 
 
 def test_decoding_that_takes_too_long_is_refused(ask, serve_run, monkeypatch):

@@ -3,13 +3,15 @@
 import socket
 import subprocess
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from xmoe.base.errors import ConfigError
-from xmoe.serve.session import check_port, serving
-from xmoe.serve.settings import ServeSettings
+from xmoe.serve.cluster import Place
+from xmoe.serve.session import check_port, check_token_travels, serving
+from xmoe.serve.settings import HttpSettings, ServeSettings
 
 EDGE = Path(__file__).parents[2] / "deployments" / "edge.haproxy.cfg"
 
@@ -37,6 +39,30 @@ def test_port_in_use_stops_before_ray_starts(taken, tiny_run):
     ):
         pytest.fail("it served")
     assert not ray.is_initialized()
+
+
+def test_bad_token_is_told_before_ray_starts(tiny_run, tmp_path):
+    import ray
+
+    (tmp_path / "token").write_text("")
+    http = HttpSettings(token_file=str(tmp_path / "token"))
+    with (
+        pytest.raises(ConfigError, match="16"),
+        serving(ServeSettings(run=str(tiny_run), http=http), host="127.0.0.1", port=8000),
+    ):
+        pytest.fail("it served")
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("with_file", [True, False])
+def test_token_of_this_environment_does_not_reach_a_cluster(tmp_path, monkeypatch, with_file):
+    monkeypatch.setenv("XMOE_TOKEN", "0123456789abcdef")
+    (tmp_path / "token").write_text("0123456789abcdef")
+    http = HttpSettings(token_file=str(tmp_path / "token") if with_file else None)
+    refused = pytest.raises(ConfigError, match="do not see XMOE_TOKEN")
+    with nullcontext() if with_file else refused:
+        check_token_travels(ServeSettings(run="r", http=http), Place("10.0.0.5:6379"))
+    check_token_travels(ServeSettings(run="r", http=http), Place())
 
 
 def test_port_that_was_just_let_go_is_free(taken):

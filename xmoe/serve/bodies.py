@@ -20,6 +20,12 @@ from xmoe.serve.settings import HttpSettings
 MAX_FIELDS = 8
 
 
+async def read_json(request: Request, http: HttpSettings) -> bytes:
+    """Return a body of JSON, which may be shorter than that of a file."""
+    least = min(http.max_json_bytes, http.max_body_bytes)
+    return await read_body(request, http.model_copy(update={"max_body_bytes": least}))
+
+
 async def read_body(request: Request, http: HttpSettings) -> bytes:
     """Return the whole body; HttpProblem where it is too large, too slow, or breaks off."""
     declared = request.headers.get("content-length")
@@ -27,7 +33,7 @@ async def read_body(request: Request, http: HttpSettings) -> bytes:
         hint = "send the number of bytes, or leave it out and send chunks"
         raise HttpProblem(400, "bad_request", "Content-Length is no number", hint=hint)
     if declared is not None and int(declared) > http.max_body_bytes:
-        raise too_large(http.max_body_bytes)
+        raise too_large(http)
     pieces = [piece async for piece in limited_stream(request, http)]
     return b"".join(pieces)
 
@@ -40,7 +46,7 @@ async def limited_stream(request: Request, http: HttpSettings) -> AsyncGenerator
             async for piece in request.stream():
                 total += len(piece)
                 if total > http.max_body_bytes:
-                    raise too_large(http.max_body_bytes)
+                    raise too_large(http)
                 yield piece
     except TimeoutError as error:
         raise HttpProblem(
@@ -52,18 +58,20 @@ async def limited_stream(request: Request, http: HttpSettings) -> AsyncGenerator
         ) from error
 
 
-def too_large(limit: int) -> HttpProblem:
+def too_large(http: HttpSettings) -> HttpProblem:
     """Return the refusal of a body over the limit."""
-    return HttpProblem(
-        413, "too_large", f"the body exceeds {limit} bytes", hint="send a shorter recording"
+    hint = (
+        f"send it as FLAC or OGG, or in parts: a file may have {http.max_duration_s:.0f} s and "
+        "the bytes of `limits` in /v1/model, JSON fewer bytes"
     )
+    return HttpProblem(413, "too_large", f"the body exceeds {http.max_body_bytes} bytes", hint=hint)
 
 
 async def read_form_files(request: Request, http: HttpSettings, *, most: int) -> list[bytes]:
     """Return the files of a multipart body, at most ``most``; names of files are not used."""
     declared = request.headers.get("content-length")
     if declared is not None and declared.isdecimal() and int(declared) > http.max_body_bytes:
-        raise too_large(http.max_body_bytes)
+        raise too_large(http)
     parser = MultiPartParser(
         request.headers,
         limited_stream(request, http),

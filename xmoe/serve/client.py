@@ -41,7 +41,7 @@ class Client:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise InputError("not an address of a service", where=url, mend="give http://HOST:PORT")
         self._url = url.rstrip("/")
-        self._token = token or os.environ.get("XMOE_TOKEN")
+        self._token = (token or os.environ.get("XMOE_TOKEN") or "").strip()
         self._timeout_s = timeout_s
         self._retries = retries
 

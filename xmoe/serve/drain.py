@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable
 
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xmoe.serve.auth import route_of
 from xmoe.serve.problems import HttpProblem, busy, draining
@@ -31,8 +31,8 @@ DROP_WITHIN_S = 2.0
 class Gate:
     """Lets ``at_once`` requests into an application and ``waiting`` more wait for their turn.
 
-    Others are answered 429, and after it was closed all new ones 503. ``note`` is told the code of
-    each refusal.
+    What is read of all bodies inside is at most ``held_bytes``. Others are answered 429, and after
+    it was closed all new ones 503. ``note`` is told the code of each refusal.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Gate:
         *,
         at_once: int,
         waiting: int,
+        held_bytes: int = 1 << 30,
         retry_after_s: int = 1,
         note: Callable[[str], None] | None = None,
     ) -> None:
@@ -51,6 +52,8 @@ class Gate:
         self._note = note
         self._closed = False
         self._counted = 0
+        self._most_bytes = held_bytes
+        self._held = 0
         self.inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,11 +77,24 @@ class Gate:
 
     async def _take_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._counted += 1
+        mine = 0
+
+        async def receive_counted() -> Message:
+            nonlocal mine
+            message = await receive()
+            size = len(message.get("body", b""))
+            if self._held + size > self._most_bytes:
+                raise busy(self._retry_after_s)
+            mine += size
+            self._held += size
+            return message
+
         try:
             async with self._turns:
-                await self._app(scope, receive, send)
+                await self._app(scope, receive_counted, send)
         finally:
             self._counted -= 1
+            self._held -= mine
 
     async def _refuse(
         self, problem: HttpProblem, scope: Scope, receive: Receive, send: Send

@@ -24,6 +24,7 @@ AUDIO_STATUS: Mapping[str, int] = {
     "too_long": 413,
 }
 FORMATS = "send WAV, FLAC, OGG, MP3 or AIFF, or JSON with samples and sample_rate_hz"
+CUT_HINT = "cut it and send the parts one by one; /v1/model tells the limits"
 RUN_HINT = "whoever runs the server serves a run of this version, or the version of this run"
 
 
@@ -55,7 +56,8 @@ def describe_error(error: Exception, *, retry_after_s: int = 1) -> HttpProblem:
         return error
     if isinstance(error, AudioError):
         status = AUDIO_STATUS.get(error.code, 422)
-        return HttpProblem(status, error.code, error.what, hint=error.mend or FORMATS)
+        hint = CUT_HINT if status == 413 else error.mend or FORMATS
+        return HttpProblem(status, error.code, error.what, hint=hint)
     if isinstance(error, RunVersionError):
         return HttpProblem(
             503, "other_version", error.what, hint=RUN_HINT, retry_after_s=retry_after_s

@@ -66,6 +66,7 @@ class RouterReplica:
             build_app(self.service, token=read_token(checked.http)),
             at_once=checked.router.max_ongoing_requests,
             waiting=checked.router.max_queued_requests,
+            held_bytes=checked.http.max_held_bytes,
             retry_after_s=checked.faults.retry_after_s,
             note=self.service.meter.note_refusal,
         )

@@ -44,8 +44,9 @@ FAST = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "OMP_NUM_THREADS": "1"}
 
 
 def check_address(host: str, settings: ServeSettings) -> None:
-    """Raise ConfigError for an address that others reach where no token is set."""
-    if host not in LOOPBACK and read_token(settings.http) is None:
+    """Raise ConfigError for an address that others reach where no token is set, or a bad token."""
+    token = read_token(settings.http)
+    if host not in LOOPBACK and token is None:
         raise ConfigError(
             f"{host} can be reached by others, and no token is set",
             where="--host",

@@ -17,6 +17,7 @@ from xmoe.run.folder import Which
 
 Topology = Literal["distributed", "colocated"]
 TOKEN_VARIABLE = "XMOE_TOKEN"  # noqa: S105  (the name of a variable)
+LEAST_TOKEN = 16
 
 
 class ExpertDeployment(Frozen):
@@ -89,16 +90,22 @@ class HttpSettings(Frozen):
     """What a request may cost, and who may ask.
 
     The token is read by each replica from ``token_file``, or from the environment variable
-    ``token_variable`` where it is set; without one, every request is answered. A stream may be
-    ``max_ahead_s`` ahead of its answers, and no more than ``max_stream_bytes`` as float32.
+    ``token_variable`` where it is set; without one, every request is answered. The longest
+    recording, ``max_duration_s``, fits ``max_body_bytes`` and ``max_samples`` as 16-bit WAV of one
+    channel at 48 kHz. Numbers in JSON take ten times their bytes once they are read, so their
+    bodies have a limit of their own; all bodies of a router together hold ``max_held_bytes``. A
+    stream may be ``max_ahead_s`` ahead of its answers, and no more than ``max_stream_bytes`` as
+    float32.
     """
 
-    max_body_bytes: int = Field(default=16 << 20, ge=1)
+    max_body_bytes: int = Field(default=64 << 20, ge=1)
+    max_json_bytes: int = Field(default=16 << 20, ge=1)
+    max_held_bytes: int = Field(default=1 << 30, ge=1)
     body_timeout_s: float = Field(default=10.0, gt=0.0)
     request_timeout_s: float = Field(default=30.0, gt=0.0)
     decode_timeout_s: float = Field(default=5.0, gt=0.0)
     max_duration_s: float = Field(default=600.0, gt=0.0)
-    max_samples: int = Field(default=24_000_000, ge=1)
+    max_samples: int = Field(default=28_800_000, ge=1)
     max_files: int = Field(default=32, ge=1)
     max_windows: int = Field(default=2048, ge=1)
     max_streams: int = Field(default=16, ge=1)
@@ -150,20 +157,27 @@ class ServeSettings(Frozen):
 def read_token(http: HttpSettings) -> str | None:
     """Return the token that requests must carry, or None where none is set.
 
-    Raises ConfigError for a file that cannot be read or holds no token.
+    From file or environment it is stripped, and must be a line of 16 characters or more; an empty
+    variable is one that is not set. Raises ConfigError for a file that cannot be read or a token
+    that protects nothing.
     """
     if http.token_file is None:
-        return os.environ.get(http.token_variable) or None
-    try:
-        token = Path(http.token_file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        where, text = http.token_variable, os.environ.get(http.token_variable)
+        if not text:
+            return None
+    else:
+        where = http.token_file
+        try:
+            text = Path(where).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                "the token file cannot be read", where=where, mend="check path and rights"
+            ) from error
+    token = text.strip()
+    if len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable():
         raise ConfigError(
-            "the token file cannot be read", where=http.token_file, mend="check path and rights"
-        ) from error
-    if len(token) < 16 or not token.isascii() or not token.isprintable():
-        raise ConfigError(
-            "the token must be one line of at least 16 printable ASCII characters",
-            where=http.token_file,
+            f"the token must be one line of at least {LEAST_TOKEN} printable ASCII characters",
+            where=where,
             mend="make one: openssl rand -hex 32",
         )
     return token

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from xmoe.base.errors import XmoeError
 from xmoe.serve.batching import QueueFull
-from xmoe.serve.bodies import read_body, read_form_files
+from xmoe.serve.bodies import read_body, read_form_files, read_json
 from xmoe.serve.fanout import TooFewExperts
 from xmoe.serve.problems import FORMATS, HttpProblem, describe_error
 from xmoe.serve.schemas import (
@@ -93,7 +93,7 @@ async def read_recording(request: Request, service: Service) -> bytes:
 
 async def read_samples(request: Request, service: Service) -> SamplesRequest:
     """Return the samples in a JSON body; HttpProblem where it is not what is expected."""
-    data = await read_body(request, service.settings.http)
+    data = await read_json(request, service.settings.http)
     try:
         return SamplesRequest.model_validate_json(data)
     except ValidationError as error:

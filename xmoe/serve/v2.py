@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xmoe import __version__
-from xmoe.serve.bodies import read_body
+from xmoe.serve.bodies import read_json
 from xmoe.serve.problems import HttpProblem
 from xmoe.serve.schemas import ClassifyAnswer, Options, SamplesRequest
 from xmoe.serve.service import Service
@@ -205,7 +205,7 @@ def build_router(service: Service) -> APIRouter:
 
 async def read_infer(request: Request, service: Service) -> InferRequest:
     """Return the request in a JSON body; HttpProblem where it is none."""
-    data = await read_body(request, service.settings.http)
+    data = await read_json(request, service.settings.http)
     try:
         return InferRequest.model_validate_json(data)
     except ValidationError as error:
