@@ -1,9 +1,12 @@
 """A batch that was stopped goes on where it was, and ends with exactly one row each."""
 
 import hashlib
+import shutil
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile as sf
 
 from xmoe.base.errors import ConfigError, StorageError
 from xmoe.batch.inputs import list_inputs
@@ -129,3 +132,41 @@ def test_repeated_names_have_one_row_and_are_told(request_of, clips, tmp_path):
     summary = infer_batch(request_of(source=str(table)))
     assert summary.rows == 2
     assert summary.repeated == (f"{clips}/0/000.wav",)
+
+
+@pytest.fixture
+def own_clips(clips, tmp_path):
+    """A set of its own that may be changed."""
+    return shutil.copytree(clips, tmp_path / "own")
+
+
+def test_what_changed_or_came_back_is_answered_again(request_of, own_clips, tmp_path):
+    table, away = own_clips / "list.csv", tmp_path / "away.wav"
+    table.write_text("filepath\n" + "".join(f"0/{name:03d}.wav\n" for name in range(0, 18, 3)))
+    job = request_of(source=str(table), shard_size=2)
+    (own_clips / "0/003.wav").rename(away)
+    first = infer_batch(job)
+    assert (first.rows, first.bad, first.again, first.shards_done) == (6, 1, 0, 3)
+    away.rename(own_clips / "0/003.wav")
+    second = infer_batch(job)
+    assert (second.bad, second.again, second.shards_done) == (0, 1, 1)
+    rows = {row["file"]: row for row in pq.read_table(tmp_path / "preds").to_pylist()}
+    (own_clips / "0/015.wav").write_bytes((own_clips / "0/000.wav").read_bytes())
+    assert (infer_batch(job).again, infer_batch(job).again) == (1, 0)
+    after = {row["file"]: row for row in pq.read_table(tmp_path / "preds").to_pylist()}
+    assert after["0/015.wav"]["entropy"] != rows["0/015.wav"]["entropy"]
+    assert after["0/015.wav"]["entropy"] == pytest.approx(after["0/000.wav"]["entropy"], abs=1e-5)
+
+
+def test_what_could_not_be_opened_is_tried_again(request_of, own_clips):
+    (own_clips / "0/dir.wav").symlink_to(own_clips / "0/dir.wav")
+    assert infer_batch(request_of(source=str(own_clips))).bad == 2
+    assert infer_batch(request_of(source=str(own_clips))).again == 1
+
+
+def test_doubtful_answers_are_counted_and_say_why(request_of, own_clips, tmp_path):
+    sf.write(own_clips / "silent.wav", np.zeros((4000, 1)), 8000)
+    summary = infer_batch(request_of(source=str(own_clips)))
+    rows = {row["file"]: row for row in pq.read_table(tmp_path / "preds").to_pylist()}
+    assert "silent" in rows["silent.wav"]["warnings"]
+    assert summary.doubtful == sum(bool(row["warnings"]) for row in rows.values())

@@ -1,12 +1,14 @@
 """``xmoe infer --input``: options to a request, and what is said at the end."""
 
+from dataclasses import replace
+
 import pytest
 
 from xmoe.batch.run import BatchSummary
 from xmoe.cli.batch import describe_batch
 from xmoe.jobs import infer as jobs
 
-SUMMARY = BatchSummary("preds", 5, 1, 3, 2, ("a.wav",), ("left out, by ending: .txt (1)",))
+SUMMARY = BatchSummary("preds", 5, 1, 2, 1, 3, 2, ("a.wav",), ("left out, by ending: .txt (1)",))
 
 
 @pytest.fixture
@@ -49,6 +51,16 @@ def test_options_that_do_not_go_together(asked, run_json, args, what):
     assert code == 2
     assert what in fields["what"]
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "strict", "code"), [(0, True, 0), (1, False, 0), (1, True, 2), (5, False, 2)]
+)
+def test_nothing_answered_is_no_success(monkeypatch, run_json, bad, strict, code):
+    monkeypatch.setattr(jobs, "run_infer", lambda request, **_: replace(SUMMARY, bad=bad))
+    options = ("--input", "x", "--output", "y", *(("--strict",) if strict else ()))
+    found, fields = run_json("infer", "RUN", *options)
+    assert (found, fields["ok"]) == (code, code == 0)
 
 
 def test_answers_are_parquet_if_nothing_is_said(asked, run_json):

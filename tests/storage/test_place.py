@@ -7,7 +7,7 @@ import pytest
 
 from xmoe.base.errors import InputError, StorageError
 from xmoe.storage import place as places
-from xmoe.storage.place import Found, Place, open_place, store_reason
+from xmoe.storage.place import Place, open_place, store_reason
 
 MIB = 2**20
 
@@ -43,7 +43,7 @@ def test_kinds(folder):
 def test_walk_is_sorted_and_passes_over_what_is_hidden(folder):
     for name in ("b", "a/2", "a/1", ".x", ".h/y", "a/.z"):
         (folder / name).write(b"")
-    assert list(folder.walk()) == [Found("a/1", 0), Found("a/2", 0), Found("b", 0)]
+    assert [(one.name, one.size) for one in folder.walk()] == [("a/1", 0), ("a/2", 0), ("b", 0)]
 
 
 def test_missing_file_and_folder(folder):
@@ -158,3 +158,31 @@ def test_reason_is_one_line(error, words):
 def test_file_systems_are_opened_once():
     assert places._file_system("s3", "b", "") is places._file_system("s3", "b", "")
     assert isinstance(open_place("gs://bucket/x"), Place)
+
+
+def test_linked_folders_are_entered_once_and_links_to_nothing_are_missed(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "store").mkdir()
+    for name in ("in/1.wav", "store/2.wav"):
+        (tmp_path / name).write_bytes(b"12345")
+    (tmp_path / "in/night").symlink_to("../store")
+    (tmp_path / "store/back").symlink_to("../in")
+    (tmp_path / "in/self").symlink_to(".")
+    (tmp_path / "in/dead.wav").symlink_to("../gone.wav")
+    found = {one.name: one for one in open_place(tmp_path / "in").walk()}
+    assert {name: one.size for name, one in found.items()} == {
+        "1.wav": 5,
+        "dead.wav": 0,
+        "night/2.wav": 5,
+    }
+    assert found["dead.wav"].stamp == ""
+
+
+def test_stamp_changes_with_what_is_written(tmp_path):
+    file = open_place(tmp_path / "a")
+    assert file.stamp() == ""
+    file.write(b"1")
+    (found,) = open_place(tmp_path).walk()
+    assert found.stamp == file.stamp() != ""
+    os.utime(tmp_path / "a", ns=(0, 5))
+    assert file.stamp() == "1 5"

@@ -28,6 +28,8 @@ from xmoe.predict.answer import Answer, SegmentAnswers
 from xmoe.predict.predictor import BATCH, Predictor
 
 Row = dict[str, Any]
+# A name, its spectrograms or what was wrong, and what is doubtful about it.
+Waiting = tuple[str, Tensor | AudioError, list[str]]
 
 FETCHERS = 8
 MAX_FETCHED_BYTES = 1 << 30
@@ -47,14 +49,15 @@ def answer_clips(
     predictor: Predictor, clips: Iterable[tuple[str, Clip | AudioError]]
 ) -> Iterator[tuple[str, Answer | AudioError]]:
     """Yield the answers to named clips in their order, computed a batch of segments at a time."""
-    waiting: list[tuple[str, Tensor | AudioError]] = []
+    waiting: list[Waiting] = []
     segments = 0
     for name, clip in clips:
         if isinstance(clip, AudioError):
-            waiting.append((name, clip))
+            waiting.append((name, clip, []))
             continue
         specs = predictor.segment_specs(clip.samples, clip.sample_rate_hz)
-        waiting.append((name, specs))
+        doubts = predictor.doubts(clip.samples, clip.sample_rate_hz, clip.clipped_rate)
+        waiting.append((name, specs, doubts))
         segments += len(specs)
         if segments >= BATCH:
             yield from _answer_waiting(predictor, waiting)
@@ -63,19 +66,19 @@ def answer_clips(
 
 
 def _answer_waiting(
-    predictor: Predictor, waiting: Sequence[tuple[str, Tensor | AudioError]]
+    predictor: Predictor, waiting: Sequence[Waiting]
 ) -> Iterator[tuple[str, Answer | AudioError]]:
-    blocks = [specs for _, specs in waiting if isinstance(specs, Tensor)]
+    blocks = [specs for _, specs, _ in waiting if isinstance(specs, Tensor)]
     answers = predictor.answer_segments(torch.cat(blocks)) if blocks else None
     first = 0
-    for name, specs in waiting:
+    for name, specs, doubts in waiting:
         if isinstance(specs, AudioError) or answers is None:
             assert isinstance(specs, AudioError)
             yield name, specs
             continue
         last = first + len(specs)
         own = SegmentAnswers(*(value[first:last] for value in vars(answers).values()))
-        yield name, predictor.summarise(own)
+        yield name, predictor.summarise(own, warnings=doubts)
         first = last
 
 
@@ -128,6 +131,7 @@ def _answer_row(name: str, answer: Answer) -> Row:
         "k": answer.k,
         "experts": ";".join(use.name for use in answer.experts),
         "segments": answer.segments,
+        "warnings": " | ".join(answer.warnings),
         **{f"p_{name}": value for name, value in answer.probabilities.items()},
     }
 
@@ -151,6 +155,7 @@ def row_schema(classes: Sequence[str]) -> pa.Schema:
             ("k", number),
             ("experts", text),
             ("segments", pa.int64()),
+            ("warnings", text),
             ("error", text),
             ("reason", text),
             ("what_to_do", text),

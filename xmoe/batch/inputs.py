@@ -11,7 +11,8 @@ import posixpath
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from xmoe.audio.layouts import AUDIO_SUFFIXES, PATH_COLUMNS
 from xmoe.audio.paths import Finder
 from xmoe.audio.tables import TABLE_SUFFIXES, read_table
 from xmoe.base.errors import DatasetError
-from xmoe.storage.place import CHECK_ADDRESS, Place, open_place
+from xmoe.storage.place import CHECK_ADDRESS, Found, Place, open_place
 
+STAMPERS = 8
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -28,11 +30,13 @@ _WILD = re.compile(r"[*?\[]")
 class Inputs:
     """Names of recordings below ``base``, sorted, each once.
 
+    ``stamps`` tell for each name whether it was written anew, empty where there is no such file.
     ``repeated`` are names that were given more than once; ``notes`` say what was left out.
     """
 
     base: str
     names: tuple[str, ...]
+    stamps: tuple[str, ...]
     repeated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -56,7 +60,7 @@ def list_inputs(source: str) -> Inputs:
     elif _suffix(place.name) in TABLE_SUFFIXES:
         found = _list_table(place)
     else:
-        found = Inputs(_parent(place).address, (place.name,))
+        found = Inputs(_parent(place).address, (place.name,), (place.stamp(),))
     if not found.names:
         mend = "name a folder with recordings, a pattern in quotes, or a table of paths"
         raise DatasetError("no recordings were found", where=source, mend=mend)
@@ -73,18 +77,23 @@ def place_of(base: str, name: str) -> Place:
 
 def _list_folder(folder: Place) -> Inputs:
     left_out: Counter[str] = Counter()
-    names = []
+    found = []
     for file in folder.walk():
         suffix = _suffix(file.name)
         if suffix in AUDIO_SUFFIXES:
-            names.append(file.name)
+            found.append(file)
         else:
             left_out[suffix or "none"] += 1
     notes: tuple[str, ...] = ()
     if left_out:
         endings = ", ".join(f"{name} ({count})" for name, count in sorted(left_out.items()))
         notes = (f"left out, by ending: {endings}",)
-    return Inputs(folder.address, tuple(names), notes=notes)
+    return _of_files(folder, found, notes)
+
+
+def _of_files(base: Place, files: Sequence[Found], notes: tuple[str, ...] = ()) -> Inputs:
+    names, stamps = tuple(file.name for file in files), tuple(file.stamp for file in files)
+    return Inputs(base.address, names, stamps, notes=notes)
 
 
 def _match(pattern: Place) -> Inputs:
@@ -94,8 +103,7 @@ def _match(pattern: Place) -> Inputs:
     head = pattern.key[: first.start()].rpartition("/")[0]
     base = Place(pattern.scheme, head or "/", pattern.options)
     wanted = re.compile(_translate(pattern.key[len(head) :].lstrip("/")))
-    names = tuple(file.name for file in base.walk() if wanted.fullmatch(file.name))
-    return Inputs(base.address, names)
+    return _of_files(base, [file for file in base.walk() if wanted.fullmatch(file.name)])
 
 
 def _translate(pattern: str) -> str:
@@ -131,7 +139,10 @@ def _list_table(place: Place) -> Inputs:
     finder = Finder(base.path) if base.is_local else None
     counts = Counter(_relative(cell, base, finder) for cell in cells)
     repeated = tuple(sorted(name for name, count in counts.items() if count > 1))
-    return Inputs(base.address, tuple(sorted(counts)), repeated, table.notes)
+    names = tuple(sorted(counts))
+    with ThreadPoolExecutor(STAMPERS) as pool:
+        stamps = pool.map(lambda name: place_of(base.address, name).stamp(), names)
+        return Inputs(base.address, names, tuple(stamps), repeated, table.notes)
 
 
 def _relative(cell: str, base: Place, finder: Finder | None) -> str:

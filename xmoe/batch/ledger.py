@@ -35,10 +35,14 @@ READERS = 8
 
 @dataclass(frozen=True)
 class Shard:
-    """A few recordings that are answered and written together; ``names`` in their order."""
+    """A few recordings that are answered and written together; ``names`` in their order.
+
+    ``stamps`` of the names change with what stands in the files.
+    """
 
     number: int
     names: tuple[str, ...]
+    stamps: tuple[str, ...] = ()
 
 
 class BatchPlan(Frozen):
@@ -54,7 +58,10 @@ class BatchPlan(Frozen):
 
 
 class Receipt(Frozen):
-    """A finished shard: its file, rows, bytes, SHA-256, and ``bad`` (file, code, reason, mend)."""
+    """A finished shard: its file, rows, bytes, SHA-256, and ``bad`` (file, code, reason, mend).
+
+    ``stamps`` are those of the recordings that were answered; ``doubtful`` counts warned rows.
+    """
 
     shard: int
     file: str
@@ -62,12 +69,26 @@ class Receipt(Frozen):
     size: int
     sha256: str
     bad: tuple[tuple[str, str, str, str], ...] = ()
+    stamps: tuple[str, ...] = ()
+    doubtful: int = 0
+
+    def count_stale(self, shard: Shard) -> int:
+        """Return how many recordings changed since, or could not be opened and are tried again."""
+        if len(self.stamps) != len(shard.stamps):
+            return len(shard.names)
+        tried = {file for file, code, _, _ in self.bad if code == "unreadable"}
+        old = zip(shard.names, self.stamps, shard.stamps, strict=True)
+        return sum(before != now or name in tried for name, before, now in old)
 
 
-def cut_shards(names: Sequence[str], shard_size: int) -> list[Shard]:
+def cut_shards(names: Sequence[str], shard_size: int, stamps: Sequence[str] = ()) -> list[Shard]:
     """Return the names in shards of ``shard_size``, in order; the last one may be shorter."""
     return [
-        Shard(number, tuple(names[first : first + shard_size]))
+        Shard(
+            number,
+            tuple(names[first : first + shard_size]),
+            tuple(stamps[first : first + shard_size]),
+        )
         for number, first in enumerate(range(0, len(names), shard_size))
     ]
 
@@ -158,7 +179,9 @@ class Ledger:
             "rows": sum(receipt.rows for receipt in ordered),
             "bad": len(bad),
             "repeated": list(repeated),
-            "parts": [json.loads(to_json(r.model_copy(update={"bad": ()}))) for r in ordered],
+            "parts": [
+                json.loads(to_json(r.model_copy(update={"bad": (), "stamps": ()}))) for r in ordered
+            ],
         }
         self._note(MANIFEST, to_json(manifest))
         if self.output.is_local:  # what a process that was killed left half written

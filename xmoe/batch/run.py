@@ -1,7 +1,7 @@
 """A classifier and a source of recordings -> a folder of answers, exactly one row each.
 
 Called again with the same arguments it does only the shards that are not done; finished ones are
-told by their entries and checked by their hashes.
+told by their entries and checked by their hashes, and by size and time of their recordings.
 """
 
 from __future__ import annotations
@@ -38,11 +38,17 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """What a job came to; ``rows`` and ``bad`` count all shards, ``shards_done`` those of now."""
+    """What a job came to; ``rows`` and ``bad`` count all shards, ``shards_done`` those of now.
+
+    ``again`` counts recordings that were answered before and changed since, or are tried again;
+    ``doubtful`` those whose answer comes with a warning.
+    """
 
     output: str
     rows: int
     bad: int
+    again: int
+    doubtful: int
     shards: int
     shards_done: int
     repeated: tuple[str, ...]
@@ -68,8 +74,10 @@ def infer_batch(
     plan = make_plan(request, inputs)
     ledger = Ledger(open_place(job.output))
     done = ledger.begin(plan)
-    shards = cut_shards(inputs.names, request.shard_size)
-    receipts = {shard.number: done[shard.number] for shard in shards if shard.number in done}
+    shards = cut_shards(inputs.names, request.shard_size, inputs.stamps)
+    known = [shard for shard in shards if shard.number in done]
+    stale = {shard.number: done[shard.number].count_stale(shard) for shard in known}
+    receipts = {number: done[number] for number, count in stale.items() if not count}
     missing = [shard for shard in shards if shard.number not in receipts]
     before = sum(receipt.rows for receipt in receipts.values())
     if missing:
@@ -83,6 +91,8 @@ def infer_batch(
         output=ledger.output.shown,
         rows=sum(receipt.rows for receipt in receipts.values()),
         bad=sum(len(receipt.bad) for receipt in receipts.values()),
+        again=sum(stale.values()),
+        doubtful=sum(receipt.doubtful for receipt in receipts.values()),
         shards=len(shards),
         shards_done=len(missing),
         repeated=inputs.repeated,

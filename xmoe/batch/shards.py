@@ -58,6 +58,8 @@ class ShardWorker:
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
             bad=bad,
+            stamps=shard.stamps,
+            doubtful=sum(bool(row.get("warnings")) for row in rows),
         )
         Ledger(self.output).record(receipt)
         return receipt

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import click
 
+from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
 from xmoe.cli.options import session
 from xmoe.cli.output import Reply
 
@@ -31,6 +32,7 @@ class BatchOptions(TypedDict):
     shard_size: int
     engine: Literal["auto", "loop", "ray"]
     workers: int | None
+    strict: bool
 
 
 def batch_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
@@ -53,6 +55,12 @@ def batch_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
             click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto"),
             click.option(
                 "--workers", type=click.IntRange(1), help="Actors on Ray; all processors."
+            ),
+            click.option(
+                "--strict",
+                is_flag=True,
+                help="With --input: exit code 2 if any recording could not be read, not only if "
+                "none could.",
             ),
         )
     ):
@@ -77,7 +85,9 @@ def answer_batch(run: str, files: Sequence[Path], device: Device, options: Batch
         summary = run_infer(
             request, engine=options["engine"], workers=options["workers"], progress=progress
         )
-    return Reply({"ok": True, "run": run, **asdict(summary)}, describe_batch(summary))
+    ok = summary.bad < summary.rows and not (options["strict"] and summary.bad)
+    fields = {"ok": ok, "run": run, **asdict(summary)}
+    return Reply(fields, describe_batch(summary), EXIT_OK if ok else EXIT_INPUT)
 
 
 def pick_format(formats: Sequence[str]) -> Format:
@@ -97,6 +107,13 @@ def describe_batch(summary: BatchSummary) -> list[str]:
     if summary.repeated:
         shown = ", ".join(summary.repeated[:3]) + (" ..." if summary.repeated[3:] else "")
         lines.append(f"note: {len(summary.repeated)} named more than once, answered once: {shown}")
+    if summary.again:
+        lines.append(
+            f"note: {summary.again} recordings changed since they were answered, or could not be "
+            "opened then: answered again"
+        )
+    if summary.doubtful:
+        lines.append(f"note: {summary.doubtful} answers are doubtful (why: column warnings)")
     lines.append(
         f"{summary.rows} recordings, one row each; {summary.bad} could not be read"
         + (f" (why: {summary.output}/_quarantine.csv)" if summary.bad else "")

@@ -53,9 +53,10 @@ def infer(*, run: str, files: Sequence[Path], device: Device, **options: Any) ->
 
     A file that cannot be read is reported in its place and makes the exit code 2; the others are
     answered. With --input the answers go to files in --output, one row for each recording, and a
-    call that was stopped goes on where it was; RUN may be an address too. With --hop each of FILES
-    may be of any length: windows that begin every so many seconds are answered, neighbours of one
-    class become events, and these are written to files.
+    call that was stopped goes on where it was; recordings that changed since are answered again,
+    and the exit code is 2 if none could be read. RUN may be an address too. With --hop each of
+    FILES may be of any length: windows that begin every so many seconds are answered, neighbours of
+    one class become events, and these are written to files.
     """
     if options["source"] is not None:
         refuse(OF_EVENTS, "does not go with --input")

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from xmoe.base.errors import InputError, RunFolderError, StorageError, XmoeError
+from xmoe.base.errors import ConfigError, InputError, RunFolderError, StorageError, XmoeError
 from xmoe.base.progress import Progress, silent
 from xmoe.batch.ledger import Receipt, Shard
 from xmoe.batch.run import BatchRequest, BatchSummary, infer_batch
@@ -24,7 +24,9 @@ from xmoe.jobs.session import data_session
 
 LOOP_MAX_NAMES = 2_000
 OUTCOME_COLUMNS = ("receipt", "error")
-SHARD_SCHEMA = pa.schema([("number", pa.int64()), ("names", pa.list_(pa.string()))])
+SHARD_SCHEMA = pa.schema(
+    [("number", pa.int64()), ("names", pa.list_(pa.string())), ("stamps", pa.list_(pa.string()))]
+)
 
 
 def run_infer(
@@ -114,13 +116,15 @@ class ShardActor:
 
 def shard_to_table(shard: Shard) -> pa.Table:
     """Return a shard as one row."""
-    row = {"number": shard.number, "names": list(shard.names)}
+    row = {"number": shard.number, "names": list(shard.names), "stamps": list(shard.stamps)}
     return pa.Table.from_pylist([row], schema=SHARD_SCHEMA)
 
 
 def table_to_shards(table: pa.Table) -> list[Shard]:
     """Return the shards of a block, one per row."""
-    return [Shard(row["number"], tuple(row["names"])) for row in table.to_pylist()]
+    return [
+        Shard(row["number"], tuple(row["names"]), tuple(row["stamps"])) for row in table.to_pylist()
+    ]
 
 
 def read_outcomes(table: pa.Table) -> Generator[Receipt]:
@@ -133,6 +137,8 @@ def read_outcomes(table: pa.Table) -> Generator[Receipt]:
 
 def rebuild_error(fields: dict[str, Any]) -> XmoeError:
     """Return the error whose ``as_dict`` an actor sent."""
-    kinds = {kind.__name__: kind for kind in (StorageError, RunFolderError, InputError)}
+    kinds = {
+        kind.__name__: kind for kind in (StorageError, RunFolderError, ConfigError, InputError)
+    }
     kind = kinds.get(fields["error"], XmoeError)
     return kind(fields["what"], where=fields["where"], mend=fields["mend"])

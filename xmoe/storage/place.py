@@ -37,10 +37,15 @@ _OPTIONS = re.compile(r"\?(?P<options>[a-z_]+=[^?]*)$")
 
 @dataclass(frozen=True)
 class Found:
-    """One file below a place: its ``name`` relative to it, with ``/``, and its size in bytes."""
+    """One file below a place: its ``name`` relative to it, with ``/``, and its size in bytes.
+
+    ``stamp`` is of its size and time: what was written since has another. It is empty for a link
+    that leads nowhere.
+    """
 
     name: str
     size: int
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,9 @@ class Place:
         return names.get(kind, "nothing")
 
     def walk(self) -> Iterator[Found]:
-        """Yield every file below this folder, by name; hidden ones and linked folders are not.
+        """Yield every file below this folder, by name; linked folders are entered, hidden are not.
 
+        A link that leads nowhere is a file of no bytes, so that it is missed and not forgotten.
         Raises InputError where there is no such folder or it cannot be listed.
         """
         found = self._walk_here() if self.is_local else self._walk_store()
@@ -112,12 +118,23 @@ class Place:
             raise InputError(what, where=error.filename, mend=CHECK_ADDRESS)
 
         found = []
-        for folder, inner, files in os.walk(self.key, onerror=refuse):
-            inner[:] = [name for name in inner if not name.startswith(".")]
+        inside = {self.key: frozenset((os.path.realpath(self.key),))}
+        for folder, inner, files in os.walk(self.key, onerror=refuse, followlinks=True):
+            above = inside.pop(folder)
+            entered = []
+            for name in inner:
+                deeper = os.path.join(folder, name)  # noqa: PTH118 (as os.walk spells it)
+                real = os.path.realpath(deeper)
+                if not name.startswith(".") and real not in above:  # links may lead back up
+                    entered.append(name)
+                    inside[deeper] = above | {real}
+            inner[:] = entered
             for name in files:
                 path = Path(folder, name)
-                if not name.startswith(".") and path.is_file():
-                    found.append(Found(path.relative_to(self.key).as_posix(), path.stat().st_size))
+                if not name.startswith(".") and (path.is_file() or not path.exists()):
+                    stamp = _stamp_here(path)
+                    size = int(stamp.partition(" ")[0] or 0)
+                    found.append(Found(path.relative_to(self.key).as_posix(), size, stamp))
         return found
 
     def _walk_store(self) -> list[Found]:
@@ -131,9 +148,16 @@ class Place:
             raise InputError(what, where=self.shown, mend=CHECK_ADDRESS) from None
         start = len(self.key.rstrip("/")) + 1
         files = [info for info in infos if info.type == fs.FileType.File]
-        names = [(info.path[start:], info.size or 0) for info in files]
+        names = [(info.path[start:], info.size or 0, _stamp_stored(info)) for info in files]
         hidden = re.compile(r"(^|/)\.")
-        return [Found(name, size) for name, size in names if not hidden.search(name)]
+        return [Found(*found) for found in names if not hidden.search(found[0])]
+
+    def stamp(self) -> str:
+        """Return the stamp of this file (see ``Found``), empty where there is none."""
+        if self.is_local:
+            return _stamp_here(self.path)
+        with reading(self):
+            return _stamp_stored(self._files().get_file_info(self.key))
 
     def read(self, *, at_most: int = -1) -> bytes:
         """Return the bytes of this file, or its first ``at_most``.
@@ -163,6 +187,18 @@ class Place:
     def _files(self) -> Any:
         bucket = self.key.partition("/")[0]
         return _file_system(self.scheme, bucket, self.options)
+
+
+def _stamp_here(path: Path) -> str:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _stamp_stored(info: Any) -> str:
+    return "" if info.size is None else f"{info.size} {info.mtime_ns}"
 
 
 @contextmanager
