@@ -1,5 +1,7 @@
 """Recordings and annotation files are brought together, or the one that does not fit is named."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 import soundfile as sf
@@ -60,6 +62,48 @@ def test_a_table_with_a_column_of_paths_is_of_those_recordings(add, tmp_path):
     first, second = read_annotated(tmp_path).recordings
     assert labels(first) == [(1.0, 2.0, "ship")]
     assert labels(second) == [(0.0, 1.0, "whale")]
+
+
+@pytest.mark.parametrize("before", ["", "/data/set/", "D:\\set\\", "./"])
+def test_equal_names_are_told_apart_by_the_folders_beside_them(add, tmp_path, before):
+    names = ("S\u00fcd/a.wav", "nord/a.wav")
+    for name in names:
+        add(unicodedata.normalize("NFD", name))
+    head = "Selection\tBegin Time (s)\tEnd Time (s)\tCommon Name\tBegin Path\tFile Offset (s)\n"
+    rows = [f"1\t{at}\t{at + 1}\tx\t{before}{name}\t{at}\n" for at, name in enumerate(names)]
+    table = add("BirdNET_SelectionTable.txt", "")
+    table.write_bytes((head + "".join(rows)).replace("/", "\\").encode("utf-16"))
+    found = read_annotated(tmp_path).recordings
+    assert {one.path.parent.name[0]: labels(one)[0][0] for one in found} == {"S": 0.0, "n": 1.0}
+
+
+def test_a_path_that_fits_nearly_is_not_taken_where_its_neighbour_fits_better(add, tmp_path):
+    add("one/a.wav")
+    table = add("all.csv", "file,start_s,end_s,label\n/x/two/a.wav,0,1,x\n")
+    assert len(read_annotated(tmp_path).recordings) == 1  # the folder has another name here
+    table.write_text(table.read_text() + "/x/one/a.wav,1,2,x\na.wav,2,3,x\n")
+    with pytest.raises(DatasetError, match=r"names /x/two/a\.wav, which is not in the folder"):
+        read_annotated(tmp_path)
+
+
+def test_a_table_is_known_by_a_name_in_another_unicode_form(add, tmp_path):
+    add("u\u0308.wav")
+    add("\u00fc.txt", "0,5\t1,5\tx\n")
+    assert labels(read_annotated(tmp_path).recordings[0]) == [(0.5, 1.5, "x")]
+
+
+def test_tables_of_no_recording_are_known_in_any_dress(add, tmp_path):
+    add("A.WAV")
+    add("all.csv", "sep=;\nfile;onset;offset;event_label\na.wav;0,5;1;x\n")
+    add("more.jsonl", '{"file_name": "a.wav", "start_s": 2, "end_s": 3, "label": "x"}\n')
+    add("odd.txt", "").write_bytes(
+        "file\tstart_s\tend_s\tlabel\na.wav\t3\t4\t\xe9\n".encode("cp1252")
+    )
+    add("notes.jsonl", "no json")
+    found = read_annotated(tmp_path)
+    assert labels(found.recordings[0]) == [(0.5, 1.0, "x"), (2.0, 3.0, "x"), (3.0, 4.0, "\xe9")]
+    assert found.notes[0] == "left out: notes.jsonl belongs to no recording"
+    assert found.notes[1].startswith("odd.txt is not UTF-8")
 
 
 def test_the_same_events_in_two_formats_are_taken_once(add, tmp_path):

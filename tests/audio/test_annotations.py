@@ -135,6 +135,65 @@ def test_intervals_of_a_textgrid_that_have_a_label_are_read(tmp_path):
         read_annotations(write(tmp_path / "b.TextGrid", "File type"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("name", ["a.TextGrid", "a.txt", "a.csv", "raven.txt"])
+def test_every_kind_is_read_in_every_encoding(tmp_path, name, encoding):
+    text = {
+        "a.TextGrid": TEXTGRID.replace("whale", "w\u00e4l").replace("1.0000125", "1.5"),
+        "a.txt": "1,5\t2,5\tw\u00e4l\r\n",
+        "a.csv": 'Start (s);End (s);Common name\r\n1,5;2,5;"w\u00e4l"\r\n',
+        "raven.txt": "Begin Time (s)\tEnd Time (s)\tSpecies\r1.5\t2.5\tw\u00e4l\r",
+    }[name]
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    assert read_annotations(tmp_path / name) == (Annotation(1.5, 2.5, "w\u00e4l"),)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "file"),
+    [
+        (
+            "Start (s),End (s),Scientific name,Common name,Confidence,File",
+            "1,4,S s,R,0.5,/d/a.wav",
+            "/d/a.wav",
+        ),
+        (
+            "filepath,start,end,scientific_name,common_name,confidence",
+            "a.wav,1,4,S s,R,0.5",
+            "a.wav",
+        ),
+        ("file,start_time,end_time,label,Score", "a.wav,1,4,R,0.5", "a.wav"),
+        ("filename\tonset\toffset\tevent_label\tprobability", "a.wav\t1\t4\tR\t0.5", "a.wav"),
+        ("Begin Time (s),End Time (s),Annotation,Score,Begin File", "1,4,R,0.5,a.wav", "a.wav"),
+        (
+            "Begin Time (s)\tEnd Time (s)\tCommon Name\tConfidence\tBegin Path\tFile Offset (s)",
+            "46\t49\tR\t0.5\tC:\\d\\a.wav\t1",
+            "C:\\d\\a.wav",
+        ),
+        (
+            "Begin Time (s)\tEnd Time (s)\tBegin File\tBegin Path\tSpecies\tScore",
+            "1\t4\ta.wav\t/d/site\tR\t0.5",
+            "/d/site/a.wav",
+        ),
+        (
+            '"Begin Time (s)"\t"End Time (s)"\t"Begin File"\t"Species"\t"Score"',
+            '1\t4\t"a.wav"\t"R"\tNA\n',
+            "a.wav",
+        ),
+    ],
+)
+def test_tables_of_other_programs(tmp_path, header, row, file):
+    for name in ("a.csv", "a.txt"):
+        (found,) = read_annotations(write(tmp_path / name, f"{header}\n{row}\n"))
+        assert found == Annotation(1.0, 4.0, "R", None if "NA" in row else 0.5, file)
+
+
+def test_one_selection_number_in_two_files_is_two(tmp_path):
+    names = "Selection\tView\tBegin Time (s)\tEnd Time (s)\tLabel\tBegin Path\tFile Offset (s)\n"
+    rows = "".join(f"1\t{view}\t2\t3\tx\t{site}/a.wav\t2\n" for view in "12" for site in "ab")
+    found = read_annotations(write(tmp_path / "all.txt", names + rows))
+    assert [one.file for one in found] == ["a/a.wav", "b/a.wav"]
+
+
 def test_without_crowsetta_a_textgrid_is_refused_with_a_mend(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "crowsetta.formats.seq", None)
     with pytest.raises(DatasetError, match="not installed") as caught:
@@ -172,7 +231,7 @@ def test_files_that_are_no_text_are_named(tmp_path):
     with pytest.raises(DatasetError, match="no such file"):
         read_annotations(path)
     path.write_bytes(b"\xff\xfe1\t2\tx")
-    with pytest.raises(DatasetError, match="UTF-8"):
+    with pytest.raises(DatasetError, match="UTF-16"):
         read_annotations(path)
 
 

@@ -114,8 +114,8 @@ def test_numbers(cell, number):
 
 
 def test_columns_are_found_whatever_their_case_and_spaces():
-    columns = ("File Name", "label", "Label")
-    assert pick_column(columns, ("filepath", "file_name")) == "File Name"
+    columns = ("\ufeffFile Name", "label", "Label")
+    assert pick_column(columns, ("path", "filename")) == "\ufeffFile Name"
     assert pick_column(columns, ("Label",)) == "Label"
     assert pick_column(columns, ("LABEL",)) == "label"
     assert pick_column(columns, ("class",)) is None

@@ -35,6 +35,7 @@ def test_marks_of_utf16_are_dropped(tmp_path):
         (b"a,b\n\x81,1\n", "line 2 is not UTF-8 text .byte 0x81", "iconv"),
         (b"\xff\xfea\0b", "is not UTF-16 text", "iconv"),
         (b"a,b\n1,\0" + b"x" * 100, "line 2 holds zero bytes", "export"),
+        (b"PK\x03\x04\x14\0\x06\0", "is a workbook", "csv"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "Git LFS", "lfs pull"),
     ],
 )

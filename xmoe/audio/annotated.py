@@ -1,23 +1,28 @@
 """A folder of long recordings and their annotation files -> recordings, each with its annotations.
 
-An annotation belongs to the recording that its table names (Raven's ``Begin File``, a column of
-paths), else to the one that its file is named after: ``dive.wav`` has ``dive.txt``, ``dive.csv``,
-``dive.Table.1.selections.txt``. A recording that no annotation file speaks of is left out, since
-nobody said that there is nothing in it; one whose file is empty is heard and holds no event.
+An annotation belongs to the recording that its table names (Raven's ``Begin Path`` or ``Begin
+File``, a column of paths: the more folders of a path agree, the better), else to the one that its
+file is named after: ``dive.wav`` has ``dive.txt``, ``dive.csv``, ``dive.Table.1.selections.txt``. A
+recording that no annotation file speaks of is left out, since nobody said that there is nothing in
+it; one whose file is empty is heard and holds no event.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
-from xmoe.audio.annotations import RAVEN_START, TEXTGRID_SUFFIX, Annotation, read_annotations
+from xmoe.audio.annotations import TEXTGRID_SUFFIX, Annotation, has_times, read_annotations
 from xmoe.audio.clip import AudioInfo, read_info
 from xmoe.audio.layouts import AUDIO_SUFFIXES
-from xmoe.audio.tables import TABLE_SUFFIXES
+from xmoe.audio.tables import TABLE_SUFFIXES, header_of, parse_number, read_table
+from xmoe.audio.text import read_text
 from xmoe.base.errors import DatasetError
 
 ANNOTATION_SUFFIXES = frozenset((".txt", TEXTGRID_SUFFIX, *TABLE_SUFFIXES))
@@ -57,6 +62,7 @@ def read_annotated(root: Path, *, label_column: str | None = None) -> AnnotatedF
         raise DatasetError("no recordings were found", where=str(root), mend="check the folder")
     found: dict[Path, list[tuple[Path, Annotation]]] = {}
     notes = []
+    owners = _Owners(sounds)
     for table in tables:
         owner = _owner_by_name(table, sounds)
         if owner is None and not _is_annotation(table):
@@ -64,8 +70,9 @@ def read_annotated(root: Path, *, label_column: str | None = None) -> AnnotatedF
             continue
         if owner is not None:
             found.setdefault(owner, [])
+        notes += _guesses(table)
         for one in read_annotations(table, label_column=label_column):
-            found.setdefault(_owner(one, table, owner, sounds), []).append((table, one))
+            found.setdefault(owners.find(one, table, owner), []).append((table, one))
     if not found:
         raise DatasetError("no recording has annotations", where=str(root), mend=NAMING)
     bare = [str(path.relative_to(root)) for path in sounds if path not in found]
@@ -99,27 +106,70 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def _owner_by_name(table: Path, sounds: Sequence[Path]) -> Path | None:
     """Return the recording that an annotation file is named after: the longest name that fits."""
-    fits = [path for path in sounds if table.name.startswith(f"{path.stem}.")]
+    name = unicodedata.normalize("NFC", table.name)
+    fits = [
+        path for path in sounds if name.startswith(unicodedata.normalize("NFC", path.stem) + ".")
+    ]
     longest = max((len(path.stem) for path in fits), default=0)
     fits = [path for path in fits if len(path.stem) == longest]
     beside = [path for path in fits if path.parent == table.parent]
     return _only(beside or fits, str(table), table.name) if fits else None
 
 
-def _owner(one: Annotation, table: Path, owner: Path | None, sounds: Sequence[Path]) -> Path:
-    """Return the recording of one annotation: the one that the table names, else ``owner``."""
-    where = f"{table}, at {one.start_s:g} s"
-    if one.file:
-        parts = Path(one.file.replace("\\", "/")).parts
-        fits = [path for path in sounds if path.name == parts[-1]]
-        exact = [path for path in fits if path.parts[-len(parts) :] == parts]
-        if fits:
-            return _only(exact or fits, where, one.file)
+class _Owners:
+    """Finds the recording that a table names, by as much of its path as agrees."""
+
+    def __init__(self, sounds: Sequence[Path]) -> None:
+        self._sounds: dict[str, list[Path]] = {}
+        for path in sounds:
+            self._sounds.setdefault(_parts(path.name)[-1].casefold(), []).append(path)
+        self._found: dict[tuple[Path, str], Path] = {}
+        self._agreed: dict[tuple[Path, Path], list[tuple[int, int, str]]] = {}
+
+    def find(self, one: Annotation, table: Path, owner: Path | None) -> Path:
+        """Return the recording of one annotation: the one that the table names, else ``owner``."""
+        if not one.file:
+            if owner is None:
+                raise DatasetError("belongs to no recording", where=str(table), mend=NAMING)
+            return owner
+        if (table, one.file) not in self._found:
+            where = f"{table}, at {one.start_s:g} s"
+            self._found[table, one.file] = self._look(one.file, table, where)
+        return self._found[table, one.file]
+
+    def _look(self, file: str, table: Path, where: str) -> Path:
+        parts = _parts(file)
+        fits = self._sounds.get(parts[-1].casefold(), []) if parts else []
         mend = "put the recording into the folder, or remove the column that names it"
-        raise DatasetError(f"names {one.file}, which is not in the folder", where=where, mend=mend)
-    if owner is None:
-        raise DatasetError("belongs to no recording", where=str(table), mend=NAMING)
-    return owner
+        if not fits:
+            what = f"names {file}, which is not in the folder"
+            raise DatasetError(what, where=where, mend=mend)
+        agree = [_agree(parts, _parts(path.as_posix())) for path in fits]
+        best = [path for path, count in zip(fits, agree, strict=True) if count == max(agree)]
+        path, count = _only(best, where, file), max(agree)[0]
+        # Of two paths that one recording fits, the one that agrees less is of another, which is
+        # not there (site_c/a.wav beside site_a/a.wav), unless all of it agrees (a.wav).
+        before = self._agreed.setdefault((table, path), [])
+        before.append((count, len(parts), file))
+        most = max(before)[0]
+        for fewer, of, lesser in before:
+            if fewer < most and fewer < of:
+                raise DatasetError(
+                    f"names {lesser}, which is not in the folder", where=where, mend=mend
+                )
+        return path
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """Return folders and name of a path from any machine, letters composed in one way."""
+    return PurePosixPath(unicodedata.normalize("NFC", path.replace("\\", "/"))).parts
+
+
+def _agree(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
+    """Return how many parts agree, counted from the name: in any case, and as written."""
+    pairs = list(zip(reversed(one), reversed(other), strict=False))
+    folded = takewhile(lambda pair: pair[0].casefold() == pair[1].casefold(), pairs)
+    return sum(1 for _ in folded), sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _only(fits: Sequence[Path], where: str, name: str) -> Path:
@@ -131,17 +181,25 @@ def _only(fits: Sequence[Path], where: str, name: str) -> Path:
 
 def _is_annotation(path: Path) -> bool:
     """Return whether a file whose name fits no recording looks as if it held annotations."""
-    try:
-        with path.open(encoding="utf-8-sig") as handle:
-            first = next((line for line in handle if line.strip()), "")
-    except (OSError, UnicodeDecodeError):
-        return path.suffix.lower() == ".parquet"
-    if RAVEN_START in first or "start_s" in first or path.suffix.lower() == TEXTGRID_SUFFIX:
+    suffix = path.suffix.lower()
+    if suffix == TEXTGRID_SUFFIX:
         return True
     try:
-        return len([float(cell) for cell in first.split("\t")[:2]]) == 2
-    except ValueError:
+        if suffix in TABLE_SUFFIXES and suffix not in (".csv", ".tsv"):
+            return has_times(read_table(path, empty_ok=True).columns)
+        text = read_text(path).text
+    except DatasetError:
         return False
+    cells = text.lstrip().partition("\n")[0].split("\t")[:2]
+    numbers = [number for cell in cells if (number := parse_number(cell)) is not None]
+    return has_times(header_of(text)) or (len(numbers) == 2 and not math.isnan(sum(numbers)))
+
+
+def _guesses(path: Path) -> list[str]:
+    """Return the note on a guessed encoding, if it was guessed."""
+    if path.suffix.lower() == ".parquet":
+        return []
+    return [note for note in (read_text(path).note,) if note]
 
 
 def _make(root: Path, path: Path, found: Sequence[tuple[Path, Annotation]]) -> Recording:

@@ -12,24 +12,38 @@ with a backslash hold the frequencies of the label above).
 
 from __future__ import annotations
 
-import csv
 import importlib
+import io
 import math
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from xmoe.audio.layouts import PATH_COLUMNS
-from xmoe.audio.tables import TABLE_SUFFIXES, Table, read_table
+from xmoe.audio.tables import (
+    TABLE_SUFFIXES,
+    Table,
+    header_of,
+    parse_number,
+    parse_table,
+    pick_column,
+    read_table,
+)
+from xmoe.audio.text import read_text
 from xmoe.base.errors import DatasetError
 
 RAVEN_START, RAVEN_END = "Begin Time (s)", "End Time (s)"
 RAVEN_LABELS = ("Annotation", "Label", "Species", "Class", "Type", "Call Type")
 RAVEN_SCORE = "Score"
-RAVEN_FILE, RAVEN_OFFSET = "Begin File", "File Offset (s)"
-TIME_COLUMNS = ("start_s", "end_s")
-TEXTGRID_SUFFIX = ".textgrid"
+RAVEN_PATH, RAVEN_FILE, RAVEN_OFFSET = "Begin Path", "Begin File", "File Offset (s)"
 LABEL_COLUMNS = ("label", "labels", "class", "category")
+# Names of BirdNET, OpenSoundscape and DCASE stand after our own and Raven's.
+START_COLUMNS = ("start_s", RAVEN_START, "Start (s)", "start_time", "onset", "onset_s", "start")
+END_COLUMNS = ("end_s", RAVEN_END, "End (s)", "end_time", "offset", "offset_s", "end")
+OTHER_LABELS = ("event_label", "Common Name", "Scientific Name")
+SCORE_COLUMNS = (RAVEN_SCORE, "probability", "confidence")
+TEXTGRID_SUFFIX = ".textgrid"
 MEND = (
     "export it again from Raven (tab-separated), from Audacity, or as csv with start_s,end_s,label"
 )
@@ -54,95 +68,82 @@ def read_annotations(path: Path, *, label_column: str | None = None) -> tuple[An
     ``label_column`` names the column of the labels where it is not one of the usual. A file may
     hold no annotation at all. Raises ``DatasetError`` that names the line.
     """
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return _read_plain(path, label_column)
-    if path.suffix.lower() == TEXTGRID_SUFFIX:
+    suffix = path.suffix.lower()
+    if suffix == TEXTGRID_SUFFIX:
         return _read_textgrid(path)
-    lines = _read_lines(path)
-    if lines and RAVEN_START in lines[0].split("\t"):
-        return _read_raven(path, lines, label_column)
-    return _read_audacity(path, lines)
+    if suffix in TABLE_SUFFIXES:
+        return _read_rows(read_table(path, empty_ok=True), label_column)
+    text = read_text(path).text
+    if has_times(header_of(text)):
+        return _read_rows(parse_table(path, text), label_column)
+    return _read_audacity(path, text)
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        mend = "save it as UTF-8, for example: iconv -f latin1 -t utf-8 OLD.txt > NEW.txt"
-        raise DatasetError("is not UTF-8 text", where=str(path), mend=mend) from error
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise DatasetError(reason, where=str(path), mend="check path and permissions") from error
+def has_times(columns: Sequence[str]) -> bool:
+    """Return whether a table with these columns holds annotations."""
+    return bool(pick_column(columns, START_COLUMNS) and pick_column(columns, END_COLUMNS))
 
 
-def _read_raven(
-    path: Path, lines: Sequence[str], label_column: str | None
-) -> tuple[Annotation, ...]:
-    """Read a selection table; a selection that stands in several views is taken once.
+def _read_rows(table: Table, label_column: str | None) -> tuple[Annotation, ...]:
+    """Read a table; a selection of Raven that stands in several views is taken once.
 
     Numbers begin again where tables were put together, so a selection is told by all of its row.
     """
-    rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    names = list(rows[0]) if rows else lines[0].split("\t")
-    column = _pick(path, names, label_column, RAVEN_LABELS)
+    if not table.columns:  # JSON Lines without a line
+        return ()
+    start, end = table.pick(START_COLUMNS), table.pick(END_COLUMNS)
+    if not (start and end):
+        missing = "start_s" if end or not start else "end_s"
+        what = f"no column {missing!r}; the columns are {', '.join(table.columns)}"
+        raise DatasetError(what, where=str(table.path), mend=MEND)
+    is_raven = start == table.pick((RAVEN_START,))
+    usual = (*RAVEN_LABELS, *LABEL_COLUMNS) if is_raven else (*LABEL_COLUMNS, *RAVEN_LABELS)
+    column = _pick(table, label_column, (*usual, *OTHER_LABELS))
+    number, score = table.pick(("Selection",)) if is_raven else None, table.pick(SCORE_COLUMNS)
     found: dict[tuple[str, Annotation], Annotation] = {}
-    for index, row in enumerate(rows):
-        where = f"{path} line {index + 2}"
-        score = row.get(RAVEN_SCORE)
-        annotation = _make(row.get(RAVEN_START), row.get(RAVEN_END), row.get(column), score, where)
-        annotation = _in_its_file(annotation, row, where)
-        found.setdefault((row.get("Selection") or str(-index - 1), annotation), annotation)
+    for index, row in enumerate(table.rows):
+        where = table.where(index)
+        one = _make(row[start], row[end], row[column], row[score] if score else "", where)
+        one = _in_its_file(one, row, table, where)
+        found.setdefault(((row[number] if number else "") or str(-index - 1), one), one)
     files = {one.file for one in found.values()}
-    if len(files) > 1 and RAVEN_OFFSET not in names:
+    if is_raven and len(files) > 1 and not table.pick((RAVEN_OFFSET,)):
         what = f"selects in {len(files)} files, but has no column {RAVEN_OFFSET!r}"
         mend = "add the measurement File Offset in Raven, or save one table for each file"
-        raise DatasetError(what, where=str(path), mend=mend)
+        raise DatasetError(what, where=str(table.path), mend=mend)
     return tuple(found.values())
 
 
-def _in_its_file(one: Annotation, row: dict[str, str], where: str) -> Annotation:
-    """Return an annotation in the time of the file that it begins in.
+def _in_its_file(one: Annotation, row: dict[str, str], table: Table, where: str) -> Annotation:
+    """Return an annotation with its file, and in the time of that file.
 
-    Raven counts ``Begin Time (s)`` from the start of everything that was opened together.
+    Raven counts ``Begin Time (s)`` from the start of everything that was opened together. A path
+    says more than a name: recordings of several sites may have equal names.
     """
-    file, offset = (row.get(RAVEN_FILE) or "").strip(), row.get(RAVEN_OFFSET)
+    offset, folder, name, other = (
+        row[column] if (column := table.pick(names)) else ""
+        for names in ((RAVEN_OFFSET,), (RAVEN_PATH,), (RAVEN_FILE,), PATH_COLUMNS)
+    )
+    inside = folder.replace("\\", "/").rpartition("/")[2] == name
+    file = (f"{folder}/{name}" if folder and name and not inside else folder or name) or other
     if not offset:
         return one._replace(file=file)
-    length_s = one.end_s - one.start_s
-    begins = _make(offset, offset, one.label, None, where).start_s
-    return one._replace(start_s=begins, end_s=begins + length_s, file=file)
+    begins = _make(offset, offset, one.label, "", where).start_s
+    return one._replace(start_s=begins, end_s=begins + one.end_s - one.start_s, file=file)
 
 
-def _read_audacity(path: Path, lines: Sequence[str]) -> tuple[Annotation, ...]:
+def _read_audacity(path: Path, text: str) -> tuple[Annotation, ...]:
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if not line.strip() or line.startswith("\\"):
             continue
-        cells = line.split("\t", 2)
+        cells = line.rstrip("\n").split("\t", 2)
         where = f"{path} line {number}"
         if len(cells) < 2:
             raise DatasetError(
                 "is neither a Raven table nor Audacity labels", where=where, mend=MEND
             )
-        found.append(_make(cells[0], cells[1], (cells[2:] or [""])[0], None, where))
-    return tuple(found)
-
-
-def _read_plain(path: Path, label_column: str | None) -> tuple[Annotation, ...]:
-    table: Table = read_table(path, empty_ok=True)
-    if not table.columns:  # JSON Lines without a line
-        return ()
-    for name in TIME_COLUMNS:
-        if name not in table.columns:
-            what = f"no column {name!r}; the columns are {', '.join(table.columns)}"
-            raise DatasetError(what, where=str(path), mend=MEND)
-    column = _pick(path, table.columns, label_column, LABEL_COLUMNS)
-    file = next((name for name in PATH_COLUMNS if name in table.columns), "")
-    found = []
-    for index, row in enumerate(table.rows):
-        times, score = (row["start_s"], row["end_s"]), row.get("probability")
-        one = _make(*times, row[column], score, table.where(index))
-        found.append(one._replace(file=row.get(file, "")))
+        found.append(_make(cells[0], cells[1], (cells[2:] or [""])[0], "", where))
     return tuple(found)
 
 
@@ -154,42 +155,42 @@ def _read_textgrid(path: Path) -> tuple[Annotation, ...]:
         mend = "pip install 'xmoe[annotations]', or export a table with start_s,end_s,label"
         what = "a TextGrid is read by crowsetta, which is not installed"
         raise DatasetError(what, where=str(path), mend=mend) from error
+    text = read_text(path).text
     try:
-        tiers = reader.from_file(path).to_seq(round_times=False)
+        with tempfile.NamedTemporaryFile("w", suffix=".TextGrid", encoding="utf-8") as copy:
+            copy.write(text)
+            copy.flush()
+            tiers = reader.from_file(copy.name).to_seq(round_times=False)
     except Exception as error:  # its parser raises whatever a torn file makes it raise
         what = f"is no TextGrid ({str(error).splitlines()[0][:80] if str(error) else error!r})"
         raise DatasetError(what, where=str(path), mend="save it again from Praat") from error
     return tuple(
-        _make(str(one.onset_s), str(one.offset_s), one.label, None, str(path))
+        _make(str(one.onset_s), str(one.offset_s), one.label, "", str(path))
         for tier in (tiers if isinstance(tiers, list) else [tiers])
         for one in tier.segments
     )
 
 
-def _pick(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str:
-    for name in (wanted,) if wanted else usual:
-        if name in names:
-            return name
-    what = f"no column {wanted or usual[0]!r}; the columns are {', '.join(names)}"
-    raise DatasetError(what, where=str(path), mend="name the column of the labels (--label-column)")
+def _pick(table: Table, wanted: str | None, usual: Sequence[str]) -> str:
+    if column := table.pick((wanted,) if wanted else usual):
+        return column
+    what = f"no column {wanted or usual[0]!r}; the columns are {', '.join(table.columns)}"
+    mend = "name the column of the labels (--label-column)"
+    raise DatasetError(what, where=str(table.path), mend=mend)
 
 
-def _make(
-    start: str | None, end: str | None, label: str | None, score: str | None, where: str
-) -> Annotation:
+def _make(start: str, end: str, label: str, score: str, where: str) -> Annotation:
     """Return one annotation from text; a decimal comma is understood."""
-    try:
-        start_s, end_s = (float((cell or "").replace(",", ".")) for cell in (start, end))
-    except ValueError:
-        start_s = end_s = math.nan
+    start_s, end_s = (
+        math.nan if (number := parse_number(cell)) is None else number for cell in (start, end)
+    )
     if not 0.0 <= start_s <= end_s < math.inf:
         what = f"the times {start!r} and {end!r} are not two rising numbers of seconds"
         raise DatasetError(what, where=where, mend=MEND)
-    try:
-        probability = float(score) if score else None
-    except ValueError:
+    probability = parse_number(score)
+    if probability is not None and math.isnan(probability):
         probability = None  # Score is free text in some tables
-    return Annotation(start_s, end_s, (label or "").strip(), probability)
+    return Annotation(start_s, end_s, label.strip(), probability)
 
 
 def format_raven(

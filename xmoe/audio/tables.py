@@ -60,7 +60,7 @@ def pick_column(columns: Sequence[str], names: Iterable[str]) -> str | None:
 
 
 def _fold(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", name.strip().casefold())
+    return re.sub(r"[\s_\u200b\ufeff-]+", "", name.casefold())
 
 
 def parse_number(cell: str) -> float | None:

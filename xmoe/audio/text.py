@@ -44,6 +44,9 @@ def read_text(path: Path) -> Text:
     if raw.startswith(LFS_POINTER):
         what = "is a pointer of Git LFS, not the table itself"
         raise DatasetError(what, where=str(path), mend=LFS_MEND)
+    if raw.startswith(b"PK\x03\x04"):
+        mend = "save it as csv (Excel: CSV UTF-8)"
+        raise DatasetError("is a workbook or another archive, no text", where=str(path), mend=mend)
     found = _decode(raw, path)
     if "\0" in found.text:
         line = found.text.count("\n", 0, found.text.index("\0")) + 1
