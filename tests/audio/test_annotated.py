@@ -77,6 +77,16 @@ def test_equal_names_are_told_apart_by_the_folders_beside_them(add, tmp_path, be
     assert {one.path.parent.name[0]: labels(one)[0][0] for one in found} == {"S": 0.0, "n": 1.0}
 
 
+def test_a_folder_may_stand_in_a_column_or_be_that_of_the_table(add, tmp_path):
+    add("one/a.wav")
+    add("two/a.wav")
+    add("all.csv", "folder,file,start_s,end_s,label\ntwo,a.wav,0,1,x\none\\,a.wav,1,2,y\n")
+    add("one/more.csv", "file,start_s,end_s,label\na.wav,2,3,z\n")
+    first, second = read_annotated(tmp_path).recordings
+    assert labels(first) == [(1.0, 2.0, "y"), (2.0, 3.0, "z")]
+    assert labels(second) == [(0.0, 1.0, "x")]
+
+
 def test_a_path_that_fits_nearly_is_not_taken_where_its_neighbour_fits_better(add, tmp_path):
     add("one/a.wav")
     table = add("all.csv", "file,start_s,end_s,label\n/x/two/a.wav,0,1,x\n")

@@ -146,7 +146,12 @@ class _Owners:
             raise DatasetError(what, where=where, mend=mend)
         agree = [_agree(parts, _parts(path.as_posix())) for path in fits]
         best = [path for path, count in zip(fits, agree, strict=True) if count == max(agree)]
-        path, count = _only(best, where, file), max(agree)[0]
+        beside = [
+            path
+            for path in best
+            if _parts(path.as_posix()) == _parts(table.parent.as_posix()) + parts
+        ]
+        path, count = _only(beside or best, where, file), max(agree)[0]
         # Of two paths that one recording fits, the one that agrees less is of another, which is
         # not there (site_c/a.wav beside site_a/a.wav), unless all of it agrees (a.wav).
         before = self._agreed.setdefault((table, path), [])

@@ -36,7 +36,8 @@ from xmoe.base.errors import DatasetError
 RAVEN_START, RAVEN_END = "Begin Time (s)", "End Time (s)"
 RAVEN_LABELS = ("Annotation", "Label", "Species", "Class", "Type", "Call Type")
 RAVEN_SCORE = "Score"
-RAVEN_PATH, RAVEN_FILE, RAVEN_OFFSET = "Begin Path", "Begin File", "File Offset (s)"
+RAVEN_FILE, RAVEN_OFFSET = "Begin File", "File Offset (s)"
+FOLDER_COLUMNS = ("Begin Path", "folder", "directory")
 LABEL_COLUMNS = ("label", "labels", "class", "category")
 # Names of BirdNET, OpenSoundscape and DCASE stand after our own and Raven's.
 START_COLUMNS = ("start_s", RAVEN_START, "Start (s)", "start_time", "onset", "onset_s", "start")
@@ -120,12 +121,12 @@ def _in_its_file(one: Annotation, row: dict[str, str], table: Table, where: str)
     Raven counts ``Begin Time (s)`` from the start of everything that was opened together. A path
     says more than a name: recordings of several sites may have equal names.
     """
-    offset, folder, name, other = (
+    offset, folder, name = (
         row[column] if (column := table.pick(names)) else ""
-        for names in ((RAVEN_OFFSET,), (RAVEN_PATH,), (RAVEN_FILE,), PATH_COLUMNS)
+        for names in ((RAVEN_OFFSET,), FOLDER_COLUMNS, (RAVEN_FILE, *PATH_COLUMNS))
     )
     inside = folder.replace("\\", "/").rpartition("/")[2] == name
-    file = (f"{folder}/{name}" if folder and name and not inside else folder or name) or other
+    file = f"{folder}/{name}" if folder and name and not inside else folder or name
     if not offset:
         return one._replace(file=file)
     begins = _make(offset, offset, one.label, "", where).start_s
