@@ -43,6 +43,11 @@ def test_health_does_not_ask(ask, path):
     assert ask("GET", path, token=TOKEN).status == 200
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"])
+def test_health_may_be_asked_with_head(ask, path):
+    assert ask("HEAD", path, token=TOKEN).status == 200
+
+
 def test_key_in_the_query_does_not_count(ask):
     assert ask("GET", "/v1/model", token=TOKEN, query=f"token={TOKEN}").status == 401
 

@@ -90,3 +90,12 @@ def test_bad_address_and_missing_file(tmp_path, client):
         Client("localhost:8000")
     with pytest.raises(InputError, match="cannot be read"):
         client.classify(tmp_path / "none.wav")
+
+
+def test_loopback_is_asked_without_the_proxy_that_is_set(served, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert Client(served[0], f"{TOKEN}\n").ready()
+    with pytest.raises(XmoeError, match="NO_PROXY"):
+        Client("http://service.invalid").model()

@@ -83,3 +83,23 @@ def test_metadata(ask):
     assert model["outputs"][0]["shape"] == [2]
     assert ask("GET", "/v2/models/xmoe/ready").status == 200
     assert ask("GET", "/v2").json()["name"] == "xmoe"
+
+
+def test_version_that_is_listed_has_the_same_routes(ask, sound):
+    version = ask("GET", "/v2/models/xmoe").json()["versions"][0]
+    path = f"/v2/models/xmoe/versions/{version}"
+    assert ask("GET", path).json() == ask("GET", "/v2/models/xmoe").json()
+    assert ask("GET", f"{path}/ready").status == 200
+    assert ask("POST", f"{path}/infer", body=body(sound().tolist())).status == 200
+    unknown = ask("GET", "/v2/models/xmoe/versions/9/ready")
+    assert (unknown.status, unknown.json()["hint"]) == (
+        404,
+        f"ask for {version}, or leave /versions out",
+    )
+
+
+def test_binary_tensors_are_refused_by_name(ask):
+    headers = {"Inference-Header-Content-Length": "10"}
+    reply = ask("POST", "/v2/models/xmoe/infer", body=b"{}        raw", headers=headers)
+    assert (reply.status, reply.json()["code"]) == (415, "unsupported")
+    assert "binary_data=False" in reply.json()["hint"]

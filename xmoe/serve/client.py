@@ -16,6 +16,7 @@ from xmoe.base.errors import InputError, XmoeError
 
 Audio = str | os.PathLike[str] | bytes
 BUSY = (429, 503)
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class RequestOptions(TypedDict, total=False):
@@ -38,9 +39,14 @@ class Client:
     def __init__(
         self, url: str, token: str | None = None, *, timeout_s: float = 30.0, retries: int = 2
     ) -> None:
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https"):
             raise InputError("not an address of a service", where=url, mend="give http://HOST:PORT")
         self._url = url.rstrip("/")
+        direct = parts.hostname in LOOPBACK or urllib.request.proxy_bypass(parts.hostname or "")
+        self._proxied = not direct and parts.scheme in urllib.request.getproxies()
+        handlers = [urllib.request.ProxyHandler({})] if direct else []
+        self._open = urllib.request.build_opener(*handlers).open
         self._token = (token or os.environ.get("XMOE_TOKEN") or "").strip()
         self._timeout_s = timeout_s
         self._retries = retries
@@ -87,7 +93,7 @@ class Client:
         left = self._retries if retries is None else retries
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=self._timeout_s) as reply:  # noqa: S310
+                with self._open(request, timeout=self._timeout_s) as reply:
                     body: bytes = reply.read()
                     return body
             except urllib.error.HTTPError as error:
@@ -97,8 +103,9 @@ class Client:
                 if error.code not in BUSY or left <= 0:
                     raise refusal from None
             except (OSError, HTTPException) as error:
+                way = " NO_PROXY leaves out the proxy that is set" if self._proxied else ""
                 raise XmoeError(
-                    "the service cannot be reached", where=self._url, mend="is it running?"
+                    "the service cannot be reached", where=self._url, mend=f"is it running?{way}"
                 ) from error
             left -= 1
             time.sleep(wait_s)

@@ -8,9 +8,10 @@ the request or of the input; or ``recording`` BYTES [1], a file as base64. Outpu
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -133,6 +134,13 @@ def check_name(name: str) -> None:
         raise HttpProblem(404, "not_found", "there is no such model", hint=f"ask for {NAME}")
 
 
+def check_version(version: Annotated[str, Path(max_length=64)]) -> None:
+    """Raise HttpProblem unless ``version`` is the one that is served."""
+    if version != __version__:
+        hint = f"ask for {__version__}, or leave /versions out"
+        raise HttpProblem(404, "not_found", "there is no such version", hint=hint)
+
+
 def build_router(service: Service) -> APIRouter:
     """Return the protocol's routes."""
     router = APIRouter(tags=["v2"])
@@ -200,11 +208,27 @@ def build_router(service: Service) -> APIRouter:
             ],
         }
 
+    add_versions(router, {"": metadata, "/ready": model_ready, "/infer": infer})
     return router
+
+
+def add_versions(router: APIRouter, routes: Mapping[str, Callable[..., Any]]) -> None:
+    """Add the model's routes once more, under the version that its metadata lists."""
+    for path, function in routes.items():
+        router.add_api_route(
+            "/v2/models/{name}/versions/{version}" + path,
+            function,
+            methods=["POST" if path == "/infer" else "GET"],
+            dependencies=[Depends(check_version)],
+            include_in_schema=False,
+        )
 
 
 async def read_infer(request: Request, service: Service) -> InferRequest:
     """Return the request in a JSON body; HttpProblem where it is none."""
+    if "inference-header-content-length" in request.headers:
+        hint = "send `data` as JSON numbers (binary_data=False in the clients of Triton)"
+        raise HttpProblem(415, "unsupported", "binary tensors are not read", hint=hint)
     data = await read_json(request, service.settings.http)
     try:
         return InferRequest.model_validate_json(data)
