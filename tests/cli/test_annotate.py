@@ -1,6 +1,7 @@
 """``xmoe infer --hop``: files in the formats asked for, figures against truth, clear refusals."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_events_are_written_in_every_format(run, recording, run_json, tmp_path):
     names = {path.name for path in out.iterdir()}
     assert names == {
         "long.events.csv", "long.events.jsonl", "long.events.parquet", "long.selections.txt",
-        "long.labels.txt", "long.windows.parquet", "long.png",
+        "long.labels.txt", "long.windows.parquet", "long.png", "long.recording.json",
     }  # fmt: skip
     (event,) = csv.DictReader((out / "long.events.csv").read_text().splitlines())
     assert (event["start_sample"], event["end_sample"]) == ("0", "30000")
@@ -89,10 +90,22 @@ def test_wrong_options_are_refused(run, recording, run_json, options, what):
     assert what in fields["what"]
 
 
-def test_two_recordings_of_one_name_are_refused(run, recording, run_json, tmp_path):
-    code, fields = run_json("infer", run, recording, tmp_path / "b" / "long.flac", "--hop", "1")
-    assert code == 2
-    assert "long" in fields["what"]
+def test_recordings_of_one_name_keep_their_events(run, recording, run_json, tmp_path):
+    other = tmp_path / "b" / "long.wav"
+    other.parent.mkdir()
+    other.write_bytes(recording.read_bytes())
+    for files in ((recording, other), (other,), (recording,)):
+        code, fields = run_json(
+            "infer", run, *files, "--hop", "1", "--no-picture", "--out", tmp_path / "out"
+        )
+        assert code == 0
+        names = [Path(row["files"]["csv"]).name for row in fields["recordings"]]
+        assert names == [
+            "long.events.csv" if file == recording else "b_long.events.csv" for file in files
+        ]
+
+
+def test_truth_is_of_one_recording(run, run_json, tmp_path):
     truth = tmp_path / "t.csv"
     truth.write_text("start_s,end_s,label\n")
     code, fields = run_json("infer", run, "a.wav", "b.wav", "--hop", "1", "--truth", truth)

@@ -82,17 +82,20 @@ def annotate_files(
     run: Path, files: Sequence[Path], options: EventOptions, device: Device
 ) -> Reply:
     """Write the events of each recording; one that cannot be read costs only itself."""
+    from xmoe.annotate.naming import choose_stems
     from xmoe.base.device import choose_device
     from xmoe.base.progress import show_progress
     from xmoe.predict.predictor import Predictor
 
     check_files(files, options)
     predictor = Predictor.load(run, device=choose_device(device))
+    out = Path(options["output"]) if options["output"] else run / "annotations"
     recordings: list[dict[str, Any]] = []
     with show_progress(quiet=session().quiet) as progress:
-        for path in files:
+        for path, stem in zip(files, choose_stems(out, files), strict=True):
             try:
-                recordings.append(annotate_file(run, predictor, path, options, progress))
+                base = out / stem
+                recordings.append(annotate_file(run, predictor, path, base, options, progress))
             except AudioError as error:
                 recordings.append({"file": str(path), "code": error.code, **error.as_dict()})
     failed = sum("error" in row for row in recordings)
@@ -103,14 +106,7 @@ def annotate_files(
 
 
 def check_files(files: Sequence[Path], options: EventOptions) -> None:
-    """Raise ConfigError where files would overwrite each other, have no folder, or fit no truth."""
-    stems = [path.stem for path in files]
-    if repeated := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise ConfigError(
-            f"several recordings are named {', '.join(repeated)}",
-            where="FILES",
-            mend="annotate them one by one, each with its own --out",
-        )
+    """Raise ConfigError where events have no folder, or there is no one recording of a truth."""
     if "://" in (options["output"] or ""):
         raise ConfigError(
             f"{options['output']} is an address; events are written to a folder of this machine",
@@ -126,10 +122,19 @@ def check_files(files: Sequence[Path], options: EventOptions) -> None:
 
 
 def annotate_file(
-    run: Path, predictor: Predictor, path: Path, options: EventOptions, progress: Progress
+    run: Path,
+    predictor: Predictor,
+    path: Path,
+    base: Path,
+    options: EventOptions,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Write the events of one recording and its picture; returns what the reply says of it."""
+    """Write the events of a recording and its picture to ``base`` and endings.
+
+    Returns what the reply says of it.
+    """
     from xmoe.annotate.export import event_rows, write_events
+    from xmoe.annotate.naming import note_recording
     from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
     from xmoe.annotate.thresholds import background_of, read_thresholds
     from xmoe.run.folder import RunFolder
@@ -146,12 +151,12 @@ def annotate_file(
         background=background,
     )
     threads = options["threads"] or min(MOST_THREADS, os.cpu_count() or 1)
-    out = Path(options["output"]) if options["output"] else run / "annotations"
+    out, stem = base.parent, base.name
     done = annotate_recording(
         predictor,
         path,
         AnnotateOptions(hop_s=options["hop"] or 0.0, rules=rules, threads=threads),
-        windows_to=out / f"{path.stem}.windows.parquet" if options["windows"] else None,
+        windows_to=out / f"{stem}.windows.parquet" if options["windows"] else None,
         progress=progress,
     )
     rows = event_rows(done.events, file=str(path), sample_rate_hz=done.grid.sample_rate_hz)
@@ -159,12 +164,13 @@ def annotate_file(
     files = write_events(
         out,
         rows,
-        stem=path.stem,
+        stem=stem,
         formats=pick_formats(options["formats"]),
         band_hz=(spectro.fmin_hz, spectro.fmax_hz),
     )
+    note_recording(out, stem, path)
     if options["picture"]:
-        files["picture"] = draw_picture(done, predictor, out / f"{path.stem}.png")
+        files["picture"] = draw_picture(done, predictor, out / f"{stem}.png")
     fields = describe_recording(path, done, rules.background)
     fields["thresholds"] = {name: rules.threshold_of(name) for name in classes}
     if options["truth"] is not None:
