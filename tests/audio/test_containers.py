@@ -1,8 +1,11 @@
 """Headers: each container is known by its bytes, and a cut is found without decoding."""
 
+import io
 import struct
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 from tests.audio.conftest import encode, tone, wav_bytes
 from xmoe.audio.containers import Header, read_header, sniff_container
@@ -146,3 +149,53 @@ def test_what_stands_in_place_of_a_recording_is_told(raw, mend):
         header_of(raw)
     assert caught.value.code == "not_audio"
     assert mend in (caught.value.mend or "")
+
+
+def wav(declared, audio, after=b""):
+    form = struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16)
+    return b"RIFF\0\0\0\0WAVEfmt " + form + b"data" + struct.pack("<I", declared) + audio + after
+
+
+PCM = (np.sin(np.arange(60_000) * 0.3) * 9000).astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize("declared", [0, 32_000, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_a_length_that_was_never_written_is_told_with_its_mend(declared):
+    with pytest.raises(AudioError, match="-ignore_length 1") as caught:
+        header_of(wav(declared, PCM))
+    assert caught.value.code == "truncated"
+
+
+@pytest.mark.parametrize(
+    "after",
+    [b"", b"LIST" + struct.pack("<I", 9) + b"123456789\0", b"TAG" + b"x" * 125, bytes(1 << 20)],
+)
+def test_chunks_tags_and_padding_after_the_audio_are_no_loss(after):
+    header = header_of(wav(len(PCM), PCM, after))
+    assert header.declared_bytes == len(PCM)
+
+
+def test_a_length_that_wrapped_round_is_told_with_both_numbers():
+    size = 44 + (1 << 32) + 64_000
+    head = wav(64_000, b"")
+
+    def read_at(offset, count):
+        return head[offset : offset + count].ljust(min(count, size - offset), b"\0")
+
+    with pytest.raises(AudioError, match=f"promises 64000 bytes of audio, and {1 << 32} more"):
+        read_header(read_at, size, where="x")
+
+
+def test_another_recording_behind_the_first_is_not_passed_over():
+    with pytest.raises(AudioError, match="more follow"):
+        header_of(wav(len(PCM), PCM, wav(len(PCM), PCM)))
+
+
+@pytest.mark.parametrize("kind", ["VORBIS", "OPUS"])
+def test_ogg_streams_one_after_another_are_counted(kind):
+    written = io.BytesIO()
+    sf.write(written, np.sin(np.arange(16000) * 0.3), 16000, format="OGG", subtype=kind)
+    data = written.getvalue()
+    assert header_of(data).container == "OGG"
+    with pytest.raises(AudioError, match="3 streams"):
+        header_of(data * 3)

@@ -21,10 +21,17 @@ ReadAt = Callable[[int, int], bytes]
 
 CONVERT = "convert it to WAV or FLAC, for example: ffmpeg -i INPUT output.wav"
 COPY_AGAIN = "copy or export the file again from its source, or leave it out"
-REPAIR_LENGTH = "write the header anew, for example: ffmpeg -i INPUT -c copy output.wav"
+REPAIR_LENGTH = (
+    "write the header anew, for example: "
+    "ffmpeg -ignore_length 1 -i INPUT -c copy -rf64 auto output.wav"
+)
+SPLIT_STREAMS = "cut it into its parts, or make one recording: ffmpeg -i INPUT output.wav"
 
 MAX_CHUNKS = 10_000
 _UNKNOWN_LENGTH = 0xFFFFFFFF
+# What writers put where the length comes later: nothing, or about the most that fits.
+_PLACEHOLDERS, _NEAR = (0x7FFFFFFF, 0xFFFFFFFF), 0x1000
+_TRAILER_BYTES = 1 << 16  # tags and padding that are no chunks
 _WAV_TAGS = {1: "PCM", 3: "float", 6: "A-law", 7: "mu-law"}
 _EXTENSIBLE = 0xFFFE
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
@@ -62,7 +69,8 @@ _NO_SOUND: tuple[tuple[bytes, str, str], ...] = (
 class Header:
     """What a container claims before anything is decoded; ``None`` where it claims nothing.
 
-    ``declared_bytes`` of audio are promised, ``present_bytes`` are in the file.
+    ``declared_bytes`` of audio are promised, ``present_bytes`` are in the file; ``stray_bytes`` of
+    these come after the audio and are nothing that the container knows.
     """
 
     container: str
@@ -70,6 +78,7 @@ class Header:
     sample_rate_hz: int | None = None
     declared_bytes: int | None = None
     present_bytes: int | None = None
+    stray_bytes: int = 0
 
 
 def read_header(read_at: ReadAt, size_bytes: int, *, where: str) -> Header:
@@ -127,7 +136,15 @@ def _is_mpeg_frame(head: bytes) -> bool:
 def _check_length(header: Header, where: str) -> None:
     if header.declared_bytes is None or header.present_bytes is None:
         return
-    if header.declared_bytes == _UNKNOWN_LENGTH > header.present_bytes:
+    declared, present = header.declared_bytes, header.present_bytes
+    if header.stray_bytes > _TRAILER_BYTES or (declared == 0 < header.stray_bytes):
+        what = (
+            f"the length in the header is wrong: it promises {declared} bytes of audio, and "
+            f"{header.stray_bytes} more follow"
+        )
+        raise AudioError("truncated", what, where=where, mend=REPAIR_LENGTH)
+    unknown = any(abs(declared - length) <= _NEAR for length in _PLACEHOLDERS)
+    if unknown and declared > present:
         what = "the header leaves the length open (written as a stream), so a cut cannot be told"
         raise AudioError("truncated", what, where=where, mend=REPAIR_LENGTH)
     if header.declared_bytes > header.present_bytes:
@@ -162,9 +179,27 @@ def _walk_riff(read_at: ReadAt, size: int, where: str) -> Header:
         elif head[:4] == b"data":
             if magic == "RF64" and length == _UNKNOWN_LENGTH and long_data is not None:
                 length = long_data
-            return Header(magic, channels, rate, length, size - body)
+            end = body + length
+            stray = _stray_bytes(read_at, end + length % 2, size, order)
+            return Header(magic, channels, rate, length, size - body, stray)
         position = body + length + _pad_after(read_at, body + length, length)
     raise _no_audio_chunk(where)
+
+
+def _stray_bytes(read_at: ReadAt, position: int, size: int, order: str) -> int:
+    """Return how many bytes from ``position`` to the end are in no chunk; zeros are padding."""
+    for _ in range(MAX_CHUNKS):
+        head = read_at(position, 8)
+        if len(head) < 8:
+            return 0
+        end = position + 8 + struct.unpack(order + "I", head[4:])[0]
+        chunk = head[:4].isascii() and head[:4].decode().isprintable() and end <= size + 1
+        if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"FORM") or not chunk:
+            break
+        position = end + end % 2
+    rest = size - position
+    padding = rest < 1 << 32 and not read_at(position, 1 << 12).strip(b"\0")
+    return 0 if padding else rest
 
 
 def _pad_after(read_at: ReadAt, end: int, length: int) -> int:
@@ -238,7 +273,13 @@ def _walk_au(read_at: ReadAt, size: int, where: str) -> Header:
 
 
 def _walk_ogg(read_at: ReadAt, size: int, where: str) -> Header:
-    """Check that the last Ogg page ends inside the file and that no other page begins there."""
+    """Check that the last Ogg page ends inside the file and that no other page begins there.
+
+    libsndfile reads the first stream alone, so a file of several one after another is refused.
+    """
+    if (streams := _count_ogg_streams(read_at)) > 1:
+        what = f"holds {streams} streams one after another, of which only the first would be read"
+        raise AudioError("unsupported", what, where=where, mend=SPLIT_STREAMS)
     start = max(size - _OGG_MAX_PAGE, 0)
     tail = read_at(start, _OGG_MAX_PAGE)
     page = tail.rfind(b"OggS")
@@ -253,6 +294,18 @@ def _walk_ogg(read_at: ReadAt, size: int, where: str) -> Header:
     if rest and b"OggS".startswith(rest):
         length += 27
     return Header("OGG", declared_bytes=length, present_bytes=len(tail) - page)
+
+
+def _count_ogg_streams(read_at: ReadAt) -> int:
+    """Return how many times streams begin; those that begin together (with pictures) are one."""
+    position = streams = 0
+    opening = False
+    while (head := read_at(position, 282))[:4] == b"OggS" and len(head) >= 27:
+        begins = bool(head[5] & 2)
+        streams += begins and not opening
+        opening = begins
+        position += 27 + head[26] + sum(head[27 : 27 + head[26]])
+    return streams
 
 
 def _walk_flac(read_at: ReadAt, size: int, where: str) -> Header:
