@@ -1,11 +1,13 @@
 """A Ray that runs is used and left alone; one that was started for a job is stopped after it."""
 
+import os
 import sys
+import tempfile
 from types import ModuleType
 
 import pytest
 
-from xmoe.jobs.session import ray_session
+from xmoe.jobs.session import ray_session, shorten_temp
 
 
 @pytest.fixture
@@ -55,3 +57,16 @@ def test_sessions_inside_each_other_start_one_ray(fake_ray):
     with ray_session(), ray_session():
         pass
     assert [name for name, _ in fake_ray.calls] == ["init", "shutdown"]
+
+
+@pytest.mark.parametrize(
+    ("temp", "given", "wanted"),
+    [("/tmp", None, None), ("/scratch" * 9, None, "/tmp"), ("/scratch" * 9, "/own", "/own")],
+)
+def test_sockets_of_ray_have_a_path_that_is_short_enough(monkeypatch, temp, given, wanted):
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: temp)
+    monkeypatch.setenv("RAY_TMPDIR", given or "")
+    if given is None:
+        monkeypatch.delenv("RAY_TMPDIR")
+    shorten_temp()
+    assert os.environ.get("RAY_TMPDIR") == wanted

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# A socket's path may have 107 bytes, and Ray adds about 65 to its temporary folder.
+LONGEST_TEMP = 40
+
+
+def shorten_temp() -> None:
+    """Let Ray put its sockets into /tmp where the usual temporary folder has too long a path."""
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TEMP:
+        os.environ.setdefault("RAY_TMPDIR", "/tmp")  # noqa: S108 (where Ray is by default)
 
 
 @contextmanager
@@ -18,6 +29,7 @@ def ray_session() -> Iterator[None]:
 
     started = not ray.is_initialized()
     if started:
+        shorten_temp()
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     try:
         yield
