@@ -8,6 +8,8 @@ EXTRAS := $(VENV)/.installed-extras
 # Least share of xmoe/ (without the Ray edges, see pyproject.toml) that `make test` must run.
 COVERAGE_MIN ?= 90
 PYTEST_ARGS ?=
+# How many run the tests beside each other: a number, or auto, one a processor but four at most.
+PYTEST_WORKERS ?= auto
 DEMO_DIR ?= demo
 ACCELERATOR ?= cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -37,8 +39,8 @@ format: $(INSTALLED) ## Put the format right and apply the safe mends of the lin
 	$(BIN)/ruff format .
 
 test: check ## Set up, check, then every test that is not slow (<= 15 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term \
-		--cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(PYTEST_WORKERS) --durations=10 \
+		--cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
 
 test-all: check ## Every test, the slow ones too
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -255,8 +255,8 @@ def _with_interval(value: float, interval: Sequence[float] | None) -> str:
     return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else f"{value:.3f}"
 
 
-def measure(options: argparse.Namespace, folder: Path) -> None:
-    """Make or load what is measured, measure it, and print it."""
+def measure(options: argparse.Namespace, folder: Path) -> tuple[Any, Any, float]:
+    """Make or load what is measured; return rows by method, milliseconds and the accuracy."""
     root = options.dataset
     if root is None:
         root = write_dataset(folder / "set", SynthConfig(num_clips=options.clips))
@@ -271,11 +271,15 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         for name in (*METHODS, CONTRAST, RANDOM)
     }
     costs = {n: measure_cost(subject, clips.specs[:n], options.repeats) for n in (1, BATCH)}
-    if options.json:
-        plain = {name: {key: _plain(v) for key, v in row.items()} for name, row in rows.items()}
-        print(json.dumps({"accuracy": accuracy, "methods": plain, "ms": costs}, indent=2))
-    else:
-        print_tables(rows, costs, accuracy)
+    return rows, costs, accuracy
+
+
+def print_json(
+    rows: dict[str, dict[str, Any]], costs: dict[int, dict[str, float]], accuracy: float
+) -> None:
+    """Print all that was measured as one JSON object."""
+    plain = {name: {key: _plain(v) for key, v in row.items()} for name, row in rows.items()}
+    print(json.dumps({"accuracy": accuracy, "methods": plain, "ms": costs}, indent=2))
 
 
 def _plain(value: Any) -> Any:
@@ -300,7 +304,8 @@ def main() -> None:
         parser.error("--run needs --dataset, the set whose boxes are known")
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory(prefix="xmoe-saliency-") as name:
-        measure(options, Path(name))
+        found = measure(options, Path(name))
+    (print_json if options.json else print_tables)(*found)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,59 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 
+# What several workers run is dealt out file by file, but for these: files that start a Ray, of
+# which two at once would starve each other, and files that share a fixture of many seconds.
+BUNDLES = {
+    "ray": (
+        "tests/jobs/",
+        "tests/deployments/",
+        "tests/benchmarks/test_serving.py",
+        "tests/serve/test_autoscaling.py",
+        "tests/serve/test_build.py",
+        "tests/serve/test_faults.py",
+        "tests/serve/test_haproxy.py",
+        "tests/serve/test_router_replica.py",
+        "tests/serve/test_session.py",
+        "tests/serve/test_stream.py",
+    ),
+    "fitted": ("tests/pipeline/",),
+    "explained": ("tests/explain/",),
+}
+MOST_WORKERS = 4  # each takes more than a GB
+
+
+def bundle_of(nodeid: str) -> str:
+    """Return with what a test goes to the same worker."""
+    file = nodeid.partition("::")[0]
+    return next((name for name, paths in BUNDLES.items() if file.startswith(paths)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers ``-n auto`` starts."""
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return what deals the tests out: whole bundles, in the order of collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class InBundles(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return bundle_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return InBundles(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip GPU tests where there is no GPU; torch is asked only if such a test was collected."""
+    """Put the bundles first, which take longest, and skip GPU tests where there is no GPU.
+
+    torch is asked only if a test that needs a GPU was collected.
+    """
+    ranks = {name: rank for rank, name in enumerate(BUNDLES)}
+    items.sort(key=lambda item: ranks.get(bundle_of(item.nodeid), len(ranks)))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -33,6 +84,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rng() -> np.random.Generator:
     """Return a seeded numpy generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn into pictures, which takes longer than most else, where nobody looks."""
+    import matplotlib.figure
+
+    def save(figure: Any, target: Any, **_: Any) -> None:
+        target.write(b"\x89PNG")
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", save)
 
 
 @pytest.fixture

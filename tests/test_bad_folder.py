@@ -52,7 +52,7 @@ def unreadable(root):
     return codes
 
 
-def test_every_damaged_file_is_named_and_the_rest_is_trained_on(mixed, tmp_path):
+def test_every_damaged_file_is_named_and_the_rest_is_trained_on(mixed, undrawn, tmp_path):
     run = tmp_path / "run"
     model = MoEAudioClassifier(device="cpu").fit(mixed, out_dir=run, epochs=2, policy="rule")
     with (run / "quarantine.csv").open(newline="", encoding="utf-8") as handle:

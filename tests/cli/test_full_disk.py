@@ -41,7 +41,7 @@ COMMANDS = {
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize(("state", "reason"), [("ro", "read-only"), ("full", "no space left")])
 def test_output_that_cannot_be_written(
-    recordings, tiny_run, small_disk, run_json, tmp_path, name, state, reason
+    recordings, tiny_run, small_disk, run_json, undrawn, tmp_path, name, state, reason
 ):
     disk = small_disk(256)
     if state == "ro":

@@ -36,7 +36,7 @@ def test_profile_is_printed_and_kept(small_set, tmp_path, capsys):
         assert (tmp_path / name).stat().st_size > 0
 
 
-def test_json_holds_the_profile_and_where_the_files_are(small_set, tmp_path, capsys):
+def test_json_holds_the_profile_and_where_the_files_are(small_set, undrawn, tmp_path, capsys):
     code, fields = run_json(capsys, small_set, "--out", tmp_path)
     assert code == 0
     assert fields["profile"]["num_clips"] == 40
@@ -45,7 +45,9 @@ def test_json_holds_the_profile_and_where_the_files_are(small_set, tmp_path, cap
     assert json.loads((tmp_path / "profile.json").read_text()) == fields["profile"]
 
 
-def test_bad_file_is_quarantined_and_an_error_only_when_strict(small_set, tmp_path, capsys):
+def test_bad_file_is_quarantined_and_an_error_only_when_strict(
+    small_set, undrawn, tmp_path, capsys
+):
     root = shutil.copytree(small_set, tmp_path / "set")
     bad = sorted((root / "audio").iterdir())[3]
     bad.write_bytes(b"not a recording")
@@ -60,7 +62,7 @@ def test_bad_file_is_quarantined_and_an_error_only_when_strict(small_set, tmp_pa
     assert fields["where"].endswith("quarantine.csv")
 
 
-def test_same_content_in_train_and_test_is_a_finding(small_set, tmp_path, capsys):
+def test_same_content_in_train_and_test_is_a_finding(small_set, undrawn, tmp_path, capsys):
     root = shutil.copytree(small_set, tmp_path / "set")
     rows = read_rows(root / "metadata.csv")
     train = next(row for row in rows if row["split"] == "train")

@@ -8,8 +8,11 @@ from xmoe.base.errors import StorageError
 from xmoe.explain.clip import explain_clip, method_names
 
 
-def test_five_pictures_and_their_numbers(subject, specs, tmp_path):
-    record = explain_clip(subject, specs[0], tmp_path / "why")
+def test_five_pictures_of_the_plan_that_was_carried_out_and_their_numbers(subject, specs, tmp_path):
+    plan = subject.model.plan(specs[1:2], subject.routing, k=1)
+    record = explain_clip(subject, specs[1], tmp_path / "why", plan=plan, start_s=3.0)
+    assert record["k"] == 1
+    assert record["segment_s"][0] == 3.0
     names = [
         *("gradcam.png", "saliency_router.png", "patch_routing.png"),
         *("why_experts.png", "why_k.png"),
@@ -23,18 +26,11 @@ def test_five_pictures_and_their_numbers(subject, specs, tmp_path):
     assert json.loads((tmp_path / "why" / "explanation.json").read_text()) == record
 
 
-def test_another_method_adds_its_own_picture(subject, specs, tmp_path):
+def test_another_method_adds_its_own_picture(subject, specs, undrawn, tmp_path):
     record = explain_clip(subject, specs[0], tmp_path, method="gradient_x_input")
     assert record["files"][-1] == "gradient_x_input.png"
     assert (tmp_path / "gradient_x_input.png").is_file()
     assert record["method"] == "gradient_x_input"
-
-
-def test_the_plan_that_was_carried_out_is_the_one_explained(subject, specs, tmp_path):
-    plan = subject.model.plan(specs[1:2], subject.routing, k=1)
-    record = explain_clip(subject, specs[1], tmp_path, plan=plan, start_s=3.0)
-    assert record["k"] == 1
-    assert record["segment_s"][0] == 3.0
 
 
 def test_an_unknown_method_writes_nothing(subject, specs, tmp_path):
@@ -43,7 +39,7 @@ def test_an_unknown_method_writes_nothing(subject, specs, tmp_path):
     assert not (tmp_path / "why").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_a_storage_error(subject, specs, tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_storage_error(subject, specs, undrawn, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError):
         explain_clip(subject, specs[0], tmp_path / "file")

@@ -64,17 +64,30 @@ def write_job():
     return make_job
 
 
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """One small Ray for every test here; one that runs already is used and left alone."""
+@pytest.fixture(scope="package")
+def ray_ends() -> Iterator[None]:
+    """Whatever Ray runs after the last test here is stopped."""
+    yield
     import ray
 
-    started = not ray.is_initialized()
-    if started:
+    ray.shutdown()
+
+
+@pytest.fixture
+def local_ray(ray_ends) -> None:
+    """One small Ray for every test here; one that runs already is used."""
+    import ray
+
+    if not ray.is_initialized():
         ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    if started:
-        ray.shutdown()
+
+
+@pytest.fixture
+def no_ray() -> None:
+    """No Ray, for what starts its own."""
+    import ray
+
+    ray.shutdown()
 
 
 @pytest.fixture

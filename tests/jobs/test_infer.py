@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import psutil
@@ -42,19 +41,6 @@ def write_clips(folder, count):
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     return write_clips(tmp_path_factory.mktemp("clips") / "set", 30)
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """One small Ray for every test here; one that runs already is used and left alone."""
-    import ray
-
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    if started:
-        ray.shutdown()
 
 
 def request_of(run, clips, output, **changes):

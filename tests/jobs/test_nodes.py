@@ -84,7 +84,7 @@ def name_of(process):
 
 
 @pytest.fixture
-def nodes(monkeypatch):
+def nodes(no_ray, monkeypatch):
     import ray
     from ray._private.authentication import authentication_token_setup as tokens
     from ray.cluster_utils import Cluster

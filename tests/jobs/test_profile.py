@@ -1,6 +1,5 @@
 """Profiling on Ray gives the same bytes as the plain loop; the engine is chosen by size."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -34,19 +33,6 @@ def folder(tmp_path_factory):
     examples.insert(5, Example("bad.wav", "train", ("x",), row=30))
     examples.insert(20, Example("gone.wav", "train", ("y",), row=31))
     return Dataset(root, tuple(examples), ("x", "y"), "single_label")
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """One small Ray for every test here; one that runs already is used and left alone."""
-    import ray
-
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    if started:
-        ray.shutdown()
 
 
 def test_deal_spreads_every_clip_once(folder):

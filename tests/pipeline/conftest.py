@@ -13,8 +13,8 @@ __all__ = ["fitted", "small", "tone", "tones", "write_tones"]
 
 
 @pytest.fixture
-def request_for(small):
-    """The function that makes a request to fit a folder of tones."""
+def request_for(small, undrawn):
+    """The function that makes a request to fit a folder of tones; its pictures stay empty."""
 
     def make(root, out, *, train=None, **changes):
         settings = {"epochs": small["epochs"], "batch_size": small["batch_size"], "device": "cpu"}

@@ -152,7 +152,7 @@ def test_evaluation_is_written_where_asked(fitted, tones, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in fitted.run_dir.iterdir()} == before
 
 
-def test_evaluation_makes_the_split_that_training_made(write_tones, small, tmp_path):
+def test_evaluation_makes_the_split_that_training_made(write_tones, small, undrawn, tmp_path):
     root = write_tones(tmp_path / "set")
     manifest = root / "metadata.csv"
     lines = [line.split(",") for line in manifest.read_text().splitlines()]

@@ -193,6 +193,7 @@ def run_to_end(process):
     return time.monotonic() - began
 
 
+@pytest.mark.timeout(600)  # a dozen trainings one after the other
 def test_ten_kills_at_random_moments_lose_nothing(
     fitted, tones, request_for, fork_server, tone, tmp_path
 ):

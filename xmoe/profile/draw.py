@@ -5,18 +5,17 @@ matplotlib is used by its object interface with the Agg canvas only; no global s
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from xmoe.audio.dataset import natural_key
 from xmoe.base.files import write_bytes
 from xmoe.base.units import format_hz
+from xmoe.pictures.style import new_figure, to_png
 from xmoe.profile.assemble import ProfileResult
 from xmoe.profile.profile import Histogram, Profile
 from xmoe.profile.show import format_duration
@@ -31,17 +30,13 @@ FLOOR_SHOWN_DB = 110.0
 def draw_profile(profile: Profile | ProfileResult, path: Path) -> Path:
     """Draw the profile as a PNG at ``path`` and return it; StorageError where it cannot be."""
     record = profile.profile if isinstance(profile, ProfileResult) else profile
-    buffer = io.BytesIO()
-    figure = render_profile(record)
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, to_png(render_profile(record)))
     return path
 
 
 def render_profile(profile: Profile) -> Figure:
     """Return the figure: the spectrum above, durations, SNR, rates and classes below."""
-    figure = Figure(figsize=(11, 7.2), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 7.2)
     grid = figure.add_gridspec(2, 4, height_ratios=(1.35, 1.0), width_ratios=(1, 1, 0.8, 1.3))
     _draw_psd(figure.add_subplot(grid[0, :]), profile)
     _draw_histogram(
