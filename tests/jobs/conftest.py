@@ -1,7 +1,9 @@
 """A training job of noise with one loud bin per class, and a small Ray to train it on."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from xmoe.base.files import write_json
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob
 
+HERE = Path(__file__).parent
 EPOCHS = 3
 CPUS = 2
 
@@ -64,17 +67,21 @@ def write_job():
     return make_job
 
 
-@pytest.fixture(scope="package")
-def ray_ends() -> Iterator[None]:
-    """Whatever Ray runs after the last test here is stopped."""
-    yield
-    import ray
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, Any, Any]:
+    """Stop whatever Ray runs after the last test here."""
+    result = yield
+    if nextitem is None or HERE not in nextitem.path.parents:
+        import ray
 
-    ray.shutdown()
+        ray.shutdown()
+    return result
 
 
 @pytest.fixture
-def local_ray(ray_ends) -> None:
+def local_ray() -> None:
     """One small Ray for every test here; one that runs already is used."""
     import ray
 
