@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import bundle_of
 from xmoe.run.folder import CHECKPOINTS, MANIFEST, STATE, RunFile, pointer_file
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +208,13 @@ def test_tests_mirror_modules():
         if not known:
             orphans.append(name_of(path))
     assert orphans == []
+
+
+def test_files_that_start_a_ray_are_dealt_out_together():
+    starts = re.compile(r"local_ra[y]|ray\.init\(|(?<!def )serving\(|chaos\.served\(")
+    starting = [name_of(path) for path in TESTS if starts.search(path.read_text(encoding="utf-8"))]
+    assert [name for name in starting if bundle_of(name) != "ray"] == []
+    assert len(starting) > 10
 
 
 def test_imports_go_one_way():
