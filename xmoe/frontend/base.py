@@ -42,6 +42,13 @@ class Frontend(nn.Module):
         """Return T for a waveform of ``num_samples``."""
         return num_samples // self.config.hop_length + 1
 
+    def macs(self, num_frames: int) -> float:
+        """Return the multiply-accumulates of power [F, T] for T frames, counted by the algorithm.
+
+        Counts rank front ends the same on every machine; milliseconds do not.
+        """
+        raise NotImplementedError
+
     def power(self, x: Tensor) -> Tensor:
         """Return linear power [B, F, T], never negative, of a waveform [B, S] in -1..1.
 
@@ -107,6 +114,11 @@ def full_scale_window(win_length: int, n_fft: int) -> Tensor:
     before = (n_fft - win_length) // 2
     padded = nn.functional.pad(window, (before, n_fft - win_length - before))
     return padded * (2.0 / float(window.sum()))
+
+
+def fft_macs(points: int) -> float:
+    """Return the multiply-accumulates of a real FFT, 1.25 N log2 N; a complex one is two."""
+    return 1.25 * points * math.log2(max(points, 2))
 
 
 def log_spaced_hz(low_hz: float, high_hz: float, count: int) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from xmoe.base.config import SpectroConfig
-from xmoe.frontend.base import Frontend, log_spaced_hz
+from xmoe.frontend.base import Frontend, fft_macs, log_spaced_hz
 
 _OCTAVES = 8
 _MAX_PLANS = 4
@@ -58,6 +58,16 @@ class Filterbank(Frontend):
     def response(self, rows: list[int], offset_hz: Tensor) -> Tensor:
         """Return the amplitudes [n, W] of filters ``rows`` [n] at offsets from their centres."""
         raise NotImplementedError
+
+    def macs(self, num_frames: int) -> float:
+        """Count the clip's FFT, and for every bin its slice, the inverse FFT and the power."""
+        period = self._period_frames(num_frames)
+        total = fft_macs(period * self.config.hop_length)
+        for part in self._cached_plan(period, self.bin_centers_hz.device):
+            points = period * part.points_per_hop
+            bins, width = part.fft_bins.shape
+            total += bins * (4 * width + 2 * fft_macs(points) + 2 * points)
+        return total
 
     def _power(self, x: Tensor) -> Tensor:
         num_frames = self.num_frames(x.shape[-1])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xmoe.base.config import SpectroConfig
-from xmoe.frontend.base import Frontend, full_scale_window
+from xmoe.frontend.base import Frontend, fft_macs, full_scale_window
 
 
 class FilteredStft(Frontend):
@@ -30,6 +30,11 @@ class FilteredStft(Frontend):
         self.register_buffer("filters", cropped, persistent=False)
         window = full_scale_window(config.win_length, config.n_fft)
         self.register_buffer("window", window, persistent=False)
+
+    def macs(self, num_frames: int) -> float:
+        """Count one windowed FFT a frame, and the filters on the bins that they use."""
+        used, points = self.last_bin - self.first_bin, self.config.n_fft
+        return num_frames * (fft_macs(points) + points + used * (2 + self.num_bins))
 
     def _power(self, x: Tensor) -> Tensor:
         n_fft, hop_length = self.config.n_fft, self.config.hop_length

@@ -22,9 +22,9 @@ from xmoe.audio.store import load_clips
 from xmoe.base.config import SpectroConfig
 from xmoe.base.errors import AudioError
 from xmoe.base.progress import Progress, silent
+from xmoe.experts.kernel_bank import KernelBank
 from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import one_thread
-from xmoe.policy.kernels import KernelBank
 
 NOISE_SNR_DB = (0.0, 20.0)
 KERNELS = 32

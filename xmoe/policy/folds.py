@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from xmoe.audio.dataset import Example
-from xmoe.policy.ridge import Ints
+from xmoe.experts.ridge import Ints
 
 NUM_FOLDS, PARTITIONS = 5, 4
 LEAST_GROUPS = 5

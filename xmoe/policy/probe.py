@@ -10,15 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from xmoe.base.task import Task
-from xmoe.policy.kernels import KERNELS_PER_DILATION, KernelBank
-from xmoe.policy.ridge import Floats, fit_ridge
+from xmoe.experts.kernel_bank import KERNELS_PER_DILATION, KernelBank
+from xmoe.experts.probabilities import fit_sharpness, to_logits, to_probabilities
+from xmoe.experts.ridge import Floats, fit_ridge
 
 MANY_CLIPS, MOST_CLIPS = 3000, 20_000
-SHARPNESSES: tuple[float, ...] = tuple(float(x) for x in np.logspace(-0.5, 2.5, 31))
 
 
 def baseline_probabilities(
@@ -46,20 +45,8 @@ def baseline_probabilities(
     rows = task.rows(train_targets[kept], num_classes)
     features = bank.measure_all([train_specs[i] for i in kept])
     ridge = fit_ridge(features, rows, np.arange(len(kept)))
-    sharpness = fit_sharpness(ridge.held_out, rows, task=task)
+    sharpness = fit_sharpness(ridge.held_out, rows, task)
     if not test_specs:
         return np.empty((0, num_classes))
-    scores = ridge.predict(bank.measure_all(test_specs))
-    return task.probabilities(to_logits(scores, sharpness)).numpy()
-
-
-def fit_sharpness(held_out: Floats, rows: Floats, *, task: Task) -> float:
-    """Return the factor on held-out scores [n, C] with the least log loss against 0/1 rows."""
-    truth = torch.from_numpy(rows)
-    losses = [float(task.loss(to_logits(held_out, factor), truth)) for factor in SHARPNESSES]
-    return SHARPNESSES[int(np.argmin(losses))]
-
-
-def to_logits(scores: Floats, sharpness: float) -> Tensor:
-    """Return logits of ridge scores [n, C], whose targets were 0 and 1: none at one half."""
-    return torch.from_numpy(sharpness * (scores - 0.5))
+    scores = ridge.head.predict(bank.measure_all(test_specs))
+    return to_probabilities(to_logits(scores, sharpness, task), task)

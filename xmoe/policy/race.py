@@ -18,10 +18,10 @@ from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.config import SpectroConfig
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import Task, task_of
+from xmoe.experts.ridge import Floats, hold_out
 from xmoe.policy.copies import NOISE_SNR_DB, measure_copies
 from xmoe.policy.folds import Folds, make_folds, pick_clips, strata
 from xmoe.policy.records import Candidate, Race
-from xmoe.policy.ridge import Floats, hold_out
 
 MAX_CLIPS, MOST_DECODED_S = 400, 20_000.0
 LEAST_CLIPS, LEAST_PER_CLASS = 40, 4

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.policy.kernels import DILATIONS, MAX_FRAMES, NUM_BANDS, KernelBank
+from xmoe.experts.kernel_bank import DILATIONS, MAX_FRAMES, NUM_BANDS, KernelBank
 
 
 def draw(*shape, seed=0):
@@ -86,3 +86,45 @@ def test_all_lengths_together_equal_each_alone(bank):
 
 def test_features_carry_no_gradient(bank):
     assert not bank.measure(draw(1, 16, 20).requires_grad_()).requires_grad
+
+
+def test_convolution_is_the_one_of_torch(bank):
+    specs = draw(2, 30, 41)
+    for index, dilation in enumerate(DILATIONS):
+        expected = torch.nn.functional.conv2d(
+            specs[:, None],
+            bank.weights[index],
+            bank.biases[index],
+            stride=2,
+            padding=(3 * dilation[0], 3 * dilation[1]),
+            dilation=dilation,
+        )
+        assert torch.allclose(bank._convolve(specs, index, dilation), expected, atol=1e-5)
+
+
+def test_one_piece_is_the_whole_and_two_are_pooled(bank):
+    left, right = draw(32, 40, seed=1), draw(32, 20, seed=2)
+    assert torch.equal(bank.measure_pieces([left]), bank.measure(left[None])[0])
+    both = bank.measure_pieces([left, right])
+    one, other = (bank.measure(piece[None])[0] for piece in (left, right))
+    assert torch.allclose(both[:32], torch.cat([left, right], 1).mean(1), atol=1e-6)
+    deviation = torch.cat([left, right], 1).std(1, correction=0)
+    assert torch.allclose(both[32:64], deviation, atol=1e-5)
+    step = NUM_BANDS * 8
+    assert torch.equal(both[64 : 96 + step], torch.maximum(one, other)[64 : 96 + step])
+    shares = slice(96 + step, 96 + 2 * step)
+    assert torch.allclose(both[shares], (2 * one + other)[shares] / 3, atol=1e-6)
+
+
+def test_soft_features_have_gradients_and_approach_the_hard_ones(bank):
+    specs = draw(1, 32, 40).requires_grad_()
+    soft = bank.measure_softly(specs, width=1e-4)
+    assert (soft - bank.measure(specs.detach())).abs().mean() < 1e-4
+    bank.measure_softly(specs).sum().backward()
+    assert specs.grad is not None
+    assert specs.grad.abs().sum() > 0
+
+
+def test_macs_count_every_cell_of_every_kernel(bank):
+    assert bank.macs(64, 100) == 32 * 50 * 49 * 8 * len(DILATIONS)
+    assert bank.num_features(64) == num_features(64, 8)

@@ -1,0 +1,110 @@
+"""What a kernels expert hears: spans at its own rate, one level for all, features without seams."""
+
+import numpy as np
+import pytest
+
+from xmoe.base.config import SpectroConfig
+from xmoe.experts.kernels import KernelsEar, KernelsSpec, cut_spans, macs_per_s, measure_ms
+
+RATE_HZ = 8000
+SPECTRO = SpectroConfig(
+    sample_rate_hz=RATE_HZ,
+    fmax_hz=4000.0,
+    n_fft=256,
+    win_length=200,
+    hop_length=80,
+    num_bins=16,
+    segment_s=1.0,
+)
+
+
+def make_spec(**changes):
+    spectro = SPECTRO.model_copy(update=changes)
+    return KernelsSpec(name="one", family="broadband", spectro=spectro, kernels=4)
+
+
+def noise(seconds, *, seed=0, level=0.1):
+    generator = np.random.default_rng(seed)
+    return (level * generator.standard_normal(round(seconds * RATE_HZ))).astype(np.float32)
+
+
+@pytest.mark.parametrize("frontend", ["logmel", "pcen", "stft", "cqt", "cwt"])
+def test_features_are_as_many_for_any_length(frontend):
+    ear = KernelsEar(make_spec(frontend=frontend))
+    for seconds in (0.05, 0.4, 1.3):
+        features = ear.measure(noise(seconds), RATE_HZ)
+        assert features.shape == (ear.num_features,)
+        assert np.isfinite(features).all()
+
+
+def test_one_span_over_all_is_the_whole_clip():
+    ear, samples = KernelsEar(make_spec()), noise(1.0)
+    whole = ear.measure(samples, RATE_HZ)
+    assert ear.measure(samples, RATE_HZ, [(0.0, 1.0)]) == pytest.approx(whole)
+
+
+def test_loudness_does_not_matter_but_that_of_spans_beside_each_other_does():
+    ear = KernelsEar(make_spec())
+    loud, quiet = noise(0.4, seed=1), noise(0.4, seed=2, level=0.001)
+    both = np.concatenate([loud, quiet])
+    spans = [(0.0, 0.4), (0.4, 0.8)]
+    first, second = ear.see(both, RATE_HZ, spans)
+    assert first.mean() > second.mean() + 1.0
+    louder = ear.measure(5 * both, RATE_HZ, spans)
+    assert louder == pytest.approx(ear.measure(both, RATE_HZ, spans), abs=1e-2)
+
+
+def test_spans_in_pieces_measure_nearly_as_the_stretch_they_fill():
+    ear, samples = KernelsEar(make_spec()), noise(2.0)
+    whole = ear.measure(samples, RATE_HZ)
+    halves = ear.measure(samples, RATE_HZ, [(0.0, 1.0), (1.0, 2.0)])
+    other = ear.measure(noise(2.0, seed=9), RATE_HZ)
+    assert np.abs(halves - whole).mean() < 0.4 * np.abs(other - whole).mean()
+
+
+def test_no_seam_is_heard_between_spans():
+    ear = KernelsEar(make_spec())
+    time_s = np.arange(RATE_HZ) / RATE_HZ
+    tone = (0.1 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
+    spans = [(0.1, 0.31), (0.5, 0.71)]
+    apart = ear.measure(tone, RATE_HZ, spans)
+    joined = ear.measure(np.concatenate(cut_spans(tone, RATE_HZ, spans)), RATE_HZ)
+    alone = ear.measure(tone, RATE_HZ, [(0.1, 0.31)])
+    assert np.abs(apart - alone).mean() < 0.5 * np.abs(joined - alone).mean()
+
+
+def test_sound_at_another_rate_is_brought_to_the_experts_own():
+    ear = KernelsEar(make_spec(sample_rate_hz=4000, fmax_hz=1500.0, hop_length=40, win_length=100))
+    time_s = np.arange(16_000) / 16_000
+    tone = np.sin(2 * np.pi * 500 * time_s).astype(np.float32)
+    high, low = ear.see(tone, 16_000)[0], ear.see(tone[::4].copy(), 4000)[0]
+    assert high.shape == low.shape
+    assert (high - low).abs()[:, 5:-5].mean() < 0.1
+
+
+def test_spans_end_with_the_clip_and_hold_at_least_a_sample():
+    samples = noise(1.0)
+    parts = cut_spans(samples, RATE_HZ, [(0.9, 5.0), (0.5, 0.5), (3.0, 4.0)])
+    assert [len(part) for part in parts] == [800, 1, 1]
+
+
+def test_a_zoomed_expert_puts_its_rows_inside_its_band():
+    ear = KernelsEar(make_spec(fmin_hz=1000.0, fmax_hz=2000.0))
+    assert ear.spec.band_hz == (1000.0, 2000.0)
+    centers = ear.frontend.bin_centers_hz
+    assert float(centers[0]) > 1000
+    assert float(centers[-1]) < 2000
+
+
+@pytest.mark.parametrize("frontend", ["logmel", "cwt"])
+def test_costs_are_counted_and_measured(frontend):
+    spec = make_spec(frontend=frontend)
+    twice = spec.model_copy(update={"kernels": 8})
+    assert 0 < macs_per_s(spec) < macs_per_s(twice)
+    assert 0 < measure_ms(spec, sample_rate_hz=RATE_HZ, duration_s=0.2) < 1000
+
+
+def test_a_spec_goes_through_json():
+    spec = make_spec()
+    assert KernelsSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert spec.kind == "kernels"

@@ -1,0 +1,110 @@
+"""Heads: the same by both ways of fitting, as sharp as held-out answers allow, ready to answer."""
+
+import numpy as np
+import pytest
+import torch
+
+from xmoe.base.config import SpectroConfig
+from xmoe.base.task import task_of
+from xmoe.experts.kernels import KernelsSpec
+from xmoe.experts.probabilities import log_losses
+from xmoe.training.heads import Targets, fit_head, fit_head_from_blocks, gather_folds
+
+ONE, MANY = task_of("single_label"), task_of("multi_label")
+CLIPS, FEATURES = 120, 20
+
+
+def make(*, task=ONE, judges=None, balanced=False, groups=None, noise=1.0):
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 3, CLIPS)
+    rows = np.eye(3)[kinds]
+    features = rows @ rng.normal(size=(3, FEATURES)) + noise * rng.normal(size=(CLIPS, FEATURES))
+    judges = np.ones(CLIPS, dtype=bool) if judges is None else judges
+    groups = np.arange(CLIPS) // 8 if groups is None else groups
+    return features.astype(np.float32), Targets(rows, groups, judges, task, balanced)
+
+
+@pytest.mark.parametrize("task", [ONE, MANY])
+def test_held_out_answers_are_nearly_as_good_as_they_claim(task):
+    features, targets = make(task=task, noise=3.0)
+    fit = fit_head(features, targets)
+    losses = log_losses(fit.held_out, targets.rows, task)
+    assert losses.mean() < 0.8 * log_losses(np.zeros_like(targets.rows), targets.rows, task).mean()
+    for factor in (0.5, 2.0):
+        assert log_losses(factor * fit.held_out, targets.rows, task).mean() > losses.mean()
+
+
+def test_sums_over_blocks_fit_the_head_of_all_rows():
+    features, targets = make(groups=np.arange(CLIPS) % 5)
+    blocks = [features[:50], features[50:51], features[51:]]
+    summed = fit_head_from_blocks(lambda: iter(blocks), targets)
+    whole = fit_head(features, targets)
+    exact = whole.problem.fit(summed.penalty)
+    assert summed.head.weights == pytest.approx(exact.weights, abs=1e-9)
+    scores = whole.problem.leave_out(gather_folds(targets), summed.penalty)
+    assert summed.held_out.argmax(1).tolist() == scores.argmax(1).tolist()
+
+
+def test_judges_that_are_not_all_get_a_fold_of_their_own():
+    judges = np.arange(CLIPS) >= 100
+    groups = np.where(judges, 99, np.arange(CLIPS))
+    _, targets = make(judges=judges, groups=groups)
+    folds = gather_folds(targets)
+    assert set(folds[judges].tolist()) == {0}
+    assert 0 not in folds[~judges]
+    features, targets = make(judges=judges, groups=groups)
+    fit = fit_head_from_blocks(lambda: iter([features]), targets)
+    assert np.isfinite(fit.held_out).all()
+
+
+def test_balanced_heads_answer_rare_classes_more_often():
+    features, targets = make(noise=3.0)
+    rows = targets.rows.copy()
+    rare = (rows[:, 2] == 1) & (np.arange(CLIPS) % 4 > 0)
+    kept = ~rare
+    plain, even = (
+        fit_head(
+            features[kept],
+            Targets(rows[kept], targets.groups[kept], targets.judges[kept], ONE, balanced),
+        )
+        for balanced in (False, True)
+    )
+    said = [int((fit.held_out.argmax(1) == 2).sum()) for fit in (plain, even)]
+    assert said[1] > said[0]
+
+
+def test_copies_are_answered_without_their_group():
+    features, targets = make()
+    fit = fit_head(features, targets)
+    same = fit.answer_copies(features, targets.groups)
+    assert same == pytest.approx(fit.held_out, abs=1e-6)
+
+
+def test_copies_of_summed_rows_are_refused():
+    features, targets = make()
+    fit = fit_head_from_blocks(lambda: iter([features]), targets)
+    with pytest.raises(ValueError, match="summed"):
+        fit.answer_copies(features, targets.groups)
+
+
+@pytest.mark.parametrize("task", [ONE, MANY])
+def test_the_expert_answers_as_the_head_does(task):
+    spectro = SpectroConfig(
+        sample_rate_hz=8000, fmax_hz=4000.0, n_fft=256, win_length=200, hop_length=80, num_bins=16
+    )
+    spec = KernelsSpec(name="one", family="broadband", spectro=spectro, kernels=1)
+    rng = np.random.default_rng(1)
+    clips = [(0.1 * rng.standard_normal(2000)).astype(np.float32) for _ in range(30)]
+    from xmoe.experts.kernels import KernelsEar
+
+    ear = KernelsEar(spec)
+    features = np.stack([ear.measure(clip, 8000) for clip in clips])
+    rows = np.eye(2)[np.arange(30) % 2]
+    targets = Targets(rows, np.arange(30), np.ones(30, dtype=bool), task)
+    fit = fit_head(features, targets)
+    expert = fit.as_expert(spec)
+    answer = expert.answer(clips[0], 8000)
+    assert answer.numpy() == pytest.approx(fit.answer(features[:1])[0], abs=1e-4)
+    assert expert.answer(clips[0], 8000, [(0.0, 0.1)]).shape == (2,)
+    with pytest.raises(ValueError, match="does not fit"):
+        type(expert)(spec, torch.zeros(3, 2), torch.zeros(2), exclusive=True)

@@ -1,0 +1,126 @@
+"""One pass over recordings: same features as each ear alone, measured once, bad files left out."""
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.store import load_clip
+from xmoe.base.config import SpectroConfig
+from xmoe.experts.kernels import KernelsEar, KernelsSpec
+from xmoe.training import kernel_features
+from xmoe.training.kernel_features import copy_clip, feature_file, measure_block, measure_features
+
+RATE_HZ = 8000
+SPECTRO = SpectroConfig(
+    sample_rate_hz=RATE_HZ,
+    fmax_hz=4000.0,
+    n_fft=256,
+    win_length=200,
+    hop_length=80,
+    num_bins=16,
+    segment_s=0.4,
+    segment_hop_s=0.2,
+)
+FINE = SPECTRO.model_copy(update={"win_length": 256})
+SPECS = [
+    KernelsSpec(name="base", family="broadband", spectro=SPECTRO, kernels=2),
+    KernelsSpec(name="fine", family="fine_frequency", spectro=FINE, kernels=2),
+]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    examples = []
+    for index in range(7):
+        name = f"{index}.wav"
+        if index == 3:
+            (root / name).write_bytes(b"no sound")
+        else:
+            samples = 0.1 * rng.standard_normal(2000 + 300 * index)
+            sf.write(root / name, samples, RATE_HZ, subtype="PCM_16")
+        examples.append(Example(name, "train", ("ab"[index % 2],), row=index))
+    return Dataset(root, tuple(examples), ("a", "b"), "single_label")
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(kernel_features, "BLOCK_CLIPS", 3)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rows_are_what_each_ear_measures(dataset, tmp_path):
+    found = measure_features(dataset, dataset.examples, SPECS, cache=tmp_path / "cache")
+    assert [one.filepath for one in found.examples] == [f"{i}.wav" for i in (0, 1, 2, 4, 5, 6)]
+    for spec in SPECS:
+        ear = KernelsEar(spec)
+        table = found.table(spec)
+        for row, example in zip(table, found.examples, strict=True):
+            clip = load_clip(dataset, example)
+            assert row == pytest.approx(ear.measure(clip.samples, RATE_HZ), abs=1e-6)
+        assert [len(block) for block in found.blocks(spec)] == [3, 2, 1]
+
+
+def test_recordings_that_cannot_be_used_are_named(dataset, tmp_path):
+    for _ in range(2):
+        found = measure_features(dataset, dataset.examples, SPECS, cache=tmp_path / "cache")
+        assert [(one.filepath, one.code) for one in found.bad] == [("3.wav", "not_audio")]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_only_what_is_new_is_measured(dataset, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    measure_features(dataset, dataset.examples, SPECS[:1], cache=cache)
+    measured = []
+    original = KernelsEar.measure
+    monkeypatch.setattr(
+        KernelsEar,
+        "measure",
+        lambda self, *args: measured.append(self.spec.name) or original(self, *args),
+    )
+    measure_features(dataset, dataset.examples, SPECS[:1], cache=cache)
+    assert measured == []
+    measure_features(dataset, dataset.examples, SPECS, cache=cache)
+    assert measured == ["fine"] * 6
+
+
+def test_a_changed_file_is_measured_again(dataset, tmp_path):
+    cache = tmp_path / "cache"
+    before = measure_features(dataset, dataset.examples, SPECS[:1], cache=cache)
+    sf.write(dataset.root / "0.wav", 0.1 * np.ones(2000), RATE_HZ, subtype="PCM_16")
+    after = measure_features(dataset, dataset.examples, SPECS[:1], cache=cache)
+    assert before.keys != after.keys
+    assert before.table(SPECS[0])[1:] == pytest.approx(after.table(SPECS[0])[1:])
+    assert not np.allclose(before.table(SPECS[0])[0], after.table(SPECS[0])[0])
+
+
+def test_specs_that_see_the_same_share_a_file(tmp_path):
+    other = SPECS[0].model_copy(update={"name": "other", "reason": "why"})
+    assert feature_file(tmp_path, other, "whole") == feature_file(tmp_path, SPECS[0], "whole")
+    assert feature_file(tmp_path, SPECS[1], "whole") != feature_file(tmp_path, SPECS[0], "whole")
+
+
+def test_workers_that_share_the_blocks_write_the_files_of_one(dataset, tmp_path):
+    block = dataset.examples[:3]
+    measure_block(dataset, block, SPECS, folder=tmp_path / "one")
+    for spec in SPECS:
+        measure_block(dataset, block, [spec], folder=tmp_path / "two")
+    for spec in SPECS:
+        one, two = (feature_file(tmp_path / name, spec, "whole") for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_copies_are_quieter_parts_or_noisier_and_repeat(dataset, tmp_path):
+    clip = load_clip(dataset, dataset.examples[0])
+    part, noisy = (copy_clip(clip, copy, seed=5) for copy in ("part", "noisy"))
+    assert 0.1 * len(clip.samples) < len(part) < 0.55 * len(clip.samples)
+    assert len(noisy) == len(clip.samples)
+    assert not np.allclose(noisy, clip.samples)
+    assert (copy_clip(clip, "noisy", seed=5) == noisy).all()
+    found = measure_features(
+        dataset, dataset.examples, SPECS[:1], cache=tmp_path / "c", copies=("whole", "noisy")
+    )
+    assert not np.allclose(found.table(SPECS[0], "noisy"), found.table(SPECS[0]))

@@ -1,0 +1,107 @@
+"""Evidence on a clip -> how many experts it is worth asking, at a price per millisecond.
+
+For every number of experts k there is a promise: the probability that the answer with the first k
+of them is right. K is where promise less price times cost is largest. The first round reads what
+the glance saw; once the first experts have answered, the promises are made again with their answer
+in hand, and only then is it decided whether dearer ones are worth it.
+Numbers are numpy: a plan is made for a few clips at a time. n clips, G numbers of evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from xmoe.base.config import Frozen
+from xmoe.base.task import Task
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+TOP = 3
+ANSWER_NUMBERS = TOP + 5
+# Evidence further than this from its mean, in deviations, says no more.
+REACH = 5.0
+_SMALLEST = 1e-9
+
+
+class Promise(Frozen):
+    """Promises of the answers with ``depth``, depth + 1, ... experts once ``depth`` have answered.
+
+    Evidence [n, G] less ``mean`` over ``scale``, times ``weights`` [K + 1 - depth][G], plus
+    ``bias``, are log-odds of being right.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+
+    def promise(self, evidence: Floats) -> Floats:
+        """Return the probabilities [n, K + 1 - depth] of being right."""
+        seen = np.clip((evidence - np.array(self.mean)) / np.array(self.scale), -REACH, REACH)
+        return np.asarray(expit(seen @ np.array(self.weights).T + np.array(self.bias)))
+
+
+class Promises(Frozen):
+    """Experts in the order in which they are asked, what each costs, and the promises by depth.
+
+    ``first_most`` is how many the first round may ask; the rest wait for their answer.
+    """
+
+    order: tuple[str, ...]
+    costs_ms: tuple[float, ...]
+    depths: tuple[Promise, ...]
+    first_most: int
+
+    @property
+    def costs(self) -> Floats:
+        """Milliseconds [K + 1] of asking 0, 1, ... experts."""
+        return np.concatenate([[0.0], np.cumsum(self.costs_ms)])
+
+    def choose(self, depth: int, evidence: Floats, *, price: float) -> Ints:
+        """Return for each clip [n] how many experts to ask in all, once ``depth`` answered.
+
+        ``price`` is the gain in probability of being right that a millisecond must promise.
+        """
+        promised = self.depths[depth].promise(evidence)
+        worth = promised - price * (self.costs[depth:] - self.costs[depth])
+        if depth == 0:
+            worth = worth[:, : self.first_most + 1]
+        return np.asarray(depth + worth.argmax(axis=1))
+
+
+def describe_answer(experts: Sequence[Floats], mixed: Floats, task: Task) -> Floats:
+    """Return evidence [n, 8] in an answer: mixed logits [n, C], and those of whoever gave it.
+
+    The three highest probabilities, margin and entropy of the mixed answer; how many of the experts
+    name the same class first, what they give it on average, and how far they are apart on it.
+    """
+    belief = _belief(mixed, task)
+    ranked = -np.sort(-belief, axis=1)[:, :TOP]
+    ranked = np.pad(ranked, ((0, 0), (0, TOP - ranked.shape[1])))
+    entropy = -(belief * np.log(belief + _SMALLEST)).sum(axis=1) / np.log(belief.shape[1])
+    first = belief.argmax(axis=1)
+    clips = np.arange(len(first))
+    own = np.stack([_belief(logits, task) for logits in experts])
+    given = own[:, clips, first]
+    agree = (own.argmax(axis=2) == first).mean(axis=0)
+    parts = [ranked[:, 0] - ranked[:, 1], entropy, agree, given.mean(axis=0), given.std(axis=0)]
+    return np.concatenate([_log_odds(ranked), np.stack(parts, axis=1)], axis=1)
+
+
+def _belief(logits: Floats, task: Task) -> Floats:
+    """Return how much each class counts, [n, C], summing to one."""
+    if task.exclusive:
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    else:
+        shifted = expit(logits)
+    return np.asarray(shifted / np.maximum(shifted.sum(axis=1, keepdims=True), _SMALLEST))
+
+
+def _log_odds(p: Floats) -> Floats:
+    p = np.clip(p, 1e-4, 1.0 - 1e-4)
+    return np.asarray(np.log(p / (1.0 - p)))

@@ -1,0 +1,113 @@
+"""Features of one candidate -> its head, how sharp its scores are, and its held-out answers.
+
+Small sets are solved with all rows in memory and any number of groups left out; larger ones from
+sums over blocks, with whole groups gathered in five folds. Either way nothing here depends on the
+order in which workers measured the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from xmoe.base.task import Task
+from xmoe.experts.gram import Block, fit_sums, sum_blocks
+from xmoe.experts.kernels import Floats32, KernelsExpert, KernelsSpec
+from xmoe.experts.probabilities import balanced_weights, fit_sharpness, to_logits
+from xmoe.experts.ridge import Bools, Floats, Head, Ints, RidgeProblem
+from xmoe.training.promise import fold_units
+
+MOST_IN_MEMORY = 3000
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What heads are fitted to: ``rows`` [n, C] of 0 and 1, ``groups`` [n] left out together.
+
+    ``judges`` [n] are the rows whose held-out answers choose penalty and sharpness. ``balanced``
+    makes every class count the same.
+    """
+
+    rows: Floats
+    groups: Ints
+    judges: Bools
+    task: Task
+    balanced: bool = False
+
+    @property
+    def weights(self) -> Floats:
+        """How much each row counts [n]."""
+        return balanced_weights(self.rows) if self.balanced else np.ones(len(self.rows))
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """A fitted head, the factor on its scores, and ``held_out`` logits [n, C] of its rows."""
+
+    head: Head
+    penalty: float
+    sharpness: float
+    held_out: Floats
+    task: Task
+    problem: RidgeProblem | None = None
+
+    def answer(self, features: Floats32) -> Floats:
+        """Return logits [m, C] of features [m, D] of clips that it was not fitted on."""
+        return to_logits(self.head.predict(features), self.sharpness, self.task)
+
+    def answer_copies(self, copies: Floats32, groups: Ints) -> Floats:
+        """Return logits [n, C] of copies of its rows [n, D], each without the row's group."""
+        if self.problem is None:
+            raise ValueError("copies of rows that were only summed cannot be answered")
+        owners = np.arange(len(copies))
+        scores = self.problem.answer_copies(copies, owners, groups, self.penalty)
+        return to_logits(scores, self.sharpness, self.task)
+
+    def as_expert(self, spec: KernelsSpec) -> KernelsExpert:
+        """Return the expert that answers with this head."""
+        weights = torch.from_numpy(self.sharpness * self.head.weights).float()
+        middle = 0.0 if self.task.exclusive else 0.5
+        bias = torch.from_numpy(self.sharpness * (self.head.bias - middle)).float()
+        return KernelsExpert(spec, weights, bias, exclusive=self.task.exclusive)
+
+
+def fit_head(features: Floats32, targets: Targets) -> HeadFit:
+    """Fit a head on features [n, D] that fit into memory."""
+    problem = RidgeProblem(features, targets.rows, weights=targets.weights)
+    penalty = problem.best_penalty(targets.groups, judged=targets.judges)
+    held = problem.leave_out(targets.groups, penalty)
+    sharpness = fit_sharpness(held[targets.judges], targets.rows[targets.judges], targets.task)
+    logits = to_logits(held, sharpness, targets.task)
+    return HeadFit(problem.fit(penalty), penalty, sharpness, logits, targets.task, problem)
+
+
+def fit_head_from_blocks(read: Callable[[], Iterator[Floats32]], targets: Targets) -> HeadFit:
+    """Fit a head on blocks [b, D] of features; ``read`` is called twice, one block is held."""
+    folds = gather_folds(targets)
+    sums = sum_blocks(_as_blocks(read(), targets, folds), num_folds=int(folds.max()) + 1)
+    fit = fit_sums(sums, judged=np.unique(folds[targets.judges]).tolist())
+    blocks = _as_blocks(read(), targets, folds)
+    held = np.concatenate([fit.answer_held_out(block.features, block.folds) for block in blocks])
+    sharpness = fit_sharpness(held[targets.judges], targets.rows[targets.judges], targets.task)
+    logits = to_logits(held, sharpness, targets.task)
+    return HeadFit(fit.head, fit.penalty, sharpness, logits, targets.task)
+
+
+def gather_folds(targets: Targets) -> Ints:
+    """Return a fold [n] for each row: whole groups together, the judges' apart from the others'."""
+    if targets.judges.all():
+        return fold_units(targets.groups)
+    folds = np.zeros(len(targets.rows), dtype=np.int64)
+    folds[~targets.judges] = 1 + fold_units(targets.groups[~targets.judges])
+    return folds
+
+
+def _as_blocks(source: Iterable[Floats32], targets: Targets, folds: Ints) -> Iterator[Block]:
+    first, weights = 0, targets.weights
+    for features in source:
+        rows = slice(first, first + len(features))
+        yield Block(features, targets.rows[rows], folds[rows], weights[rows])
+        first += len(features)

@@ -1,0 +1,68 @@
+"""Training and validation recordings -> which are held out together, and who judges.
+
+A held-out answer tells how an expert does on recordings from elsewhere only if nothing of their
+source was fitted on. Where sources are known they are left out one by one. Where they are not, the
+validation split is left out as one: whoever made it may have kept sources apart, and if its answers
+are worse than those to single recordings left out, it alone judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmoe.audio.dataset import Example
+from xmoe.audio.sources import find_sources
+from xmoe.experts.ridge import Bools, Floats, Ints
+from xmoe.policy.race import mean_and_error
+
+HARDER_SE = 2.0
+LEAST_VAL = 20
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """``groups`` [n] are left out as one, ``units`` [n] are sources, ``val`` [n] the validation.
+
+    ``words`` say how sources were found. ``known`` is false where single recordings stand for them.
+    """
+
+    groups: Ints
+    units: Ints
+    val: Bools
+    known: bool
+    words: str
+
+
+def plan_hold_out(examples: Sequence[Example]) -> HoldOut:
+    """Return who is left out with whom among training and validation ``examples``."""
+    keys, words = find_sources(examples)
+    units = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    val = np.array([example.split == "val" for example in examples])
+    known = len(set(keys)) < len(keys) and len(set(keys)) > 1
+    groups = units.copy()
+    if not known:
+        groups[val] = units.max(initial=-1) + 1
+        words = f"{words}; the validation split is left out as one"
+    return HoldOut(groups, units, val, known, words)
+
+
+def choose_judges(plan: HoldOut, right: Floats) -> tuple[Bools, str]:
+    """Return which rows [n] judge candidates, weights and promises, and why.
+
+    ``right`` [n] is how right the held-out answers of one expert are.
+    """
+    everyone = np.ones(len(right), dtype=bool)
+    if plan.known:
+        return everyone, f"held out by source ({plan.words})"
+    if plan.val.sum() < LEAST_VAL or plan.val.all():
+        return everyone, f"held out one by one: fewer than {LEAST_VAL} validation clips could judge"
+    inside, inside_se = mean_and_error(right[~plan.val], plan.units[~plan.val])
+    outside, outside_se = mean_and_error(right[plan.val], plan.units[plan.val])
+    gap, error = inside - outside, float(np.hypot(inside_se, outside_se))
+    figures = f"{outside:.1%} right on validation, {inside:.1%} on training clips left out"
+    if gap > HARDER_SE * error:
+        return plan.val, f"the validation split judges: {figures}, so its sources are others"
+    return everyone, f"all clips judge, left out one by one: {figures}"

@@ -1,0 +1,242 @@
+"""Held-out answers at every depth -> promises that they are right, and what asking by them brings.
+
+A promise is a logistic regression on standardised evidence; how strongly it is held back is chosen
+on groups of clips left out. It is fitted on held-out answers only: on clips that an answerer knows
+its answers are right, and a promise fitted there promises nothing. Noisy copies of the clips show
+it what it is for. n rows (clips and copies), K experts in their order, G numbers of evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from xmoe.experts.ridge import Floats, Ints
+from xmoe.routing.promise import REACH, Promise, Promises
+
+STRENGTHS: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)
+NUM_FOLDS = 5
+PRICES: tuple[float, ...] = (0.0, *map(float, np.geomspace(1e-5, 1.0, 60)))
+SHOWN_SHARES = (0.1, 0.2, 0.3, 0.5)
+_LEAST_SCALE = 1e-6
+
+
+@dataclass(frozen=True)
+class Depths:
+    """What is known of each row after 0, 1, ... K experts.
+
+    ``evidence[d]`` [n, G_d], ``right`` [n, K + 1] from 0 to 1, ``units`` [n] name the sources.
+    """
+
+    order: tuple[str, ...]
+    costs_ms: tuple[float, ...]
+    evidence: tuple[Floats, ...]
+    right: Floats
+    units: Ints
+
+    def rows(self, kept: Ints) -> Depths:
+        """Return only these rows."""
+        evidence = tuple(table[kept] for table in self.evidence)
+        return Depths(self.order, self.costs_ms, evidence, self.right[kept], self.units[kept])
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a price brings: mean milliseconds and rightness, and how many experts are asked."""
+
+    price: float
+    mean_ms: float
+    right: float
+    mean_k: float
+
+
+def fit_promises(
+    depths: Depths, *, first_most: int | None = None, strengths: Sequence[float] | None = None
+) -> Promises:
+    """Return promises at every depth; ``first_most`` None lets the first round ask anyone.
+
+    ``strengths`` hold each depth's promises back; without them they are chosen.
+    """
+    last = len(depths.order)
+    strengths = choose_strengths(depths) if strengths is None else strengths
+    return Promises(
+        order=depths.order,
+        costs_ms=depths.costs_ms,
+        depths=tuple(
+            fit_promise(depths.evidence[depth], depths.right[:, depth:], strengths[depth])
+            for depth in range(last + 1)
+        ),
+        first_most=last if first_most is None else first_most,
+    )
+
+
+def choose_strengths(depths: Depths) -> list[float]:
+    """Return the L2 strength of each depth with the least log loss on sources left out."""
+    folds = fold_units(depths.units)
+    return [
+        _best_strength(_standardise(evidence)[0], depths.right[:, [depth, -1]], folds)
+        for depth, evidence in enumerate(depths.evidence)
+    ]
+
+
+def fit_promise(evidence: Floats, right: Floats, strength: float) -> Promise:
+    """Fit the log-odds of ``right`` [n, Q], from 0 to 1, on evidence [n, G]."""
+    seen, mean, scale = _standardise(evidence)
+    heads = [_fit_logistic(seen, column, strength) for column in right.T]
+    return Promise(
+        mean=tuple(map(float, mean)),
+        scale=tuple(map(float, scale)),
+        weights=tuple(tuple(map(float, head[:-1])) for head in heads),
+        bias=tuple(float(head[-1]) for head in heads),
+    )
+
+
+def _standardise(evidence: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return evidence [n, G] less its mean over its deviation, within limits, and both."""
+    mean, scale = evidence.mean(axis=0), evidence.std(axis=0)
+    scale = np.where(scale > _LEAST_SCALE, scale, 1.0)
+    return np.clip((evidence - mean) / scale, -REACH, REACH), mean, scale
+
+
+def fold_units(units: Ints, num_folds: int = NUM_FOLDS) -> Ints:
+    """Return a fold [n] for each row: whole sources, the largest first, where fewest rows are."""
+    names, place, counts = np.unique(units, return_inverse=True, return_counts=True)
+    filled = np.zeros(min(num_folds, len(names)), dtype=np.int64)
+    chosen = np.zeros(len(names), dtype=np.int64)
+    for unit in np.argsort(-counts, kind="stable"):
+        chosen[unit] = int(filled.argmin())
+        filled[chosen[unit]] += counts[unit]
+    return np.asarray(chosen[place])
+
+
+def cross_fit(depths: Depths) -> list[tuple[Ints, Promises]]:
+    """Return rows and the promises that were fitted without their sources, fold by fold."""
+    folds = fold_units(depths.units)
+    if folds.max() == 0:
+        return []
+    strengths = choose_strengths(depths)
+    pairs = []
+    for fold in range(int(folds.max()) + 1):
+        known = depths.rows(np.flatnonzero(folds != fold))
+        pairs.append((np.flatnonzero(folds == fold), fit_promises(known, strengths=strengths)))
+    return pairs
+
+
+def choose_first_most(fitted: Sequence[tuple[Ints, Promises]], depths: Depths) -> int:
+    """Return how many the first round may ask, so that two rounds bring most at equal cost."""
+    costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
+    spent = costs[-1] * np.array(SHOWN_SHARES)
+
+    def worth(most: int) -> float:
+        limited = [(rows, known.model_copy(update={"first_most": most})) for rows, known in fitted]
+        curve = trace_curve(limited, depths, PRICES)
+        return float(np.mean([right_at(curve, ms) for ms in spent]))
+
+    return max(range(1, len(depths.order) + 1), key=worth)
+
+
+def right_at(curve: Sequence[Point], mean_ms: float) -> float:
+    """Return the rightness of a curve at a mean cost, on the line between its points."""
+    points = sorted((point.mean_ms, point.right) for point in curve)
+    return float(np.interp(mean_ms, [cost for cost, _ in points], [right for _, right in points]))
+
+
+def route(promises: Promises, depths: Depths, *, price: float, rounds: int = 2) -> Ints:
+    """Return how many experts each row asks [n] in one or two rounds at a price."""
+    asked = promises.choose(0, depths.evidence[0], price=price)
+    if rounds == 1:
+        return asked
+    final = asked.copy()
+    for depth in np.unique(asked[asked > 0]):
+        mine = np.flatnonzero(asked == depth)
+        final[mine] = promises.choose(int(depth), depths.evidence[depth][mine], price=price)
+    return final
+
+
+def trace_curve(
+    fitted: Sequence[tuple[Ints, Promises]],
+    depths: Depths,
+    prices: Sequence[float],
+    *,
+    rounds: int = 2,
+) -> list[Point]:
+    """Return what each price brings on rows that the promises were not fitted on."""
+    points = []
+    for price in prices:
+        asked = np.zeros(len(depths.right), dtype=np.int64)
+        for rows, promises in fitted:
+            asked[rows] = route(promises, depths.rows(rows), price=price, rounds=rounds)
+        points.append(measure_point(depths, asked, price))
+    return points
+
+
+def measure_point(depths: Depths, asked: Ints, price: float) -> Point:
+    """Return cost and rightness where row i asks ``asked[i]`` experts."""
+    costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
+    return Point(
+        price=float(price),
+        mean_ms=float(costs[asked].mean()),
+        right=float(depths.right[np.arange(len(asked)), asked].mean()),
+        mean_k=float(asked.mean()),
+    )
+
+
+def random_right(depths: Depths, mean_ms: float) -> float:
+    """Return the rightness of spending ``mean_ms`` on clips drawn blindly.
+
+    The best that a blind choice can do: a mix of the depths on the upper hull of cost and
+    rightness.
+    """
+    costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
+    means = depths.right.mean(axis=0)
+    best = means[costs <= mean_ms].max()
+    for low in np.flatnonzero(costs <= mean_ms):
+        for high in np.flatnonzero(costs > mean_ms):
+            part = (mean_ms - costs[low]) / (costs[high] - costs[low])
+            best = max(best, (1.0 - part) * means[low] + part * means[high])
+    return float(best)
+
+
+def _best_strength(seen: Floats, right: Floats, folds: Ints) -> float:
+    """Return the L2 strength with the least log loss on folds left out."""
+    if folds.max() == 0:
+        return STRENGTHS[-1]
+    losses: Mapping[float, float] = {
+        strength: sum(_held_out_loss(seen, column, folds, strength) for column in right.T)
+        for strength in STRENGTHS
+    }
+    return min(losses, key=losses.__getitem__)
+
+
+def _held_out_loss(seen: Floats, right: Floats, folds: Ints, strength: float) -> float:
+    total = 0.0
+    for fold in range(int(folds.max()) + 1):
+        known = folds != fold
+        head = _fit_logistic(seen[known], right[known], strength)
+        total += float(_logistic_losses(head, seen[~known], right[~known]).sum())
+    return total
+
+
+def _fit_logistic(seen: Floats, right: Floats, strength: float) -> Floats:
+    """Return weights and bias [G + 1] with the least mean loss plus strength times squares / n."""
+    count = len(right)
+
+    def loss(head: Floats) -> tuple[float, Floats]:
+        wrong = expit(seen @ head[:-1] + head[-1]) - right
+        slope = np.append(seen.T @ wrong / count + strength * head[:-1], wrong.mean())
+        total = _logistic_losses(head, seen, right).mean()
+        return float(total + 0.5 * strength * np.square(head[:-1]).sum()), slope
+
+    share = float(np.clip(right.mean(), 0.5 / count, 1.0 - 0.5 / count))
+    start = np.append(np.zeros(seen.shape[1]), np.log(share / (1.0 - share)))
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x)
+
+
+def _logistic_losses(head: Floats, seen: Floats, right: Floats) -> Floats:
+    odds = seen @ head[:-1] + head[-1]
+    losses: Floats = np.logaddexp(0.0, odds) - right * odds
+    return losses

@@ -1,0 +1,240 @@
+"""Held-out answers of candidates -> who becomes an expert, and how much each counts.
+
+Weights are learned on answers to clips that the answerer was not fitted on, held out by source: a
+plain mean falls below its best member where one candidate is bad for a set. Experts are taken one
+after the other: of those whose gain in log loss is within a standard error of the best one's, the
+one that gains most per millisecond, until the best gain is within a standard error of nothing.
+Standard errors are over sources, and the whole table is kept: also what was not taken, and why.
+E experts, n clips, C classes, G numbers of evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+
+from xmoe.base.config import Frozen
+from xmoe.base.task import Task
+from xmoe.experts.probabilities import log_losses, to_probabilities
+from xmoe.experts.ridge import Floats, Ints
+from xmoe.policy.race import mean_and_error
+from xmoe.routing.stack import Stack
+
+SMALL_L2 = 0.1
+MOST_EXPERTS = 8
+MOST_VALUES, LEAST_CLIPS = 4_000_000, 200
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Answers of every candidate to clips that it was not fitted on.
+
+    ``logits`` [n, C] by name, ``rows`` [n, C] of 0 and 1, ``units`` [n] name the sources.
+    """
+
+    logits: Mapping[str, Floats]
+    rows: Floats
+    units: Ints
+    task: Task
+
+    def table(self, names: Sequence[str]) -> Floats:
+        """Return the logits [E, n, C] of ``names``."""
+        return np.stack([self.logits[name] for name in names])
+
+    def losses(self, logits: Floats) -> Floats:
+        """Return the log loss [n] of logits [n, C]."""
+        return log_losses(logits, self.rows, self.task)
+
+    def prior(self) -> Floats:
+        """Return the logits [n, C] of an answer that knows how frequent classes are, no more."""
+        share = np.clip(self.rows.mean(axis=0), 1e-6, 1.0 - 1e-6)
+        logits = np.log(share) if self.task.exclusive else np.log(share / (1.0 - share))
+        return np.broadcast_to(logits, self.rows.shape)
+
+
+class StackRow(Frozen):
+    """What became of one candidate.
+
+    ``alone`` is its held-out log loss in nats by itself, ``gain`` what it took off the loss of
+    those taken before it, or would have taken off at the end, ``gain_se`` the standard error of
+    that over sources. ``place`` counts from 1 among those taken.
+    """
+
+    name: str
+    ms: float
+    alone: float
+    gain: float
+    gain_se: float
+    taken: bool
+    place: int | None
+    weight: float
+    reason: str
+
+
+class Selection(Frozen):
+    """The experts in the order in which they were taken, their weights, and the whole table."""
+
+    stack: Stack
+    rows: tuple[StackRow, ...]
+    loss: float
+    accuracy: float
+
+
+def fit_weights(table: Floats, rows: Floats, task: Task, *, l2: float = SMALL_L2) -> Floats:
+    """Return weights [E] >= 0 of logits [E, n, C] with the least log loss plus l2 times squares.
+
+    The problem is convex; it starts from equal weights.
+    """
+    decisions = rows.size if not task.exclusive else len(rows)
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        mixed = np.tensordot(weights, table, axes=1)
+        wrong = to_probabilities(mixed, task) - rows
+        slope = np.einsum("nc,enc->e", wrong, table) / decisions + 2.0 * l2 * weights
+        total = log_losses(mixed, rows, task).mean() + l2 * np.square(weights).sum()
+        return float(total), slope
+
+    count = len(table)
+    start = np.full(count, 1.0 / count)
+    found = minimize(loss, start, jac=True, bounds=[(0.0, None)] * count, method="L-BFGS-B")
+    return np.asarray(found.x)
+
+
+def fit_stack(held: HeldOut, names: Sequence[str], *, l2: float = SMALL_L2) -> Stack:
+    """Return the weights of ``names`` on held-out answers."""
+    weights = fit_weights(held.table(names), held.rows, held.task, l2=l2)
+    return Stack(weights=dict(zip(names, map(float, weights), strict=True)))
+
+
+def select_experts(held: HeldOut, costs_ms: Mapping[str, float]) -> Selection:
+    """Take experts by held-out log loss per millisecond; at least one is taken.
+
+    ``costs_ms`` names the candidates, the policy's own front end first.
+    """
+    held = thin_out(held, len(costs_ms))
+    search = _Search(held, costs_ms)
+    while search.take():
+        pass
+    search.take_better_alone()
+    weights = search.stack.weights
+    order = sorted(costs_ms, key=lambda name: (name not in weights, search.place(name) or 0))
+    loss = held.losses(search.logits)
+    right = held.task.rightness(torch.from_numpy(search.logits), torch.from_numpy(held.rows))
+    return Selection(
+        stack=search.stack,
+        rows=tuple(search.describe(name) for name in order),
+        loss=round(float(loss.mean()), 4),
+        accuracy=round(float(right.double().mean()), 4),
+    )
+
+
+def thin_out(held: HeldOut, candidates: int) -> HeldOut:
+    """Return as many of the clips as the search can look at again and again, spread evenly."""
+    most = max(MOST_VALUES // (candidates * held.rows.shape[1]), LEAST_CLIPS)
+    if len(held.rows) <= most:
+        return held
+    kept = np.unique(np.linspace(0, len(held.rows) - 1, most).round().astype(np.int64))
+    logits = {name: answer[kept] for name, answer in held.logits.items()}
+    return HeldOut(logits, held.rows[kept], held.units[kept], held.task)
+
+
+@dataclass(frozen=True)
+class _Gain:
+    """What one candidate takes off the loss of those taken: mean and standard error, in nats."""
+
+    name: str
+    ms: float
+    mean: float
+    error: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is more than its standard error."""
+        return self.mean > max(self.error, 0.0)
+
+    @property
+    def per_ms(self) -> float:
+        """Nats per millisecond."""
+        return self.mean / max(self.ms, 1e-6)
+
+
+class _Search:
+    """Experts taken so far, and what each of the others would add."""
+
+    def __init__(self, held: HeldOut, costs_ms: Mapping[str, float]) -> None:
+        self.held, self.costs_ms = held, costs_ms
+        self.logits = held.prior()
+        self.stack = Stack(weights={})
+        self.alone = {name: float(held.losses(held.logits[name]).mean()) for name in costs_ms}
+        self.taken: dict[str, tuple[_Gain, str]] = {}
+        self.passed: dict[str, _Gain] = {}
+
+    def place(self, name: str) -> int | None:
+        """Return when a candidate was taken, counted from 1."""
+        return list(self.taken).index(name) + 1 if name in self.taken else None
+
+    def take(self) -> bool:
+        """Take one more expert where it pays; returns whether it did."""
+        gains = [self._gain(name) for name in self.costs_ms if name not in self.taken]
+        self.passed = {gain.name: gain for gain in gains}
+        best = max(gains, key=lambda gain: gain.mean, default=None)
+        if best is None or len(self.taken) == MOST_EXPERTS:
+            return False
+        if not best.counts and self.taken:
+            return False
+        near = [gain for gain in gains if gain.counts and gain.mean >= best.mean - best.error]
+        chosen = max(near, key=lambda gain: gain.per_ms, default=best)
+        why = "it gains most"
+        if chosen is not best:
+            why = (
+                f"it gains most per ms of {len(near)} within a standard error of {best.name} "
+                f"({best.mean:.3f} nats for {best.ms:.3g} ms)"
+            )
+        self._add(chosen, why)
+        return True
+
+    def take_better_alone(self) -> None:
+        """Take whoever alone beats the stack: no mixture may lose to one of its candidates."""
+        loss = float(self.held.losses(self.logits).mean())
+        best = min(self.alone, key=self.alone.__getitem__)
+        if best not in self.taken and self.alone[best] < loss:
+            self._add(self._gain(best), "alone it beats those taken before it")
+            self.passed.pop(best)
+
+    def describe(self, name: str) -> StackRow:
+        """Return a candidate's row of the table."""
+        place = self.place(name)
+        if place is not None:
+            gain, reason = self.taken[name]
+        else:
+            gain = self.passed[name]
+            reason = "no more than its standard error" if not gain.counts else "enough are taken"
+        return StackRow(
+            name=name,
+            ms=round(self.costs_ms[name], 3),
+            alone=round(self.alone[name], 4),
+            gain=round(gain.mean, 4),
+            gain_se=round(gain.error, 4),
+            taken=place is not None,
+            place=place,
+            weight=round(self.stack.weights.get(name, 0.0), 4),
+            reason=reason,
+        )
+
+    def _add(self, gain: _Gain, why: str) -> None:
+        self.taken[gain.name] = (gain, why)
+        self.stack = fit_stack(self.held, list(self.taken))
+        self.logits = self.stack.combine(self.held.logits)
+
+    def _gain(self, name: str) -> _Gain:
+        stack = fit_stack(self.held, [*self.taken, name])
+        before, after = (
+            self.held.losses(self.logits),
+            self.held.losses(stack.combine(self.held.logits)),
+        )
+        mean, error = mean_and_error(before - after, self.held.units)
+        return _Gain(name, self.costs_ms[name], mean, error)
