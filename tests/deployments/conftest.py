@@ -1,6 +1,7 @@
 """A Ray head that is a child of the test, and files of ``deployments/`` deployed to it."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -87,19 +88,36 @@ class Cluster:
         return app if app.get("status") == "RUNNING" else None
 
 
+def read_block():
+    """Return the environment, the lines before and after the head's start, as the page has them."""
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```\n([^`]*ray start --head\n[^`]*)```", page)
+    before, after = (part.splitlines() for part in block.split("ray start --head\n"))
+    exports = [line.removeprefix("export ") for line in before if line.startswith("export ")]
+    env = dict(line.split("=") for line in exports)
+    return env, [line for line in before if not line.startswith("export ")], after
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A Ray head that is a child of this test."""
+    """A Ray head that is a child of this test, with the environment that the page tells."""
     gcs, dashboard, client, port = free_ports(4)
     folder = tmp_path_factory.mktemp("r").parent.parent / f"r{port}"  # socket paths must be short
+    documented, lines, after = read_block()
+    assert after == ["serve deploy deployments/cpu.yaml"]
+    home = tmp_path_factory.mktemp("home")
     env = os.environ | {
+        **documented,
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "RAY_AUTH_MODE": "disabled",
         "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{dashboard}",
         "RAY_ADDRESS": f"127.0.0.1:{gcs}",
         "OMP_NUM_THREADS": "1",
         "RAY_worker_niceness": "0",  # Ray's own would let replicas starve on a busy machine
     }
+    for line in lines:
+        subprocess.run(["bash", "-c", line], env=env, check=True, timeout=90)
     words = ["start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}"]
     words += [f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
     words += ["--num-cpus=4", f"--temp-dir={folder}", "--disable-usage-stats"]
@@ -108,7 +126,7 @@ def cluster(tmp_path_factory):
     with subprocess.Popen(command, env=started, stdout=subprocess.DEVNULL) as head:
         family = psutil.Process(head.pid)
         try:
-            wait_for(lambda: ask(f"http://127.0.0.1:{dashboard}/api/version"))
+            wait_for(lambda: ask(f"http://127.0.0.1:{dashboard}/"))
             yield Cluster(env, port)
         finally:
             children = family.children(recursive=True)
