@@ -25,6 +25,8 @@ from xmoe.policy.race import mean_and_error
 from xmoe.routing.stack import Stack
 
 SMALL_L2 = 0.1
+# Nats; two copies of one expert gain less from each other, however surely.
+LEAST_GAIN = 1e-3
 MOST_EXPERTS = 8
 MOST_VALUES, LEAST_CLIPS = 4_000_000, 200
 
@@ -122,8 +124,9 @@ def select_experts(held: HeldOut, costs_ms: Mapping[str, float]) -> Selection:
     search.take_better_alone()
     weights = search.stack.weights
     order = sorted(costs_ms, key=lambda name: (name not in weights, search.place(name) or 0))
-    loss = held.losses(search.logits)
-    right = held.task.rightness(torch.from_numpy(search.logits), torch.from_numpy(held.rows))
+    logits = search.stack.combine(held.logits)
+    loss = held.losses(logits)
+    right = held.task.rightness(torch.from_numpy(logits), torch.from_numpy(held.rows))
     return Selection(
         stack=search.stack,
         rows=tuple(search.describe(name) for name in order),
@@ -153,8 +156,8 @@ class _Gain:
 
     @property
     def counts(self) -> bool:
-        """Whether it is more than its standard error."""
-        return self.mean > max(self.error, 0.0)
+        """Whether it is more than its standard error, and enough to be worth an expert."""
+        return self.mean > max(self.error, LEAST_GAIN)
 
     @property
     def per_ms(self) -> float:
@@ -198,11 +201,17 @@ class _Search:
         return True
 
     def take_better_alone(self) -> None:
-        """Take whoever alone beats the stack: no mixture may lose to one of its candidates."""
+        """Take whoever alone beats the stack and adds to it more than its standard error.
+
+        So no mixture loses to one of its candidates by more than chance.
+        """
         loss = float(self.held.losses(self.logits).mean())
         best = min(self.alone, key=self.alone.__getitem__)
-        if best not in self.taken and self.alone[best] < loss:
-            self._add(self._gain(best), "alone it beats those taken before it")
+        if best in self.taken or self.alone[best] >= loss:
+            return
+        gain = self._gain(best)
+        if gain.counts:
+            self._add(gain, "alone it beats those taken before it")
             self.passed.pop(best)
 
     def describe(self, name: str) -> StackRow:
@@ -228,10 +237,13 @@ class _Search:
     def _add(self, gain: _Gain, why: str) -> None:
         self.taken[gain.name] = (gain, why)
         self.stack = fit_stack(self.held, list(self.taken))
-        self.logits = self.stack.combine(self.held.logits)
+        # The search weighs without the L2 term: shared between two copies it costs less, and the
+        # second copy would seem to gain.
+        plain = fit_stack(self.held, list(self.taken), l2=0.0)
+        self.logits = plain.combine(self.held.logits)
 
     def _gain(self, name: str) -> _Gain:
-        stack = fit_stack(self.held, [*self.taken, name])
+        stack = fit_stack(self.held, [*self.taken, name], l2=0.0)
         before, after = (
             self.held.losses(self.logits),
             self.held.losses(stack.combine(self.held.logits)),
