@@ -38,7 +38,7 @@ format: $(INSTALLED) ## Put the format right and apply the safe mends of the lin
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-test: check ## Set up, check, then every test that is not slow (<= 15 minutes on 2 cores)
+test: check ## Set up, check, then every test that is not slow (about 6 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not slow" -n $(PYTEST_WORKERS) --durations=10 \
 		--cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
 
