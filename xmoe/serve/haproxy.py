@@ -73,7 +73,6 @@ def environment(folder: Path, host: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
         # A router holds no state, so a request that it took with it when it died is asked again.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",

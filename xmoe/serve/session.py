@@ -40,7 +40,12 @@ LOG = logging.getLogger("xmoe.serve")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 HERE = Place()
 # One event loop per replica and logs written in blocks: see docs/serving.md for what each is worth.
-FAST = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "OMP_NUM_THREADS": "1"}
+# Replicas need not wait 30 s for somebody to notice that they end: routers are drained before.
+FAST = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 def check_address(host: str, settings: ServeSettings) -> None:
