@@ -33,7 +33,7 @@ from xmoe.experts.ridge import Floats
 from xmoe.glance.evidence import measure_conditions
 from xmoe.policy.families import BASE, list_families
 from xmoe.policy.policy import choose_policy
-from xmoe.profile.profile import profile_dataset
+from xmoe.profile.assemble import profile_dataset
 from xmoe.routing.promise import describe_answer
 from xmoe.routing.stack import Stack
 from xmoe.training.gate import try_gate

@@ -63,7 +63,7 @@ def test_spans_in_pieces_measure_nearly_as_the_stretch_they_fill():
 
 
 def test_no_seam_is_heard_between_spans():
-    ear = KernelsEar(make_spec())
+    ear = KernelsEar(make_spec(segment_s=0.2))
     time_s = np.arange(RATE_HZ) / RATE_HZ
     tone = (0.1 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
     spans = [(0.1, 0.31), (0.5, 0.71)]
@@ -80,6 +80,15 @@ def test_sound_at_another_rate_is_brought_to_the_experts_own():
     high, low = ear.see(tone, 16_000)[0], ear.see(tone[::4].copy(), 4000)[0]
     assert high.shape == low.shape
     assert (high - low).abs()[:, 5:-5].mean() < 0.1
+
+
+def test_what_is_shorter_than_the_window_is_followed_by_silence():
+    ear, samples = KernelsEar(make_spec()), noise(0.4)
+    alone = ear.measure(samples, RATE_HZ)
+    assert alone == pytest.approx(ear.measure(np.pad(samples, (0, 4800)), RATE_HZ))
+    assert ear.see(samples, RATE_HZ)[0].shape[1] == SPECTRO.num_frames
+    longer = ear.see(noise(1.5), RATE_HZ)[0].shape[1]
+    assert longer == 1 + 1.5 * SPECTRO.frame_rate_hz
 
 
 def test_spans_end_with_the_clip_and_hold_at_least_a_sample():

@@ -4,7 +4,8 @@ An expert of the kind ``kernels`` sees sound through a front end that suits its 
 band, window and 64 rows), measures it with random kernels and answers with a ridge. Spans of a clip
 are transformed one by one, brought to one level together, and pooled as if they were one after
 another: joined samples would click at the seams, and features of each span alone would not know how
-loud it is beside the others.
+loud it is beside the others. What is shorter than the expert's window is followed by silence, as a
+segment is: shares of time are then of the same time for every clip, however closely it was cut.
 """
 
 from __future__ import annotations
@@ -70,12 +71,16 @@ class KernelsEar:
     ) -> list[Tensor]:
         """Return the compressed spectrograms [F, T_i] of spans (start, end in s) of samples [S].
 
-        Their level is that of all spans together. A span is at least one sample long.
+        Their level is that of all spans together. A span is at least one sample long; silence
+        follows the last until they last as long as the expert's window.
         """
         rate = self.spec.spectro.sample_rate_hz
+        parts = cut_spans(samples, sample_rate_hz, spans)
+        window = round(self.spec.spectro.segment_s * sample_rate_hz)
+        parts[-1] = np.pad(parts[-1], (0, max(window - sum(map(len, parts)), 0)))
         powers = []
         with torch.inference_mode():
-            for part in cut_spans(samples, sample_rate_hz, spans):
+            for part in parts:
                 own = resample(part, from_hz=sample_rate_hz, to_hz=rate)
                 powers.append(self.frontend.power(torch.from_numpy(own)[None]))
             joint = self.frontend.compress(torch.cat(powers, 2))[0]
