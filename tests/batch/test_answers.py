@@ -53,7 +53,7 @@ def test_bad_recording_has_a_reason_and_no_answer(rows):
 
 
 def test_small_batches_give_the_same(rows, predictor, clips, monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 3)
+    monkeypatch.setattr(predictor, "batch", 3)
     inputs = list_inputs(str(clips))
     small = list(answer_names(predictor, inputs.base, inputs.names))
     assert [row["file"] for row in small] == [row["file"] for row in rows]
@@ -73,7 +73,7 @@ def test_no_names_no_rows(predictor, clips):
 
 def test_clips_are_read_a_batch_at_a_time(predictor, clips, monkeypatch):
     """When the first answer comes out, one batch and what is fetched ahead have been read."""
-    monkeypatch.setattr(module, "BATCH", 4)
+    monkeypatch.setattr(predictor, "batch", 4)
     read = []
     monkeypatch.setattr(
         module, "read_clip", lambda source, name: read.append(name) or read_clip(source, name=name)

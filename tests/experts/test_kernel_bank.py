@@ -84,6 +84,26 @@ def test_all_lengths_together_equal_each_alone(bank):
         assert row == pytest.approx(bank.measure(spec[None])[0].numpy(), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("device", "frames", "sizes"),
+    [("cpu", 100, [1, 1, 1]), ("meta", 100, [327, 327, 46]), ("meta", 2 * MAX_FRAMES, [16, 4])],
+)
+def test_a_gpu_measures_as_many_clips_at_once_as_fit(bank, monkeypatch, device, frames, sizes):
+    found = []
+
+    def measure(specs):
+        found.append(len(specs))
+        return torch.zeros(len(specs), 1, device=specs.device)
+
+    monkeypatch.setattr(bank, "_measure", measure)
+    features = bank.measure(torch.zeros(sum(sizes), 16, frames, device=device))
+    assert (found, len(features)) == (sizes, sum(sizes))
+
+
+def test_every_step_stays_on_the_device_of_the_clips(bank):
+    assert bank.measure(torch.zeros(3, 30, 41, device="meta")).device.type == "meta"
+
+
 def test_features_carry_no_gradient(bank):
     assert not bank.measure(draw(1, 16, 20).requires_grad_()).requires_grad
 

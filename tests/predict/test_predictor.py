@@ -1,5 +1,6 @@
 """Samples -> answer: temperatures, segments, entropy, and answers with experts that are gone."""
 
+import copy
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from tests.fixtures.runs import RATE_HZ, make_sound, tiny_config, tiny_model, write_run
 from xmoe.base.errors import RunFolderError
 from xmoe.predict.answer import SegmentAnswers
-from xmoe.predict.predictor import Predictor
+from xmoe.predict.predictor import BATCH, GPU_BATCH, Predictor
 from xmoe.run.folder import RunFolder
 
 CLASSES = ("click", "tone", "sweep")
@@ -180,11 +181,18 @@ def test_short_recording_is_one_padded_segment(predictor):
 def test_segments_are_answered_alike_in_blocks_and_alone(predictor, monkeypatch):
     specs = predictor.segment_specs(make_sound(1.6), RATE_HZ)
     whole = predictor.answer_segments(specs)
-    monkeypatch.setattr("xmoe.predict.predictor.BATCH", 2)
+    monkeypatch.setattr(predictor, "batch", 2)
     blocks = predictor.answer_segments(specs)
     assert len(whole.logits) == len(blocks.logits) == 7
     torch.testing.assert_close(whole.logits, blocks.logits)
     torch.testing.assert_close(whole.saliency_share, blocks.saliency_share)
+
+
+def test_on_a_gpu_all_of_the_model_is_there_and_answers_many_at_once(model):
+    there = Predictor(make_config(), copy.deepcopy(model), device=torch.device("meta"))
+    parts = [*there.model.parameters(), *there.model.buffers()]
+    assert {part.device.type for part in parts} == {"meta"}
+    assert there.batch == GPU_BATCH > Predictor(make_config(), model).batch == BATCH
 
 
 def test_other_rate_is_resampled(predictor):

@@ -160,6 +160,8 @@ class TrainConfig(Frozen):
     """How the mixture is fitted; ``epochs=None`` lets the trainer choose from the set's size.
 
     ``num_workers`` is how many share each batch, or the fewest and the most that may.
+    ``precision="auto"`` is float32 on a GPU too: the mixture is too small for bf16 to be faster
+    (docs/gpu.md).
     """
 
     epochs: int | None = Field(default=None, ge=1)

@@ -25,7 +25,7 @@ from xmoe.base.errors import AudioError
 from xmoe.batch.inputs import place_of
 from xmoe.batch.ledger import Format
 from xmoe.predict.answer import Answer, SegmentAnswers
-from xmoe.predict.predictor import BATCH, Predictor
+from xmoe.predict.predictor import Predictor
 
 Row = dict[str, Any]
 # A name, its spectrograms or what was wrong, and what is doubtful about it.
@@ -59,7 +59,7 @@ def answer_clips(
         doubts = predictor.doubts(clip.samples, clip.sample_rate_hz, clip.clipped_rate)
         waiting.append((name, specs, doubts))
         segments += len(specs)
-        if segments >= BATCH:
+        if segments >= predictor.batch:
             yield from _answer_waiting(predictor, waiting)
             waiting, segments = [], 0
     yield from _answer_waiting(predictor, waiting)

@@ -24,7 +24,8 @@ KERNEL_SIZE = 7
 STRIDE = 2
 NUM_BANDS = 8
 MAX_FRAMES = 2048
-_GPU_BATCH = 16
+# Of all clips that a GPU has at once: about 0.4 GB of patches and cells of 64 rows.
+_GPU_FRAMES = 16 * MAX_FRAMES
 
 
 class KernelBank:
@@ -57,11 +58,11 @@ class KernelBank:
 
         Frames beyond 2048 are averaged in twos, threes, ... until they fit.
         """
-        # One clip's cells stay in a processor's cache; a GPU wants many at once.
-        size = 1 if specs.device.type == "cpu" else _GPU_BATCH
         with torch.inference_mode():
             if specs.shape[-1] > MAX_FRAMES:
                 specs = functional.avg_pool1d(specs, -(-specs.shape[-1] // MAX_FRAMES))
+            # One clip's cells stay in a processor's cache; a GPU wants many at once.
+            size = 1 if specs.device.type == "cpu" else _GPU_FRAMES // specs.shape[-1]
             features = torch.cat([self._measure(part) for part in specs.split(size)])
         return features.clone()
 

@@ -32,10 +32,15 @@ from xmoe.predict.doubts import find_doubts
 from xmoe.run.folder import RunFolder, Which, answering_parts
 
 BATCH = 64
+# A GPU's time goes into starting kernels, not into their work: docs/gpu.md.
+GPU_BATCH = 1024
 
 
 class Predictor:
-    """A fitted classifier in this process; an expert that is not among ``experts`` is missing."""
+    """A fitted classifier in this process; an expert that is not among ``experts`` is missing.
+
+    ``batch`` is how many segments it answers at once.
+    """
 
     def __init__(
         self,
@@ -48,6 +53,7 @@ class Predictor:
         survive_fork()
         self.config = config
         self.device = device or torch.device("cpu")
+        self.batch = BATCH if self.device.type == "cpu" else GPU_BATCH
         self.model = model.to(self.device).eval()
         self.frontend: Frontend = build_frontend(config.spectro).eval()
         self.experts = self.model.callers() if experts is None else dict(experts)
@@ -92,7 +98,7 @@ class Predictor:
     ) -> SegmentAnswers:
         """Return answers to segments [n, F, T]; ``k`` fixes and ``k_max`` bounds the experts."""
         parts = []
-        for block in specs.split(BATCH):
+        for block in specs.split(self.batch):
             plan, inputs = self.model.prepare(
                 block.to(self.device), self.config.routing, k=k, k_max=k_max
             )

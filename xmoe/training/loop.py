@@ -202,8 +202,7 @@ class Trainer:
         return figures, chosen.float()
 
     def _forward(self, spec: Tensor, draws: TrainingDraws) -> TrainingOutput:
-        precision = self.config.train.precision
-        half = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+        half = self.config.train.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             output: TrainingOutput = self.wrapped(spec, draws)
         if not half:
