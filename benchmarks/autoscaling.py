@@ -123,7 +123,7 @@ def make_payload(run: Path, clip: Path, expert: str, rows: int) -> Arrays:
     """Return what one stacked call sends to an expert: a segment, repeated."""
     recording = read_clip(clip)
     predictor = load_router(ServeSettings(run=str(run)))
-    specs = predictor.segment_specs(recording.samples, recording.sample_rate_hz)
+    specs = predictor.hear(recording.samples, recording.sample_rate_hz)[0]
     every = len(predictor.config.model.experts)
     with torch.inference_mode():
         several = specs[:1].repeat(rows, 1, 1)

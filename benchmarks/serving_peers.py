@@ -69,7 +69,7 @@ class NaiveRouter:
         """Answer for one recording."""
         clip = read_clip(io.BytesIO(await request.body()))
         predictor = self._predictor
-        specs = predictor.segment_specs(clip.samples, clip.sample_rate_hz)
+        specs = predictor.hear(clip.samples, clip.sample_rate_hz)[0]
         model, routing = predictor.model, predictor.config.routing
         plan, inputs = model.prepare(specs, routing, k=len(self._handles))
         requests = model.requests(plan, inputs)
@@ -126,7 +126,7 @@ class WholeModel(litserve.LitAPI):
     def decode_request(self, request: dict[str, str]) -> Tensor:
         """Return the segments [n, F, T] of one recording."""
         clip = read_clip(io.BytesIO(base64.b64decode(request["audio"])))
-        return self._predictor.segment_specs(clip.samples, clip.sample_rate_hz)
+        return self._predictor.hear(clip.samples, clip.sample_rate_hz)[0]
 
     def batch(self, inputs: list[Tensor]) -> list[Tensor]:
         """Keep the recordings apart; they may have different numbers of segments."""

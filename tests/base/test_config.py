@@ -151,9 +151,12 @@ def test_samples_frames_and_frame_rate_follow_from_the_segment():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"experts": [{"name": "loud", "band_hz": (0, 1)}]}, "unknown expert 'loud'"),
-        ({"experts": [{"name": "low", "band_hz": (9, 1)}]}, "must rise"),
-        ({"experts": [{"kind": "oracle", "name": "low", "band_hz": (0, 1)}]}, "Input should be"),
+        (
+            {"experts": [{"kind": "cnn", "name": "loud", "band_hz": (0, 1)}]},
+            "unknown expert 'loud'",
+        ),
+        ({"experts": [{"kind": "cnn", "name": "low", "band_hz": (9, 1)}]}, "must rise"),
+        ({"experts": [{"kind": "oracle", "name": "low", "band_hz": (0, 1)}]}, "expected tags"),
         ({"experts": cnn_specs("low", "low")}, "repeat a name"),
         ({"experts": ()}, "at least 1 item"),
         ({"masked_experts": ("loud",)}, "must be among experts"),

@@ -16,10 +16,11 @@ def test_range_is_two_rising_numbers():
             Range("Hz").convert(wrong, None, None)
 
 
-def test_budget_is_a_word_or_a_number():
+def test_budget_is_a_word_a_number_or_milliseconds():
     assert Budget().convert("latency", None, None) == "latency"
     assert Budget().convert("1.5", None, None) == 1.5
-    for wrong in ("fast", "-1", "nan", "inf"):
+    assert Budget().convert("20ms", None, None) == "20ms"
+    for wrong in ("fast", "-1", "nan", "inf", "ms", "-1ms", "infms"):
         with pytest.raises(click.BadParameter):
             Budget().convert(wrong, None, None)
 

@@ -2,9 +2,20 @@
 
 import numpy as np
 import pytest
+import torch
 
-from xmoe.base.config import SpectroConfig
-from xmoe.experts.kernels import KernelsEar, KernelsSpec, cut_spans, macs_per_s, measure_ms
+from xmoe.audio.segment import Segment
+from xmoe.audio.sound import hold_sound
+from xmoe.base.config import KernelsSpec, SpectroConfig
+from xmoe.experts.kernels import (
+    KernelsEar,
+    KernelsExpert,
+    cut_spans,
+    macs_per_s,
+    measure_ms,
+    merge_spans,
+)
+from xmoe.experts.protocol import Inputs
 
 RATE_HZ = 8000
 SPECTRO = SpectroConfig(
@@ -111,6 +122,64 @@ def test_costs_are_counted_and_measured(frontend):
     twice = spec.model_copy(update={"kernels": 8})
     assert 0 < macs_per_s(spec) < macs_per_s(twice)
     assert 0 < measure_ms(spec, sample_rate_hz=RATE_HZ, duration_s=0.2) < 1000
+
+
+@pytest.fixture(scope="module")
+def expert():
+    """An expert with a head of random numbers."""
+    made = KernelsExpert(make_spec(segment_s=0.4), num_classes=3, exclusive=True)
+    generator = torch.Generator().manual_seed(0)
+    made.weight.copy_(0.1 * torch.randn(made.weight.shape, generator=generator))
+    return made
+
+
+def pack(expert, clips, spans, rows=None):
+    """Return the payload of clips (samples, rate) on spans, of each picked row its own."""
+    sound = hold_sound([Segment(samples, rate, 0) for samples, rate in clips])
+    inputs = Inputs(torch.zeros(len(clips), 0, 4, 1), torch.ones(len(clips)), 0.04, 2, sound)
+    rows = torch.arange(len(clips)) if rows is None else rows
+    return expert.pack(expert.spec, inputs, rows, torch.tensor(spans))
+
+
+def test_partial_spans_are_answered_as_what_is_cut_by_hand(expert):
+    clips = [(noise(0.4), RATE_HZ), (noise(0.2, seed=1), 2 * RATE_HZ)]
+    spans = [[[0.0, 0.1], [0.1, 0.2], [0.3, 0.4]], [[0.0, 0.02], [0.04, 0.06], [0.06, 0.08]]]
+    merged = [[(0.0, 0.2), (0.3, 0.4)], [(0.0, 0.02), (0.04, 0.08)]]
+    payload = pack(expert, clips, spans)
+    assert payload["pieces"].tolist() == [[1600, 800], [320, 640]]
+    answers = expert.answer(payload)
+    assert answers.exp().sum(1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+    for answer, (samples, rate), own in zip(answers, clips, merged, strict=True):
+        features = torch.from_numpy(expert.ear.measure(samples, rate, own))
+        assert answer.tolist() == pytest.approx(expert(features[None])[0].tolist(), abs=2e-3)
+
+
+def test_a_row_is_answered_alike_alone_and_beside_longer_ones(expert):
+    clips = [(noise(0.2, seed=1), RATE_HZ), (noise(0.4, seed=2), RATE_HZ), (noise(0.4), 16_000)]
+    whole = [[[0.0, 0.4]]] * 3
+    together = expert.answer(pack(expert, clips, whole))
+    for row, clip in enumerate(clips):
+        torch.testing.assert_close(together[[row]], expert.answer(pack(expert, [clip], whole[:1])))
+    picked = expert.answer(pack(expert, clips, whole[:1], torch.tensor([2])))
+    torch.testing.assert_close(picked, together[[2]])
+
+
+def test_without_sound_nothing_is_packed(expert):
+    inputs = Inputs(torch.zeros(1, 0, 4, 1), torch.ones(1), 0.04, 2)
+    with pytest.raises(ValueError, match="expert one hears sound"):
+        expert.pack(expert.spec, inputs, torch.arange(1), torch.zeros(1, 1, 2))
+
+
+def test_several_labels_are_told_as_log_odds():
+    many = KernelsExpert(make_spec(), num_classes=3, exclusive=False)
+    many.bias.copy_(torch.tensor([1.0, 0.0, -2.0]))
+    features = torch.zeros(1, many.ear.num_features)
+    assert many(features).tolist() == [[1.0, 0.0, -2.0]]
+
+
+def test_neighbouring_spans_are_one_piece():
+    assert merge_spans([(0.0, 0.1), (0.1000001, 0.2), (0.3, 0.4)]) == [(0.0, 0.2), (0.3, 0.4)]
+    assert merge_spans([(0.0, 0.1)]) == [(0.0, 0.1)]
 
 
 def test_a_spec_goes_through_json():

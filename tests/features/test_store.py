@@ -10,6 +10,7 @@ import torch
 from xmoe.audio.dataset import Example
 from xmoe.audio.segment import Grid
 from xmoe.base.errors import RunFolderError, StorageError
+from xmoe.features.segments import eval_segments
 from xmoe.features.store import LOG_FLOOR, SpectrogramStore, build_store, matches, open_store
 from xmoe.frontend.measure import measure_power
 from xmoe.frontend.registry import build_frontend
@@ -149,6 +150,52 @@ def test_unwritable_place_is_a_storage_error(tones, frontend, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="cannot write"):
         build_store(tmp_path / "file" / "val", tones, tones.split("val"), frontend)
+
+
+@pytest.fixture
+def with_sound(tones, frontend, tmp_path):
+    """The path of a store that holds the sound of its segments."""
+    examples = tones.split("val")[:4]
+    build_store(tmp_path / "heard", tones, examples, frontend, by_segment=True, with_sound=True)
+    return tmp_path / "heard"
+
+
+def test_sound_of_the_segments_is_kept_in_16_bits(tones, with_sound, config):
+    store, spectro = open_store(with_sound), config.spectro
+    for index, example in enumerate(tones.split("val")[:4]):
+        samples, rate = sf.read(tones.path(example), dtype="float32")
+        grid = Grid.of(rate, segment_s=spectro.segment_s, hop_s=spectro.segment_hop_s)
+        sound = store.sound.rows(list(store.pieces_of(index)))
+        for row, segment in enumerate(grid.cut(samples)):
+            read, read_hz = sound.read(row)
+            assert read_hz == rate
+            assert read == pytest.approx(segment.samples, abs=2e-5)
+
+
+def test_segments_of_a_store_bring_their_sound(with_sound, frontend, stores):
+    store = open_store(with_sound)
+    segments = eval_segments(store, frontend, [1, 0])
+    assert len(segments.sound) == len(segments.spec)
+    first = store.sound.rows(list(store.pieces_of(1)))
+    assert torch.equal(segments.sound.length[: len(first)], first.length)
+    assert eval_segments(stores["val"], frontend, [0]).sound is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_torn_sound_is_refused(with_sound, frontend, damage):
+    ids = open_store(with_sound).clip_ids
+    assert matches(with_sound, frontend, ids, with_sound=True)
+    sound = with_sound.with_suffix(".pcm")
+    sound.write_bytes(sound.read_bytes()[:-2]) if damage == "cut" else sound.unlink()
+    with pytest.raises(RunFolderError, match="torn"):
+        open_store(with_sound)
+    assert not matches(with_sound, frontend, ids)
+
+
+def test_a_store_without_sound_does_not_match_where_it_is_wanted(stores, store_paths, frontend):
+    ids = stores["val"].clip_ids
+    assert matches(store_paths["val"], frontend, ids)
+    assert not matches(store_paths["val"], frontend, ids, with_sound=True)
 
 
 def test_store_matches_its_front_end_and_clips(tones, store_paths, config, frontend):

@@ -15,7 +15,7 @@ from xmoe.glance.evidence import (
     describe_saliency,
     measure_conditions,
 )
-from xmoe.glance.router import Router, Routing, choose_counts
+from xmoe.glance.router import Router, Routing, choose_counts, count_costs
 
 EVIDENCE = {"features": 16, "saliency": 8 + 8 + 6, "belief": 5, "conditions": 8}
 promise_rows = st.lists(
@@ -210,3 +210,12 @@ def test_masks_and_priors_come_from_the_configuration_not_from_weights():
         experts=cnn_specs(), num_classes=3, expert_priors={"low": 2.0}, masked_experts=("mid",)
     )
     assert {"log_prior", "allowed"}.isdisjoint(Router(config, num_rows=16).state_dict())
+
+
+def test_where_costs_are_known_the_price_is_per_millisecond():
+    promises = torch.tensor([[0.5, 0.7, 0.8]])
+    counts = [int(choose_counts(promises, 0.01, costs_ms=costs)) for costs in ((1, 1), (1, 20))]
+    assert counts == [2, 1]
+    assert int(choose_counts(promises, -1.0, costs_ms=(1.0, 20.0))) == 2
+    assert count_costs(3, (1.0, 20.0), promises.device).tolist() == [0.0, 1.0, 21.0]
+    assert count_costs(3, (), promises.device).tolist() == [0, 1, 2]

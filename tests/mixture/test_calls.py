@@ -3,7 +3,7 @@
 import torch
 
 from xmoe.experts.protocol import ExpertRequest
-from xmoe.mixture.calls import CallFailed, call_experts
+from xmoe.mixture.calls import CallFailed, call_experts, merge_replies
 
 
 def request(name, *rows):
@@ -29,3 +29,13 @@ def test_a_missing_expert_is_an_absent_key():
 def test_a_failed_call_says_of_which_kind():
     assert CallFailed("dead").kind == "dead"
     assert str(CallFailed("overloaded")) == "overloaded"
+
+
+def test_replies_of_two_rounds_are_those_of_both():
+    experts = {"low": double, "high": double}
+    one = call_experts(experts, [request("low", 0)])
+    merged = merge_replies(one, call_experts(experts, [request("low", 2), request("high", 1)]))
+    assert list(merged) == ["low", "high"]
+    assert merged["low"].rows.tolist() == [0, 2]
+    assert merged["low"].logits.tolist() == [[0.0], [4.0]]
+    assert list(one) == ["low"]

@@ -49,6 +49,10 @@ def test_a_plan_has_the_shapes_of_its_description(model, specs):
         "spans": (3, 4, 3, 2),
         "promises": (3, 3),
         "window_scores": (3, 4, 6),
+        "ranking": (3, 4),
+        "log_shares": (3, 3, 4),
+        "stem_shares": (3, 3),
+        "evidence": (3, model.router.normalise.num_features),
     }
     assert not any(getattr(plan, name).requires_grad for name in shapes)
 

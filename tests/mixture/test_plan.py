@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmoe.mixture.plan import choose_experts, spans_of
+from xmoe.glance.router import STEM_SHARE
+from xmoe.mixture.plan import choose_experts, drop_rows, prefer_by_gate, spans_of
 
 WEIGHTS = [[0.25, 0.75, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
 
@@ -75,3 +76,30 @@ def test_a_plan_reads_as_words(make_plan):
         "  broadband: weight 0.25, windows 0, 5",
     ]
     assert str(plan).splitlines()[3] == "clip 1: K = 0: the stem answers"
+
+
+def test_counts_give_the_weights_of_so_many_experts(make_plan):
+    plan, k = make_plan(WEIGHTS), torch.tensor([0, 1, 2])
+    asked = plan.with_counts(k)
+    assert asked.k.tolist() == [0, 1, 2]
+    torch.testing.assert_close(asked.weights, choose_experts(plan.gate.log(), k))
+
+
+def test_who_answered_is_not_asked_again(make_plan):
+    plan = make_plan(WEIGHTS)
+    heard = torch.zeros_like(plan.weights, dtype=torch.bool)
+    heard[:, 1] = True
+    left = drop_rows(plan, heard)
+    assert not left.weights[:, 1].any()
+    assert torch.equal(left.weights[:, [0, 2, 3]], plan.weights[:, [0, 2, 3]])
+    assert not drop_rows(plan, plan.weights > 0).weights.any()
+
+
+def test_a_gate_prefers_alike_for_any_number_and_the_stem_keeps_its_share():
+    gate = torch.tensor([[0.1, 0.7, float("-inf")]])
+    preference = prefer_by_gate(gate, 2)
+    assert preference.choose(torch.tensor([1])).tolist() == [[0.0, 1.0, 0.0]]
+    torch.testing.assert_close(preference.choose(torch.tensor([3])), torch.softmax(gate, 1))
+    assert preference.stem_shares.tolist()[0] == pytest.approx([1.0, STEM_SHARE, STEM_SHARE])
+    gone = preference.without(torch.tensor([False, True, False]))
+    assert gone.choose(torch.tensor([1])).tolist() == [[1.0, 0.0, 0.0]]

@@ -221,7 +221,7 @@ def test_surest_segment_of_a_long_recording_is_explained(fitted, tone, tmp_path)
     noise = 0.05 * np.random.default_rng(0).standard_normal(8 * RATE_HZ).astype(np.float32)
     event = tone(3, "top")
     noise[5 * RATE_HZ : 5 * RATE_HZ + len(event)] = event
-    specs = fitted.predictor.segment_specs(noise, RATE_HZ)
+    specs = fitted.predictor.hear(noise, RATE_HZ)[0]
     segment = surest_segment(fitted.predictor, specs)
     start_s = fitted.predictor.cut(noise, RATE_HZ)[segment].start_s
     top = fitted.predictor.answer_segments(specs).logits.softmax(1)

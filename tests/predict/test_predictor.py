@@ -75,7 +75,7 @@ def test_k_can_be_fixed(predictor, k):
 
 
 def test_without_experts_the_stem_answers(predictor):
-    specs = predictor.segment_specs(make_sound(), RATE_HZ)
+    specs = predictor.hear(make_sound(), RATE_HZ)[0]
     with torch.no_grad():
         expected = torch.softmax(predictor.model.stem(specs).logits[0], 0)
     answer = predictor.predict(make_sound(), RATE_HZ, k=0)
@@ -98,7 +98,7 @@ def test_bound_above_the_choice_changes_nothing(model):
 def test_logits_are_divided_by_the_temperature_of_k(model, k):
     plain = Predictor(make_config(), model)
     calibrated = Predictor(make_config(temperatures=(2.0, 3.0, 4.0, 5.0)), model)
-    specs = plain.segment_specs(make_sound(), RATE_HZ)
+    specs = plain.hear(make_sound(), RATE_HZ)[0]
     expected = plain.answer_segments(specs, k=k).logits / (2.0 + k)
     torch.testing.assert_close(calibrated.answer_segments(specs, k=k).logits, expected)
 
@@ -108,7 +108,7 @@ def test_temperature_is_that_of_the_experts_that_answered(model):
     cut = Predictor(make_config(temperatures=(2.0, 3.0, 4.0, 5.0)), model)
     without(cut, "low")
     without(plain, "low")
-    specs = plain.segment_specs(make_sound(), RATE_HZ)
+    specs = plain.hear(make_sound(), RATE_HZ)[0]
     expected = plain.answer_segments(specs).logits / 4.0
     torch.testing.assert_close(cut.answer_segments(specs).logits, expected)
 
@@ -158,7 +158,7 @@ def test_experts_can_be_given(model):
 
 def test_long_recording_is_the_mean_of_its_segments(predictor):
     samples = make_sound(1.0)
-    specs = predictor.segment_specs(samples, RATE_HZ)
+    specs = predictor.hear(samples, RATE_HZ)[0]
     assert specs.shape == (4, 16, 41)
     answer = predictor.predict(samples, RATE_HZ)
     assert answer.segments == 4
@@ -167,19 +167,19 @@ def test_long_recording_is_the_mean_of_its_segments(predictor):
     assert list(answer.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-6)
     segments = predictor.cut(samples, RATE_HZ)
     assert [segment.start_s for segment in segments] == [0.0, 0.2, 0.4, 0.6]
-    alone = [predictor.segment_specs(segment.samples, RATE_HZ)[0] for segment in segments]
+    alone = [predictor.hear(segment.samples, RATE_HZ)[0][0] for segment in segments]
     torch.testing.assert_close(specs, torch.stack(alone))
 
 
 def test_short_recording_is_one_padded_segment(predictor):
-    specs = predictor.segment_specs(make_sound(0.1), RATE_HZ)
+    specs = predictor.hear(make_sound(0.1), RATE_HZ)[0]
     assert specs.shape == (1, 16, 41)
     assert torch.equal(specs[0, :, 11:], specs[0, :, 11:12].expand(16, 30))
     assert predictor.predict(make_sound(0.1), RATE_HZ).segments == 1
 
 
 def test_segments_are_answered_alike_in_blocks_and_alone(predictor, monkeypatch):
-    specs = predictor.segment_specs(make_sound(1.6), RATE_HZ)
+    specs = predictor.hear(make_sound(1.6), RATE_HZ)[0]
     whole = predictor.answer_segments(specs)
     monkeypatch.setattr(predictor, "batch", 2)
     blocks = predictor.answer_segments(specs)
@@ -205,7 +205,7 @@ def test_other_rate_is_resampled(predictor):
 
 
 def test_share_of_salience_is_that_of_the_windows_sent(model):
-    specs = Predictor(make_config(), model).segment_specs(make_sound(), RATE_HZ)
+    specs = Predictor(make_config(), model).hear(make_sound(), RATE_HZ)[0]
     half = Predictor(make_config(window_fraction=0.5), model).answer_segments(specs)
     whole = Predictor(make_config(window_fraction=1.0), model).answer_segments(specs)
     assert float(whole.saliency_share[0]) == pytest.approx(1.0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+import torch
 
 from xmoe.base.task import task_of
 from xmoe.routing.promise import ANSWER_NUMBERS, Promise, Promises, describe_answer
@@ -64,25 +64,24 @@ def test_costs_add_up():
 @pytest.mark.parametrize("task", [ONE, MANY])
 @pytest.mark.parametrize("classes", [2, 7])
 def test_an_answer_is_described_by_eight_numbers(task, classes, rng):
-    logits = log_softmax(rng.normal(size=(5, classes)), axis=1)
-    numbers = describe_answer([logits, logits], logits, task)
+    logits = torch.log_softmax(torch.from_numpy(rng.normal(size=(5, classes))), 1)
+    numbers = describe_answer(torch.stack([logits, logits]), logits, task)
     assert numbers.shape == (5, ANSWER_NUMBERS)
-    assert np.isfinite(numbers).all()
-    assert numbers[:, 5] == pytest.approx(1.0)
-    assert numbers[:, 7] == pytest.approx(0.0)
+    assert torch.isfinite(numbers).all()
+    assert numbers[:, 5].tolist() == pytest.approx([1.0] * 5)
+    assert numbers[:, 7].tolist() == pytest.approx([0.0] * 5)
 
 
 def test_sure_answers_have_margin_and_no_entropy():
-    sure = np.log(np.array([[0.98, 0.01, 0.01]]))
-    unsure = np.log(np.array([[0.34, 0.33, 0.33]]))
-    (one,), (other,) = describe_answer([sure], sure, ONE), describe_answer([unsure], unsure, ONE)
+    beliefs = torch.tensor([[0.98, 0.01, 0.01], [0.34, 0.33, 0.33]])
+    one, other = describe_answer(beliefs.log()[None], beliefs.log(), ONE)
     assert one[3] > 0.9 > other[3]
     assert one[4] < 0.2 < 0.9 < other[4]
 
 
 def test_experts_that_disagree_show():
-    a, b = np.log(np.array([[0.9, 0.1]])), np.log(np.array([[0.2, 0.8]]))
-    numbers = describe_answer([a, b], a + b, ONE)[0]
+    both = torch.tensor([[[0.9, 0.1]], [[0.2, 0.8]]]).log()
+    numbers = describe_answer(both, both.sum(0), ONE)[0].tolist()
     assert numbers[5] == 0.5
     assert numbers[6] == pytest.approx(0.55)
     assert numbers[7] == pytest.approx(0.35)

@@ -14,7 +14,7 @@ RATE_HZ = 8000
 
 @pytest.fixture
 def prepared(in_process, sound):
-    specs = torch.cat([in_process.segment_specs(sound(seed=s), RATE_HZ) for s in range(4)])
+    specs = torch.cat([in_process.hear(sound(seed=s), RATE_HZ)[0] for s in range(4)])
     return in_process.model.prepare(specs, in_process.config.routing)
 
 

@@ -10,9 +10,12 @@ from xmoe.serve.build import declare
 from xmoe.serve.expert_replica import ExpertReplica
 
 # All of ours that an expert may bring. Eight experts are eight processes, so each module here is
-# paid for eight times: the router, front ends, audio and training are not among them.
+# paid for eight times: the router, front ends, decoding and training are not among them.
 MAY_IMPORT = {
     "xmoe",
+    "xmoe.audio",
+    "xmoe.audio.segment",
+    "xmoe.audio.sound",
     "xmoe.base",
     "xmoe.base.config",
     "xmoe.base.errors",

@@ -18,7 +18,7 @@ NAMES = ("broadband", "low", "transient")
 @pytest.fixture(scope="module")
 def prepared(in_process, sound):
     """The plan of three clips for one expert each, and what the experts are fed from."""
-    specs = torch.cat([in_process.segment_specs(sound(seed=s), RATE_HZ) for s in range(3)])
+    specs = torch.cat([in_process.hear(sound(seed=s), RATE_HZ)[0] for s in range(3)])
     return in_process.model.prepare(specs, in_process.config.routing, k=1)
 
 

@@ -79,7 +79,7 @@ def test_windows_lie_as_far_apart_as_is_asked(ask, wav, sound, in_process):
     starts = [window["start_s"] for window in answer["windows"]]
     assert starts == pytest.approx([0.1 * index for index in range(len(starts))])
     assert answer["windows"][-1]["end_s"] == pytest.approx(2.0)
-    specs = in_process.segment_specs(sound(2.0)[2400:5600], RATE_HZ)
+    specs = in_process.hear(sound(2.0)[2400:5600], RATE_HZ)[0]
     logits = in_process.answer_segments(specs).logits
     third = answer["windows"][3]
     assert third["label"] == in_process.config.classes[int(logits.argmax())]

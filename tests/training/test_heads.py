@@ -1,14 +1,26 @@
 """Heads: the same by both ways of fitting, as sharp as held-out answers allow, ready to answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from xmoe.base.config import SpectroConfig
+from xmoe.audio.segment import Segment
+from xmoe.audio.sound import hold_sound
+from xmoe.base.config import KernelsSpec, SpectroConfig
 from xmoe.base.task import task_of
-from xmoe.experts.kernels import KernelsSpec
+from xmoe.experts.kernels import KernelsEar
 from xmoe.experts.probabilities import log_losses
-from xmoe.training.heads import Targets, fit_head, fit_head_from_blocks, gather_folds
+from xmoe.experts.protocol import Inputs
+from xmoe.training import heads
+from xmoe.training.heads import (
+    Targets,
+    fit_either,
+    fit_head,
+    fit_head_from_blocks,
+    gather_folds,
+)
 
 ONE, MANY = task_of("single_label"), task_of("multi_label")
 CLIPS, FEATURES = 120, 20
@@ -21,7 +33,7 @@ def make(*, task=ONE, judges=None, balanced=False, groups=None, noise=1.0):
     features = rows @ rng.normal(size=(3, FEATURES)) + noise * rng.normal(size=(CLIPS, FEATURES))
     judges = np.ones(CLIPS, dtype=bool) if judges is None else judges
     groups = np.arange(CLIPS) // 8 if groups is None else groups
-    return features.astype(np.float32), Targets(rows, groups, judges, task, balanced)
+    return features.astype(np.float32), Targets(rows, groups, judges, task, balanced=balanced)
 
 
 @pytest.mark.parametrize("task", [ONE, MANY])
@@ -61,11 +73,13 @@ def test_balanced_heads_answer_rare_classes_more_often():
     features, targets = make(noise=3.0)
     rows = targets.rows.copy()
     rare = (rows[:, 2] == 1) & (np.arange(CLIPS) % 4 > 0)
-    kept = ~rare
+    kept = np.flatnonzero(~rare)
     plain, even = (
         fit_head(
             features[kept],
-            Targets(rows[kept], targets.groups[kept], targets.judges[kept], ONE, balanced),
+            replace(Targets(rows, targets.groups, targets.judges, ONE), balanced=balanced).pick(
+                kept
+            ),
         )
         for balanced in (False, True)
     )
@@ -73,18 +87,43 @@ def test_balanced_heads_answer_rare_classes_more_often():
     assert said[1] > said[0]
 
 
+def test_rows_that_count_less_pull_the_head_less():
+    features, targets = make(noise=3.0)
+    wrong = targets.rows.copy()
+    wrong[:60] = wrong[:60][:, [1, 2, 0]]
+    shares = np.where(np.arange(CLIPS) < 60, 1e-6, 1.0)
+    light, heavy = (
+        fit_head(features, replace(targets, rows=wrong, shares=one)) for one in (shares, None)
+    )
+    half = fit_head(features[60:], targets.pick(np.arange(60, CLIPS)))
+    exact = half.problem.fit(half.penalty).predict(features[60:])
+    near, far = (
+        np.abs(fit.problem.fit(half.penalty).predict(features[60:]) - exact).mean()
+        for fit in (light, heavy)
+    )
+    assert near < 0.5 * far
+
+
 def test_copies_are_answered_without_their_group():
     features, targets = make()
     fit = fit_head(features, targets)
-    same = fit.answer_copies(features, targets.groups)
-    assert same == pytest.approx(fit.held_out, abs=1e-6)
+    assert fit.answer_copies(features, targets) == pytest.approx(fit.held_out, abs=1e-6)
 
 
-def test_copies_of_summed_rows_are_refused():
+def test_copies_of_summed_rows_are_answered_without_their_fold():
     features, targets = make()
-    fit = fit_head_from_blocks(lambda: iter([features]), targets)
-    with pytest.raises(ValueError, match="summed"):
-        fit.answer_copies(features, targets.groups)
+    blocks = [features[:50], features[50:]]
+    fit = fit_head_from_blocks(lambda: iter(blocks), targets)
+    assert fit.answer_copies(features, targets) == pytest.approx(fit.held_out, abs=1e-6)
+
+
+@pytest.mark.parametrize("most", [CLIPS, CLIPS - 1])
+def test_few_rows_are_fitted_in_memory_and_more_from_sums(most, monkeypatch):
+    monkeypatch.setattr(heads, "MOST_IN_MEMORY", most)
+    features, targets = make()
+    fit = fit_either(lambda: iter([features[:70], features[70:]]), targets)
+    assert (fit.problem is None) == (most < CLIPS)
+    assert (fit.by_fold is None) == (most >= CLIPS)
 
 
 @pytest.mark.parametrize("task", [ONE, MANY])
@@ -95,16 +134,18 @@ def test_the_expert_answers_as_the_head_does(task):
     spec = KernelsSpec(name="one", family="broadband", spectro=spectro, kernels=1)
     rng = np.random.default_rng(1)
     clips = [(0.1 * rng.standard_normal(2000)).astype(np.float32) for _ in range(30)]
-    from xmoe.experts.kernels import KernelsEar
-
     ear = KernelsEar(spec)
     features = np.stack([ear.measure(clip, 8000) for clip in clips])
     rows = np.eye(2)[np.arange(30) % 2]
     targets = Targets(rows, np.arange(30), np.ones(30, dtype=bool), task)
     fit = fit_head(features, targets)
     expert = fit.as_expert(spec)
-    answer = expert.answer(clips[0], 8000)
-    assert answer.numpy() == pytest.approx(fit.answer(features[:1])[0], abs=1e-4)
-    assert expert.answer(clips[0], 8000, [(0.0, 0.1)]).shape == (2,)
-    with pytest.raises(ValueError, match="does not fit"):
-        type(expert)(spec, torch.zeros(3, 2), torch.zeros(2), exclusive=True)
+    segments = [Segment(clip, 8000, 0) for clip in clips[:2]]
+    inputs = Inputs(torch.zeros(2, 0, 4, 1), torch.ones(2), 0.04, 2, sound=hold_sound(segments))
+    spans = torch.tensor([[[0.0, 0.25]]]).expand(2, 1, 2)
+    answer = expert.answer(expert.pack(spec, inputs, torch.arange(2), spans))
+    assert answer.numpy() == pytest.approx(fit.answer(features[:2]), abs=1e-3)
+    weight, bias = fit.sharp_head()
+    assert expert(torch.from_numpy(features)).argmax(1).tolist() == (
+        (torch.from_numpy(features) @ weight + bias).argmax(1).tolist()
+    )

@@ -6,10 +6,18 @@ import soundfile as sf
 
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.store import load_clip
-from xmoe.base.config import SpectroConfig
-from xmoe.experts.kernels import KernelsEar, KernelsSpec
+from xmoe.base.config import KernelsSpec, SpectroConfig
+from xmoe.experts.kernels import KernelsEar
 from xmoe.training import kernel_features
-from xmoe.training.kernel_features import copy_clip, feature_file, measure_block, measure_features
+from xmoe.training.kernel_features import (
+    StemSpec,
+    build_ear,
+    copy_pieces,
+    cut_training,
+    feature_file,
+    measure_block,
+    measure_features,
+)
 
 RATE_HZ = 8000
 SPECTRO = SpectroConfig(
@@ -53,7 +61,9 @@ def small_blocks(monkeypatch):
 
 @pytest.mark.usefixtures("small_blocks")
 def test_rows_are_what_each_ear_measures(dataset, tmp_path):
-    found = measure_features(dataset, dataset.examples, SPECS, cache=tmp_path / "cache")
+    found = measure_features(
+        dataset, dataset.examples, SPECS, segment_s=1.0, cache=tmp_path / "cache"
+    )
     assert [one.filepath for one in found.examples] == [f"{i}.wav" for i in (0, 1, 2, 4, 5, 6)]
     for spec in SPECS:
         ear = KernelsEar(spec)
@@ -66,14 +76,16 @@ def test_rows_are_what_each_ear_measures(dataset, tmp_path):
 
 def test_recordings_that_cannot_be_used_are_named(dataset, tmp_path):
     for _ in range(2):
-        found = measure_features(dataset, dataset.examples, SPECS, cache=tmp_path / "cache")
+        found = measure_features(
+            dataset, dataset.examples, SPECS, segment_s=1.0, cache=tmp_path / "cache"
+        )
         assert [(one.filepath, one.code) for one in found.bad] == [("3.wav", "not_audio")]
 
 
 @pytest.mark.usefixtures("small_blocks")
 def test_only_what_is_new_is_measured(dataset, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
-    measure_features(dataset, dataset.examples, SPECS[:1], cache=cache)
+    measure_features(dataset, dataset.examples, SPECS[:1], segment_s=1.0, cache=cache)
     measured = []
     original = KernelsEar.measure
     monkeypatch.setattr(
@@ -81,17 +93,17 @@ def test_only_what_is_new_is_measured(dataset, tmp_path, monkeypatch):
         "measure",
         lambda self, *args: measured.append(self.spec.name) or original(self, *args),
     )
-    measure_features(dataset, dataset.examples, SPECS[:1], cache=cache)
+    measure_features(dataset, dataset.examples, SPECS[:1], segment_s=1.0, cache=cache)
     assert measured == []
-    measure_features(dataset, dataset.examples, SPECS, cache=cache)
+    measure_features(dataset, dataset.examples, SPECS, segment_s=1.0, cache=cache)
     assert measured == ["fine"] * 6
 
 
 def test_a_changed_file_is_measured_again(dataset, tmp_path):
     cache = tmp_path / "cache"
-    before = measure_features(dataset, dataset.examples, SPECS[:1], cache=cache)
+    before = measure_features(dataset, dataset.examples, SPECS[:1], segment_s=1.0, cache=cache)
     sf.write(dataset.root / "0.wav", 0.1 * np.ones(2000), RATE_HZ, subtype="PCM_16")
-    after = measure_features(dataset, dataset.examples, SPECS[:1], cache=cache)
+    after = measure_features(dataset, dataset.examples, SPECS[:1], segment_s=1.0, cache=cache)
     assert before.keys != after.keys
     assert before.table(SPECS[0])[1:] == pytest.approx(after.table(SPECS[0])[1:])
     assert not np.allclose(before.table(SPECS[0])[0], after.table(SPECS[0])[0])
@@ -105,22 +117,62 @@ def test_specs_that_see_the_same_share_a_file(tmp_path):
 
 def test_workers_that_share_the_blocks_write_the_files_of_one(dataset, tmp_path):
     block = dataset.examples[:3]
-    measure_block(dataset, block, SPECS, folder=tmp_path / "one")
+    measure_block(dataset, block, SPECS, segment_s=1.0, folder=tmp_path / "one")
     for spec in SPECS:
-        measure_block(dataset, block, [spec], folder=tmp_path / "two")
+        measure_block(dataset, block, [spec], segment_s=1.0, folder=tmp_path / "two")
     for spec in SPECS:
         one, two = (feature_file(tmp_path / name, spec, "whole") for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
 
 
 def test_copies_are_quieter_parts_or_noisier_and_repeat(dataset, tmp_path):
-    clip = load_clip(dataset, dataset.examples[0])
-    part, noisy = (copy_clip(clip, copy, seed=5) for copy in ("part", "noisy"))
-    assert 0.1 * len(clip.samples) < len(part) < 0.55 * len(clip.samples)
-    assert len(noisy) == len(clip.samples)
-    assert not np.allclose(noisy, clip.samples)
-    assert (copy_clip(clip, "noisy", seed=5) == noisy).all()
+    whole = cut_training(load_clip(dataset, dataset.examples[0]), 0.1)
+    part, noisy = (copy_pieces(whole, copy, 5) for copy in ("part", "noisy"))
+    assert copy_pieces(whole, "whole", 5) == whole
+    assert [len(one) for one in noisy] == [len(one) for one in whole]
+    for full, loudest, other in zip(whole, part, noisy, strict=True):
+        assert 0.1 * len(full) < len(loudest) < 0.55 * len(full)
+        assert not np.allclose(other, full)
+    again = copy_pieces(whole, "noisy", 5)
+    assert all((one == other).all() for one, other in zip(again, noisy, strict=True))
     found = measure_features(
-        dataset, dataset.examples, SPECS[:1], cache=tmp_path / "c", copies=("whole", "noisy")
+        dataset,
+        dataset.examples,
+        SPECS[:1],
+        segment_s=0.1,
+        cache=tmp_path / "c",
+        copies=("whole", "noisy"),
     )
     assert not np.allclose(found.table(SPECS[0], "noisy"), found.table(SPECS[0]))
+
+
+def test_each_segment_is_a_row_of_its_own(dataset, tmp_path):
+    found = measure_features(
+        dataset, dataset.examples, SPECS[:1], segment_s=0.1, cache=tmp_path / "cache"
+    )
+    assert found.counts.tolist() == [3, 3, 4, 4, 5, 5]
+    assert found.owners.tolist() == np.repeat(range(6), found.counts).tolist()
+    ear, clip = KernelsEar(SPECS[0]), load_clip(dataset, dataset.examples[1])
+    rows = found.table(SPECS[0])[found.owners == 1]
+    for row, piece in zip(rows, cut_training(clip, 0.1), strict=True):
+        assert row == pytest.approx(ear.measure(piece, RATE_HZ), abs=1e-6)
+
+
+def test_of_a_long_recording_eight_segments_are_enough(dataset):
+    clip = load_clip(dataset, dataset.examples[6])
+    pieces = cut_training(clip, 0.01)
+    assert len(pieces) == 8
+    assert (pieces[0] == clip.samples[:80]).all()
+    assert (pieces[-1] == clip.samples[-80:]).all()
+
+
+def test_a_stem_is_measured_as_it_is_answered(dataset, tmp_path):
+    spec = StemSpec(spectro=SPECTRO, kernels=6)
+    found = measure_features(
+        dataset, dataset.examples[:2], [spec], segment_s=0.4, cache=tmp_path / "cache"
+    )
+    ear = build_ear(spec)
+    clip = load_clip(dataset, dataset.examples[0])
+    assert found.table(spec).shape == (2, ear.num_features)
+    assert found.table(spec)[0] == pytest.approx(ear.measure(clip.samples, RATE_HZ), abs=1e-5)
+    assert feature_file(tmp_path, spec, "whole") != feature_file(tmp_path, SPECS[0], "whole")

@@ -8,13 +8,13 @@ from sklearn.metrics import roc_auc_score
 
 from xmoe.training.promise import (
     Depths,
+    blind_right,
     choose_first_most,
     cross_fit,
     fit_promise,
     fit_promises,
     fold_units,
     measure_point,
-    random_right,
     right_at,
     route,
     trace_curve,
@@ -76,9 +76,10 @@ def test_evidence_at_random_promises_no_more_than_chance(planted):
 
 
 def test_spending_by_promise_beats_spending_blindly(planted):
+    costs, rights = np.array([0.0, 10.0, 20.0]), planted.right.mean(axis=0)
     for point in trace_curve(cross_fit(planted), planted, [0.01, 0.02, 0.03]):
         assert 0 < point.mean_ms < 10
-        assert point.right > random_right(planted, point.mean_ms) + 0.03
+        assert point.right > blind_right(costs, rights, point.mean_ms) + 0.03
 
 
 def test_a_price_below_nothing_asks_everyone_and_a_high_one_nobody(planted):
@@ -128,11 +129,13 @@ def test_between_points_a_curve_is_a_line(planted):
     assert middle == pytest.approx((curve[0].right + curve[1].right) / 2)
 
 
-def test_blind_spending_is_on_the_line_between_depths(planted):
-    none, one = planted.right[:, 0].mean(), planted.right[:, 1].mean()
-    assert random_right(planted, 0.0) == pytest.approx(none)
-    assert random_right(planted, 5.0) == pytest.approx((none + one) / 2)
-    assert random_right(planted, 20.0) == pytest.approx(one)
+def test_blind_spending_mixes_the_two_choices_around_the_cost():
+    costs, rights = np.array([1.0, 2.0, 5.0]), np.array([0.4, 0.5, 0.9])
+    assert blind_right(costs, rights, 1.0) == pytest.approx(0.4)
+    assert blind_right(costs, rights, 3.0) == pytest.approx(0.65)
+    assert blind_right(costs, rights, 9.0) == pytest.approx(0.9)
+    assert blind_right(costs, rights, 0.5) == pytest.approx(0.4)
+    assert blind_right(costs, np.array([0.6, 0.5, 0.5]), 3.0) == pytest.approx(0.6)
 
 
 def test_points_count_what_was_asked(planted):

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from xmoe.ablation.arms import Arm, feed
 from xmoe.ablation.observe import Observed
 from xmoe.base.config import RunConfig
-from xmoe.glance.router import HIDDEN
+from xmoe.glance.router import HIDDEN, Router
 from xmoe.mixture.moe import MoE, TrainingOutput
 from xmoe.training.loop import MAX_GRAD_NORM, one_cycle, warm_average
 from xmoe.training.losses import compute_losses
@@ -139,6 +139,7 @@ def decide_by(router: ArmRouter, arm: Arm, observed: Observed, *, seed: int) -> 
 @torch.no_grad()
 def decide_jointly(model: MoE, observed: Observed) -> Decisions:
     """Return what the router that was trained with its experts decides."""
+    assert isinstance(model.router, Router), "the ablation is of routers that gradients trained"
     kinds = model.router.evidence
     evidence = torch.cat([observed.evidence[kind] for kind in kinds], 1)
     logits, promised = model.router(evidence)

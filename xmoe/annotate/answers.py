@@ -52,7 +52,8 @@ def answer_group(predictor: Predictor, group: list[Window]) -> Answered:
     """Return the answers to segments of one recording."""
     segments = [segment for segment, _ in group]
     power, valid = measure_segments(segments, predictor.frontend)
-    answers = predictor.answer_segments(predictor.frontend.compress(power, valid))
+    specs = predictor.frontend.compress(power, valid)
+    answers = predictor.answer_segments(specs, predictor.sound_of(segments))
     return Answered(
         starts=np.array([segment.start for segment in segments], np.int64),
         lengths=np.array([len(segment.samples) for segment in segments], np.int64),

@@ -73,15 +73,31 @@ def background_of(classes: Sequence[str], named: Collection[str] | None = None) 
 
 def choose_thresholds(predictor: Predictor, store: SpectrogramStore) -> Thresholds:
     """Return the thresholds that the validation clips of a store support."""
-    classes = predictor.config.classes
-    background = background_of(classes)
     p, truth, clips = _answer_segments(predictor, store)
+    return find_thresholds(
+        p, truth, clips, classes=predictor.config.classes, exclusive=predictor.task.exclusive
+    )
+
+
+def find_thresholds(
+    p: Array,
+    truth: npt.NDArray[np.bool_],
+    clips: npt.NDArray[np.int64],
+    *,
+    classes: Sequence[str],
+    exclusive: bool,
+) -> Thresholds:
+    """Return the thresholds that probabilities [n, C] of segments support.
+
+    ``truth`` [n, C] is that of their clips, of which class i has ``clips[i]``.
+    """
+    background = background_of(classes)
     weights = np.ones(len(p))
     if background:
         columns = [classes.index(name) for name in background]
         weights[truth[:, columns].any(1)] = BACKGROUND_WEIGHT
     events = [i for i, name in enumerate(classes) if name not in background]
-    lowest = LOWEST if predictor.task.exclusive else 0.05
+    lowest = LOWEST if exclusive else 0.05
     pooled, _ = best_threshold(
         p[:, events].ravel(), truth[:, events].ravel(), np.repeat(weights, len(events)), lowest
     )
@@ -142,8 +158,8 @@ def _answer_segments(
     p, truth = [], []
     with one_thread():
         for row, of_clip in zip(rows.tolist(), hot, strict=True):
-            specs = eval_segments(store, predictor.frontend, [row]).spec
-            logits = predictor.answer_segments(specs).logits
+            segments = eval_segments(store, predictor.frontend, [row])
+            logits = predictor.answer_segments(segments.spec, segments.sound).logits
             p.append(predictor.task.probabilities(logits.double()).numpy())
             truth.append(np.tile(of_clip, (len(logits), 1)))
     return np.concatenate(p), np.concatenate(truth), hot.sum(0)

@@ -17,6 +17,9 @@ TaskName = Literal["single_label", "multi_label"]
 Device = Literal["auto", "cpu", "cuda"]
 SelectorName = Literal["saliency", "cam", "feature", "energy", "random"]
 RouterEvidence = Literal["features", "saliency", "belief", "conditions"]
+StemKind = Literal["cnn", "kernels"]
+# ``gate``: trained by gradient with the experts. ``promise``: fitted on held-out answers.
+RouterKind = Literal["gate", "promise"]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Workers = Count | tuple[Count, Count]
@@ -107,15 +110,41 @@ class CnnSpec(Frozen):
         return self
 
 
-# One record a kind. With a second kind: Annotated[CnnSpec | ..., Field(discriminator="kind")].
-ExpertSpec = CnnSpec
+class KernelsSpec(Frozen):
+    """An expert of kind ``kernels``: a front end of its own, how many kernels, and why it is there.
+
+    ``name`` is unique in a mixture, ``family`` one of the eight biases. ``spectro.segment_s`` is
+    the length of the spans that it asks for.
+    """
+
+    kind: Literal["kernels"] = "kernels"
+    name: str
+    family: str
+    spectro: SpectroConfig
+    kernels: Count = 64
+    seed: int = 0
+    reason: str = ""
+
+    @property
+    def band_hz(self) -> tuple[float, float]:
+        """The band that it sees."""
+        return self.spectro.fmin_hz, self.spectro.fmax_hz
+
+
+# One record a kind.
+ExpertSpec = Annotated[CnnSpec | KernelsSpec, Field(discriminator="kind")]
 
 
 class ModelConfig(Frozen):
-    """The mixture: which experts exist, how many may answer, and the grid of patches."""
+    """The mixture: which experts exist, how many may answer, and the grid of patches.
+
+    With the router ``promise`` the experts stand in the order in which they are asked.
+    """
 
     task: TaskName = "single_label"
     num_classes: int = Field(default=2, ge=2)
+    stem: StemKind = "cnn"
+    router: RouterKind = "gate"
     experts: tuple[ExpertSpec, ...] = Field(min_length=1)
     masked_experts: tuple[str, ...] = ()
     expert_priors: dict[str, Positive] = Field(default_factory=dict)
@@ -147,6 +176,11 @@ class ModelConfig(Frozen):
     def expert_names(self) -> tuple[str, ...]:
         """The experts by name, in their order; each name is that of its weights file too."""
         return tuple(spec.name for spec in self.experts)
+
+    @property
+    def hears_sound(self) -> bool:
+        """Whether an expert eats sound, not only the stem map."""
+        return any(spec.kind != "cnn" for spec in self.experts)
 
     def spec_of(self, name: str) -> ExpertSpec:
         """Return the expert of that name; KeyError where there is none."""
@@ -197,14 +231,18 @@ class TrainConfig(Frozen):
 class RoutingConfig(Frozen):
     """What validation decided: the price of an expert, where experts look, and calibration.
 
-    ``k_price`` is the gain in probability of being right that one more expert must promise;
-    negative where experts are asked even without a promise.
+    ``k_price`` is the gain in probability of being right that one more expert must promise, or one
+    more millisecond where ``costs_ms`` tells what each expert costs, in the order in which they are
+    asked; negative where experts are asked even without a promise. ``glance_ms`` is what every
+    segment costs.
     ``window_fraction`` is the share of time windows that an expert is sent, picked by ``selector``.
     ``temperatures[k]`` divides the logits of an answer that k experts gave.
     """
 
     budget: str | float = "accuracy"
     k_price: float = 0.0
+    costs_ms: tuple[Positive, ...] = ()
+    glance_ms: float = Field(default=0.0, ge=0.0)
     selector: SelectorName = "saliency"
     window_fraction: float = Field(default=1.0, gt=0.0, le=1.0)
     temperatures: tuple[Positive, ...] = ()

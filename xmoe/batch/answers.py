@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.clip import Clip, read_clip
+from xmoe.audio.sound import Sound, join_sounds
 from xmoe.base.errors import AudioError
 from xmoe.batch.inputs import place_of
 from xmoe.batch.ledger import Format
@@ -28,8 +29,9 @@ from xmoe.predict.answer import Answer, SegmentAnswers
 from xmoe.predict.predictor import Predictor
 
 Row = dict[str, Any]
-# A name, its spectrograms or what was wrong, and what is doubtful about it.
-Waiting = tuple[str, Tensor | AudioError, list[str]]
+# A name, its spectrograms and sound or what was wrong, and what is doubtful about it.
+Heard = tuple[Tensor, Sound | None]
+Waiting = tuple[str, Heard | AudioError, list[str]]
 
 FETCHERS = 8
 MAX_FETCHED_BYTES = 1 << 30
@@ -55,10 +57,10 @@ def answer_clips(
         if isinstance(clip, AudioError):
             waiting.append((name, clip, []))
             continue
-        specs = predictor.segment_specs(clip.samples, clip.sample_rate_hz)
+        heard = predictor.hear(clip.samples, clip.sample_rate_hz)
         doubts = predictor.doubts(clip.samples, clip.sample_rate_hz, clip.clipped_rate)
-        waiting.append((name, specs, doubts))
-        segments += len(specs)
+        waiting.append((name, heard, doubts))
+        segments += len(heard[0])
         if segments >= predictor.batch:
             yield from _answer_waiting(predictor, waiting)
             waiting, segments = [], 0
@@ -68,15 +70,18 @@ def answer_clips(
 def _answer_waiting(
     predictor: Predictor, waiting: Sequence[Waiting]
 ) -> Iterator[tuple[str, Answer | AudioError]]:
-    blocks = [specs for _, specs, _ in waiting if isinstance(specs, Tensor)]
-    answers = predictor.answer_segments(torch.cat(blocks)) if blocks else None
+    blocks = [heard for _, heard, _ in waiting if not isinstance(heard, AudioError)]
+    sounds = [sound for _, sound in blocks if sound is not None]
+    sound = join_sounds(sounds) if sounds else None
+    specs = [spec for spec, _ in blocks]
+    answers = predictor.answer_segments(torch.cat(specs), sound) if specs else None
     first = 0
-    for name, specs, doubts in waiting:
-        if isinstance(specs, AudioError) or answers is None:
-            assert isinstance(specs, AudioError)
-            yield name, specs
+    for name, heard, doubts in waiting:
+        if isinstance(heard, AudioError) or answers is None:
+            assert isinstance(heard, AudioError)
+            yield name, heard
             continue
-        last = first + len(specs)
+        last = first + len(heard[0])
         own = SegmentAnswers(*(value[first:last] for value in vars(answers).values()))
         yield name, predictor.summarise(own, warnings=doubts)
         first = last

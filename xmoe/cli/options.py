@@ -42,21 +42,22 @@ class Range(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
 
 
 class Budget(click.ParamType):  # type: ignore[type-arg]
-    """``latency``, ``accuracy``, or the mean number of experts per clip."""
+    """``latency``, ``accuracy``, the mean number of experts per clip, or mean milliseconds."""
 
-    name = "latency|accuracy|NUMBER"
+    name = "latency|accuracy|NUMBER|NUMBERms"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | float:
-        """Return the word, or the number as float; fails below 0."""
+        """Return the word or the milliseconds as text, or the number as float; fails below 0."""
         if value in ("latency", "accuracy"):
             return str(value)
         try:
-            number = float(value)
+            number = float(str(value).removesuffix("ms"))
         except ValueError:
             number = -1.0
         if not 0 <= number < float("inf"):
-            self.fail(f"{value!r} is neither latency, accuracy nor a number from 0 up", param)
-        return number
+            known = "latency, accuracy, a number from 0 up or milliseconds such as 20ms"
+            self.fail(f"{value!r} is none of {known}", param)
+        return str(value) if str(value).endswith("ms") else number
 
 
 class WorkerCount(click.ParamType):  # type: ignore[type-arg]

@@ -60,6 +60,9 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 @click.option("--workers", type=WorkerCount(), default=1, help="Ray Train workers; MIN:MAX.")
 @click.option("--task", type=click.Choice(TASKS), help="Told by the labels if left out.")
 @click.option("--policy", type=click.Choice(["race", "rule"]), default="race", show_default=True)
+@click.option(
+    "--fit", type=click.Choice(["closed", "gradient"]), default="gradient", show_default=True
+)
 @click.option("--budget", type=Budget(), default="accuracy", show_default=True)
 @click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -108,6 +111,7 @@ def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitReque
         budget=asked["budget"],
         train=TrainConfig(num_workers=asked["workers"], **train),
         policy=asked["policy"],
+        fit=asked["fit"],
         overrides=PolicyOverrides(**wishes),
         strict=asked["strict"],
         resume=asked["resume"],

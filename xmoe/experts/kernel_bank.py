@@ -44,6 +44,11 @@ class KernelBank:
         """Kernels of each dilation."""
         return self.biases.shape[1]
 
+    @property
+    def total(self) -> int:
+        """Kernels of all dilations."""
+        return self.biases.numel()
+
     def num_features(self, num_bins: int) -> int:
         """Return D for spectrograms of ``num_bins`` rows."""
         return 3 * num_bins + 2 * NUM_BANDS * self.biases.numel()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,11 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.resample import resample
-from xmoe.base.config import Frozen, SpectroConfig
-from xmoe.experts.kernel_bank import KERNELS_PER_DILATION, KernelBank
+from xmoe.base.config import KernelsSpec, ModelConfig
+from xmoe.base.task import task_of
+from xmoe.experts.cnn import band_rows
+from xmoe.experts.kernel_bank import KernelBank
+from xmoe.experts.protocol import Expert, Inputs, Payload
 from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import one_thread
 
@@ -29,28 +31,9 @@ Floats32 = npt.NDArray[np.float32]
 Span = tuple[float, float]
 
 WHOLE: tuple[Span, ...] = ((0.0, float("inf")),)
+# Spans that meet within this are one piece: edges are floats.
+_NEAR_S = 1e-3
 _TRIALS = 5
-
-
-class KernelsSpec(Frozen):
-    """What makes one expert: its front end, how many kernels, and why it is there.
-
-    ``name`` is unique in a mixture, ``family`` one of the eight biases. ``spectro.segment_s`` is
-    the length of the spans that it asks for.
-    """
-
-    kind: Literal["kernels"] = "kernels"
-    name: str
-    family: str
-    spectro: SpectroConfig
-    kernels: int = KERNELS_PER_DILATION
-    seed: int = 0
-    reason: str = ""
-
-    @property
-    def band_hz(self) -> tuple[float, float]:
-        """The band that it sees."""
-        return self.spectro.fmin_hz, self.spectro.fmax_hz
 
 
 class KernelsEar:
@@ -71,11 +54,17 @@ class KernelsEar:
     ) -> list[Tensor]:
         """Return the compressed spectrograms [F, T_i] of spans (start, end in s) of samples [S].
 
-        Their level is that of all spans together. A span is at least one sample long; silence
-        follows the last until they last as long as the expert's window.
+        A span is at least one sample long.
         """
-        rate = self.spec.spectro.sample_rate_hz
-        parts = cut_spans(samples, sample_rate_hz, spans)
+        return self.see_pieces(cut_spans(samples, sample_rate_hz, spans), sample_rate_hz)
+
+    def see_pieces(self, pieces: Sequence[Floats32], sample_rate_hz: int) -> list[Tensor]:
+        """Return the compressed spectrograms [F, T_i] of pieces [S_i] of one clip.
+
+        Their level is that of all pieces together. Silence follows the last until they last as
+        long as the expert's window.
+        """
+        rate, parts = self.spec.spectro.sample_rate_hz, list(pieces)
         window = round(self.spec.spectro.segment_s * sample_rate_hz)
         parts[-1] = np.pad(parts[-1], (0, max(window - sum(map(len, parts)), 0)))
         powers = []
@@ -90,20 +79,31 @@ class KernelsEar:
         self, samples: Floats32, sample_rate_hz: int, spans: Sequence[Span] = WHOLE
     ) -> Floats32:
         """Return features [D] of spans of samples [S]."""
-        features: Floats32 = self.bank.measure_pieces(
-            self.see(samples, sample_rate_hz, spans)
-        ).numpy()
+        pieces = cut_spans(samples, sample_rate_hz, spans)
+        features: Floats32 = self.measure_pieces(pieces, sample_rate_hz).numpy()
         return features
+
+    def measure_pieces(self, pieces: Sequence[Floats32], sample_rate_hz: int) -> Tensor:
+        """Return features [D] of pieces [S_i] of one clip."""
+        return self.bank.measure_pieces(self.see_pieces(pieces, sample_rate_hz))
 
 
 def cut_spans(samples: Floats32, sample_rate_hz: int, spans: Sequence[Span]) -> list[Floats32]:
     """Return the samples of each span (start, end in s), at least one each."""
-    parts = []
+    return [samples[a:b] for a, b in place_spans(spans, sample_rate_hz, len(samples))]
+
+
+def place_spans(spans: Sequence[Span], sample_rate_hz: int, size: int) -> list[tuple[int, int]]:
+    """Return the first sample of each span (start, end in s) and the one after its last.
+
+    They lie within ``size`` samples and hold at least one.
+    """
+    placed = []
     for start_s, end_s in spans:
-        first = min(max(round(start_s * sample_rate_hz), 0), len(samples) - 1)
-        last = len(samples) if end_s == float("inf") else round(end_s * sample_rate_hz)
-        parts.append(samples[first : max(min(last, len(samples)), first + 1)])
-    return parts
+        first = min(max(round(start_s * sample_rate_hz), 0), size - 1)
+        last = size if end_s == float("inf") else round(end_s * sample_rate_hz)
+        placed.append((first, max(min(last, size), first + 1)))
+    return placed
 
 
 def macs_per_s(spec: KernelsSpec) -> float:
@@ -131,27 +131,96 @@ def measure_ms(spec: KernelsSpec, *, sample_rate_hz: int, duration_s: float | No
     return 1000.0 * min(taken[1:])
 
 
-class KernelsExpert:
-    """An ear with a head: sound of chosen spans -> logits.
+class KernelsExpert(Expert[KernelsSpec]):
+    """An ear with a head: sound of chosen spans -> logits, log-probabilities or log-odds of labels.
 
-    ``weights`` [D, C] and ``bias`` [C] already hold the sharpness that makes probabilities of
+    ``weight`` [D, C] and ``bias`` [C] already hold the sharpness that makes probabilities of
     scores.
     """
 
-    def __init__(
-        self, spec: KernelsSpec, weights: Tensor, bias: Tensor, *, exclusive: bool
-    ) -> None:
-        self.ear = KernelsEar(spec)
-        if weights.shape != (self.ear.num_features, len(bias)):
-            raise ValueError(
-                f"a head of {tuple(weights.shape)} does not fit {self.ear.num_features} features"
-            )
-        self.weights, self.bias, self.exclusive = weights, bias, exclusive
+    kind = "kernels"
+    weight: Tensor
+    bias: Tensor
 
-    def answer(
-        self, samples: Floats32, sample_rate_hz: int, spans: Sequence[Span] = WHOLE
-    ) -> Tensor:
-        """Return logits [C] for spans of samples [S]: log-probabilities, or log-odds of labels."""
-        features = torch.from_numpy(self.ear.measure(samples, sample_rate_hz, spans))
-        scores = features @ self.weights + self.bias
-        return torch.log_softmax(scores, 0) if self.exclusive else scores
+    def __init__(self, spec: KernelsSpec, *, num_classes: int, exclusive: bool) -> None:
+        super().__init__()
+        self.spec, self.exclusive = spec, exclusive
+        self.ear = KernelsEar(spec)
+        self.register_buffer("weight", torch.zeros(self.ear.num_features, num_classes))
+        self.register_buffer("bias", torch.zeros(num_classes))
+
+    @classmethod
+    def build(cls, spec: KernelsSpec, config: ModelConfig) -> KernelsExpert:
+        """Return the expert of a spec that knows nothing yet."""
+        exclusive = task_of(config.task).exclusive
+        return cls(spec, num_classes=config.num_classes, exclusive=exclusive)
+
+    @staticmethod
+    def rows(spec: KernelsSpec, num_rows: int) -> tuple[int, int]:
+        """Return the stem rows, first and after last, of this expert's family."""
+        return band_rows(spec.family, num_rows)
+
+    @staticmethod
+    def pack(spec: KernelsSpec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
+        """Return the sound of spans: ``samples`` int16 [b, S], and for each row its ``scale`` [b],
+        ``rate_hz`` [b] and how many samples each of its ``pieces`` [b, n] has, 0 for none.
+
+        Neighbouring spans are one piece. ValueError where there is no sound.
+        """
+        if inputs.sound is None:
+            raise ValueError(f"expert {spec.name} hears sound, and none was given")
+        sound = inputs.sound.rows(rows.cpu())
+        clips = zip(sound.rate_hz.tolist(), sound.length.tolist(), strict=True)
+        cuts = [
+            place_spans(merge_spans(own), rate, size)
+            for own, (rate, size) in zip(spans.tolist(), clips, strict=True)
+        ]
+        pieces = torch.zeros(len(cuts), max(map(len, cuts)), dtype=torch.int64)
+        longest = max(sum(last - first for first, last in row) for row in cuts)
+        samples = torch.zeros(len(cuts), longest, dtype=torch.int16)
+        for row, own in enumerate(cuts):
+            joined = torch.cat([sound.samples[row, first:last] for first, last in own])
+            samples[row, : len(joined)] = joined
+            pieces[row, : len(own)] = torch.tensor([last - first for first, last in own])
+        return {
+            "samples": samples,
+            "scale": sound.scale,
+            "rate_hz": sound.rate_hz,
+            "pieces": pieces,
+        }
+
+    def answer(self, payload: Payload) -> Tensor:
+        """Return logits [b, C] of what ``pack`` made."""
+        names = ("samples", "scale", "rate_hz", "pieces")
+        rows = zip(*(payload[name].cpu() for name in names), strict=True)
+        features = torch.stack([self._measure(*row) for row in rows])
+        logits: Tensor = self(features.to(self.weight.device))
+        return logits
+
+    def _measure(self, samples: Tensor, scale: Tensor, rate_hz: Tensor, pieces: Tensor) -> Tensor:
+        sizes = pieces[pieces > 0].tolist()
+        floats = samples[: sum(sizes)].float() * scale
+        parts = [part.numpy() for part in floats.split(sizes)]
+        return self.ear.measure_pieces(parts, int(rate_hz)).clone()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits [b, C] of features [b, D]."""
+        scores = features @ self.weight + self.bias
+        return torch.log_softmax(scores, 1) if self.exclusive else scores
+
+    def describe(self) -> str:
+        """Return its front end and how many kernels it has."""
+        spectro = self.spec.spectro
+        window_ms = 1000.0 * spectro.win_length / spectro.sample_rate_hz
+        return f"{spectro.frontend}, windows of {window_ms:.3g} ms, {self.ear.bank.total} kernels"
+
+
+def merge_spans(spans: Sequence[Sequence[float]]) -> list[Span]:
+    """Return spans in the order of time with neighbours made one."""
+    merged: list[Span] = []
+    for start, end in spans:
+        if merged and start - merged[-1][1] < _NEAR_S:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return merged

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
+from xmoe.audio.sound import Sound
 from xmoe.base.config import Frozen, ModelConfig
 
 Spec = TypeVar("Spec", bound=Frozen)
@@ -26,14 +27,16 @@ Payload = Mapping[str, Tensor]
 class Inputs:
     """What experts can be fed from, for a batch of segments.
 
-    ``stem_map`` uint8 [B, D, R, W] with ``scale`` [B], the float value of one level. A column
-    covers ``column_s`` seconds; windows are ranked ``window_columns`` columns at a time.
+    ``stem_map`` uint8 [B, D, R, W] with ``scale`` [B], the float value of one level; [B, 0, R, W]
+    where no expert eats it. A column covers ``column_s`` seconds; windows are ranked
+    ``window_columns`` columns at a time. ``sound`` is there where an expert may hear it.
     """
 
     stem_map: Tensor
     scale: Tensor
     column_s: float
     window_columns: int
+    sound: Sound | None = None
 
 
 @dataclass(frozen=True)

@@ -74,4 +74,7 @@ def repeat_rows(batch: Batch, times: int) -> Batch:
         for name, value in vars(batch).items()
         if isinstance(value, Tensor)
     }
+    sound = getattr(batch, "sound", None)
+    if sound is not None:
+        tensors["sound"] = sound.repeat(times)
     return replace(batch, **tensors)

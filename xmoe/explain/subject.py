@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xmoe.audio.sound import Sound
 from xmoe.base.config import RoutingConfig
 from xmoe.experts.protocol import Inputs
 from xmoe.frontend.base import Frontend
@@ -61,8 +62,8 @@ class Subject:
         )
 
 
-def surest_segment(predictor: Predictor, specs: Tensor) -> int:
-    """Return which of the segments [n, F, T] is surest of the recording's answer."""
-    answers = predictor.answer_segments(specs)
+def surest_segment(predictor: Predictor, specs: Tensor, sound: Sound | None = None) -> int:
+    """Return which of the segments [n, F, T], with their sound, is surest of the answer."""
+    answers = predictor.answer_segments(specs, sound)
     top = int(predictor.probabilities(answers.logits).argmax())
     return int(predictor.task.log_probabilities(answers.logits)[:, top].argmax())

@@ -102,8 +102,8 @@ def _clean_and_noisy(
 ) -> tuple[Tensor, Tensor]:
     """Return the surest segment [1, F, T] of a clip, and the same in noise."""
     frontend = predictor.frontend
-    specs = eval_segments(store, frontend, [clip]).spec
-    surest = surest_segment(predictor, specs)
+    segments = eval_segments(store, frontend, [clip])
+    specs, surest = segments.spec, surest_segment(predictor, segments.spec, segments.sound)
     noisy = add_noise(
         store.piece(store.pieces_of(clip)[surest]).unsqueeze(0),
         snr_db=torch.tensor([NOISE_DB]),

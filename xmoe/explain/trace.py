@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from xmoe.experts.cnn import CnnExpert, band_rows, gather_windows
-from xmoe.glance.evidence import measure_evidence
 from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.glance.stem import StemOutput
 from xmoe.mixture.combine import blend
@@ -95,9 +94,8 @@ def route(model: MoE, spec: Tensor, stem: StemOutput) -> tuple[Tensor, Tensor]:
     """
     belief = model.task.belief(stem.logits)
     cells = saliency_cells(activation_map(model.stem, stem, belief), spec)
-    parts = [
-        measure_evidence(kind, features=stem.features, cells=cells, belief=belief, spec=spec)
-        for kind in model.router.evidence
-    ]
-    routed: tuple[Tensor, Tensor] = model.router(torch.cat(parts, 1))
+    evidence = model.router.measure_evidence(
+        features=stem.features, cells=cells, belief=belief, spec=spec
+    )
+    routed: tuple[Tensor, Tensor] = model.router(evidence)
     return routed

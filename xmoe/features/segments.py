@@ -8,16 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xmoe.audio.sound import Sound
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Fixed segments for evaluation: ``spec`` [n, F, T]; ``clip`` [n] says whose each is."""
+    """Fixed segments for evaluation: ``spec`` [n, F, T]; ``clip`` [n] says whose each is.
+
+    ``sound`` is theirs where the store holds it; noise added to the power is not in it.
+    """
 
     spec: Tensor
     clip: Tensor
+    sound: Sound | None = None
 
     def pool(self, logits: Tensor, num_clips: int) -> Tensor:
         """Return logits [clips, C]: the mean over each clip's segments of logits [n, C]."""
@@ -53,4 +58,5 @@ def eval_segments(
     power, valid = store.batch(pieces, [0] * len(pieces), frames)
     if change is not None:
         power = change(power)
-    return Segments(frontend.compress(power, valid), torch.tensor(owners))
+    sound = None if store.sound is None else store.sound.rows(pieces)
+    return Segments(frontend.compress(power, valid), torch.tensor(owners), sound)

@@ -8,6 +8,7 @@ less a price per expert, is highest. The price is set on validation for the user
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,8 @@ from xmoe.base.config import ModelConfig, RouterEvidence
 from xmoe.glance.evidence import NUM_CONCENTRATIONS, NUM_CONDITIONS, measure_evidence
 
 HIDDEN = 64
+# What the stem counts beside the experts of a gate.
+STEM_SHARE = 1.0 / 3.0
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,27 @@ class Routing:
         return torch.softmax(self.gate_logits, 1)
 
 
-def choose_counts(promises: Tensor, k_price: float, k_max: int | None = None) -> Tensor:
+def choose_counts(
+    promises: Tensor,
+    k_price: float,
+    k_max: int | None = None,
+    *,
+    costs_ms: Sequence[float] = (),
+) -> Tensor:
     """Return K [B]: the k with the best promise less ``k_price`` per expert, small k first.
 
-    ``promises`` [B, K_max + 1]; ``k_max`` bounds K further.
+    ``promises`` [B, K_max + 1]; ``k_max`` bounds K further. Where the experts' ``costs_ms`` are
+    given, in the order in which they are asked, the price is per millisecond.
     """
     within = promises if k_max is None else promises[:, : k_max + 1]
-    return (within - k_price * torch.arange(within.shape[1], device=within.device)).argmax(1)
+    return (within - k_price * count_costs(within.shape[1], costs_ms, within.device)).argmax(1)
+
+
+def count_costs(depths: int, costs_ms: Sequence[float], device: torch.device) -> Tensor:
+    """Return what 0, 1, ... experts cost [depths]: milliseconds where known, else how many."""
+    if not costs_ms:
+        return torch.arange(depths, device=device)
+    return torch.tensor([0.0, *costs_ms], device=device).cumsum(0)[:depths]
 
 
 class Router(nn.Module):
@@ -76,11 +93,18 @@ class Router(nn.Module):
         self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
     ) -> Tensor:
         """Return the evidence vector [B, .] from the stem map, saliency cells, belief and spec."""
+        evidence = self.measure_evidence(features=features, cells=cells, belief=belief, spec=spec)
+        return evidence.detach()
+
+    def measure_evidence(
+        self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
+    ) -> Tensor:
+        """Return the same with a gradient."""
         parts = [
             measure_evidence(kind, features=features, cells=cells, belief=belief, spec=spec)
             for kind in self.evidence
         ]
-        return torch.cat(parts, 1).detach()
+        return torch.cat(parts, 1)
 
     def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
         """Return gate logits [B, E] (-inf where masked) and promise logits [B, K_max + 1]."""

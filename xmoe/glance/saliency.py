@@ -21,26 +21,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xmoe.glance.stem import DECIMATION, NUM_BANDS, Stem, StemOutput
+from xmoe.glance.kernel_stem import KernelStem
+from xmoe.glance.stem import DECIMATION, Stem, StemOutput
+
+AnyStem = Stem | KernelStem
 
 FLOOR_SAMPLES = 9
 LEAST_SHARE = 0.5
 SHARPNESS = 12.0
 
 
-def activation_map(stem: Stem, output: StemOutput, belief: Tensor) -> Tensor:
+def activation_map(stem: AnyStem, output: StemOutput, belief: Tensor) -> Tensor:
     """Return the class activation map [B, R, W], signed, of a belief [B, C].
 
     Features count by their rise over their own mean in time, and weights are centred over classes:
     what is there all the time, or raises all logits alike, is no evidence.
     """
-    features = output.features
+    features, bands = output.features, stem.num_bands
     batch, channels, rows, columns = features.shape
     weight = stem.head.weight - stem.head.weight.mean(0, keepdim=True)
     blended = weight.T @ (output.attention * belief.unsqueeze(2))
     rise = features - features.mean(3, keepdim=True)
-    grouped = rise.view(batch, channels, NUM_BANDS, rows // NUM_BANDS, columns)
-    evidence = grouped * blended.view(batch, channels, NUM_BANDS, 1, columns)
+    grouped = rise.view(batch, channels, bands, rows // bands, columns)
+    evidence = grouped * blended.view(batch, channels, bands, 1, columns)
     return evidence.sum(1).reshape(batch, rows, columns)
 
 

@@ -47,6 +47,7 @@ class Stem(nn.Module):
         if num_bins % (DECIMATION * NUM_BANDS):
             raise ValueError(f"num_bins {num_bins} must be a multiple of {DECIMATION * NUM_BANDS}")
         self.num_rows = num_bins // DECIMATION
+        self.num_bands = NUM_BANDS
         self.conv1 = conv_block(1, channels // 2, (5, 5), (2, 2))
         self.conv2 = conv_block(channels // 2, channels, (3, 3), (2, 2))
         self.row_bias = nn.Parameter(torch.zeros(1, channels, self.num_rows, 1))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from xmoe.experts.protocol import ExpertReply, ExpertRequest
@@ -44,3 +45,17 @@ def call_experts(
         for request in requests
         if request.name in experts
     }
+
+
+def merge_replies(
+    one: Mapping[str, ExpertReply], other: Mapping[str, ExpertReply]
+) -> dict[str, ExpertReply]:
+    """Return the replies of both; an expert in both was asked about different rows."""
+    merged = dict(one)
+    for name, reply in other.items():
+        if name in merged:
+            before = merged[name]
+            rows = torch.cat([before.rows, reply.rows])
+            reply = ExpertReply(rows, torch.cat([before.logits, reply.logits]))
+        merged[name] = reply
+    return merged

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from xmoe.experts.protocol import ExpertReply
+from xmoe.glance.router import STEM_SHARE
 from xmoe.mixture.plan import Plan
-
-STEM_SHARE = 1.0 / 3.0
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,18 @@ class Combined:
         return self.missing.any(1)
 
 
-def blend(stem_logits: Tensor, expert_logits: Tensor, weights: Tensor) -> Tensor:
+def blend(
+    stem_logits: Tensor, expert_logits: Tensor, weights: Tensor, stem_share: Tensor | None = None
+) -> Tensor:
     """Return logits [B, C] of stem logits [B, C] and expert logits [E, B, C] by weights [B, E].
 
-    Rows of ``weights`` sum to one, or to zero where no expert answers.
+    Rows of ``weights`` sum to one, or to zero where no expert answers. ``stem_share`` [B] is what
+    the stem counts; without it a third where an expert answers.
     """
     mixed = (weights.unsqueeze(1) @ expert_logits.transpose(0, 1)).squeeze(1)
+    if stem_share is not None:
+        share = stem_share.unsqueeze(1)
+        return stem_logits * share + (1.0 - share) * mixed
     heard = weights.sum(1, keepdim=True)
     return stem_logits * (1.0 - heard * (1.0 - STEM_SHARE)) + (1.0 - STEM_SHARE) * mixed
 
@@ -77,8 +82,9 @@ def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
     weights = plan.weights * answered
     mass = weights.sum(1, keepdim=True)
     weights = weights / mass.masked_fill(mass == 0, 1.0)
+    share = plan.stem_share((weights > 0).sum(1))
     return Combined(
-        logits=blend(plan.stem_logits, logits, weights),
+        logits=blend(plan.stem_logits, logits, weights, share),
         weights=weights,
         answered=answered,
         missing=planned & ~answered,

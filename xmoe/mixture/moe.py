@@ -13,13 +13,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from xmoe.audio.sound import Sound
 from xmoe.base.config import ExpertSpec, ModelConfig, RoutingConfig, SpectroConfig
 from xmoe.base.task import Task, task_of
 from xmoe.experts.cnn import CnnExpert, gather_windows
 from xmoe.experts.protocol import Expert, ExpertRequest, Inputs
 from xmoe.experts.registry import build_expert, pack_payload, rows_of
+from xmoe.glance.kernel_stem import KernelStem
 from xmoe.glance.router import Router, Routing, choose_counts
-from xmoe.glance.saliency import activation_map, pool_cells, saliency_cells
+from xmoe.glance.saliency import AnyStem, activation_map, pool_cells, saliency_cells
 from xmoe.glance.spans import (
     band_masks,
     choose_windows,
@@ -33,7 +35,8 @@ from xmoe.glance.stem import DECIMATION, Stem, StemOutput
 from xmoe.mixture.calls import AskExpert, call_experts
 from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.payload import make_requests, quantise
-from xmoe.mixture.plan import Plan, choose_experts, spans_of
+from xmoe.mixture.plan import Plan, Preference, prefer_by_gate, spans_of
+from xmoe.mixture.promise_router import PromiseRouter
 from xmoe.run.folder import ROUTER, STEM, expert_part
 
 
@@ -42,7 +45,8 @@ class Glance:
     """What the always-on part knows of a batch.
 
     ``stem`` its output; ``cam`` and ``cells`` [B, R, W] activation map and saliency;
-    ``routing`` the gate and promises; ``num_frames`` T of the spectrograms.
+    ``routing`` the gate and promises; ``num_frames`` T of the spectrograms; ``evidence`` [B, G] is
+    what the router read.
     """
 
     stem: StemOutput
@@ -52,6 +56,7 @@ class Glance:
     gate_logits: Tensor
     count_logits: Tensor
     num_frames: int
+    evidence: Tensor
 
 
 @dataclass(frozen=True)
@@ -89,15 +94,12 @@ class MoE(nn.Module):
         super().__init__()
         self.config, self.spectro = config, spectro
         self.frame_s = 1.0 / spectro.frame_rate_hz
-        self.stem = Stem(
-            num_bins=spectro.num_bins,
-            channels=config.stem_channels,
-            num_classes=config.num_classes,
-        )
-        self.router = Router(config, num_rows=self.stem.num_rows)
+        self.stem = build_stem(config, spectro)
+        self.router = build_router(config, num_rows=self.stem.num_rows)
         self.experts = nn.ModuleDict(
             {name: build_expert(config, name) for name in config.expert_names}
         )
+        self._maps = any(spec.kind == "cnn" for spec in config.experts)
         rows = [rows_of(expert, self.stem.num_rows) for expert in config.experts]
         masks = band_masks(rows, self.stem.num_rows)
         self.register_buffer("bands", masks, persistent=False)
@@ -119,7 +121,8 @@ class MoE(nn.Module):
             )
         gate_logits, count_logits = self.router(evidence)
         routing = Routing(gate_logits, torch.sigmoid(count_logits))
-        return Glance(output, cam, cells, routing, gate_logits, count_logits, spec.shape[2])
+        frames = spec.shape[2]
+        return Glance(output, cam, cells, routing, gate_logits, count_logits, frames, evidence)
 
     def rank_windows(self, glance: Glance, spec: Tensor, routing: RoutingConfig) -> Tensor:
         """Return window scores [B, E, P] by the selector that validation chose."""
@@ -139,10 +142,16 @@ class MoE(nn.Module):
             )
         return score_windows(cells, self.bands, self.config.window_frames)
 
-    def read_inputs(self, glance: Glance) -> Inputs:
+    def read_inputs(self, glance: Glance, sound: Sound | None = None) -> Inputs:
         """Return what the experts of a batch can be fed from."""
-        levels, scale = quantise(glance.stem.features)
-        return Inputs(levels, scale, DECIMATION * self.frame_s, self.config.window_frames)
+        features = glance.stem.features
+        if self._maps:
+            levels, scale = quantise(features)
+        else:  # nobody eats the map: only its grid matters
+            levels = features[:, :0].to(torch.uint8)
+            scale = features.new_ones(len(features))
+        column_s = DECIMATION * self.frame_s
+        return Inputs(levels, scale, column_s, self.config.window_frames, sound)
 
     @torch.no_grad()
     def prepare(
@@ -150,32 +159,53 @@ class MoE(nn.Module):
         spec: Tensor,
         routing: RoutingConfig,
         *,
+        sound: Sound | None = None,
         k: int | None = None,
         k_max: int | None = None,
     ) -> tuple[Plan, Inputs]:
         """Return the plan for spectrograms [B, F, T], and what its experts can be fed from.
 
-        ``k`` fixes the number of experts for every clip; ``k_max`` only bounds it.
+        ``sound`` is that of the same segments. ``k`` fixes the number of experts for every clip;
+        ``k_max`` only bounds it. A router that promises looks again once they have answered
+        (``xmoe.mixture.rounds``).
         """
         glance = self.glance(spec)
         scores = self.rank_windows(glance, spec, routing)
         keep = windows_kept(scores.shape[2], routing.window_fraction)
+        promises, costs = glance.routing.promises, routing.costs_ms
         if k is None:
-            count = choose_counts(glance.routing.promises, routing.k_price, k_max)
+            first = self.first_most if k_max is None else min(k_max, self.first_most)
+            count = choose_counts(promises, routing.k_price, first, costs_ms=costs)
         else:
             count = torch.full((spec.shape[0],), k, device=spec.device)
+        preference = self.prefer(glance.gate_logits)
         edges_s = self._edges_s(glance.stem.features.shape[3], glance.num_frames)
         plan = Plan(
             expert_names=self.config.expert_names,
             window_edges_s=edges_s,
             stem_logits=glance.stem.logits,
             gate=glance.routing.gate,
-            weights=choose_experts(glance.gate_logits, count),
+            weights=preference.choose(count),
             spans=spans_of(choose_windows(scores, keep), edges_s),
-            promises=glance.routing.promises,
+            promises=promises,
             window_scores=scores,
+            **vars(preference),
+            evidence=glance.evidence,
         )
-        return plan, self.read_inputs(glance)
+        return plan, self.read_inputs(glance, sound)
+
+    @property
+    def first_most(self) -> int:
+        """How many experts a clip may ask before any has answered."""
+        if isinstance(self.router, PromiseRouter):
+            return int(self.router.first_most)
+        return self.config.k_max
+
+    def prefer(self, gate_logits: Tensor) -> Preference:
+        """Return whom clips of a gate [B, E] would ask, and with what weights."""
+        if isinstance(self.router, PromiseRouter):
+            return self.router.prefer(gate_logits)
+        return prefer_by_gate(gate_logits, self.config.k_max)
 
     def _edges_s(self, columns: int, frames: int) -> tuple[float, ...]:
         width = self.config.window_frames
@@ -189,7 +219,7 @@ class MoE(nn.Module):
         k: int | None = None,
         k_max: int | None = None,
     ) -> Plan:
-        """Return the plan alone."""
+        """Return the plan alone; it needs no sound."""
         return self.prepare(spec, routing, k=k, k_max=k_max)[0]
 
     def requests(self, plan: Plan, inputs: Inputs) -> list[ExpertRequest]:
@@ -247,6 +277,21 @@ class MoE(nn.Module):
             rows = torch.arange(len(features), device=features.device)
             spans = spans_of(windows, edges_s)
             return expert.answer(pack_payload(spec, self.read_inputs(glance), rows, spans))
+
+
+def build_stem(config: ModelConfig, spectro: SpectroConfig) -> AnyStem:
+    """Return the stem of a mixture with fresh weights."""
+    if config.stem == "kernels":
+        return KernelStem(num_bins=spectro.num_bins, num_classes=config.num_classes)
+    return Stem(
+        num_bins=spectro.num_bins, channels=config.stem_channels, num_classes=config.num_classes
+    )
+
+
+def build_router(config: ModelConfig, *, num_rows: int) -> Router | PromiseRouter:
+    """Return the router of a mixture with fresh weights."""
+    kind = PromiseRouter if config.router == "promise" else Router
+    return kind(config, num_rows=num_rows)
 
 
 def _ask(expert: nn.Module, request: ExpertRequest) -> Tensor:

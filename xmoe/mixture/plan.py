@@ -12,6 +12,41 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from xmoe.glance.router import STEM_SHARE
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Whom a batch would ask, and what their answers would count.
+
+    ``ranking`` [B, E]: the highest is asked first, -inf never. ``log_shares`` [B, K_max + 1, E]:
+    row k holds the logarithms of the weights with k experts, up to a constant. ``stem_shares``
+    [B, K_max + 1] is what the stem counts beside k experts.
+    """
+
+    ranking: Tensor
+    log_shares: Tensor
+    stem_shares: Tensor
+
+    def choose(self, k: Tensor) -> Tensor:
+        """Return weights [B, E] of the ``k`` [B] experts asked first, which sum to one."""
+        rows = torch.arange(len(k), device=k.device)
+        shares = self.log_shares[rows, k.clamp_max(self.log_shares.shape[1] - 1)]
+        return choose_experts(self.ranking, k, shares)
+
+    def without(self, gone: Tensor) -> Preference:
+        """Return the preference with the experts marked in ``gone`` [E] never asked."""
+        return replace(self, ranking=self.ranking.masked_fill(gone, float("-inf")))
+
+
+def prefer_by_gate(gate_logits: Tensor, k_max: int) -> Preference:
+    """Return the preference of a gate [B, E] that is the same for any number of experts."""
+    stem = torch.full((k_max + 1,), 1.0, device=gate_logits.device)
+    stem[1:] -= 1.0 - STEM_SHARE
+    batch, experts = gate_logits.shape
+    log_shares = gate_logits.unsqueeze(1).expand(batch, k_max + 1, experts)
+    return Preference(gate_logits, log_shares, stem.expand(batch, -1))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -21,7 +56,8 @@ class Plan:
     an expert is not chosen, else renormalised to sum to one; ``spans`` [B, E, n, 2], start and end
     in seconds from the segment's start, in the order of time; ``promises`` [B, K_max + 1];
     ``window_scores`` [B, E, P] of the windows that ``window_edges_s`` (P + 1) bounds, from which
-    the spans were picked.
+    the spans were picked. ``ranking``, ``log_shares`` and ``stem_shares`` are those of the
+    ``Preference``; ``evidence`` [B, G] is what the promises were made from.
     """
 
     expert_names: tuple[str, ...]
@@ -32,6 +68,20 @@ class Plan:
     spans: Tensor
     promises: Tensor
     window_scores: Tensor
+    ranking: Tensor
+    log_shares: Tensor
+    stem_shares: Tensor
+    evidence: Tensor
+
+    @property
+    def preference(self) -> Preference:
+        """Whom the batch would ask, for any number of experts."""
+        return Preference(self.ranking, self.log_shares, self.stem_shares)
+
+    def stem_share(self, heard: Tensor) -> Tensor:
+        """Return what the stem counts [B] where ``heard`` [B] experts answered."""
+        most = self.stem_shares.shape[1] - 1
+        return self.stem_shares.gather(1, heard.clamp_max(most).unsqueeze(1)).squeeze(1)
 
     @property
     def k(self) -> Tensor:
@@ -53,6 +103,10 @@ class Plan:
         """Return the plan with other windows [B, E, n] in the place of its own."""
         return replace(self, spans=spans_of(windows, self.window_edges_s))
 
+    def with_counts(self, k: Tensor) -> Plan:
+        """Return the plan with the ``k`` [B] experts of each row that are asked first."""
+        return replace(self, weights=self.preference.choose(k))
+
     def describe(self, clip: int = 0) -> str:
         """Return one clip's plan in words."""
         chosen = self.weights[clip].nonzero().squeeze(1).tolist()
@@ -70,22 +124,29 @@ class Plan:
         return "\n".join(f"clip {i}: {self.describe(i)}" for i in range(self.weights.shape[0]))
 
 
+def drop_rows(plan: Plan, answered: Tensor) -> Plan:
+    """Return the plan that asks only who has not ``answered`` [B, E]; weights keep their size."""
+    return replace(plan, weights=plan.weights * ~answered)
+
+
 def spans_of(windows: Tensor, edges_s: Sequence[float]) -> Tensor:
     """Return windows [...] as spans [..., 2] in seconds between the edges of the grid."""
     edges = torch.tensor(edges_s, device=windows.device)
     return torch.stack([edges[windows], edges[windows + 1]], -1)
 
 
-def choose_experts(gate_logits: Tensor, k: Tensor) -> Tensor:
+def choose_experts(gate_logits: Tensor, k: Tensor, log_shares: Tensor | None = None) -> Tensor:
     """Return weights [B, E]: the ``k`` [B] best experts by gate, softmax over those chosen.
 
-    Ties go to the first expert; a gate [B, E] that is not finite is never chosen.
+    Ties go to the first expert; a gate [B, E] that is not finite is never chosen. The softmax is
+    that of ``log_shares`` [B, E] where they are given.
     """
     allowed = torch.isfinite(gate_logits)
     usable = gate_logits.masked_fill(~allowed, float("-inf"))
     rank = usable.argsort(dim=1, descending=True, stable=True).argsort(1)
     chosen = (rank < k.unsqueeze(1)) & allowed
-    weights = torch.softmax(usable.masked_fill(~chosen, float("-inf")), 1)
+    shares = usable if log_shares is None else log_shares
+    weights = torch.softmax(shares.masked_fill(~chosen, float("-inf")), 1)
     return weights.masked_fill(~chosen, 0.0)
 
 

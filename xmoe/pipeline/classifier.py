@@ -209,7 +209,7 @@ class MoEAudioClassifier:
         samples, rate, _ = hear(audio_path, sample_rate_hz)
         segments = predictor.cut(samples, rate)
         specs = predictor.measure(segments)
-        surest = surest_segment(predictor, specs)
+        surest = surest_segment(predictor, specs, predictor.sound_of(segments))
         return explain_clip(
             Subject.of(predictor),
             specs[surest].to(predictor.device),
@@ -239,9 +239,14 @@ class MoEAudioClassifier:
         examples = dataset.split(split)
         with tempfile.TemporaryDirectory(prefix="xmoe-") as scratch:
             path = Path(scratch) / split
-            frontend = predictor.frontend
             store, bad = build_store(
-                path, dataset, examples, frontend, by_segment=True, progress=progress
+                path,
+                dataset,
+                examples,
+                predictor.frontend,
+                by_segment=True,
+                with_sound=predictor.config.model.hears_sound,
+                progress=progress,
             )
             if not len(store):
                 raise DatasetError(

@@ -21,7 +21,9 @@ from xmoe.policy.policy import Policy, choose_policy
 from xmoe.profile.assemble import ProfileResult
 from xmoe.profile.profile import write_clip_table, write_profile
 from xmoe.run.folder import RunFile, RunFolder
+from xmoe.training.budget import parse_budget
 from xmoe.training.calibrate import check_budget
+from xmoe.training.stack import MOST_EXPERTS
 
 THREADS = 2
 SHOWN_BAD = 3
@@ -55,7 +57,10 @@ def decide(
         progress=progress,
     )
     config = make_config(policy, dataset, request.train)
-    check_budget(request.budget, config.model.k_max)
+    if request.fit == "closed":
+        parse_budget(request.budget, MOST_EXPERTS)
+    else:
+        check_budget(request.budget, config.model.k_max)
     folder.write_record(RunFile.POLICY, policy)
     folder.write_record(RunFile.SPECTRO, policy.spectro)
     folder.write_record(RunFile.DATASET, describe_dataset(request, dataset, warnings))

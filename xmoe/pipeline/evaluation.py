@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 
 from xmoe.base.progress import Progress, silent
+from xmoe.experts.kernels import macs_per_s
 from xmoe.features.segments import eval_segments
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.threads import one_thread
@@ -93,8 +94,8 @@ def _answer_clips(
     rows: list[tuple[Any, ...]] = []
     with one_thread():
         for index in range(len(store)):
-            specs = eval_segments(store, predictor.frontend, [index]).spec
-            answers = predictor.answer_segments(specs, k=k)
+            segments = eval_segments(store, predictor.frontend, [index])
+            answers = predictor.answer_segments(segments.spec, segments.sound, k=k)
             rows.append(_clip_row(predictor, answers))
             progress("evaluate", index + 1, len(store))
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
@@ -195,11 +196,18 @@ def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
         return float(counter.get_total_flops()) / 2e6
 
     model = predictor.model
-    plan, inputs = model.prepare(spec, config.routing, k=len(config.model.experts))
     result = {"stem": count(model.stem, spec)}
-    callers = model.callers()
-    for request in model.requests(plan, inputs):
-        result[request.name] = count(callers[request.name], request)
+    if config.model.hears_sound:
+        result |= {
+            one.name: macs_per_s(one) * config.spectro.segment_s / 1e6
+            for one in config.model.experts
+            if one.kind == "kernels"
+        }
+    else:
+        plan, inputs = model.prepare(spec, config.routing, k=len(config.model.experts))
+        callers = model.callers()
+        for request in model.requests(plan, inputs):
+            result[request.name] = count(callers[request.name], request)
     rates = usage["selection_rate"]
     result["mean_answer"] = result["stem"] + sum(
         rates[name] * result.get(name, 0.0) for name in config.model.expert_names

@@ -14,14 +14,15 @@ from pathlib import Path
 from filelock import FileLock
 
 from xmoe.audio.dataset import SPLITS, Dataset
-from xmoe.base.config import SpectroConfig
+from xmoe.base.config import RunConfig, SpectroConfig
 from xmoe.base.errors import ConfigError, DatasetError
 from xmoe.base.files import storage_errors
 from xmoe.base.progress import Progress, silent
 from xmoe.features.store import SpectrogramStore, build_store, matches, open_store
 from xmoe.frontend.registry import build_frontend
+from xmoe.pipeline.closed import fit_closed_run
 from xmoe.pipeline.decide import decide
-from xmoe.pipeline.outcome import calibrate_run, evaluate_run
+from xmoe.pipeline.outcome import calibrate_run, evaluate_closed_run, evaluate_run
 from xmoe.pipeline.reporting import try_report
 from xmoe.pipeline.request import FitRequest
 from xmoe.run.folder import RunFile, RunFolder
@@ -37,6 +38,32 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
     folder = RunFolder(request.out_dir)
     check_vacant(folder, resume=request.resume)
     config, dataset = decide(folder, request, progress=progress)
+    fit = fit_in_closed_form if request.fit == "closed" else fit_by_gradient
+    fit(folder, config, dataset, request, progress)
+    try_report(folder.path, progress=progress)
+    return folder
+
+
+def fit_in_closed_form(
+    folder: RunFolder, config: RunConfig, dataset: Dataset, request: FitRequest, progress: Progress
+) -> None:
+    """Fit a mixture of kernels experts, from features that are kept until it is evaluated."""
+    if not (request.resume and folder.file(RunFile.CLOSED).is_file()):
+        config = fit_closed_run(folder, config, dataset, request.budget, progress=progress)
+    where = folder.file(RunFile.STORES)
+    stores = build_stores(
+        where, dataset, config.spectro, ["test"], with_sound=True, progress=progress
+    )
+    evaluate_closed_run(folder, dataset, stores["test"], progress=progress)
+    with storage_errors(folder.path):
+        shutil.rmtree(where)
+        shutil.rmtree(folder.file(RunFile.FEATURES), ignore_errors=True)
+
+
+def fit_by_gradient(
+    folder: RunFolder, config: RunConfig, dataset: Dataset, request: FitRequest, progress: Progress
+) -> None:
+    """Train a mixture on spectrograms that are kept until it is evaluated."""
     where = folder.file(RunFile.STORES)
     stores = build_stores(where, dataset, config.spectro, progress=progress)
     request.engine(TrainingJob(folder.path, config, where, resume=request.resume), progress)
@@ -44,8 +71,6 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
     evaluate_run(folder, stores, groups=dataset.groups, progress=progress)
     with storage_errors(folder.path):
         shutil.rmtree(where)
-    try_report(folder.path, progress=progress)
-    return folder
 
 
 def check_vacant(folder: RunFolder, *, resume: bool) -> None:
@@ -64,6 +89,7 @@ def build_stores(
     spectro: SpectroConfig,
     splits: Sequence[str] = SPLITS,
     *,
+    with_sound: bool = False,
     progress: Progress = silent,
 ) -> dict[str, SpectrogramStore]:
     """Return the spectrograms of splits in the folder ``where``, built where they are not there.
@@ -79,10 +105,16 @@ def build_stores(
             where.mkdir(parents=True, exist_ok=True)
             lock = FileLock(str(path.with_suffix(".lock"))).acquire()
         with lock:
-            if not matches(path, frontend, [example.clip_id for example in examples]):
-                by_segment = split != "train"
+            clip_ids = [example.clip_id for example in examples]
+            if not matches(path, frontend, clip_ids, with_sound=with_sound):
                 build_store(
-                    path, dataset, examples, frontend, by_segment=by_segment, progress=progress
+                    path,
+                    dataset,
+                    examples,
+                    frontend,
+                    by_segment=split != "train",
+                    with_sound=with_sound and split != "train",
+                    progress=progress,
                 )
         stores[split] = open_store(path)
         if not len(stores[split]):

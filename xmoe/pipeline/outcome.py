@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from xmoe.annotate.thresholds import choose_thresholds
+from xmoe.audio.dataset import Dataset
 from xmoe.base.config import RunConfig
-from xmoe.base.files import write_bytes
+from xmoe.base.files import read_json, write_bytes
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
 from xmoe.features.store import SpectrogramStore
@@ -28,11 +30,16 @@ from xmoe.pictures import (
     to_png,
 )
 from xmoe.pipeline.architecture import describe_architecture
+from xmoe.pipeline.depths import DepthJudge, hear_store
 from xmoe.pipeline.evaluation import Evaluation, evaluate_store, mean_macs
+from xmoe.policy.families import list_families
 from xmoe.policy.probe import baseline_probabilities
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import calibrate
+from xmoe.training.heads import Targets, fit_either
+from xmoe.training.hold_out import plan_hold_out
+from xmoe.training.kernel_features import measure_features
 from xmoe.training.session import read_history
 
 LEAST_GROUPS = 10
@@ -84,6 +91,69 @@ def evaluate_run(
     return metrics
 
 
+def evaluate_closed_run(
+    folder: RunFolder, dataset: Dataset, test: SpectrogramStore, *, progress: Progress = silent
+) -> dict[str, Any]:
+    """Measure a run that was fitted in closed form on the test split; everything is written.
+
+    Returns the figures: those of the run at its budget, of every other number of experts, of each
+    expert alone, of dead experts, and the curve of accuracy against milliseconds.
+    """
+    predictor = Predictor.load(folder.path)
+    own = pick_groups(test, dataset.groups)
+    evaluation = evaluate_store(predictor, test, groups=own, progress=progress, fixed_k=False)
+    heard = hear_store(predictor, test, progress=progress)
+    extra = DepthJudge(predictor, heard).describe()
+    extra |= measure_closed_baseline(folder, predictor.config, dataset, test)
+    progress("baseline", 1, 1, f"random-kernel ridge {extra['baseline_accuracy']:.1%}")
+    rates, routing = evaluation.usage["selection_rate"], predictor.config.routing
+    asked = [rates[name] for name in predictor.config.model.expert_names]
+    closed = read_json(folder.file(RunFile.CLOSED))
+    extra |= {
+        "mean_ms": routing.glance_ms + float(np.dot(asked, routing.costs_ms)),
+        "mmacs": mean_macs(predictor, evaluation.usage),
+        "epochs": 0,
+        "train_minutes": closed["minutes"],
+    }
+    metrics = write_evaluation(folder.path, predictor, evaluation, extra=extra)
+    page = describe_architecture(predictor, extra["mmacs"])
+    write_bytes(folder.file(RunFile.ARCHITECTURE), page.encode())
+    return metrics
+
+
+def measure_closed_baseline(
+    folder: RunFolder, config: RunConfig, dataset: Dataset, test: SpectrogramStore
+) -> dict[str, Any]:
+    """Return what a ridge on random kernels scores on test with the run's own front end."""
+    base = list_families(config.spectro)[0][0]
+    cache, segment_s = folder.file(RunFile.FEATURES), config.spectro.segment_s
+    known = [*dataset.split("train"), *dataset.split("val")]
+    task, classes = task_of(config.model.task), config.model.num_classes
+    fitted = measure_features(dataset, known, [base], segment_s=segment_s, cache=cache)
+    fresh = measure_features(
+        dataset, dataset.split("test"), [base], segment_s=segment_s, cache=cache
+    )
+    rows = task.rows(dataset.targets(fitted.examples), classes)[fitted.owners]
+    groups = plan_hold_out(fitted.examples).groups[fitted.owners]
+    everyone = np.ones(len(rows), dtype=bool)
+    shares = 1.0 / fitted.counts[fitted.owners]
+    targets = Targets(rows, groups, everyone, task, shares=shares)
+    head = fit_either(lambda: fitted.blocks(base), targets)
+    logits, owners = head.answer(fresh.table(base)), fresh.owners
+    p = [task.pool_probabilities(logits[owners == clip]) for clip in range(len(fresh.counts))]
+    truth = dataset.targets(fresh.examples)
+    scores = compute_metrics(
+        np.stack(p), truth, task=task, groups=pick_groups(test, dataset.groups)
+    )
+    return baseline_fields(scores)
+
+
+def baseline_fields(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a baseline under names of their own."""
+    names = ("accuracy", "accuracy_ci", "macro_f1", "macro_f1_ci", "map", "map_ci")
+    return {f"baseline_{name}": scores[name] for name in names if name in scores}
+
+
 def pick_groups(store: SpectrogramStore, groups: Mapping[str, str]) -> list[str] | None:
     """Return each clip's group, or None where there are too few to resample (under ten)."""
     own = [groups.get(clip_id, clip_id) for clip_id in store.clip_ids]
@@ -110,9 +180,7 @@ def measure_baseline(
         seed=config.train.seed,
     )
     own = pick_groups(test, groups)
-    scores = compute_metrics(probabilities, test.targets, task=task, groups=own)
-    names = ("accuracy", "accuracy_ci", "macro_f1", "macro_f1_ci", "map", "map_ci")
-    return {f"baseline_{name}": scores[name] for name in names if name in scores}
+    return baseline_fields(compute_metrics(probabilities, test.targets, task=task, groups=own))
 
 
 def write_evaluation(

@@ -59,7 +59,7 @@ class MistakeIllustrator:
         predictor = self._predictor
         segments = predictor.cut(clip.samples, clip.sample_rate_hz)
         specs = predictor.measure(segments)
-        surest = surest_segment(predictor, specs)
+        surest = surest_segment(predictor, specs, predictor.sound_of(segments))
         spec = specs[surest : surest + 1]
         saliency = saliency_map(predictor.model.glance(spec).cam, spec)[0].numpy()
         wav, slowed = encode_wav(segments[surest].samples, clip.sample_rate_hz)

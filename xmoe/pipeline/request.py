@@ -28,7 +28,8 @@ class FitRequest:
 
     ``policy``: ``race`` measures the candidates that the rules leave, ``rule`` does not;
     ``overrides`` replace its choices. ``strict`` makes an unreadable recording an error.
-    ``engine`` runs the training job and ``profiler`` the profile.
+    ``engine`` runs the training job and ``profiler`` the profile. ``fit`` is ``closed`` for a
+    mixture in closed form, ``gradient`` for one that is trained.
     """
 
     dataset_dir: Path
@@ -40,6 +41,7 @@ class FitRequest:
     train: TrainConfig = field(default_factory=TrainConfig)
     policy: Literal["race", "rule"] = "race"
     overrides: PolicyOverrides = field(default_factory=PolicyOverrides)
+    fit: Literal["closed", "gradient"] = "gradient"
     strict: bool = False
     resume: bool = False
     engine: Engine = train_here

@@ -11,10 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from xmoe.base.config import FrontendName, SpectroConfig
+from xmoe.base.config import FrontendName, KernelsSpec, SpectroConfig
 from xmoe.base.units import format_hz, hz_to_mel, mel_to_hz
 from xmoe.experts.kernel_bank import KERNELS_PER_DILATION
-from xmoe.experts.kernels import KernelsSpec
 from xmoe.policy.rules import PADDED_FFT, RATE_MARGIN, SHORTEST_FFT, SHORTEST_WINDOW
 
 BASE = "base"

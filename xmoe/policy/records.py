@@ -80,10 +80,30 @@ class Race(Frozen):
     margin_se: float
 
 
+class StackRow(Frozen):
+    """What became of one candidate for an expert.
+
+    ``alone`` is its held-out log loss in nats by itself, ``gain`` what it took off the loss of
+    those taken before it, or would have taken off at the end, ``gain_se`` the standard error of
+    that over sources. ``place`` counts from 1 among those taken.
+    """
+
+    name: str
+    ms: float
+    alone: float
+    gain: float
+    gain_se: float
+    taken: bool
+    place: int | None
+    weight: float
+    reason: str
+
+
 class Policy(Frozen):
     """Every choice for a data set.
 
-    ``mask_reasons`` says why each masked expert is; ``race_skipped`` why there was no race.
+    ``mask_reasons`` says why each masked expert is; ``race_skipped`` why there was no race;
+    ``candidates`` what became of every candidate where experts were selected on held-out answers.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -97,6 +117,7 @@ class Policy(Frozen):
     choices: tuple[Choice, ...]
     race: Race | None = None
     race_skipped: str | None = None
+    candidates: tuple[StackRow, ...] = ()
 
     def as_model_config(self, *, task: TaskName, num_classes: int, **settings: Any) -> ModelConfig:
         """Return the mixture's settings; ``settings`` are further fields of ``ModelConfig``."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.segment import Grid, Segment
+from xmoe.audio.sound import Sound, hold_sound
 from xmoe.base.config import RunConfig
 from xmoe.base.layers import fold_norms
 from xmoe.base.task import Task, task_of
@@ -27,6 +28,7 @@ from xmoe.mixture.calls import AskExpert, call_experts
 from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.plan import Plan
+from xmoe.mixture.rounds import answer_plan
 from xmoe.predict.answer import Answer, ExpertUse, SegmentAnswers, join_answers
 from xmoe.predict.doubts import find_doubts
 from xmoe.run.folder import RunFolder, Which, answering_parts
@@ -88,22 +90,46 @@ class Predictor:
         """Return the compressed spectrograms [n, F, T] of the segments of a recording."""
         return self.frontend.compress(*measure_segments(segments, self.frontend))
 
-    def segment_specs(self, samples: npt.NDArray[np.float32], sample_rate_hz: int) -> Tensor:
-        """Return the compressed segments [n, F, T] of a recording [S]."""
-        return self.measure(self.cut(samples, sample_rate_hz))
+    def hear(
+        self, samples: npt.NDArray[np.float32], sample_rate_hz: int
+    ) -> tuple[Tensor, Sound | None]:
+        """Return the compressed segments [n, F, T] of a recording [S], and their sound."""
+        segments = self.cut(samples, sample_rate_hz)
+        return self.measure(segments), self.sound_of(segments)
+
+    def sound_of(self, segments: Sequence[Segment]) -> Sound | None:
+        """Return the sound of segments where an expert of this run hears it."""
+        return hold_sound(segments) if self.config.model.hears_sound else None
 
     @torch.inference_mode()
     def answer_segments(
-        self, specs: Tensor, *, k: int | None = None, k_max: int | None = None
+        self,
+        specs: Tensor,
+        sound: Sound | None = None,
+        *,
+        k: int | None = None,
+        k_max: int | None = None,
     ) -> SegmentAnswers:
-        """Return answers to segments [n, F, T]; ``k`` fixes and ``k_max`` bounds the experts."""
-        parts = []
-        for block in specs.split(self.batch):
-            plan, inputs = self.model.prepare(
-                block.to(self.device), self.config.routing, k=k, k_max=k_max
-            )
-            replies = call_experts(self.experts, self.model.requests(plan, inputs))
-            parts.append(self.read_combined(plan, combine(plan, replies)))
+        """Return answers to segments [n, F, T] and their sound, which experts that hear it need.
+
+        ``k`` fixes and ``k_max`` bounds the experts. Raises ValueError where the sound is lacking.
+        """
+        if sound is None and self.config.model.hears_sound:
+            raise ValueError("experts of this run hear sound: give it with the segments (hear)")
+        parts, routing = [], self.config.routing
+        for first in range(0, len(specs), self.batch):
+            rows = slice(first, first + self.batch)
+            heard = None if sound is None else sound.rows(rows)
+            block = specs[rows].to(self.device)
+            plan, inputs = self.model.prepare(block, routing, sound=heard, k=k, k_max=k_max)
+            if k is None:
+                plan, combined = answer_plan(
+                    self.model, plan, inputs, routing, callers=self.experts, k_max=k_max
+                )
+            else:
+                requests = self.model.requests(plan, inputs)
+                combined = combine(plan, call_experts(self.experts, requests))
+            parts.append(self.read_combined(plan, combined))
         return join_answers(parts)
 
     def read_combined(self, plan: Plan, combined: Combined) -> SegmentAnswers:
@@ -135,8 +161,8 @@ class Predictor:
     ) -> Answer:
         """Return the answer to one recording [S], with what is doubtful about it."""
         began = time.perf_counter()
-        specs = self.segment_specs(samples, sample_rate_hz)
-        answers = self.answer_segments(specs, k=k, k_max=k_max)
+        specs, sound = self.hear(samples, sample_rate_hz)
+        answers = self.answer_segments(specs, sound, k=k, k_max=k_max)
         doubts = self.doubts(samples, sample_rate_hz, clipped_rate)
         return self.summarise(answers, warnings=doubts, seconds=time.perf_counter() - began)
 

@@ -17,6 +17,7 @@ import torch
 
 from xmoe.audio.clip import Clip, read_clip
 from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.sound import join_sounds
 from xmoe.base.errors import AudioError, DatasetError
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import Task
@@ -123,7 +124,7 @@ def _answer_all(
     """Add the answers to a clip as it is and under every harm at every level, in one pass."""
     rate_hz = clip.sample_rate_hz
     keys = [CLEAN]
-    specs = [predictor.segment_specs(clip.samples, rate_hz)]
+    heard = [predictor.hear(clip.samples, rate_hz)]
     for harm in harms:
         if rate_hz > harm.most_hz:
             continue
@@ -131,8 +132,11 @@ def _answer_all(
             rng = np.random.default_rng([seed, zlib.crc32(harm.name.encode())])
             worse: tuple[Samples, int] = harm.apply(clip.samples, rate_hz, level, rng)
             keys.append((harm.name, level))
-            specs.append(predictor.segment_specs(*worse))
-    said = predictor.answer_segments(torch.cat(specs))
+            heard.append(predictor.hear(*worse))
+    specs = [block for block, _ in heard]
+    sounds = [sound for _, sound in heard if sound is not None]
+    sound = join_sounds(sounds) if sounds else None
+    said = predictor.answer_segments(torch.cat(specs), sound)
     sizes = [len(block) for block in specs]
     for key, logits, k in zip(keys, said.logits.split(sizes), said.k.split(sizes), strict=True):
         into = answers.setdefault(key, _Answers())

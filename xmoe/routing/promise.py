@@ -4,16 +4,19 @@ For every number of experts k there is a promise: the probability that the answe
 of them is right. K is where promise less price times cost is largest. The first round reads what
 the glance saw; once the first experts have answered, the promises are made again with their answer
 in hand, and only then is it decided whether dearer ones are worth it.
-Numbers are numpy: a plan is made for a few clips at a time. n clips, G numbers of evidence.
+n clips, G numbers of evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.special import expit
+from torch import Tensor
+from torch.nn import functional
 
 from xmoe.base.config import Frozen
 from xmoe.base.task import Task
@@ -74,34 +77,21 @@ class Promises(Frozen):
         return np.asarray(depth + worth.argmax(axis=1))
 
 
-def describe_answer(experts: Sequence[Floats], mixed: Floats, task: Task) -> Floats:
-    """Return evidence [n, 8] in an answer: mixed logits [n, C], and those of whoever gave it.
+def describe_answer(experts: Tensor, mixed: Tensor, task: Task) -> Tensor:
+    """Return evidence [n, 8] in an answer: mixed logits [n, C], and those [E, n, C] of who gave it.
 
     The three highest probabilities, margin and entropy of the mixed answer; how many of the experts
     name the same class first, what they give it on average, and how far they are apart on it.
     """
-    belief = _belief(mixed, task)
-    ranked = -np.sort(-belief, axis=1)[:, :TOP]
-    ranked = np.pad(ranked, ((0, 0), (0, TOP - ranked.shape[1])))
-    entropy = -(belief * np.log(belief + _SMALLEST)).sum(axis=1) / np.log(belief.shape[1])
-    first = belief.argmax(axis=1)
-    clips = np.arange(len(first))
-    own = np.stack([_belief(logits, task) for logits in experts])
-    given = own[:, clips, first]
-    agree = (own.argmax(axis=2) == first).mean(axis=0)
-    parts = [ranked[:, 0] - ranked[:, 1], entropy, agree, given.mean(axis=0), given.std(axis=0)]
-    return np.concatenate([_log_odds(ranked), np.stack(parts, axis=1)], axis=1)
-
-
-def _belief(logits: Floats, task: Task) -> Floats:
-    """Return how much each class counts, [n, C], summing to one."""
-    if task.exclusive:
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    else:
-        shifted = expit(logits)
-    return np.asarray(shifted / np.maximum(shifted.sum(axis=1, keepdims=True), _SMALLEST))
-
-
-def _log_odds(p: Floats) -> Floats:
-    p = np.clip(p, 1e-4, 1.0 - 1e-4)
-    return np.asarray(np.log(p / (1.0 - p)))
+    belief = task.belief(mixed)
+    classes = belief.shape[1]
+    ranked = belief.topk(min(TOP, classes), 1).values
+    ranked = functional.pad(ranked, (0, TOP - ranked.shape[1]))
+    entropy = -(belief * (belief + _SMALLEST).log()).sum(1) / math.log(classes)
+    own, first = task.belief(experts), belief.argmax(1)
+    given = own.gather(2, first.expand(len(own), -1).unsqueeze(2)).squeeze(2)
+    agree = (own.argmax(2) == first).to(belief.dtype).mean(0)
+    spread = given.std(0, correction=0) if len(own) > 1 else torch.zeros_like(entropy)
+    parts = [ranked[:, 0] - ranked[:, 1], entropy, agree, given.mean(0), spread]
+    odds = torch.logit(ranked, eps=1e-4)
+    return torch.cat([odds, torch.stack(parts, 1)], 1)

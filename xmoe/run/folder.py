@@ -52,6 +52,8 @@ class RunFile(StrEnum):
     POLICY = "policy.json"
     SPECTRO = "spectro_config.json"
     STORES = "cache"
+    CLOSED = "closed_form.json"
+    FEATURES = "feature_cache"
     HISTORY = "history.jsonl"
     TENSORBOARD = "tensorboard"
     LEARNING_CURVES = "learning_curves.png"

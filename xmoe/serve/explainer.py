@@ -25,7 +25,6 @@ from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import Which, answering_parts
 from xmoe.run.remote import fetched
 from xmoe.serve.limits import Limits, count_experts
-from xmoe.serve.replan import with_counts
 from xmoe.serve.schemas import ExplainOptions
 
 
@@ -84,7 +83,7 @@ class Explainer:
             plan = predictor.model.plan(spec.unsqueeze(0), config.routing)
             if asked.limits != Limits():
                 counts = count_experts(plan.promises, [asked.limits], config.routing.k_price)
-                plan = with_counts(plan, counts)
+                plan = plan.with_counts(counts)
             subject = Subject.of(predictor)
             return find_reasons(subject, spec, plan=plan, start_s=segment.start_s)
 
@@ -107,5 +106,5 @@ def pick_segment(
         asked = Segment(samples[start : start + length], sample_rate_hz, start)
         return asked, predictor.measure([asked])[0]
     specs = predictor.measure(segments)
-    surest = surest_segment(predictor, specs)
+    surest = surest_segment(predictor, specs, predictor.sound_of(segments))
     return segments[surest], specs[surest]

@@ -15,18 +15,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from xmoe.base.config import ExpertSpec
 from xmoe.experts.protocol import ExpertReply, ExpertRequest, Inputs
-from xmoe.mixture.calls import CallExpert, CallFailed
+from xmoe.mixture.calls import CallExpert, CallFailed, merge_replies
 from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.payload import make_requests
-from xmoe.mixture.plan import Plan
+from xmoe.mixture.plan import Plan, drop_rows
 from xmoe.serve.breaker import make_breakers
 from xmoe.serve.meter import Meter
-from xmoe.serve.replan import drop_rows, lost_mass, without_experts
+from xmoe.serve.replan import lost_mass, without_experts
 from xmoe.serve.settings import FaultSettings
 from xmoe.serve.tally import Tally
 
@@ -263,20 +262,6 @@ def share_of(calls: Calls, share: Share) -> dict[str, ExpertReply]:
         if bool(own.any()):
             replies[name] = ExpertReply(reply.rows[own] - share.first, reply.logits[own])
     return replies
-
-
-def merge_replies(
-    one: Mapping[str, ExpertReply], other: Mapping[str, ExpertReply]
-) -> dict[str, ExpertReply]:
-    """Return the replies of both; an expert in both was asked about different rows."""
-    merged = dict(one)
-    for name, reply in other.items():
-        if name in merged:
-            before = merged[name]
-            rows = torch.cat([before.rows, reply.rows])
-            reply = ExpertReply(rows, torch.cat([before.logits, reply.logits]))
-        merged[name] = reply
-    return merged
 
 
 def mark_missing(wanted: Plan, combined: Combined) -> Combined:

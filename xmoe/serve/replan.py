@@ -10,14 +10,9 @@ import torch
 from torch import Tensor
 
 from xmoe.experts.protocol import Inputs
-from xmoe.mixture.plan import Plan, choose_experts
+from xmoe.mixture.plan import Plan
 
 Batch = TypeVar("Batch", Plan, Inputs)
-
-
-def with_counts(plan: Plan, k: Tensor) -> Plan:
-    """Return the plan with the ``k`` [B] best experts of each row."""
-    return replace(plan, weights=choose_experts(plan.gate.log(), k))
 
 
 def without_experts(plan: Plan, lost: Iterable[str], rows: Tensor | None = None) -> Plan:
@@ -26,8 +21,7 @@ def without_experts(plan: Plan, lost: Iterable[str], rows: Tensor | None = None)
     Each row keeps its K where enough experts are left. ``rows`` [B] marks the rows to change.
     """
     gone = torch.tensor([name in set(lost) for name in plan.expert_names])
-    gate = plan.gate.masked_fill(gone, 0.0)
-    weights = choose_experts(gate.log(), plan.k)
+    weights = plan.preference.without(gone).choose(plan.k)
     if rows is not None:
         weights = torch.where(rows[:, None], weights, plan.weights)
     return replace(plan, weights=weights)
@@ -39,14 +33,13 @@ def lost_mass(plan: Plan, lost: Iterable[str]) -> Tensor:
     return (plan.weights * gone).sum(1)
 
 
-def drop_rows(plan: Plan, answered: Tensor) -> Plan:
-    """Return the plan that asks only who has not ``answered`` [B, E]; weights keep their size."""
-    return replace(plan, weights=plan.weights * ~answered)
-
-
 def slice_rows(batch: Batch, first: int, last: int) -> Batch:
     """Return a plan, or what it is fed from, for rows ``first`` to ``last``."""
-    return replace(batch, **{name: value[first:last] for name, value in _tensors(batch).items()})
+    values: dict[str, Any] = {n: value[first:last] for n, value in _tensors(batch).items()}
+    sound = getattr(batch, "sound", None)
+    if sound is not None:
+        values["sound"] = sound.rows(slice(first, last))
+    return replace(batch, **values)
 
 
 def to_cpu(batch: Batch) -> Batch:

@@ -37,7 +37,7 @@ from xmoe.serve.block import Block, Seat
 from xmoe.serve.fanout import FanOut, wait_until
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.meter import Meter
-from xmoe.serve.replan import to_cpu, with_counts
+from xmoe.serve.replan import to_cpu
 from xmoe.serve.settings import ServeSettings
 
 Value = TypeVar("Value")
@@ -216,7 +216,7 @@ class RouterCore:
         if all(limit == Limits() for limit in limits):
             return plan, inputs
         k_price = predictor.config.routing.k_price
-        return with_counts(plan, count_experts(plan.promises, limits, k_price)), inputs
+        return plan.with_counts(count_experts(plan.promises, limits, k_price)), inputs
 
     async def check_experts(self, timeout_s: float = READY_S) -> dict[str, str]:
         """Return ``ok`` or what is wrong for each expert, by a real inference through every one."""

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from xmoe.base.config import KernelsSpec
 from xmoe.base.task import Task
-from xmoe.experts.gram import Block, fit_sums, sum_blocks
-from xmoe.experts.kernels import Floats32, KernelsExpert, KernelsSpec
+from xmoe.experts.gram import Block, GramFit, fit_sums, sum_blocks
+from xmoe.experts.kernels import Floats32, KernelsExpert
 from xmoe.experts.probabilities import balanced_weights, fit_sharpness, to_logits
 from xmoe.experts.ridge import Bools, Floats, Head, Ints, RidgeProblem
 from xmoe.training.promise import fold_units
@@ -27,20 +29,35 @@ MOST_IN_MEMORY = 3000
 class Targets:
     """What heads are fitted to: ``rows`` [n, C] of 0 and 1, ``groups`` [n] left out together.
 
-    ``judges`` [n] are the rows whose held-out answers choose penalty and sharpness. ``balanced``
-    makes every class count the same.
+    ``judges`` [n] are the rows whose held-out answers choose penalty and sharpness. ``shares`` [n]
+    say how much a row counts, 1 without: of a recording with many rows each counts less.
+    ``balanced`` makes every class count the same.
     """
 
     rows: Floats
     groups: Ints
     judges: Bools
     task: Task
+    shares: Floats | None = None
     balanced: bool = False
 
     @property
     def weights(self) -> Floats:
         """How much each row counts [n]."""
-        return balanced_weights(self.rows) if self.balanced else np.ones(len(self.rows))
+        shares = np.ones(len(self.rows)) if self.shares is None else self.shares
+        return balanced_weights(self.rows) * shares if self.balanced else shares
+
+    def pick(self, kept: Ints) -> Targets:
+        """Return only these rows."""
+        shares = None if self.shares is None else self.shares[kept]
+        return Targets(
+            self.rows[kept],
+            self.groups[kept],
+            self.judges[kept],
+            self.task,
+            shares=shares,
+            balanced=self.balanced,
+        )
 
 
 @dataclass(frozen=True)
@@ -53,25 +70,46 @@ class HeadFit:
     held_out: Floats
     task: Task
     problem: RidgeProblem | None = None
+    by_fold: GramFit | None = None
 
     def answer(self, features: Floats32) -> Floats:
         """Return logits [m, C] of features [m, D] of clips that it was not fitted on."""
         return to_logits(self.head.predict(features), self.sharpness, self.task)
 
-    def answer_copies(self, copies: Floats32, groups: Ints) -> Floats:
-        """Return logits [n, C] of copies of its rows [n, D], each without the row's group."""
-        if self.problem is None:
-            raise ValueError("copies of rows that were only summed cannot be answered")
+    def answer_copies(self, copies: Floats32, targets: Targets) -> Floats:
+        """Return logits [n, C] of copies of its rows [n, D], each without the row's group.
+
+        ``targets`` are those that it was fitted to.
+        """
+        if self.by_fold is not None:
+            scores = self.by_fold.answer_held_out(copies, gather_folds(targets))
+            return to_logits(scores, self.sharpness, self.task)
+        assert self.problem is not None
         owners = np.arange(len(copies))
-        scores = self.problem.answer_copies(copies, owners, groups, self.penalty)
+        scores = self.problem.answer_copies(copies, owners, targets.groups, self.penalty)
         return to_logits(scores, self.sharpness, self.task)
 
     def as_expert(self, spec: KernelsSpec) -> KernelsExpert:
         """Return the expert that answers with this head."""
-        weights = torch.from_numpy(self.sharpness * self.head.weights).float()
+        num_classes, exclusive = len(self.head.bias), self.task.exclusive
+        expert = KernelsExpert(spec, num_classes=num_classes, exclusive=exclusive)
+        weight, bias = self.sharp_head()
+        expert.load_state_dict({"weight": weight, "bias": bias})
+        return expert
+
+    def sharp_head(self) -> tuple[Tensor, Tensor]:
+        """Return weights [D, C] and bias [C] with the sharpness in them: features -> logits."""
         middle = 0.0 if self.task.exclusive else 0.5
+        weight = torch.from_numpy(self.sharpness * self.head.weights).float()
         bias = torch.from_numpy(self.sharpness * (self.head.bias - middle)).float()
-        return KernelsExpert(spec, weights, bias, exclusive=self.task.exclusive)
+        return weight, bias
+
+
+def fit_either(read: Callable[[], Iterator[Floats32]], targets: Targets) -> HeadFit:
+    """Fit a head on blocks [b, D] of features: all in memory where they are few, else summed."""
+    if len(targets.rows) <= MOST_IN_MEMORY:
+        return fit_head(np.concatenate(list(read())), targets)
+    return fit_head_from_blocks(read, targets)
 
 
 def fit_head(features: Floats32, targets: Targets) -> HeadFit:
@@ -93,7 +131,7 @@ def fit_head_from_blocks(read: Callable[[], Iterator[Floats32]], targets: Target
     held = np.concatenate([fit.answer_held_out(block.features, block.folds) for block in blocks])
     sharpness = fit_sharpness(held[targets.judges], targets.rows[targets.judges], targets.task)
     logits = to_logits(held, sharpness, targets.task)
-    return HeadFit(fit.head, fit.penalty, sharpness, logits, targets.task)
+    return HeadFit(fit.head, fit.penalty, sharpness, logits, targets.task, by_fold=fit)
 
 
 def gather_folds(targets: Targets) -> Ints:

@@ -1,10 +1,11 @@
 """Recordings -> features of every candidate expert, measured in one pass and kept in a cache.
 
-A recording is decoded once for all candidates and all its copies: heard whole, in its loudest part,
-and under noise. The cache knows blocks of recordings by the hash of their files and candidates by
-the hash of what they see, so training again, or with one more candidate, measures only what is new.
-Blocks are also the unit that workers share and that sums are taken over, in their order: how many
-workers there were does not show in any weight. Only one block is in memory while it is measured.
+A recording is decoded once for all candidates and cut into segments as it would be to be answered;
+each is measured whole, and where asked in its loudest part and under noise. The cache knows blocks
+of recordings by the hash of their files and candidates by the hash of what they see, so training
+again, or with one more candidate, measures only what is new. Blocks are also the unit that workers
+share and that sums are taken over, in their order: how many workers there were does not show in any
+weight. Only one block is in memory while it is measured.
 """
 
 from __future__ import annotations
@@ -16,58 +17,126 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from xmoe.audio.clip import Clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.quarantine import Quarantined
+from xmoe.audio.segment import Grid, Samples, Segment
 from xmoe.audio.store import load_clips
+from xmoe.base.config import Frozen, KernelsSpec, SpectroConfig
 from xmoe.base.errors import AudioError
 from xmoe.base.files import read_json, to_json, write_bytes, write_json
 from xmoe.base.progress import Progress, silent
-from xmoe.experts.kernels import Floats32, KernelsEar, KernelsSpec
+from xmoe.experts.kernels import Floats32, KernelsEar
+from xmoe.frontend.measure import measure_segments
+from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import one_thread
+from xmoe.glance.kernel_stem import NUM_KERNELS, KernelStem
 from xmoe.policy.copies import loudest_part, noisy_copy
 
 CopyName = Literal["whole", "part", "noisy"]
+Ints = npt.NDArray[np.int64]
 
 BLOCK_CLIPS = 256
+# Of a long recording so many segments are enough, spread evenly.
+MOST_SEGMENTS = 8
 PART_SHARES = (0.125, 0.5)
 WORKERS = 2
 # Raise it whenever the same spec would measure other features.
-_VERSION = 2
+_VERSION = 3
+
+
+class StemSpec(Frozen):
+    """A stem of random kernels on the run's own front end."""
+
+    spectro: SpectroConfig
+    kernels: int = NUM_KERNELS
+    seed: int = 0
+
+
+class Ear(Protocol):
+    """Sound -> features."""
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        ...
+
+    def measure(self, samples: Samples, sample_rate_hz: int) -> Floats32:
+        """Return features [D] of samples [S]."""
+        ...
+
+
+class StemEar:
+    """What the head of a stem of random kernels reads of a segment, measured as it is answered."""
+
+    def __init__(self, spec: StemSpec) -> None:
+        self.frontend = build_frontend(spec.spectro)
+        bins = spec.spectro.num_bins
+        self.stem = KernelStem(num_bins=bins, num_classes=1, count=spec.kernels, seed=spec.seed)
+
+    @property
+    def num_features(self) -> int:
+        """D."""
+        return self.stem.num_features
+
+    @torch.inference_mode()
+    def measure(self, samples: Samples, sample_rate_hz: int) -> Floats32:
+        """Return features [D] of samples [S]."""
+        segment = Segment(samples, sample_rate_hz, 0)
+        spec = self.frontend.compress(*measure_segments([segment], self.frontend))
+        features: Floats32 = self.stem.pool_bands(self.stem.map_features(spec))[0].numpy()
+        return features
+
+
+Spec = KernelsSpec | StemSpec
+
+
+def build_ear(spec: Spec) -> Ear:
+    """Return what measures the features of a spec."""
+    return StemEar(spec) if isinstance(spec, StemSpec) else KernelsEar(spec)
 
 
 @dataclass(frozen=True)
 class Features:
     """Where the features of recordings are: blocks of ``examples`` in their order.
 
-    ``bad`` are recordings that cannot be used; they have no row.
+    Example i has ``counts[i]`` rows, one for each segment. ``bad`` are recordings that cannot be
+    used; they have no row and are not among the examples.
     """
 
     folder: Path
     examples: tuple[Example, ...]
+    counts: Ints
     keys: tuple[str, ...]
     bad: tuple[Quarantined, ...]
 
-    def blocks(self, spec: KernelsSpec, copy: CopyName = "whole") -> Iterator[Floats32]:
-        """Yield features [b, D] block by block, without the rows of bad recordings."""
-        for key in self.keys:
-            block = np.load(feature_file(self.folder / key, spec, copy), allow_pickle=False)
-            yield block[~np.isnan(block[:, 0])]
+    @property
+    def owners(self) -> Ints:
+        """The example [rows] of each row."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
 
-    def table(self, spec: KernelsSpec, copy: CopyName = "whole") -> Floats32:
-        """Return the features [n, D] of all ``examples``."""
+    def blocks(self, spec: Spec, copy: CopyName = "whole") -> Iterator[Floats32]:
+        """Yield features [b, D] block by block."""
+        for key in self.keys:
+            yield np.load(feature_file(self.folder / key, spec, copy), allow_pickle=False)
+
+    def table(self, spec: Spec, copy: CopyName = "whole") -> Floats32:
+        """Return the features [rows, D] of all examples."""
         return np.concatenate(list(self.blocks(spec, copy)))
 
 
 def measure_features(
     dataset: Dataset,
     examples: Sequence[Example],
-    specs: Sequence[KernelsSpec],
+    specs: Sequence[Spec],
     *,
+    segment_s: float,
     cache: Path,
     copies: Sequence[CopyName] = ("whole",),
     progress: Progress = silent,
@@ -75,81 +144,127 @@ def measure_features(
     """Measure what the cache does not hold yet, and return where everything is."""
     digest = FileDigests(dataset)
     blocks = [examples[i : i + BLOCK_CLIPS] for i in range(0, len(examples), BLOCK_CLIPS)]
-    keys = [block_key(block, digest) for block in blocks]
     heard: list[Example] = []
+    counts: list[int] = []
     bad: list[Quarantined] = []
-    for place, (block, key) in enumerate(zip(blocks, keys, strict=True)):
-        missed = measure_block(dataset, block, specs, folder=cache / key, copies=copies)
-        heard += [one for index, one in enumerate(block) if index not in missed]
-        bad += missed.values()
+    keys = []
+    for place, block in enumerate(blocks):
+        key = block_key(block, digest, segment_s)
+        rows = measure_block(
+            dataset, block, specs, segment_s=segment_s, folder=cache / key, copies=copies
+        )
+        keys.append(key)
+        heard += [one for one, count in zip(block, rows.counts, strict=True) if count]
+        counts += [count for count in rows.counts if count]
+        bad += rows.bad
         progress("features", min((place + 1) * BLOCK_CLIPS, len(examples)), len(examples))
-    return Features(cache, tuple(heard), tuple(keys), tuple(bad))
+    return Features(cache, tuple(heard), np.array(counts, np.int64), tuple(keys), tuple(bad))
+
+
+@dataclass(frozen=True)
+class BlockRows:
+    """How many rows each recording of a block has, 0 where it is ``bad``."""
+
+    counts: tuple[int, ...]
+    bad: tuple[Quarantined, ...]
 
 
 def measure_block(
     dataset: Dataset,
     block: Sequence[Example],
-    specs: Sequence[KernelsSpec],
+    specs: Sequence[Spec],
     *,
+    segment_s: float,
     folder: Path,
     copies: Sequence[CopyName] = ("whole",),
-) -> dict[int, Quarantined]:
-    """Measure what ``folder`` lacks of a block; return its recordings that cannot be used, by row.
+) -> BlockRows:
+    """Measure what ``folder`` lacks of a block.
 
     The piece of work of one worker: it writes files that appear whole or not at all.
     """
-    record = folder / "bad.json"
+    record = folder / "rows.json"
     wanted = [(spec, copy) for spec in specs for copy in copies]
     lacking = [pair for pair in wanted if not feature_file(folder, *pair).is_file()]
     if not lacking and record.is_file():
-        return {int(row): Quarantined(*fields) for row, fields in read_json(record).items()}
-    rows, missed = _measure_all(dataset, block, lacking)
-    for (spec, copy), table in zip(lacking, rows, strict=True):
+        kept = read_json(record)
+        return BlockRows(tuple(kept["counts"]), tuple(Quarantined(*row) for row in kept["bad"]))
+    tables, rows = _measure_all(dataset, block, lacking, segment_s)
+    for (spec, copy), table in zip(lacking, tables, strict=True):
         content = io.BytesIO()
         np.save(content, table, allow_pickle=False)
         write_bytes(feature_file(folder, spec, copy), content.getvalue())
-    write_json(record, {str(row): list(astuple(fields)) for row, fields in missed.items()})
-    return missed
+    write_json(record, {"counts": rows.counts, "bad": [list(astuple(one)) for one in rows.bad]})
+    return rows
 
 
 def _measure_all(
-    dataset: Dataset, block: Sequence[Example], wanted: Sequence[tuple[KernelsSpec, CopyName]]
-) -> tuple[list[Floats32], dict[int, Quarantined]]:
-    """Return a table [b, D] for each spec and copy; rows of bad recordings are NaN."""
-    ears = {spec: KernelsEar(spec) for spec, _ in wanted}
-    tables = [
-        np.full((len(block), ears[spec].num_features), np.nan, np.float32) for spec, _ in wanted
-    ]
-    missed: dict[int, Quarantined] = {}
+    dataset: Dataset,
+    block: Sequence[Example],
+    wanted: Sequence[tuple[Spec, CopyName]],
+    segment_s: float,
+) -> tuple[list[Floats32], BlockRows]:
+    """Return a table [rows, D] for each spec and copy."""
+    ears = {spec: build_ear(spec) for spec, _ in wanted}
+    parts: list[list[Floats32]] = [[] for _ in wanted]
+    counts: list[int] = []
+    bad: list[Quarantined] = []
 
-    def listen(row: int, clip: Clip, seed: int) -> None:
-        heard = {copy: copy_clip(clip, copy, seed=seed) for copy in {copy for _, copy in wanted}}
-        for table, (spec, copy) in zip(tables, wanted, strict=True):
-            table[row] = ears[spec].measure(heard[copy], clip.sample_rate_hz)
+    def listen(example: Example, clip: Clip) -> list[Floats32]:
+        pieces = cut_training(clip, segment_s)
+        heard = {
+            copy: copy_pieces(pieces, copy, seed_of(example)) for copy in {c for _, c in wanted}
+        }
+        return [
+            np.stack([ears[spec].measure(one, clip.sample_rate_hz) for one in heard[copy]])
+            for spec, copy in wanted
+        ]
+
+    def take(done: Future[list[Floats32]]) -> None:
+        for into, rows in zip(parts, done.result(), strict=True):
+            into.append(rows)
 
     with one_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="features") as pool:
-        waiting: deque[Future[None]] = deque()
-        for row, (example, clip) in enumerate(load_clips(dataset, block)):
+        waiting: deque[Future[list[Floats32]]] = deque()
+        for example, clip in load_clips(dataset, block):
             if isinstance(clip, AudioError):
-                missed[row] = Quarantined.from_error(example.filepath, clip)
+                bad.append(Quarantined.from_error(example.filepath, clip))
+                counts.append(0)
                 continue
-            waiting.append(pool.submit(listen, row, clip, seed_of(example)))
+            counts.append(len(cut_training(clip, segment_s)))
+            waiting.append(pool.submit(listen, example, clip))
             while len(waiting) > WORKERS:
-                waiting.popleft().result()
+                take(waiting.popleft())
         while waiting:
-            waiting.popleft().result()
-    return tables, missed
+            take(waiting.popleft())
+    tables = [
+        np.concatenate(rows) if rows else np.empty((0, ears[spec].num_features), np.float32)
+        for (spec, _), rows in zip(wanted, parts, strict=True)
+    ]
+    return tables, BlockRows(tuple(counts), tuple(bad))
 
 
-def copy_clip(clip: Clip, copy: CopyName, *, seed: int) -> Floats32:
-    """Return the samples of a copy: all, the loudest part of a random length, or under noise."""
+def cut_training(clip: Clip, segment_s: float) -> list[Samples]:
+    """Return segments of a clip that do not overlap but at its end, at most eight of them."""
+    grid = Grid.of(clip.sample_rate_hz, segment_s=segment_s, hop_s=segment_s)
+    segments = grid.cut(clip.samples)
+    count = min(len(segments), MOST_SEGMENTS)
+    picked = np.linspace(0, len(segments) - 1, count).round().astype(int).tolist()
+    return [segments[place].samples for place in picked]
+
+
+def copy_pieces(pieces: Sequence[Samples], copy: CopyName, seed: int) -> list[Samples]:
+    """Return pieces as they are, their loudest parts of random lengths, or under noise."""
     if copy == "whole":
-        return clip.samples
+        return list(pieces)
     rng = np.random.default_rng(seed)
     if copy == "noisy":
-        return noisy_copy(clip.samples, rng)
-    share = float(np.exp(rng.uniform(*np.log(PART_SHARES))))
-    return loudest_part(clip.samples, max(round(share * len(clip.samples)), 1))
+        return [noisy_copy(samples, rng) for samples in pieces]
+    least, most = np.log(PART_SHARES)
+    shares = np.exp(rng.uniform(least, most, len(pieces)))
+    return [
+        loudest_part(samples, max(round(share * len(samples)), 1))
+        for samples, share in zip(pieces, shares, strict=True)
+    ]
 
 
 class FileDigests:
@@ -171,15 +286,16 @@ class FileDigests:
         return self.known[example.filepath]
 
 
-def block_key(block: Sequence[Example], digest: Callable[[Example], str]) -> str:
+def block_key(block: Sequence[Example], digest: Callable[[Example], str], segment_s: float) -> str:
     """Return the name of a block: a hash of its recordings' files, names and times, in order."""
     rows = [[digest(one), one.clip_id] for one in block]
-    return hashlib.sha256(to_json(rows).encode()).hexdigest()[:24]
+    return hashlib.sha256(to_json([segment_s, rows]).encode()).hexdigest()[:24]
 
 
-def feature_file(folder: Path, spec: KernelsSpec, copy: CopyName) -> Path:
+def feature_file(folder: Path, spec: Spec, copy: CopyName) -> Path:
     """Return where a block's features are; the same for specs that see the same."""
-    seen = [_VERSION, spec.spectro, spec.kernels, spec.seed]
+    kind = "stem" if isinstance(spec, StemSpec) else "kernels"
+    seen = [_VERSION, kind, spec.spectro, spec.kernels, spec.seed]
     return folder / f"{hashlib.sha256(to_json(seen).encode()).hexdigest()[:24]}-{copy}.npy"
 
 

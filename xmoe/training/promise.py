@@ -185,20 +185,15 @@ def measure_point(depths: Depths, asked: Ints, price: float) -> Point:
     )
 
 
-def random_right(depths: Depths, mean_ms: float) -> float:
-    """Return the rightness of spending ``mean_ms`` on clips drawn blindly.
-
-    The best that a blind choice can do: a mix of the depths on the upper hull of cost and
-    rightness.
-    """
-    costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
-    means = depths.right.mean(axis=0)
-    best = means[costs <= mean_ms].max()
-    for low in np.flatnonzero(costs <= mean_ms):
-        for high in np.flatnonzero(costs > mean_ms):
-            part = (mean_ms - costs[low]) / (costs[high] - costs[low])
-            best = max(best, (1.0 - part) * means[low] + part * means[high])
-    return float(best)
+def blind_right(costs: Floats, rights: Floats, spent: float) -> float:
+    """Return the most that mixing fixed choices of these costs scores at a mean cost."""
+    within = costs <= spent
+    best = float(rights[within].max()) if within.any() else float(rights[0])
+    for low in np.flatnonzero(within):
+        for high in np.flatnonzero(~within):
+            part = (spent - costs[low]) / (costs[high] - costs[low])
+            best = max(best, float((1.0 - part) * rights[low] + part * rights[high]))
+    return best
 
 
 def _best_strength(seen: Floats, right: Floats, folds: Ints) -> float:

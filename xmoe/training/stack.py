@@ -22,6 +22,7 @@ from xmoe.base.task import Task
 from xmoe.experts.probabilities import log_losses, to_probabilities
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.policy.race import mean_and_error
+from xmoe.policy.records import StackRow
 from xmoe.routing.stack import Stack
 
 SMALL_L2 = 0.1
@@ -56,25 +57,6 @@ class HeldOut:
         share = np.clip(self.rows.mean(axis=0), 1e-6, 1.0 - 1e-6)
         logits = np.log(share) if self.task.exclusive else np.log(share / (1.0 - share))
         return np.broadcast_to(logits, self.rows.shape)
-
-
-class StackRow(Frozen):
-    """What became of one candidate.
-
-    ``alone`` is its held-out log loss in nats by itself, ``gain`` what it took off the loss of
-    those taken before it, or would have taken off at the end, ``gain_se`` the standard error of
-    that over sources. ``place`` counts from 1 among those taken.
-    """
-
-    name: str
-    ms: float
-    alone: float
-    gain: float
-    gain_se: float
-    taken: bool
-    place: int | None
-    weight: float
-    reason: str
 
 
 class Selection(Frozen):
@@ -112,13 +94,16 @@ def fit_stack(held: HeldOut, names: Sequence[str], *, l2: float = SMALL_L2) -> S
     return Stack(weights=dict(zip(names, map(float, weights), strict=True)))
 
 
-def select_experts(held: HeldOut, costs_ms: Mapping[str, float]) -> Selection:
+def select_experts(
+    held: HeldOut, costs_ms: Mapping[str, float], *, always: Sequence[str] = ()
+) -> Selection:
     """Take experts by held-out log loss per millisecond; at least one is taken.
 
-    ``costs_ms`` names the candidates, the policy's own front end first.
+    ``costs_ms`` names the candidates, the policy's own front end first. ``always`` are answers that
+    are there anyway: what a candidate gains is what it adds to them.
     """
-    held = thin_out(held, len(costs_ms))
-    search = _Search(held, costs_ms)
+    held = thin_out(held, len(costs_ms) + len(always))
+    search = _Search(held, costs_ms, always)
     while search.take():
         pass
     search.take_better_alone()
@@ -168,10 +153,13 @@ class _Gain:
 class _Search:
     """Experts taken so far, and what each of the others would add."""
 
-    def __init__(self, held: HeldOut, costs_ms: Mapping[str, float]) -> None:
-        self.held, self.costs_ms = held, costs_ms
+    def __init__(self, held: HeldOut, costs_ms: Mapping[str, float], always: Sequence[str]) -> None:
+        self.held, self.costs_ms, self.always = held, costs_ms, list(always)
         self.logits = held.prior()
         self.stack = Stack(weights={})
+        if always:
+            self.stack = fit_stack(held, self.always)
+            self.logits = fit_stack(held, self.always, l2=0.0).combine(held.logits)
         self.alone = {name: float(held.losses(held.logits[name]).mean()) for name in costs_ms}
         self.taken: dict[str, tuple[_Gain, str]] = {}
         self.passed: dict[str, _Gain] = {}
@@ -236,14 +224,15 @@ class _Search:
 
     def _add(self, gain: _Gain, why: str) -> None:
         self.taken[gain.name] = (gain, why)
-        self.stack = fit_stack(self.held, list(self.taken))
+        names = [*self.always, *self.taken]
+        self.stack = fit_stack(self.held, names)
         # The search weighs without the L2 term: shared between two copies it costs less, and the
         # second copy would seem to gain.
-        plain = fit_stack(self.held, list(self.taken), l2=0.0)
+        plain = fit_stack(self.held, names, l2=0.0)
         self.logits = plain.combine(self.held.logits)
 
     def _gain(self, name: str) -> _Gain:
-        stack = fit_stack(self.held, [*self.taken, name], l2=0.0)
+        stack = fit_stack(self.held, [*self.always, *self.taken, name], l2=0.0)
         before, after = (
             self.held.losses(self.logits),
             self.held.losses(stack.combine(self.held.logits)),

@@ -1,0 +1,150 @@
+"""Glance and answers so far -> how many experts are asked, in a fixed order, with learned weights.
+
+The router of a mixture that was fitted in closed form. Experts are asked in the order in which they
+were selected, cheap and good first; for each number of them there are weights that were learned on
+held-out answers, and a promise that the answer is right. Once the first experts have answered the
+promises are made again with their answer in hand: the second round may ask more.
+G numbers of evidence; other shapes as in ``xmoe.mixture``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from xmoe.base.config import ModelConfig
+from xmoe.base.task import task_of
+from xmoe.glance.evidence import (
+    NUM_CONCENTRATIONS,
+    NUM_CONDITIONS,
+    describe_saliency,
+    measure_conditions,
+)
+from xmoe.mixture.plan import Preference
+from xmoe.routing.promise import ANSWER_NUMBERS, REACH, Promises, describe_answer
+from xmoe.routing.stack import Stack
+
+STEM_NAME = "stem"
+_LEAST_SHARE = 1e-9
+
+
+class PromiseRouter(nn.Module):
+    """Weights of stem and experts by how many are asked, and promises by how many have answered.
+
+    ``shares`` [K_max + 1, 1 + E], the stem first; row k is for k experts, and what lies beyond the
+    first k experts of a row is their weight where they stand in for others. Promises after d
+    answers are row d of ``mean`` and ``scale`` [K_max + 1, G], ``weights`` [K_max + 1, K_max + 1,
+    G] and ``bias`` [K_max + 1, K_max + 1]. ``first_most`` is how many the first round may ask.
+    """
+
+    shares: Tensor
+    mean: Tensor
+    scale: Tensor
+    weights: Tensor
+    bias: Tensor
+    first_most: Tensor
+    allowed: Tensor
+
+    def __init__(self, config: ModelConfig, *, num_rows: int) -> None:
+        super().__init__()
+        self.task = task_of(config.task)
+        count, depths = len(config.experts), config.k_max + 1
+        width = 2 * ANSWER_NUMBERS + num_rows + NUM_CONCENTRATIONS + 2 + NUM_CONDITIONS
+        self.register_buffer("shares", torch.full((depths, 1 + count), 1.0 / (1 + count)))
+        self.register_buffer("mean", torch.zeros(depths, width))
+        self.register_buffer("scale", torch.ones(depths, width))
+        self.register_buffer("weights", torch.zeros(depths, depths, width))
+        self.register_buffer("bias", torch.zeros(depths, depths))
+        self.register_buffer("first_most", torch.tensor(config.k_max))
+        masked = [name in config.masked_experts for name in config.expert_names]
+        self.register_buffer("allowed", ~torch.tensor(masked), persistent=False)
+
+    def fill(self, stacks: Sequence[Stack], promises: Promises, names: Sequence[str]) -> None:
+        """Take over the weights for 0, 1, ... experts of ``names``, and the promises."""
+        self.shares.copy_(tabulate_shares(stacks, names))
+        self.first_most.fill_(promises.first_most)
+        for depth, promise in enumerate(promises.depths):
+            self.mean[depth] = torch.tensor(promise.mean)
+            self.scale[depth] = torch.tensor(promise.scale)
+            self.weights[depth, depth:] = torch.tensor(promise.weights)
+            self.bias[depth, depth:] = torch.tensor(promise.bias)
+
+    def measure_evidence(
+        self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
+    ) -> Tensor:
+        """Return the evidence [B, G] of the glance: with no expert heard, its answer stands twice.
+
+        ``features`` of the stem map are not read: they differ from stem to stem.
+        """
+        logits = belief.clamp_min(1e-9).log() if self.task.exclusive else torch.logit(belief, 1e-9)
+        answer = describe_answer(logits.unsqueeze(0), logits, self.task)
+        return torch.cat([answer, answer, describe_saliency(cells), measure_conditions(spec)], 1)
+
+    def gather_evidence(
+        self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
+    ) -> Tensor:
+        """Return the same without a gradient."""
+        return self.measure_evidence(
+            features=features, cells=cells, belief=belief, spec=spec
+        ).detach()
+
+    def renew_evidence(self, evidence: Tensor, experts: Tensor, mixed: Tensor) -> Tensor:
+        """Return evidence [n, G] with the answer of experts [E, n, C], mixed [n, C], in it."""
+        answer = describe_answer(experts, mixed, self.task).to(evidence.dtype)
+        return torch.cat([answer, evidence[:, ANSWER_NUMBERS:]], 1)
+
+    def promise(self, evidence: Tensor, depth: int) -> Tensor:
+        """Return promises [B, K_max + 1] once ``depth`` experts have answered; 0 below depth."""
+        return torch.sigmoid(self._odds(evidence, depth)).index_fill(
+            1, torch.arange(depth, device=evidence.device), 0.0
+        )
+
+    def _odds(self, evidence: Tensor, depth: int) -> Tensor:
+        seen = (evidence - self.mean[depth]) / self.scale[depth]
+        return seen.clamp(-REACH, REACH) @ self.weights[depth].T + self.bias[depth]
+
+    def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-weights [B, E] (-inf where masked) and log-odds of promises [B, K_max + 1]."""
+        last = self.shares[-1, 1:].clamp_min(_LEAST_SHARE).log()
+        gate = last.masked_fill(~self.allowed, float("-inf"))
+        return gate.expand(len(evidence), -1), self._odds(evidence, 0)
+
+    def prefer(self, gate_logits: Tensor) -> Preference:
+        """Return who is asked first, and with what weights for each number of experts."""
+        batch = len(gate_logits)
+        order = -torch.arange(gate_logits.shape[1], dtype=torch.float32, device=gate_logits.device)
+        shares = self.shares[:, 1:].clamp_min(_LEAST_SHARE).log()
+        shares = shares.masked_fill(~self.allowed, float("-inf"))
+        stem = self.shares[:, 0] / prefix_sums(self.shares)
+        return Preference(
+            order.masked_fill(~self.allowed, float("-inf")).expand(batch, -1),
+            shares.expand(batch, -1, -1),
+            stem.expand(batch, -1),
+        )
+
+
+def prefix_sums(shares: Tensor) -> Tensor:
+    """Return what stem and the first k experts weigh in row k of shares [K_max + 1, 1 + E]."""
+    return shares.cumsum(1).diagonal()
+
+
+def tabulate_shares(stacks: Sequence[Stack], names: Sequence[str]) -> Tensor:
+    """Return shares [K_max + 1, 1 + E] of the weights for 0, 1, ... experts.
+
+    In each row stem and the experts that are asked sum to one; the others have the share that they
+    have among all, so that one of them can stand in.
+    """
+    order = [STEM_NAME, *names]
+    full = stacks[-1].weights
+    whole = sum(full.values())
+    rows = []
+    for stack in stacks:
+        total = sum(stack.weights.values())
+        row = [
+            stack.weights[name] / total if name in stack.weights else full.get(name, 0.0) / whole
+            for name in order
+        ]
+        rows.append(row)
+    return torch.tensor(rows)

@@ -1,0 +1,98 @@
+"""A plan + callers -> an answer, in one round or two.
+
+Once the experts of a plan have answered, a router that promises looks again: where their answer
+does not promise enough for its price, the next experts are asked, once. What was heard is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from xmoe.base.config import RoutingConfig
+from xmoe.experts.protocol import ExpertReply, Inputs
+from xmoe.glance.router import count_costs
+from xmoe.mixture.calls import AskExpert, call_experts, merge_replies
+from xmoe.mixture.combine import Combined, combine, stack_replies
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import Plan, drop_rows
+from xmoe.mixture.promise_router import PromiseRouter
+
+
+def answer_plan(
+    model: MoE,
+    plan: Plan,
+    inputs: Inputs,
+    routing: RoutingConfig,
+    *,
+    callers: Mapping[str, AskExpert] | None = None,
+    k_max: int | None = None,
+) -> tuple[Plan, Combined]:
+    """Return the plan as it was in the end, and its answer, by the experts of this process.
+
+    ``callers`` are other experts to ask; ``k_max`` bounds how many are asked in all.
+    """
+    callers = model.callers() if callers is None else callers
+    replies = call_experts(callers, model.requests(plan, inputs))
+    further = ask_further(model, plan, replies, routing, k_max=k_max)
+    if further is not None:
+        others = drop_rows(further, plan.weights > 0)
+        replies = merge_replies(replies, call_experts(callers, model.requests(others, inputs)))
+        plan = further
+    return plan, combine(plan, replies)
+
+
+@torch.no_grad()
+def ask_further(
+    model: MoE,
+    plan: Plan,
+    replies: Mapping[str, ExpertReply],
+    routing: RoutingConfig,
+    *,
+    k_max: int | None = None,
+) -> Plan | None:
+    """Return the plan with the experts that the answer so far makes worth asking.
+
+    None where no clip asks more. A clip for which an expert is missing goes on with those it has.
+    """
+    if not isinstance(model.router, PromiseRouter):
+        return None
+    wanted = count_further(model.router, plan, replies, routing, k_max=k_max)
+    if not bool((wanted > plan.k).any()):
+        return None
+    return plan.with_counts(wanted)
+
+
+def count_further(
+    router: PromiseRouter,
+    plan: Plan,
+    replies: Mapping[str, ExpertReply],
+    routing: RoutingConfig,
+    *,
+    k_max: int | None = None,
+) -> Tensor:
+    """Return how many experts [B] are worth asking in all, now that the first have answered."""
+    k = plan.k
+    most = plan.promises.shape[1] - 1 if k_max is None else k_max
+    logits, answered = stack_replies(plan, replies)
+    mixed = combine(plan, replies).logits
+    complete = (answered == (plan.weights > 0)).all(1)
+    costs = count_costs(plan.promises.shape[1], routing.costs_ms, mixed.device)
+    wanted = k.clone()
+    for depth in sorted({count for count in k[complete].tolist() if 0 < count < most}):
+        rows = torch.nonzero(complete & (k == depth)).squeeze(1)
+        own = first_asked(logits, answered, rows, depth)
+        experts = torch.cat([plan.stem_logits[rows].unsqueeze(0), own])
+        evidence = router.renew_evidence(plan.evidence[rows], experts, mixed[rows])
+        promised = router.promise(evidence, depth)[:, depth : most + 1]
+        price = routing.k_price * (costs[depth : most + 1] - costs[depth])
+        wanted[rows] = depth + (promised - price).argmax(1)
+    return wanted
+
+
+def first_asked(logits: Tensor, answered: Tensor, rows: Tensor, depth: int) -> Tensor:
+    """Return the logits [depth, n, C] of the experts that answered rows [n], ``depth`` each."""
+    places = answered[rows].nonzero()[:, 1].view(len(rows), depth)
+    return logits[places.T, rows.unsqueeze(0)]

@@ -1,0 +1,206 @@
+"""A store of clips -> what stem and experts say of each, and from that any mixture's accuracy.
+
+Every expert is asked once. Fixed numbers of experts, each expert alone, dead experts and every
+price of the router are then arithmetic: what would have been answered is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.base.progress import Progress, silent
+from xmoe.features.segments import eval_segments
+from xmoe.features.store import SpectrogramStore
+from xmoe.frontend.threads import one_thread
+from xmoe.glance.router import choose_counts, count_costs
+from xmoe.mixture.calls import call_experts
+from xmoe.mixture.combine import blend, stack_replies
+from xmoe.mixture.plan import Plan, Preference
+from xmoe.mixture.promise_router import PromiseRouter
+from xmoe.predict.predictor import Predictor
+from xmoe.training.promise import PRICES, blind_right
+
+SHARES = (0.1, 0.2, 0.35, 0.5, 0.75)
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was said of n segments: ``stem`` [n, C], ``experts`` [E, n, C], ``evidence`` [n, G],
+    ``promises`` [n, K_max + 1]; ``clip`` [n] says whose each is, ``truth`` [clips, C].
+    """
+
+    stem: Tensor
+    experts: Tensor
+    evidence: Tensor
+    promises: Tensor
+    preference: Preference
+    clip: Tensor
+    truth: Tensor
+
+
+def hear_store(
+    predictor: Predictor, store: SpectrogramStore, *, progress: Progress = silent
+) -> Heard:
+    """Ask every expert about every segment of a store."""
+    model, config = predictor.model, predictor.config
+    everyone = len(config.model.experts)
+    plans: list[Plan] = []
+    said: list[Tensor] = []
+    clip: list[int] = []
+    with one_thread(), torch.inference_mode():
+        for index in range(len(store)):
+            segments = eval_segments(store, predictor.frontend, [index])
+            plan, inputs = model.prepare(
+                segments.spec, config.routing, sound=segments.sound, k=everyone
+            )
+            replies = call_experts(predictor.experts, model.requests(plan, inputs))
+            plans.append(plan)
+            said.append(stack_replies(plan, replies)[0])
+            clip += [index] * len(segments.spec)
+            progress("experts alone", index + 1, len(store))
+    truth = predictor.task.rows(store.targets, len(config.classes))
+    return Heard(
+        stem=torch.cat([plan.stem_logits for plan in plans]),
+        experts=torch.cat(said, 1),
+        evidence=torch.cat([plan.evidence for plan in plans]),
+        promises=torch.cat([plan.promises for plan in plans]),
+        preference=_join([plan.preference for plan in plans]),
+        clip=torch.tensor(clip),
+        truth=torch.from_numpy(truth),
+    )
+
+
+def _join(parts: Sequence[Preference]) -> Preference:
+    names = ("ranking", "log_shares", "stem_shares")
+    return Preference(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+class DepthJudge:
+    """Answers the question what any choice of experts would have scored."""
+
+    def __init__(self, predictor: Predictor, heard: Heard) -> None:
+        self.heard, self.predictor = heard, predictor
+        config = predictor.config
+        self.names, self.routing = config.model.expert_names, config.routing
+        most = config.model.k_max
+        self.costs = count_costs(most + 1, self.routing.costs_ms, heard.stem.device).double()
+        self.temperatures = torch.tensor(self.routing.temperatures or (1.0,) * (most + 1))
+        assert isinstance(predictor.model.router, PromiseRouter)
+        self.router = predictor.model.router
+        self.renewed = [self._renew(depth) for depth in range(most + 1)]
+
+    def describe(self) -> dict[str, Any]:
+        """Return figures that need no further call to an expert."""
+        everyone = len(self.names)
+        return {
+            "accuracy_at_fixed_k": {str(k): self.at(k) for k in range(everyone + 1)},
+            "ms_at_fixed_k": {
+                str(k): round(self.routing.glance_ms + float(self.costs[k]), 3)
+                for k in range(everyone + 1)
+            },
+            "alone": {name: self.alone(index) for index, name in enumerate(self.names)},
+            "dead": {str(count): self.dead(count) for count in (1, 2) if count < everyone},
+            "curve": self.curve(),
+            "at_share": {f"{share:g}": self.at_share(share) for share in SHARES},
+        }
+
+    def right_of(self, k: Tensor, gone: Sequence[int] = ()) -> Floats:
+        """Return how right each clip's answer is where segment i asks ``k[i]`` experts [n].
+
+        Experts in ``gone`` do not answer; the others' weights are renewed.
+        """
+        heard, preference = self.heard, self.heard.preference
+        weights = preference.choose(k)
+        if gone:
+            weights = weights.index_fill(1, torch.tensor(list(gone)), 0.0)
+            weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
+        answered = (weights > 0).sum(1)
+        most = preference.stem_shares.shape[1] - 1
+        share = preference.stem_shares.gather(1, answered.clamp_max(most)[:, None]).squeeze(1)
+        logits = blend(heard.stem, heard.experts, weights, share)
+        return self._judge(logits / self.temperatures[answered.clamp_max(most)].unsqueeze(1))
+
+    def at(self, k: int) -> float:
+        """Return the accuracy with ``k`` experts everywhere."""
+        return float(self.right_of(torch.full((len(self.heard.stem),), k)).mean())
+
+    def alone(self, index: int) -> float:
+        """Return the accuracy of one expert by itself."""
+        return float(self._judge(self.heard.experts[index]).mean())
+
+    def dead(self, count: int) -> dict[str, float]:
+        """Return accuracy on the mean and at worst where so many experts are dead."""
+        k = torch.full((len(self.heard.stem),), len(self.names))
+        sets = combinations(range(len(self.names)), count)
+        rights = [float(self.right_of(k, gone).mean()) for gone in sets]
+        return {"mean": float(np.mean(rights)), "worst": min(rights)}
+
+    def curve(self) -> list[dict[str, float]]:
+        """Return mean milliseconds, mean K and accuracy at each price."""
+        points = []
+        for price in PRICES:
+            k = self.count_at(price)
+            points.append(
+                {
+                    "price": price,
+                    "mean_ms": round(self.routing.glance_ms + float(self.costs[k].mean()), 4),
+                    "mean_k": round(float(k.double().mean()), 4),
+                    "accuracy": float(self.right_of(k).mean()),
+                }
+            )
+        return points
+
+    def at_share(self, share: float) -> dict[str, float]:
+        """Return what the router scores at a share of the experts' milliseconds, and chance.
+
+        Chance is the best that a blind choice can do: it mixes fixed numbers of experts.
+        """
+        glance = self.routing.glance_ms
+        spent = share * (glance + float(self.costs[-1]))
+        points = sorted((p["mean_ms"], p["accuracy"]) for p in self.curve())
+        costs, rights = (np.array(column) for column in zip(*points, strict=True))
+        fixed = np.array([self.at(k) for k in range(len(self.names) + 1)])
+        blind = blind_right(glance + self.costs.numpy(), fixed, spent)
+        return {"ms": spent, "routed": float(np.interp(spent, costs, rights)), "random": blind}
+
+    def count_at(self, price: float) -> Tensor:
+        """Return how many experts each segment asks at a price, in two rounds."""
+        first = int(self.router.first_most)
+        asked = choose_counts(self.heard.promises, price, first, costs_ms=self.routing.costs_ms)
+        final = asked.clone()
+        for depth in range(1, len(self.names)):
+            rows = asked == depth
+            worth = (
+                self.renewed[depth][:, depth:] - price * (self.costs - self.costs[depth])[depth:]
+            )
+            final[rows] = depth + worth.argmax(1)[rows]
+        return final
+
+    def _renew(self, depth: int) -> Tensor:
+        """Return the promises [n, K_max + 1] once the first ``depth`` experts have answered."""
+        heard = self.heard
+        if depth == 0:
+            return heard.promises
+        k = torch.full((len(heard.stem),), depth)
+        share = heard.preference.stem_shares[:, depth]
+        mixed = blend(heard.stem, heard.experts, heard.preference.choose(k), share)
+        experts = torch.cat([heard.stem.unsqueeze(0), heard.experts[:depth]])
+        evidence = self.router.renew_evidence(heard.evidence, experts, mixed)
+        return self.router.promise(evidence, depth)
+
+    def _judge(self, logits: Tensor) -> Floats:
+        """Return how right clips are whose segments have logits [n, C]."""
+        clips = len(self.heard.truth)
+        count = torch.bincount(self.heard.clip, minlength=clips).unsqueeze(1)
+        pooled = torch.zeros(clips, logits.shape[1]).index_add_(0, self.heard.clip, logits) / count
+        right = self.predictor.task.rightness(pooled, self.heard.truth)
+        return right.double().numpy()

@@ -1,0 +1,184 @@
+"""Promises on held-out clips + a budget -> the price of a millisecond, and what is known of doubt.
+
+A budget is ``accuracy`` (the dearest price that loses nothing that could be told), ``latency`` or a
+mean number of experts, or a mean cost such as ``20ms``. All prices are kept with what they bring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmoe.base.config import LATENCY_K, Frozen
+from xmoe.base.errors import ConfigError
+from xmoe.base.task import Task
+from xmoe.experts.probabilities import to_probabilities
+from xmoe.experts.ridge import Bools, Floats, Ints
+from xmoe.policy.race import mean_and_error
+from xmoe.training.promise import PRICES
+from xmoe.training.promises import Promised
+from xmoe.training.stack import MOST_EXPERTS
+
+# Whoever costs a microsecond is asked at this price, without any promise.
+ALL = -1000.0
+ALLOWED_LOSS_SE = 0.5
+MS = "ms"
+# Answers under a threshold must be wrong more often than the others by so many standard errors.
+DOUBT_SE = 2.0
+SHARES = tuple(round(0.02 * step, 2) for step in range(1, 21))
+
+
+class PricePoint(Frozen):
+    """What a price brings on held-out clips, clean and noisy: mean cost, experts, rightness."""
+
+    price: float
+    mean_ms: float
+    mean_k: float
+    right: float
+
+
+class Doubt(Frozen):
+    """Answers under ``threshold``: their ``share``, and how often they and the others are wrong."""
+
+    threshold: float
+    share: float
+    wrong_under: float
+    wrong_over: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Priced:
+    """The price that was chosen, why, and the whole curve."""
+
+    price: float
+    reason: str
+    points: tuple[PricePoint, ...]
+
+
+def parse_budget(budget: str | float, k_max: int) -> tuple[str, float]:
+    """Return what a budget bounds (``accuracy``, ``k`` or ``ms``) and by how much.
+
+    Raises ConfigError where it is none.
+    """
+    if budget == "accuracy":
+        return "accuracy", 0.0
+    if budget == "latency":
+        return "k", LATENCY_K
+    text = str(budget).strip().lower()
+    try:
+        value = float(text.removesuffix(MS))
+    except ValueError:
+        value = -1.0
+    kind = "ms" if text.endswith(MS) else "k"
+    if value < 0.0 or not np.isfinite(value) or (kind == "k" and value > k_max):
+        raise ConfigError(
+            f"budget {budget!r} is neither 'accuracy', 'latency', milliseconds such as '20ms' nor "
+            f"a mean number of experts from 0 to {k_max}",
+            where="--budget",
+            mend="name one of these",
+        )
+    return kind, value
+
+
+def choose_price(promised: Promised, budget: str | float, glance_ms: float) -> Priced:
+    """Return the price of a budget; a cost includes ``glance_ms``."""
+    depths = promised.depths
+    kind, aim = parse_budget(budget, MOST_EXPERTS)
+    costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
+    prices = (ALL, *PRICES)
+    asked = [promised.asked_at(price) for price in prices]
+    rows = np.arange(len(depths.right))
+    rights = [depths.right[rows, k] for k in asked]
+    points = tuple(
+        PricePoint(
+            price=price,
+            mean_ms=round(glance_ms + float(costs[k].mean()), 4),
+            mean_k=round(float(k.mean()), 4),
+            right=round(float(right.mean()), 4),
+        )
+        for price, k, right in zip(prices, asked, rights, strict=True)
+    )
+    if kind == "accuracy":
+        place = _cheapest_good(points, rights, depths.units)
+        why = "the cheapest price that loses no more than half a standard error"
+    else:
+        name = "mean_ms" if kind == "ms" else "mean_k"
+        gaps = [abs(getattr(point, name) - aim) for point in points]
+        place = int(np.argmin(gaps))
+        why = f"the price whose {'mean cost' if kind == 'ms' else 'mean K'} is nearest to {aim:g}"
+        why += " ms" if kind == "ms" else ""
+    point = points[place]
+    reason = (
+        f"{why}: mean K {point.mean_k:.2f}, {point.mean_ms:.1f} ms, {point.right:.3f} right on "
+        f"held-out clips with noisy copies"
+    )
+    return Priced(point.price, reason, points)
+
+
+def _cheapest_good(points: tuple[PricePoint, ...], rights: list[Floats], units: Ints) -> int:
+    best = int(np.argmax([point.right for point in points]))
+    good = []
+    for place, right in enumerate(rights):
+        lost, error = mean_and_error(rights[best] - right, units)
+        if lost <= ALLOWED_LOSS_SE * max(error, 0.25 / len(right)):
+            good.append(place)
+    return min(good, key=lambda place: points[place].mean_ms)
+
+
+def choose_doubt(p: Floats, right: Floats, units: Ints) -> Doubt:
+    """Return the threshold under which answers are called uncertain.
+
+    ``p`` [n] is the highest probability of each held-out answer, ``right`` [n] how right it is. The
+    threshold parts wrong from right best (the share of wrong answers under it less that of right
+    ones); it is 0 where those under it are not clearly more often wrong.
+    """
+    wrong, order = 1.0 - right, np.argsort(p, kind="stable")
+    best: tuple[float, float, Bools] | None = None
+    for share in SHARES:
+        count = max(round(share * len(p)), 1)
+        threshold = float(p[order[min(count, len(p) - 1)]])
+        under = p < threshold
+        if not under.any() or under.all():
+            continue
+        caught = wrong[under].sum() / max(wrong.sum(), 1e-9)
+        spent = right[under].sum() / max(right.sum(), 1e-9)
+        if best is None or caught - spent > best[0]:
+            best = (caught - spent, threshold, under)
+    if best is None:
+        return _no_doubt("the held-out answers are too few")
+    _, threshold, under = best
+    low, low_se = mean_and_error(wrong[under], units[under])
+    high, high_se = mean_and_error(wrong[~under], units[~under])
+    if low - high <= DOUBT_SE * float(np.hypot(low_se, high_se)):
+        return _no_doubt("answers of low probability were not clearly more often wrong")
+    share = float(under.mean())
+    return Doubt(
+        threshold=round(threshold, 4),
+        share=round(share, 4),
+        wrong_under=round(low, 4),
+        wrong_over=round(high, 4),
+        reason=(
+            f"of the held-out answers under {threshold:.2f} ({share:.1%} of all) {low:.1%} were "
+            f"wrong, of the others {high:.1%}"
+        ),
+    )
+
+
+def _no_doubt(reason: str) -> Doubt:
+    return Doubt(threshold=0.0, share=0.0, wrong_under=0.0, wrong_over=0.0, reason=reason)
+
+
+def answers_at(promised: Promised, asked: Ints, temperatures: tuple[float, ...]) -> Floats:
+    """Return calibrated logits [n, C] where row i asks ``asked[i]`` experts."""
+    rows = np.arange(len(asked))
+    scale = np.array(temperatures)[asked]
+    answers: Floats = promised.mixed[asked, rows] / scale[:, None]
+    return answers
+
+
+def top_probability(logits: Floats, task: Task) -> Floats:
+    """Return the highest probability [n] of logits [n, C]."""
+    top: Floats = to_probabilities(logits, task).max(axis=1)
+    return top

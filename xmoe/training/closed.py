@@ -1,0 +1,229 @@
+"""Recordings -> a whole mixture in closed form: stem, experts, their weights and their order.
+
+Candidates are searched on some of the clips, whoever is taken is fitted on all of them. Every
+number that chooses anything comes from answers to clips whose source was left out. No gradient and
+no epoch: what takes time is measuring the features, and those are cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.base.config import KernelsSpec, SpectroConfig
+from xmoe.base.progress import Progress, silent
+from xmoe.base.task import Task, task_of
+from xmoe.experts.kernels import measure_ms
+from xmoe.experts.ridge import Floats, Ints
+from xmoe.mixture.promise_router import STEM_NAME
+from xmoe.policy.families import list_families
+from xmoe.policy.records import StackRow
+from xmoe.routing.stack import Stack
+from xmoe.training.heads import HeadFit, Targets, fit_either
+from xmoe.training.hold_out import HoldOut, choose_judges, plan_hold_out
+from xmoe.training.kernel_features import Features, Spec, StemSpec, measure_features
+from xmoe.training.stack import HeldOut, fit_stack, select_experts
+
+SEARCH_CLIPS = 1000
+# An expert that weighs less than this changes no answer.
+LEAST_WEIGHT = 1e-3
+
+
+@dataclass(frozen=True)
+class ClosedJob:
+    """What is fitted: training and validation clips of ``dataset``, heard by ``spectro``.
+
+    Clips come at ``sample_rate_hz`` as a rule, for which costs are measured; ``cache`` keeps
+    features from one fit to the next.
+    """
+
+    dataset: Dataset
+    spectro: SpectroConfig
+    cache: Path
+    sample_rate_hz: int
+    balanced: bool = False
+    seed: int = 0
+
+    @property
+    def task(self) -> Task:
+        """What the labels mean."""
+        return task_of(self.dataset.task)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Stem and experts with their held-out answers.
+
+    ``specs`` are the experts in the order in which they are asked; ``heads`` and ``ms`` are by
+    name, the stem's under ``stem``. ``stacks[k]`` weighs the stem and the first k experts.
+    ``rows`` is the table of all candidates, ``dropped`` says why others are none, ``judged`` who
+    judged and ``sources`` how sources were found.
+    """
+
+    job: ClosedJob
+    specs: tuple[KernelsSpec, ...]
+    features: Features
+    targets: Targets
+    units: Ints
+    heads: Mapping[str, HeadFit]
+    ms: Mapping[str, float]
+    stacks: tuple[Stack, ...]
+    rows: tuple[StackRow, ...]
+    dropped: Mapping[str, str]
+    judged: str
+    sources: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The experts in the order in which they are asked."""
+        return tuple(spec.name for spec in self.specs)
+
+    @property
+    def judges(self) -> Ints:
+        """The rows whose held-out answers decide."""
+        return np.flatnonzero(self.targets.judges)
+
+    def hold(self) -> HeldOut:
+        """Return the held-out answers of stem and experts to the rows that judge."""
+        return hold_out(self.heads, self.targets, self.units)
+
+
+def stem_spec(spectro: SpectroConfig) -> StemSpec:
+    """Return the stem of a front end."""
+    return StemSpec(spectro=spectro)
+
+
+def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
+    """Fit stem and experts; DatasetError where no clip can be read."""
+    known = [*job.dataset.split("train"), *job.dataset.split("val")]
+    candidates, dropped = list_families(job.spectro, num_clips=len(known))
+    stem = stem_spec(job.spectro)
+    measure = partial(
+        measure_features, job.dataset, segment_s=job.spectro.segment_s, cache=job.cache
+    )
+    searched = spread(known, SEARCH_CLIPS, job.seed)
+    few = measure(searched, [stem, *candidates], progress=progress)
+    targets, plan, judged = read_targets(job, few, stem)
+    heads = fit_heads(few, {STEM_NAME: stem, **by_name(candidates)}, targets, progress)
+    ms = measure_costs(candidates, job, progress)
+    held = hold_out(heads, targets, plan.units[few.owners])
+    selection = select_experts(held, ms, always=[STEM_NAME])
+    taken = [name for name in selection.stack.weights if name != STEM_NAME]
+    progress("experts", 1, 1, f"{', '.join(taken)} of {len(candidates)} candidates")
+    specs = [by_name(candidates)[name] for name in taken]
+    features = few
+    if len(known) > len(searched):
+        features = measure(known, [stem, *specs], progress=progress)
+        targets, plan, judged = read_targets(job, features, stem)
+        heads = fit_heads(features, {STEM_NAME: stem, **by_name(specs)}, targets, progress)
+    units = plan.units[features.owners]
+    kept = weigh_by_depth(hold_out(heads, targets, units), taken)
+    return Fitted(
+        job=job,
+        specs=tuple(spec for spec in specs if spec.name in kept[-1].weights),
+        features=features,
+        targets=targets,
+        units=units,
+        heads={name: heads[name] for name in kept[-1].weights},
+        ms=ms,
+        stacks=kept,
+        rows=selection.rows,
+        dropped=dropped,
+        judged=judged,
+        sources=plan.words,
+    )
+
+
+def spread(known: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """Return at most so many of the clips, drawn by ``seed``, in their order."""
+    if len(known) <= most:
+        return list(known)
+    picked = np.random.default_rng(seed).permutation(len(known))[:most]
+    return [known[place] for place in np.sort(picked)]
+
+
+def by_name(specs: Sequence[KernelsSpec]) -> dict[str, KernelsSpec]:
+    """Return specs by their names."""
+    return {spec.name: spec for spec in specs}
+
+
+def read_targets(
+    job: ClosedJob, features: Features, stem: StemSpec
+) -> tuple[Targets, HoldOut, str]:
+    """Return what heads are fitted to, row by row, who is held out, and who judges in words."""
+    examples, owners = features.examples, features.owners
+    task, classes = job.task, len(job.dataset.classes)
+    rows = task.rows(job.dataset.targets(examples), classes)[owners]
+    plan = plan_hold_out(examples)
+    shares = 1.0 / features.counts[owners]
+    everyone = np.ones(len(rows), dtype=bool)
+    targets = Targets(
+        rows, plan.groups[owners], everyone, task, shares=shares, balanced=job.balanced
+    )
+    first = fit_either(lambda: features.blocks(stem), targets)
+    right = rightness(first.held_out, rows, task)
+    per_clip = np.bincount(owners, right) / np.bincount(owners)
+    judges, words = choose_judges(plan, per_clip)
+    return replace(targets, judges=judges[owners]), plan, words
+
+
+def fit_heads(
+    features: Features, specs: Mapping[str, Spec], targets: Targets, progress: Progress
+) -> dict[str, HeadFit]:
+    """Return the head of each spec with its held-out answers."""
+    heads = {}
+    for done, (name, spec) in enumerate(specs.items(), 1):
+        heads[name] = fit_either(partial(features.blocks, spec), targets)
+        progress("heads", done, len(specs))
+    return heads
+
+
+def measure_costs(
+    candidates: Sequence[KernelsSpec], job: ClosedJob, progress: Progress
+) -> dict[str, float]:
+    """Return the milliseconds of one segment for each candidate."""
+    costs = {}
+    for done, spec in enumerate(candidates, 1):
+        costs[spec.name] = measure_ms(spec, sample_rate_hz=job.sample_rate_hz)
+        progress("costs", done, len(candidates))
+    return costs
+
+
+def hold_out(heads: Mapping[str, HeadFit], targets: Targets, units: Ints) -> HeldOut:
+    """Return the held-out answers of heads to the rows that judge."""
+    judges = targets.judges
+    logits = {name: head.held_out[judges] for name, head in heads.items()}
+    return HeldOut(logits, targets.rows[judges], units[judges], targets.task)
+
+
+def weigh_by_depth(held: HeldOut, taken: Sequence[str]) -> tuple[Stack, ...]:
+    """Return the weights of the stem and the first 0, 1, ... experts.
+
+    An expert that weighs nothing beside all the others is left out.
+    """
+    weights = fit_stack(held, [STEM_NAME, *taken]).weights
+    names = [name for name in taken if weights[name] > LEAST_WEIGHT] or list(taken[:1])
+    return tuple(_weigh(held, [STEM_NAME, *names[:k]]) for k in range(len(names) + 1))
+
+
+def _weigh(held: HeldOut, names: Sequence[str]) -> Stack:
+    """Return the weights of ``names``; where none is worth a weight all have the same little one.
+
+    Their answer is then nearly flat, as is due to who is wrong on every source left out.
+    """
+    stack = fit_stack(held, names)
+    if sum(stack.weights.values()) >= LEAST_WEIGHT:
+        return stack
+    return Stack(weights=dict.fromkeys(names, LEAST_WEIGHT / len(names)))
+
+
+def rightness(logits: Floats, rows: Floats, task: Task) -> Floats:
+    """Return how right each answer is [n], from 0 to 1."""
+    right = task.rightness(torch.from_numpy(logits), torch.from_numpy(rows))
+    return right.double().numpy()
