@@ -1,5 +1,6 @@
 """Tones in noise as recordings and as stores."""
 
+from tests.fixtures.closed import closed_fit, closed_job, few_families, leaky, mixed, scenes
 from tests.fixtures.mixtures import build, make_specs, model, specs
 from tests.fixtures.tones import (
     assert_same,
@@ -18,12 +19,18 @@ __all__ = [
     "assert_same",
     "build",
     "change",
+    "closed_fit",
+    "closed_job",
     "config",
+    "few_families",
     "frontend",
+    "leaky",
     "make_job",
     "make_specs",
     "make_trainer",
+    "mixed",
     "model",
+    "scenes",
     "specs",
     "store_paths",
     "stores",

@@ -1,0 +1,86 @@
+"""A mixture in closed form: who is taken and in what order, judged by sources left out alone."""
+
+import numpy as np
+import pytest
+
+from tests.fixtures.closed import COSTS_MS, OF_A_SOURCE, SOURCES, SPECTRO
+from xmoe.experts.probabilities import to_probabilities
+from xmoe.mixture.promise_router import STEM_NAME
+from xmoe.training import closed, kernel_features
+from xmoe.training.closed import fit_closed, rightness, spread, stem_spec
+
+KNOWN = OF_A_SOURCE * (SOURCES["train"] + SOURCES["val"])
+
+
+def test_experts_that_hear_different_things_are_taken_together(closed_fit):
+    assert len(closed_fit.names) >= 2
+    assert set(closed_fit.names) <= set(COSTS_MS)
+    assert set(closed_fit.heads) == {STEM_NAME, *closed_fit.names}
+    losses = [
+        closed_fit.hold().losses(stack.combine(closed_fit.hold().logits)).mean()
+        for stack in closed_fit.stacks
+    ]
+    assert losses[-1] < losses[0] - 0.1
+    for k, stack in enumerate(closed_fit.stacks):
+        assert tuple(stack.weights) == (STEM_NAME, *closed_fit.names[:k])
+
+
+def test_the_table_tells_of_every_candidate_what_it_costs(closed_fit):
+    assert {row.name: row.ms for row in closed_fit.rows} == COSTS_MS
+    places = {row.name: row.place for row in closed_fit.rows if row.taken}
+    assert sorted(places, key=places.__getitem__) == list(closed_fit.names)
+    assert closed_fit.dropped == {"mid": "three are enough"}
+    assert "source" in closed_fit.judged
+
+
+def test_each_clip_counts_once_however_many_segments_it_has(closed_fit):
+    features, targets = closed_fit.features, closed_fit.targets
+    assert len(features.examples) == KNOWN
+    assert features.counts.max() > 1
+    assert np.bincount(features.owners, targets.shares) == pytest.approx(np.ones(KNOWN))
+    assert len(targets.rows) == features.counts.sum() == len(closed_fit.units)
+
+
+def test_held_out_answers_do_not_know_their_source(leaky):
+    fitted = leaky.fitted
+    rows, task = fitted.targets.rows, fitted.job.task
+    for name, spec in {STEM_NAME: stem_spec(SPECTRO), **closed.by_name(fitted.specs)}.items():
+        head = fitted.heads[name]
+        known = head.answer(fitted.features.table(spec))
+        assert rightness(known, rows, task).mean() > 0.85, name
+        assert rightness(head.held_out, rows, task).mean() < 0.7, name
+
+
+def test_who_is_wrong_on_every_source_left_out_answers_nearly_flat(leaky):
+    held = leaky.fitted.hold()
+    for stack in leaky.fitted.stacks:
+        assert sum(stack.weights.values()) > 0.0
+        assert to_probabilities(stack.combine(held.logits), held.task).max() < 0.6
+
+
+@pytest.mark.usefixtures("few_families")
+def test_a_second_fit_measures_nothing_and_finds_the_same(closed_job, closed_fit, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("features were measured again")
+
+    monkeypatch.setattr(kernel_features, "_measure_all", refuse)
+    again = fit_closed(closed_job)
+    assert again.stacks == closed_fit.stacks
+    for name, head in closed_fit.heads.items():
+        assert (again.heads[name].head.weights == head.head.weights).all()
+
+
+@pytest.mark.usefixtures("few_families")
+def test_candidates_are_searched_on_some_clips_and_fitted_on_all(closed_job, monkeypatch):
+    monkeypatch.setattr(closed, "SEARCH_CLIPS", 24)
+    fitted = fit_closed(closed_job)
+    assert len(fitted.features.examples) == KNOWN
+    assert all(len(head.held_out) == len(fitted.targets.rows) for head in fitted.heads.values())
+
+
+def test_some_clips_are_drawn_by_seed_in_their_order(closed_job):
+    known = list(closed_job.dataset.examples)
+    drawn = spread(known, 10, 3)
+    assert drawn == spread(known, 10, 3) != spread(known, 10, 4)
+    assert [known.index(one) for one in drawn] == sorted(known.index(one) for one in drawn)
+    assert spread(known, len(known), 0) == known
