@@ -59,6 +59,8 @@ def spread(model, first):
 def test_the_first_round_asks_no_more_than_it_may(model, first, make_specs):
     assert first[0].k.tolist() == [1] * CLIPS
     assert model.prepare(make_specs(CLIPS), CHEAP, k_max=0)[0].k.tolist() == [0] * CLIPS
+    for_nothing = RoutingConfig(k_price=-10.0)  # without a promise: at once
+    assert model.prepare(make_specs(CLIPS), for_nothing)[0].k.tolist() == [4] * CLIPS
 
 
 @torch.no_grad()

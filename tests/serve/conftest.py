@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from tests.fixtures.closed_runs import write_closed_run
 from tests.fixtures.runs import RATE_HZ, make_sound, to_wav
 from xmoe.predict.predictor import Predictor
 from xmoe.profile.clip_stats import ClipStats, measure_samples
@@ -104,6 +105,18 @@ def wav():
 def in_process(tiny_run):
     """The same run in this process, without serving."""
     return Predictor.load(tiny_run)
+
+
+@pytest.fixture(scope="session")
+def closed_run(tmp_path_factory):
+    """A run whose experts hear sound and whose router asks in two rounds."""
+    return write_closed_run(tmp_path_factory.mktemp("closed") / "run")
+
+
+@pytest.fixture(scope="session")
+def closed_in_process(closed_run):
+    """The same run in this process, without serving."""
+    return Predictor.load(closed_run)
 
 
 @pytest.fixture

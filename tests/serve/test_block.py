@@ -8,6 +8,7 @@ import torch
 from xmoe.experts.protocol import ExpertReply
 from xmoe.mixture.calls import call_experts
 from xmoe.serve.block import Block, Seat
+from xmoe.serve.limits import Limits
 
 RATE_HZ = 8000
 
@@ -39,7 +40,8 @@ def hear(prepared, in_process, script, *, silent=(), broken=()):
         calls = {name: asyncio.create_task(call(name)) for name in replies}
         await asyncio.sleep(0.01)
         try:
-            return script(Block(plan, plan, inputs, calls, in_process.read_combined))
+            read = in_process.read_combined
+            return script(Block(plan, plan, inputs, calls, read=read, renew=lambda *_: None))
         finally:
             for task in calls.values():
                 task.cancel()
@@ -68,7 +70,7 @@ def test_row_with_a_silent_or_broken_expert_goes_on_alone(plan, in_process, prep
 
 def test_seat_waits_for_its_own_experts_only(plan, in_process, prepared):
     def script(block):
-        return [set(Seat(block, row, row + 1, 0.0).calls) for row in range(4)]
+        return [set(Seat(block, row, row + 1, Limits(), 0.0).calls) for row in range(4)]
 
     expected = [
         {n for i, n in enumerate(plan.expert_names) if bool(plan.weights[row, i] > 0)}
@@ -78,7 +80,7 @@ def test_seat_waits_for_its_own_experts_only(plan, in_process, prepared):
 
 
 def test_share_holds_the_rows_of_the_seat(plan, in_process, prepared):
-    share = hear(prepared, in_process, lambda block: Seat(block, 1, 3, 5.0).share())
+    share = hear(prepared, in_process, lambda block: Seat(block, 1, 3, Limits(), 5.0).share())
     assert (share.first, share.last, share.deadline) == (1, 3, 5.0)
     assert torch.equal(share.plan.weights, plan.weights[1:3])
     assert share.wanted is share.plan

@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import ray
@@ -171,3 +172,34 @@ def test_requests_are_answered_while_an_expert_is_dead_and_it_comes_back(
     for answer in answers:
         assert sum(answer["probabilities"].values()) == pytest.approx(1.0)
         assert set(answer["missing_experts"]) <= {victim}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["colocated", "distributed"])
+def test_experts_that_hear_sound_are_served_in_two_rounds(
+    address, topology, closed_run, closed_in_process, sound, wav
+):
+    settings = {
+        "run": str(closed_run),
+        "topology": topology,
+        "router": NO_CPU | {"replicas": 1},
+        "expert": NO_CPU,
+        "faults": {"deadline_ms": 20_000.0},
+    }
+    serve.run(build(settings), name="closed", route_prefix="/closed")
+    try:
+        clips = [
+            (sound(0.3 + 0.4 * (seed % 3), seed=seed), (8000, 11_025)[seed % 2])
+            for seed in range(6)
+        ]
+        with ThreadPoolExecutor(len(clips)) as pool:
+            urls = [f"{address}/closed/v1/classify"] * len(clips)
+            answers = list(pool.map(post, urls, [wav(*clip) for clip in clips]))
+        for answer, clip in zip(answers, clips, strict=True):
+            expected = closed_in_process.predict(*clip)
+            assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+            assert answer["k"] == expected.k
+            assert not answer["degraded"]
+        assert max(answer["k"] for answer in answers) == 3.0
+    finally:
+        serve.delete("closed")

@@ -72,12 +72,17 @@ def make_fanout(callers, faults):
     return FanOut(callers, faults, cnn_specs(*NAMES))
 
 
+async def collect(fanout, share):
+    """Return what one request heard as its answer."""
+    return (await fanout.collect(share)).combine()
+
+
 def gather(callers, begin, *, deadline_s=0.5, **faults):
     """Run one block of one request; return what it heard, the fan-out, and the seconds."""
     fanout = make_fanout(callers, FaultSettings(**{"deadline_ms": 1000.0 * deadline_s} | faults))
 
     async def main():
-        return await fanout.collect(begin(fanout, time.monotonic() + deadline_s))
+        return await collect(fanout, begin(fanout, time.monotonic() + deadline_s))
 
     began = time.monotonic()
     return asyncio.run(main()), fanout, time.monotonic() - began
@@ -183,7 +188,7 @@ def test_with_every_expert_failing_half_of_them_are_still_asked(begin):
 
     async def main():
         for _ in range(5):
-            await fanout.collect(begin(fanout, time.monotonic() + 1.0))
+            await collect(fanout, begin(fanout, time.monotonic() + 1.0))
 
     asyncio.run(main())
     assert len(fanout.shut_out()) == 1
@@ -217,7 +222,7 @@ def test_shut_out_expert_is_not_asked_and_still_reported(plan, callers, begin):
 
     async def main():
         for _ in range(4):
-            heard = await fanout.collect(begin(fanout, time.monotonic() + 1.0))
+            heard = await collect(fanout, begin(fanout, time.monotonic() + 1.0))
             assert bool(heard.degraded[0])
 
     asyncio.run(main())
@@ -233,7 +238,7 @@ def test_hasty_requests_do_not_shut_an_expert_out(plan, callers, begin):
     )
 
     async def main():
-        await fanout.collect(begin(fanout, time.monotonic() + 0.05, avoid=False))
+        await collect(fanout, begin(fanout, time.monotonic() + 0.05, avoid=False))
         await asyncio.sleep(0.05)
 
     asyncio.run(main())
@@ -257,7 +262,7 @@ def test_expert_that_is_back_is_found_by_a_copy_for_which_nobody_waits(plan, cal
 
     async def ask():
         began = time.monotonic()
-        heard = await fanout.collect(begin(fanout, began + 0.2))
+        heard = await collect(fanout, begin(fanout, began + 0.2))
         return bool(heard.degraded[0]), time.monotonic() - began
 
     async def main():

@@ -24,6 +24,25 @@ def recording(tmp_path, wav, sound):
     return write
 
 
+@pytest.fixture(params=["tiny_run", "closed_run"])
+def run(request):
+    """A run whose experts read the stem map, or one whose experts hear sound."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def classify(ask, serve_run, run):
+    """The function that answers a recording over HTTP."""
+
+    def send(body, hop_s):
+        service = serve_run(run=run, faults={"deadline_ms": 20_000.0})
+        return ask(
+            "POST", "/v1/classify", service=service, body=body, query=f"hop_s={hop_s}"
+        ).json()
+
+    return send
+
+
 def run_command(*words):
     with pytest.raises(SystemExit) as left:
         main([str(word) for word in (*words, "-q")])
@@ -32,11 +51,11 @@ def run_command(*words):
 
 # The run listens at 8 kHz: one rate needs no resampling, the other does.
 @pytest.mark.parametrize("rate_hz", [8000, 11_025])
-def test_recording_is_answered_alike(recording, tiny_run, ask, tmp_path, rate_hz):
+def test_recording_is_answered_alike(recording, run, classify, tmp_path, rate_hz):
     path, out = recording(rate_hz), tmp_path / "out"
-    served = ask("POST", "/v1/classify", body=path.read_bytes(), query=f"hop_s={HOP_S}").json()
-    here = MoEAudioClassifier.load(tiny_run).predict(path)
-    run_command("infer", tiny_run, "--input", path.parent, "--output", out)
+    served = classify(path.read_bytes(), HOP_S)
+    here = MoEAudioClassifier.load(run).predict(path)
+    run_command("infer", run, "--input", path.parent, "--output", out)
     (part,) = out.rglob("*.parquet")
     (row,) = pq.read_table(part).to_pylist()
     assert served["segments"] == here.segments == row["segments"] > 4
@@ -48,10 +67,10 @@ def test_recording_is_answered_alike(recording, tiny_run, ask, tmp_path, rate_hz
 
 @pytest.mark.parametrize("rate_hz", [8000, 11_025])
 @pytest.mark.parametrize("hop_s", [HOP_S, 0.13])
-def test_windows_and_events_are_alike(recording, tiny_run, ask, tmp_path, rate_hz, hop_s):
+def test_windows_and_events_are_alike(recording, run, classify, tmp_path, rate_hz, hop_s):
     path = recording(rate_hz)
-    served = ask("POST", "/v1/classify", body=path.read_bytes(), query=f"hop_s={hop_s}").json()
-    run_command("infer", tiny_run, path, "--hop", hop_s, "--windows", "--out", tmp_path)
+    served = classify(path.read_bytes(), hop_s)
+    run_command("infer", run, path, "--hop", hop_s, "--windows", "--out", tmp_path)
     table = pq.read_table(tmp_path / "long.windows.parquet").to_pylist()
     for window, row in zip(served["windows"], table, strict=True):
         for place in ("start_s", "end_s"):
@@ -66,10 +85,9 @@ def test_windows_and_events_are_alike(recording, tiny_run, ask, tmp_path, rate_h
             assert event[name] == pytest.approx(float(row[name]), abs=1e-6)
 
 
-def test_a_window_is_a_recording_of_its_own(recording, tiny_run, ask, wav, sound):
-    body = recording(11_025).read_bytes()
-    served = ask("POST", "/v1/classify", body=body, query=f"hop_s={HOP_S}").json()
-    classifier, samples = MoEAudioClassifier.load(tiny_run), sound(1.9737)
+def test_a_window_is_a_recording_of_its_own(recording, run, classify, sound):
+    served = classify(recording(11_025).read_bytes(), HOP_S)
+    classifier, samples = MoEAudioClassifier.load(run), sound(1.9737)
     for window in served["windows"]:
         first, last = (round(window[place] * 11_025) for place in ("start_s", "end_s"))
         alone = classifier.predict(samples[first:last], 11_025)

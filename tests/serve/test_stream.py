@@ -98,6 +98,28 @@ def test_sixteen_bit_at_another_rate(open_stream, ask, wav, sound):
     assert answers[0]["probabilities"] == pytest.approx(same["probabilities"], abs=1e-5)
 
 
+def test_windows_are_heard_by_experts_that_hear_sound(
+    open_stream, serve_run, closed_run, closed_in_process, sound
+):
+    service = serve_run(run=closed_run, faults={"deadline_ms": 20_000.0})
+    samples = sound(1.7, seed=2)
+    with open_stream(service=service) as socket:
+        frames = talk(socket, START | {"budget": "accuracy"}, [samples.tobytes()])
+    answers = [frame for frame in frames if frame["type"] == "answer"]
+    assert len(answers) == 8
+    for frame in answers:
+        window = samples[frame["start_sample"] : frame["end_sample"]]
+        expected = closed_in_process.predict(window, RATE_HZ)
+        assert frame["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+        assert frame["k"] == expected.k
+
+
+def test_budget_that_the_run_cannot_keep_is_refused_at_once(open_stream):
+    with open_stream() as socket:
+        socket.send_json(START | {"budget": "20ms"})
+        assert refused(socket)[0] == "bad_input"
+
+
 def test_a_short_stream_is_one_window(open_stream, sound):
     with open_stream() as socket:
         frames = talk(socket, START, [sound(0.1).tobytes()])

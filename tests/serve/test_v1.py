@@ -184,3 +184,65 @@ def test_stalled_body_is_refused(ask, serve_run):
     service = serve_run(http=HttpSettings(body_timeout_s=0.05))
     reply = ask("POST", "/v1/classify", service=service, body=[b"RIFF"], stalls=True)
     assert (reply.status, reply.json()["code"]) == (408, "body_timeout")
+
+
+def test_a_run_that_hears_sound_is_described(ask, serve_run, closed_run):
+    service = serve_run(run=closed_run)
+    model = ask("GET", "/v1/model", service=service).json()
+    assert [e["ms"] for e in model["experts"]] == [1.0, 2.0, 4.0]
+    assert model["glance_ms"] == 0.5
+    assert model["experts"][1] | {"band_hz": None} == {
+        "name": "second",
+        "kind": "kernels",
+        "front_end": "pcen, windows of 50 ms, 16 kernels",
+        "band_hz": None,
+        "ms": 2.0,
+        "masked": False,
+        "prior": 1.0,
+        "reason": "second of three",
+    }
+    experts = ask("GET", "/v1/experts", service=service).json()["experts"]
+    assert {expert["kind"] for expert in experts} == {"kernels"}
+
+
+def test_budget_in_milliseconds_needs_a_run_that_knows_them(ask, serve_run, closed_run, wav, sound):
+    body, service = wav(sound(1.0, seed=2)), serve_run(run=closed_run)
+    free = ask("POST", "/v1/classify", service=service, body=body).json()
+    bound = ask("POST", "/v1/classify", service=service, body=body, query="budget=1.2ms").json()
+    assert free["k"] >= 1.0 > bound["k"]
+    headers = {"Content-Type": "application/json"}
+    asked = {"samples": sound(1.0, seed=2).tolist(), "sample_rate_hz": RATE_HZ, "budget": "1.2ms"}
+    again = ask(
+        "POST", "/v1/classify", service=service, body=json.dumps(asked).encode(), headers=headers
+    )
+    assert again.json()["k"] == bound["k"]
+    for path in ("/v1/classify", "/v1/explain"):
+        refused = ask("POST", path, body=body, query="budget=2ms")
+        assert (refused.status, refused.json()["code"]) == (422, "bad_input")
+        assert "mean number of experts" in refused.json()["hint"]
+    assert ask("POST", "/v1/classify", body=body, query="budget=2s").status == 422
+
+
+def test_a_batch_of_recordings_that_differ_is_answered_as_each_alone(
+    ask, serve_run, closed_run, closed_in_process, wav, sound
+):
+    clips = [
+        (sound(0.3 + 0.4 * seed, seed=seed), (8000, 16_000, 11_025)[seed]) for seed in range(3)
+    ]
+    parts = [
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+        + wav(*clip)
+        + b"\r\n"
+        for clip in clips
+    ]
+    reply = ask(
+        "POST",
+        "/v1/classify/batch",
+        service=serve_run(run=closed_run),
+        body=b"".join(parts) + b"--x--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
+    for item, clip in zip(reply.json()["answers"], clips, strict=True):
+        expected = closed_in_process.predict(*clip)
+        assert item["answer"]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+        assert item["answer"]["k"] == expected.k

@@ -16,7 +16,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.signal import firwin, resample_poly
 from torchaudio.transforms import Resample
 
 from xmoe.base.errors import ConfigError
@@ -58,6 +57,8 @@ def _resample_tensor(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.T
             kernel = _kernel(up, down, str(samples.device))
             resampled: torch.Tensor = kernel(samples)
             return resampled
+        from scipy.signal import resample_poly  # seldom used, and slow and large to import
+
         filtered = resample_poly(
             samples.cpu().numpy(), up, down, axis=-1, window=_taps(max(up, down))
         )
@@ -85,6 +86,8 @@ def _kernel(up: int, down: int, device: str) -> Resample:
 @lru_cache(maxsize=2)
 def _taps(longest: int) -> npt.NDArray[np.float64]:
     """Return the polyphase filter for a ratio whose larger side is ``longest``."""
+    from scipy.signal import firwin
+
     count = 2 * _POLYPHASE_WIDTH * longest + 1
     cutoff = _POLYPHASE_CUTOFF / longest
     return np.asarray(firwin(count, cutoff, window=("kaiser", _POLYPHASE_BETA)), dtype=np.float64)

@@ -92,6 +92,7 @@ class CnnExpert(Expert[CnnSpec]):
     """An expert on the stem map: windows [b, D, rows of its band, columns] -> logits [b, C]."""
 
     kind = "cnn"
+    small_values = 1 << 17
 
     def __init__(
         self, name: str, *, in_channels: int, channels: int, num_classes: int, dropout: float = 0.0

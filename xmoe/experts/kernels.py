@@ -169,19 +169,24 @@ class KernelsExpert(Expert[KernelsSpec]):
         """
         if inputs.sound is None:
             raise ValueError(f"expert {spec.name} hears sound, and none was given")
-        sound = inputs.sound.rows(rows.cpu())
+        every = len(rows) == len(inputs.sound)  # else they are copied to pick them
+        sound = inputs.sound if every else inputs.sound.rows(rows.cpu())
         clips = zip(sound.rate_hz.tolist(), sound.length.tolist(), strict=True)
         cuts = [
             place_spans(merge_spans(own), rate, size)
             for own, (rate, size) in zip(spans.tolist(), clips, strict=True)
         ]
         pieces = torch.zeros(len(cuts), max(map(len, cuts)), dtype=torch.int64)
-        longest = max(sum(last - first for first, last in row) for row in cuts)
-        samples = torch.zeros(len(cuts), longest, dtype=torch.int16)
         for row, own in enumerate(cuts):
-            joined = torch.cat([sound.samples[row, first:last] for first, last in own])
-            samples[row, : len(joined)] = joined
             pieces[row, : len(own)] = torch.tensor([last - first for first, last in own])
+        longest = int(pieces.sum(1).max())
+        if torch.equal(pieces, sound.length.unsqueeze(1)):  # whole segments are there as they are
+            samples = sound.samples[:, :longest]
+        else:
+            samples = torch.zeros(len(cuts), longest, dtype=torch.int16)
+            for row, own in enumerate(cuts):
+                joined = torch.cat([sound.samples[row, first:last] for first, last in own])
+                samples[row, : len(joined)] = joined
         return {
             "samples": samples,
             "scale": sound.scale,

@@ -10,12 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from xmoe.audio.sound import Sound
 from xmoe.base.config import Frozen, ModelConfig
+
+if TYPE_CHECKING:  # the process of an expert has no use for it
+    from xmoe.audio.sound import Sound
 
 Spec = TypeVar("Spec", bound=Frozen)
 
@@ -62,9 +64,14 @@ class ExpertReply:
 
 
 class Expert(nn.Module, ABC, Generic[Spec]):
-    """One expert. A kind is a subclass, named in ``registry`` by the ``kind`` of its spec."""
+    """One expert. A kind is a subclass, named in ``registry`` by the ``kind`` of its spec.
+
+    A payload of up to ``small_values`` numbers is answered in about the time that it takes to hand
+    it to a thread.
+    """
 
     kind: ClassVar[str]
+    small_values: ClassVar[int] = 0
 
     @classmethod
     @abstractmethod

@@ -174,7 +174,9 @@ class MoE(nn.Module):
         keep = windows_kept(scores.shape[2], routing.window_fraction)
         promises, costs = glance.routing.promises, routing.costs_ms
         if k is None:
-            first = self.first_most if k_max is None else min(k_max, self.first_most)
+            # Nobody waits for answers where experts are asked even without a promise.
+            first = self.config.k_max if routing.k_price < 0.0 else self.first_most
+            first = first if k_max is None else min(k_max, first)
             count = choose_counts(promises, routing.k_price, first, costs_ms=costs)
         else:
             count = torch.full((spec.shape[0],), k, device=spec.device)

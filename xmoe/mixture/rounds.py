@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xmoe.base.config import RoutingConfig
 from xmoe.experts.protocol import ExpertReply, Inputs
-from xmoe.glance.router import count_costs
+from xmoe.glance.router import choose_counts
 from xmoe.mixture.calls import AskExpert, call_experts, merge_replies
 from xmoe.mixture.combine import Combined, combine, stack_replies
 from xmoe.mixture.moe import MoE
@@ -74,22 +74,29 @@ def count_further(
     k_max: int | None = None,
 ) -> Tensor:
     """Return how many experts [B] are worth asking in all, now that the first have answered."""
-    k = plan.k
-    most = plan.promises.shape[1] - 1 if k_max is None else k_max
+    renewed = renew_promises(router, plan, replies)
+    chosen = choose_counts(renewed, routing.k_price, k_max, costs_ms=routing.costs_ms)
+    return torch.maximum(chosen, plan.k)
+
+
+def renew_promises(router: PromiseRouter, plan: Plan, replies: Mapping[str, ExpertReply]) -> Tensor:
+    """Return the promises [B, K_max + 1] of more experts, now that the first have answered.
+
+    -inf for fewer than were asked. A clip that asked none, or lacks an expert, is promised nothing.
+    """
+    k, most = plan.k, plan.promises.shape[1] - 1
     logits, answered = stack_replies(plan, replies)
     mixed = combine(plan, replies).logits
     complete = (answered == (plan.weights > 0)).all(1)
-    costs = count_costs(plan.promises.shape[1], routing.costs_ms, mixed.device)
-    wanted = k.clone()
+    renewed = torch.full_like(plan.promises, float("-inf"))
+    renewed.scatter_(1, k.clamp_max(most).unsqueeze(1), 0.0)
     for depth in sorted({count for count in k[complete].tolist() if 0 < count < most}):
         rows = torch.nonzero(complete & (k == depth)).squeeze(1)
         own = first_asked(logits, answered, rows, depth)
         experts = torch.cat([plan.stem_logits[rows].unsqueeze(0), own])
         evidence = router.renew_evidence(plan.evidence[rows], experts, mixed[rows])
-        promised = router.promise(evidence, depth)[:, depth : most + 1]
-        price = routing.k_price * (costs[depth : most + 1] - costs[depth])
-        wanted[rows] = depth + (promised - price).argmax(1)
-    return wanted
+        renewed[rows, depth:] = router.promise(evidence, depth)[:, depth:]
+    return renewed
 
 
 def first_asked(logits: Tensor, answered: Tensor, rows: Tensor, depth: int) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -23,6 +23,7 @@ class QueueFull(Exception):
 class MicroBatcher(Generic[Item, Result]):
     """Calls ``work`` with the items that wait, ``max_size`` of ``size_of`` at most.
 
+    What does not ``fit`` into one block waits for the next.
     ``work`` returns one result per item in their order; an exception is that of each item.
     """
 
@@ -33,10 +34,12 @@ class MicroBatcher(Generic[Item, Result]):
         size_of: Callable[[Item], int],
         max_size: int,
         max_waiting: int,
+        fit: Callable[[Sequence[Item]], bool] = lambda _: True,
     ) -> None:
         self._work = work
         self._size_of = size_of
         self._max_size = max_size
+        self._fit = fit
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._waiting_size = 0
@@ -90,7 +93,7 @@ class MicroBatcher(Generic[Item, Result]):
         while self._waiting:
             item, future = self._waiting[0]
             size = self._size_of(item)
-            if block and size > room:
+            if block and (size > room or not self._fit([*(one for one, _ in block), item])):
                 break
             self._waiting.popleft()
             self._waiting_size -= size

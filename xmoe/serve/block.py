@@ -7,34 +7,44 @@ missing a request goes on by itself, with a ``Share`` of the block.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from xmoe.experts.protocol import Inputs
+from xmoe.experts.protocol import ExpertReply, Inputs
 from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.plan import Plan
 from xmoe.predict.answer import SegmentAnswers
 from xmoe.serve.fanout import Calls, Share, finished, mark_missing
+from xmoe.serve.limits import Limits
 from xmoe.serve.replan import slice_rows
 
 Read = Callable[[Plan, Combined], SegmentAnswers]
+# Promises [B, K_max + 1] renewed by the replies, None where nobody is ever asked further.
+Renew = Callable[[Plan, dict[str, ExpertReply]], Tensor | None]
 
 
 class Block:
     """The plan of a block, before and after experts that are shut out, its inputs, and its calls.
 
-    ``read`` turns what was combined into calibrated answers.
+    ``read`` turns what was combined into calibrated answers, ``renew`` says what more experts
+    promise now.
     """
 
-    def __init__(self, wanted: Plan, plan: Plan, inputs: Inputs, calls: Calls, read: Read) -> None:
+    def __init__(
+        self, wanted: Plan, plan: Plan, inputs: Inputs, calls: Calls, *, read: Read, renew: Renew
+    ) -> None:
         self.wanted = wanted
         self.plan = plan
         self.inputs = inputs
         self.calls = calls
-        self._read = read
+        self.begun = time.monotonic()
+        self._read, self._renew = read, renew
+        self._renewed: Tensor | None = None
         self._asked = (plan.weights > 0).numpy()
         self._heard: set[str] | None = None
         self._answers: SegmentAnswers | None = None
@@ -55,22 +65,28 @@ class Block:
         if self._heard != replies.keys():
             combined = combine(self.plan, replies)
             if self.wanted is not self.plan:
-                combined = mark_missing(self.wanted, combined)
+                combined = mark_missing(self.wanted.weights > 0, combined)
             self._complete = ~combined.missing.any(1).numpy()
             self._answers = self._read(self.plan, combined)
+            self._renewed = self._renew(self.plan, replies)
             self._heard = set(replies)
         if self._answers is None or not self._complete[first:last].all():
             return None
         return slice_answers(self._answers, first, last)
 
+    def renewed(self, first: int, last: int) -> Tensor | None:
+        """Return what more experts promise to some rows, as of the last look at ``answers``."""
+        return None if self._renewed is None else self._renewed[first:last]
+
 
 @dataclass(frozen=True)
 class Seat:
-    """One request's place in a block: rows ``first`` to ``last``, and its deadline."""
+    """One request's place in a block: rows ``first`` to ``last``, what it allows, its deadline."""
 
     block: Block
     first: int
     last: int
+    limits: Limits
     deadline: float
 
     @property

@@ -27,8 +27,6 @@ from xmoe.run.remote import fetched, hash_weights
 UNHEALTHY_AFTER = 3
 # How long an expert does not look again for weights that it did not find.
 NOT_FOUND_FOR_S = 5.0
-# About as many as take a few milliseconds; handing them to a thread costs as much again.
-SMALL_VALUES = 1 << 17
 
 # A payload on the wire: named arrays of b rows each.
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -73,6 +71,10 @@ class ExpertCore:
             check_unchanged(sha256, hash_weights(folder, which), run)
         fold_norms(expert)
         return cls(expert, device=device, weights_sha256=sha256)
+
+    def is_small(self, values: int) -> bool:
+        """Whether a payload of so many numbers is answered sooner here than by another thread."""
+        return values <= self.expert.small_values
 
     def infer(self, payload: Arrays) -> Logits:
         """Return logits [b, C] of what the router packed."""

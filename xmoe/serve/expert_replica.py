@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from xmoe.serve.expert import SMALL_VALUES, Arrays, ExpertVersions, Logits, Weights
+from xmoe.serve.expert import Arrays, ExpertVersions, Logits, Weights
 from xmoe.serve.process import pick_device, settle_memory
 from xmoe.serve.settings import ServeSettings
 
@@ -38,9 +38,10 @@ class ExpertReplica:
         Work that came too late is dropped. A small call to the replica's own weights is answered at
         once: two changes of thread cost as much as the answer.
         """
+        own = self._versions.own
         size = sum(value.size for value in payload.values())
-        if size <= SMALL_VALUES and weights.sha256 == self._versions.own.weights_sha256:
-            return self._versions.own.infer(payload)
+        if own.is_small(size) and weights.sha256 == own.weights_sha256:
+            return own.infer(payload)
         end = time.monotonic() + budget_s
 
         def work() -> Logits:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from xmoe.audio.segment import Segment
+from xmoe.audio.sound import Sound
 from xmoe.base.config import RunConfig
 from xmoe.explain.arrays import pack_arrays, pack_overview
 from xmoe.explain.numbers import to_record
@@ -21,6 +23,10 @@ from xmoe.explain.reasons import Reasons, find_reasons
 from xmoe.explain.scales import scales_of
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.frontend.measure import measure_power
+from xmoe.mixture.calls import call_experts
+from xmoe.mixture.plan import Plan
+from xmoe.mixture.promise_router import PromiseRouter
+from xmoe.mixture.rounds import renew_promises
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import Which, answering_parts
 from xmoe.run.remote import fetched
@@ -77,15 +83,26 @@ class Explainer:
     ) -> Reasons:
         """Return the reasons of the answer to one segment of a recording."""
         predictor = self._load()
-        config = predictor.config
         with self._lock:  # gradients of one clip at a time
-            segment, spec = pick_segment(predictor, samples, sample_rate_hz, asked.at_s)
-            plan = predictor.model.plan(spec.unsqueeze(0), config.routing)
-            if asked.limits != Limits():
-                counts = count_experts(plan.promises, [asked.limits], config.routing.k_price)
-                plan = plan.with_counts(counts)
+            segment, spec, sound = pick_segment(predictor, samples, sample_rate_hz, asked.at_s)
+            plan = plan_within(predictor, spec, sound, asked.limits)
             subject = Subject.of(predictor)
             return find_reasons(subject, spec, plan=plan, start_s=segment.start_s)
+
+
+@torch.no_grad()
+def plan_within(predictor: Predictor, spec: Tensor, sound: Sound | None, limits: Limits) -> Plan:
+    """Return the plan of one segment [F, T] as it is in the end, after a second round if any."""
+    model, routing = predictor.model, predictor.config.routing
+    plan, inputs = model.prepare(spec.unsqueeze(0), routing, sound=sound)
+    if limits != Limits():
+        counts = count_experts(plan.promises, [limits], routing, model.first_most)
+        plan = plan.with_counts(counts)
+    if not isinstance(model.router, PromiseRouter):
+        return plan
+    replies = call_experts(model.callers(), model.requests(plan, inputs))
+    counts = count_experts(renew_promises(model.router, plan, replies), [limits], routing)
+    return plan.with_counts(torch.maximum(counts, plan.k))
 
 
 def pick_segment(
@@ -93,8 +110,9 @@ def pick_segment(
     samples: npt.NDArray[np.float32],
     sample_rate_hz: int,
     at_s: float | None,
-) -> tuple[Segment, Tensor]:
-    """Return the segment of a recording [S] that begins at ``at_s``, and its spectrogram [F, T].
+) -> tuple[Segment, Tensor, Sound | None]:
+    """Return the segment of a recording [S] that begins at ``at_s``, its spectrogram [F, T], and
+    its sound where an expert hears it.
 
     One that would end after the recording is flush with its end. Without ``at_s`` it is the one
     that is surest of the recording's answer.
@@ -104,7 +122,8 @@ def pick_segment(
         length = len(segments[0].samples)
         start = min(round(at_s * sample_rate_hz), len(samples) - length)
         asked = Segment(samples[start : start + length], sample_rate_hz, start)
-        return asked, predictor.measure([asked])[0]
-    specs = predictor.measure(segments)
-    surest = surest_segment(predictor, specs, predictor.sound_of(segments))
-    return segments[surest], specs[surest]
+        return asked, predictor.measure([asked])[0], predictor.sound_of([asked])
+    specs, sound = predictor.measure(segments), predictor.sound_of(segments)
+    surest = surest_segment(predictor, specs, sound)
+    own = None if sound is None else sound.rows(slice(surest, surest + 1))
+    return segments[surest], specs[surest], own

@@ -55,6 +55,29 @@ class Share:
     deadline: float
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What experts said of some rows: ``replies`` to the ``plan`` that was carried out.
+
+    ``wanted`` [n, E] marks all that were ever wanted, before anything was lost.
+    """
+
+    wanted: Tensor
+    plan: Plan
+    replies: dict[str, ExpertReply]
+
+    @classmethod
+    def of(cls, share: Share) -> Heard:
+        """Return what a request has heard so far."""
+        return cls(
+            share.wanted.weights > 0, share.plan, share_of(share.calls, share.first, share.last)
+        )
+
+    def combine(self) -> Combined:
+        """Return the answer, with those missing that were wanted and did not answer."""
+        return mark_missing(self.wanted, combine(self.plan, self.replies))
+
+
 class FanOut:
     """Calls experts, with one breaker for each."""
 
@@ -200,7 +223,7 @@ class FanOut:
         begun = time.monotonic()
         return begun + (deadline - begun) * self.faults.first_round_share
 
-    async def collect(self, share: Share, first_round: float | None = None) -> Combined:
+    async def collect(self, share: Share, first_round: float | None = None) -> Heard:
         """Return what a request's experts said by its deadline; raises TooFewExperts.
 
         ``first_round`` is the moment at which others are asked in the place of those missing.
@@ -208,28 +231,27 @@ class FanOut:
         if first_round is None:
             first_round = self.first_round_end(share.deadline)
         await wait_until(share.calls.values(), first_round)
-        replies = share_of(share.calls, share)
-        combined = combine(share.plan, replies)
+        heard = Heard.of(share)
+        combined = combine(heard.plan, heard.replies)
         weak = self._too_little(share, share.plan, combined)
         if bool(weak.any()):
             return await self._ask_others(share, combined, weak)
         if any(not call.done() for call in share.calls.values()):
             await wait_until(share.calls.values(), share.deadline)
-            combined = combine(share.plan, share_of(share.calls, share))
-        return mark_missing(share.wanted, combined)
+            return Heard.of(share)
+        return heard
 
-    async def _ask_others(self, share: Share, combined: Combined, weak: Tensor) -> Combined:
+    async def _ask_others(self, share: Share, combined: Combined, weak: Tensor) -> Heard:
         """Ask the next-ranked experts for the rows that are ``weak`` [n]."""
         names = share.plan.expert_names
         lost = {n for n, gone in zip(names, combined.missing.any(0).tolist(), strict=True) if gone}
         plan = without_experts(share.plan, lost | self.shut_out(), weak)
         others = self.start(drop_rows(plan, combined.answered), share.inputs, share.deadline)
         await wait_until(others.values(), share.deadline)
-        replies = merge_replies(share_of(share.calls, share), finished(others))
-        combined = combine(plan, replies)
-        if bool(self._too_little(share, plan, combined).any()):
+        replies = merge_replies(share_of(share.calls, share.first, share.last), finished(others))
+        if bool(self._too_little(share, plan, combine(plan, replies)).any()):
             raise TooFewExperts
-        return mark_missing(share.wanted, combined)
+        return Heard(share.wanted.weights > 0, plan, replies)
 
     def _too_little(self, share: Share, plan: Plan, combined: Combined) -> Tensor:
         """Return the rows [n] in which less than the least allowed share of weight answered."""
@@ -254,16 +276,16 @@ def finished(calls: Calls) -> dict[str, ExpertReply]:
     }
 
 
-def share_of(calls: Calls, share: Share) -> dict[str, ExpertReply]:
-    """Return replies to the rows of one request, counted from its first."""
+def share_of(calls: Calls, first: int, last: int) -> dict[str, ExpertReply]:
+    """Return replies to the rows of one request, ``first`` to ``last``, counted from its first."""
     replies = {}
     for name, reply in finished(calls).items():
-        own = (reply.rows >= share.first) & (reply.rows < share.last)
+        own = (reply.rows >= first) & (reply.rows < last)
         if bool(own.any()):
-            replies[name] = ExpertReply(reply.rows[own] - share.first, reply.logits[own])
+            replies[name] = ExpertReply(reply.rows[own] - first, reply.logits[own])
     return replies
 
 
-def mark_missing(wanted: Plan, combined: Combined) -> Combined:
-    """Return the answer with those missing that were wanted at first and did not answer."""
-    return replace(combined, missing=(wanted.weights > 0) & ~combined.answered)
+def mark_missing(wanted: Tensor, combined: Combined) -> Combined:
+    """Return the answer with those missing that were ``wanted`` [n, E] and did not answer."""
+    return replace(combined, missing=wanted & ~combined.answered)

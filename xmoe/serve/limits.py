@@ -10,50 +10,89 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from xmoe.base.config import LATENCY_K, Frozen
-from xmoe.glance.router import choose_counts
+from xmoe.base.config import LATENCY_K, Frozen, RoutingConfig
+from xmoe.base.errors import InputError
+from xmoe.glance.router import choose_counts, count_costs
 
+# Of an expert, in gain of probability of being right; the last is more than any promises.
 PRICES = (0.0, *(10.0 ** (step / 8 - 4) for step in range(33)))
+MS = "ms"
+Milliseconds = Annotated[str, Field(pattern=r"^\d+(\.\d+)?ms$")]
 
 
 class Limits(Frozen):
     """How many experts a request may ask.
 
-    ``k_max`` bounds them per segment. ``budget`` bounds their mean over the recording's segments:
-    a number, or ``"latency"``, which means ``LATENCY_K``; ``"accuracy"`` asks whenever an expert
-    promises anything at all.
+    ``k_max`` bounds them per segment. ``budget`` bounds a mean over the recording's segments: their
+    number, their cost as in ``"20ms"``, what every segment costs included; or ``"latency"``, which
+    means ``LATENCY_K``. ``"accuracy"`` is the price of a run that was trained for it; elsewhere it
+    asks whenever an expert promises anything at all.
     """
 
     k_max: int | None = Field(default=None, ge=0)
-    budget: Literal["latency", "accuracy"] | Annotated[float, Field(ge=0.0)] | None = None
+    budget: (
+        Literal["latency", "accuracy"] | Annotated[float, Field(ge=0.0)] | Milliseconds | None
+    ) = None
+
+    @property
+    def budget_ms(self) -> float | None:
+        """The mean milliseconds that are allowed, None where nothing is said of them."""
+        if isinstance(self.budget, str) and self.budget.endswith(MS):
+            return float(self.budget.removesuffix(MS))
+        return None
+
+    def check(self, routing: RoutingConfig) -> None:
+        """Raise InputError for milliseconds where the run does not know what experts cost."""
+        if self.budget_ms is not None and not routing.costs_ms:
+            raise InputError(
+                "this run does not know what its experts cost",
+                where="budget",
+                mend="name a mean number of experts, latency or accuracy",
+            )
 
 
-def count_experts(promises: Tensor, limits: Sequence[Limits], k_price: float) -> Tensor:
+def count_experts(
+    promises: Tensor, limits: Sequence[Limits], routing: RoutingConfig, most: int | None = None
+) -> Tensor:
     """Return K [B] for promises [B, K_max + 1], by the ``limits`` of each row's request.
 
-    Rows of one request lie side by side and share one ``Limits`` object.
+    ``most`` bounds what is asked at a price, before any expert has answered. Rows of one request
+    lie side by side and share one ``Limits`` object.
     """
+    bound = promises.shape[1] - 1 if most is None else most
     parts, first = [], 0
     for _, group in groupby(limits, key=id):
         rows = list(group)
         part = promises[first : first + len(rows)]
-        parts.append(_count_request(part, rows[0], k_price))
+        parts.append(_count_request(part, rows[0], routing, bound))
         first += len(rows)
     return torch.cat(parts)
 
 
-def _count_request(promises: Tensor, limits: Limits, k_price: float) -> Tensor:
+def _count_request(promises: Tensor, limits: Limits, routing: RoutingConfig, most: int) -> Tensor:
     """Return K [n] for the segments of one request: the lowest price that keeps its budget."""
-    most = promises.shape[1] - 1
-    k_max = most if limits.k_max is None else min(limits.k_max, most)
-    budget = LATENCY_K if limits.budget == "latency" else limits.budget
-    if budget == "accuracy":
-        return choose_counts(promises, min(k_price, 0.0), k_max)
-    counts = choose_counts(promises, k_price, k_max)
-    if budget is None:
+    deepest = promises.shape[1] - 1
+    k_max = deepest if limits.k_max is None else min(limits.k_max, deepest)
+    costs_ms, price = routing.costs_ms, routing.k_price
+
+    def choose(price: float) -> Tensor:
+        first = k_max if price < 0.0 else min(k_max, most)
+        return choose_counts(promises, price, first, costs_ms=costs_ms)
+
+    if limits.budget == "accuracy" and routing.budget != "accuracy":
+        price = min(price, 0.0)
+    counts = choose(price)
+    in_ms = limits.budget_ms is not None
+    bound = LATENCY_K if limits.budget == "latency" else limits.budget
+    bound = limits.budget_ms if in_ms else bound
+    if not isinstance(bound, float):
         return counts
-    for price in PRICES:
-        if float(counts.float().mean()) <= float(budget):
-            return counts
-        counts = choose_counts(promises, max(price, k_price), k_max)
-    return choose_counts(promises, k_price, min(k_max, int(float(budget))))
+    spent = count_costs(promises.shape[1], costs_ms if in_ms else (), promises.device)
+    always = routing.glance_ms if in_ms else 0.0
+    unit_ms = min(costs_ms, default=1.0)
+    for dearer in (one / unit_ms for one in PRICES):
+        if always + float(spent[counts].float().mean()) <= bound:
+            break
+        if dearer > price:
+            counts = choose(dearer)
+    return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
@@ -13,17 +14,20 @@ from torch import Tensor
 from xmoe.base.config import RunConfig
 from xmoe.experts.protocol import ExpertRequest
 from xmoe.mixture.calls import CallExpert, CallFailed
-from xmoe.serve.expert import SMALL_VALUES, Arrays, ExpertCore
+from xmoe.serve.expert import Arrays, ExpertCore
 from xmoe.serve.router import callable_experts
 from xmoe.serve.settings import ServeSettings
 
+MOST_THREADS = 4
+
 
 class LocalExperts:
-    """All experts of a run in this process; large calls go to a thread, small ones run at once."""
+    """All experts of a run in this process; large calls go to threads, small ones run at once."""
 
     def __init__(self, cores: Mapping[str, ExpertCore]) -> None:
         self._cores = dict(cores)
-        self._thread = ThreadPoolExecutor(1, "experts")
+        most = min(os.cpu_count() or 1, MOST_THREADS)
+        self._threads = ThreadPoolExecutor(most, "experts")
 
     @classmethod
     def load(
@@ -46,10 +50,10 @@ class LocalExperts:
         core = self._cores[request.name]
         payload = to_arrays(request)
         try:
-            if request.size <= SMALL_VALUES:
+            if core.is_small(request.size):
                 return torch.from_numpy(core.infer(payload))
             loop = asyncio.get_running_loop()
-            logits = await loop.run_in_executor(self._thread, core.infer, payload)
+            logits = await loop.run_in_executor(self._threads, core.infer, payload)
         except RuntimeError as error:
             raise CallFailed("error") from error
         return torch.from_numpy(logits)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.segment import Segment
+from xmoe.audio.sound import Sound, hold_sound, join_sounds
 from xmoe.base.config import RunConfig
 from xmoe.base.layers import fold_norms
 from xmoe.experts.protocol import Inputs
@@ -35,6 +36,7 @@ from xmoe.run.remote import fetched
 from xmoe.serve.batching import MicroBatcher
 from xmoe.serve.block import Block, Seat
 from xmoe.serve.fanout import FanOut, wait_until
+from xmoe.serve.further import Further
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.meter import Meter
 from xmoe.serve.replan import to_cpu
@@ -49,17 +51,22 @@ JOBS_AT_ONCE = 2
 SMALL_CELLS = 1 << 17
 # One Fourier transform: a few milliseconds for a small recording. The others take far longer.
 QUICK_FRONTENDS = frozenset({"stft", "logmel", "pcen"})
+# Experts that say what they cost are done with a block in this share of the usual deadline.
+BLOCK_SHARE = 0.2
+SAMPLE_BYTES = 2
 
 
 @dataclass(frozen=True)
 class Job:
     """Segments of one request that are planned together, and what it allows.
 
-    ``power`` [n, F, T] before compression and ``valid`` [n], the frames that are not padding.
+    ``power`` [n, F, T] before compression, ``valid`` [n], the frames that are not padding, and the
+    ``sound`` of the segments where an expert hears it.
     """
 
     power: Tensor
     valid: Tensor
+    sound: Sound | None
     limits: Limits
     deadline: float
 
@@ -100,6 +107,7 @@ class RouterCore:
         self.meter = meter or Meter()
         experts = predictor.config.model.experts
         self.fanout = FanOut(callers, settings.faults, experts, self.meter)
+        self.further = Further(predictor.model.router, predictor.config.routing, self.fanout)
         self._model_thread = ThreadPoolExecutor(1, "model")
         self._decoders = ThreadPoolExecutor(settings.router.decode_threads, "decode")
         quick = predictor.config.spectro.frontend in QUICK_FRONTENDS
@@ -110,6 +118,7 @@ class RouterCore:
             size_of=lambda job: len(job.power),
             max_size=self.max_rows,
             max_waiting=settings.router.max_waiting,
+            fit=self._fit,
         )
 
     @property
@@ -138,12 +147,18 @@ class RouterCore:
         Raises QueueFull where too much waits and TooFewExperts where too little answered.
         """
         began = time.monotonic()
-        parts = zip(cut.power.split(self.max_rows), cut.valid.split(self.max_rows), strict=True)
-        jobs = [Job(power, valid, limits, deadline) for power, valid in parts]
-        if len(jobs) == 1:
-            done = [await self._answer_job(jobs[0])]
+        size = self.rows_together(cut)
+        parts = [slice(first, first + size) for first in range(0, len(cut.segments), size)]
+        turns = asyncio.Semaphore(JOBS_AT_ONCE)
+
+        async def answer(rows: slice) -> tuple[SegmentAnswers, float]:
+            async with turns:
+                return await self._answer_job(await self._make_job(cut, rows, limits, deadline))
+
+        if len(parts) == 1:
+            done = [await answer(parts[0])]
         else:
-            done = await self._answer_in_turn(jobs)
+            done = await asyncio.gather(*map(answer, parts))
         planned = max(moment for _, moment in done)
         stages_s = {"plan": planned - began, "experts": time.monotonic() - planned}
         return Served(cut.segments, join_answers([part for part, _ in done]), stages_s)
@@ -155,14 +170,27 @@ class RouterCore:
         segments = self.predictor.cut(samples, sample_rate_hz, hop_s)
         return Cut(*measure_segments(segments, self.predictor.frontend), segments)
 
-    async def _answer_in_turn(self, jobs: Sequence[Job]) -> list[tuple[SegmentAnswers, float]]:
-        turns = asyncio.Semaphore(JOBS_AT_ONCE)
+    def rows_together(self, cut: Cut) -> int:
+        """Return how many segments of a recording are planned together."""
+        if not self.config.model.hears_sound:
+            return self.max_rows
+        most = self.settings.router.max_call_bytes
+        return max(1, min(self.max_rows, most // (SAMPLE_BYTES * len(cut.segments[0].samples))))
 
-        async def answer(job: Job) -> tuple[SegmentAnswers, float]:
-            async with turns:
-                return await self._answer_job(job)
+    def _fit(self, jobs: Sequence[Job]) -> bool:
+        """Whether the sound of jobs, each row as long as the longest, fits into one call."""
+        sounds = [job.sound for job in jobs if job.sound is not None]
+        longest = max((sound.samples.shape[1] for sound in sounds), default=0)
+        rows = sum(map(len, sounds))
+        return SAMPLE_BYTES * longest * rows <= self.settings.router.max_call_bytes
 
-        return await asyncio.gather(*map(answer, jobs))
+    async def _make_job(self, cut: Cut, rows: slice, limits: Limits, deadline: float) -> Job:
+        """Return some segments of a recording; their sound is made only now that it is needed."""
+        segments, sound = cut.segments[rows], None
+        if self.config.model.hears_sound:
+            samples = sum(len(segment.samples) for segment in segments)
+            sound = await self.work(lambda: hold_sound(segments), samples)
+        return Job(cut.power[rows], cut.valid[rows], sound, limits, deadline)
 
     async def _answer_job(self, job: Job) -> tuple[SegmentAnswers, float]:
         """Return what the experts said of a job, and when it was planned."""
@@ -176,9 +204,12 @@ class RouterCore:
         await wait_until(seat.calls.values(), first_round)
         answers = seat.answers()
         if answers is not None:
-            return answers
+            further = await self.further.hear(seat, first_round)
+            return answers if further is None else self._read(further.plan, further.combine())
         share = seat.share()
-        return self._read(share.plan, await self.fanout.collect(share, first_round))
+        heard = await self.fanout.collect(share, first_round)
+        heard = await self.further.go_on(share, heard, seat.limits, first_round)
+        return self._read(heard.plan, heard.combine())
 
     def _read(self, plan: Plan, combined: Combined) -> SegmentAnswers:
         return self.predictor.read_combined(plan, combined)
@@ -186,47 +217,41 @@ class RouterCore:
     async def _start_block(self, jobs: list[Job]) -> list[Seat]:
         """Plan the segments of all jobs together and start one call to each expert."""
         loop = asyncio.get_running_loop()
-        power, valid = jobs[0].power, jobs[0].valid
-        if len(jobs) > 1:
-            power, valid = torch.cat([j.power for j in jobs]), torch.cat([j.valid for j in jobs])
-        limits = [job.limits for job in jobs for _ in range(len(job.power))]
-        if power.numel() <= SMALL_CELLS:
-            wanted, inputs = self._plan(power, valid, limits)
+        if sum(job.power.numel() for job in jobs) <= SMALL_CELLS:
+            wanted, inputs = self._plan(jobs)
         else:
-            wanted, inputs = await loop.run_in_executor(
-                self._model_thread, self._plan, power, valid, limits
-            )
+            wanted, inputs = await loop.run_in_executor(self._model_thread, self._plan, jobs)
         plan = self.fanout.avoid_open(wanted, inputs)
         calls = self.fanout.start(plan, inputs, max(job.deadline for job in jobs))
-        self.meter.note_block(len(power))
-        block = Block(wanted, plan, inputs, calls, self._read)
+        self.meter.note_block(len(plan.weights))
+        renew = self.further.renew
+        block = Block(wanted, plan, inputs, calls, read=self._read, renew=renew)
         ends = list(itertools.accumulate(len(job.power) for job in jobs))
         firsts = [0, *ends[:-1]]
         return [
-            Seat(block, first, end, job.deadline)
+            Seat(block, first, end, job.limits, job.deadline)
             for job, first, end in zip(jobs, firsts, ends, strict=True)
         ]
 
     @torch.inference_mode()
-    def _plan(self, power: Tensor, valid: Tensor, limits: list[Limits]) -> tuple[Plan, Inputs]:
-        predictor = self.predictor
-        specs = predictor.frontend.compress(power, valid)
-        prepared = predictor.model.prepare(specs.to(predictor.device), predictor.config.routing)
+    def _plan(self, jobs: Sequence[Job]) -> tuple[Plan, Inputs]:
+        model, routing = self.predictor.model, self.config.routing
+        power, valid, sound = join_jobs(jobs)
+        specs = self.predictor.frontend.compress(power, valid)
+        prepared = model.prepare(specs.to(self.predictor.device), routing, sound=sound)
         plan, inputs = to_cpu(prepared[0]), to_cpu(prepared[1])
-        if all(limit == Limits() for limit in limits):
+        if all(job.limits == Limits() for job in jobs):
             return plan, inputs
-        k_price = predictor.config.routing.k_price
-        return plan.with_counts(count_experts(plan.promises, limits, k_price)), inputs
+        limits = [job.limits for job in jobs for _ in range(len(job.power))]
+        counts = count_experts(plan.promises, limits, routing, model.first_most)
+        return plan.with_counts(counts), inputs
 
     async def check_experts(self, timeout_s: float = READY_S) -> dict[str, str]:
         """Return ``ok`` or what is wrong for each expert, by a real inference through every one."""
-        spectro = self.config.spectro
-        specs = torch.randn(1, spectro.num_bins, spectro.num_frames)
         every = len(self.config.model.experts)
 
         def plan_all() -> tuple[Plan, Inputs]:
-            routing, device = self.config.routing, self.predictor.device
-            plan, inputs = self.predictor.model.prepare(specs.to(device), routing, k=every)
+            plan, inputs = plan_noise(self.predictor, k=every)
             return to_cpu(plan), to_cpu(inputs)
 
         loop = asyncio.get_running_loop()
@@ -251,14 +276,36 @@ def _state(call: asyncio.Task[object]) -> str:
     return "ok" if error is None else "error"
 
 
+def join_jobs(jobs: Sequence[Job]) -> tuple[Tensor, Tensor, Sound | None]:
+    """Return power, valid frames and sound of the segments of all jobs."""
+    if len(jobs) == 1:
+        return jobs[0].power, jobs[0].valid, jobs[0].sound
+    sounds = [job.sound for job in jobs if job.sound is not None]
+    power, valid = (torch.cat([getattr(job, name) for job in jobs]) for name in ("power", "valid"))
+    return power, valid, join_sounds(sounds) if sounds else None
+
+
+def plan_noise(predictor: Predictor, *, k: int) -> tuple[Plan, Inputs]:
+    """Return the plan of a segment of noise for ``k`` experts, and what they are fed from."""
+    spectro, routing = predictor.config.spectro, predictor.config.routing
+    specs = torch.randn(1, spectro.num_bins, spectro.num_frames).to(predictor.device)
+    noise = torch.randn(spectro.segment_samples).numpy()
+    sound = predictor.sound_of([Segment(noise, spectro.sample_rate_hz, 0)])
+    return predictor.model.prepare(specs, routing, sound=sound, k=k)
+
+
 def rows_per_block(predictor: Predictor, settings: ServeSettings) -> int:
-    """Return how many segments one call may carry; plans one segment, which warms the model up."""
-    spectro = predictor.config.spectro
-    specs = torch.zeros(1, spectro.num_bins, spectro.num_frames)
-    routing = predictor.config.routing
-    _, inputs = predictor.model.prepare(specs.to(predictor.device), routing, k=0)
-    fit = settings.router.max_call_bytes // inputs.stem_map[0].numel()
-    return max(1, min(settings.router.max_rows, fit))
+    """Return how many segments one call may carry; plans one segment, which warms the model up.
+
+    Bounded by the bytes of a call, and by the time that it takes where that is known.
+    """
+    _, inputs = plan_noise(predictor, k=0)
+    rows = settings.router.max_rows
+    if map_bytes := inputs.stem_map[0].numel():
+        rows = min(rows, settings.router.max_call_bytes // map_bytes)
+    if cost_ms := sum(predictor.config.routing.costs_ms):
+        rows = min(rows, int(BLOCK_SHARE * settings.faults.deadline_ms / cost_ms))
+    return max(1, rows)
 
 
 def load_router(settings: ServeSettings, *, device: torch.device | None = None) -> Predictor:

@@ -185,10 +185,16 @@ class BatchAnswer(Frozen):
 
 
 class ExpertDescription(Frozen):
-    """One expert: the band it sees, and whether and why the policy leaves it out."""
+    """One expert: its kind, its front end in words, the band it sees, and why it is there or not.
+
+    ``ms`` is what a segment cost it where the run was trained, null where that was not measured.
+    """
 
     name: str
+    kind: str
+    front_end: str
     band_hz: tuple[float, float]
+    ms: float | None = None
     masked: bool
     prior: float
     reason: str = ""
@@ -222,6 +228,7 @@ class ModelDescription(Frozen):
     """What is served.
 
     ``weights_sha256`` is the sum of the checkpoint's manifest, which lists the sums of all weights.
+    ``glance_ms`` is what every segment costs before an expert is asked, null if not measured.
     """
 
     name: str
@@ -232,6 +239,7 @@ class ModelDescription(Frozen):
     experts: tuple[ExpertDescription, ...]
     k_max: int
     budget: str | float
+    glance_ms: float | None = None
     window_fraction: float
     selector: str
     topology: str
@@ -287,6 +295,7 @@ class ExpertState(Frozen):
     """
 
     name: str
+    kind: str
     deployment: str | None = None
     replicas: ReplicaCount | None = None
     breaker: Literal["closed", "open", "half-open"]

@@ -16,11 +16,14 @@ import numpy.typing as npt
 from xmoe import __version__
 from xmoe.audio.clip import Clip, DecodeLimits, read_clip
 from xmoe.audio.samples import Heard, check_samples
+from xmoe.base.config import ExpertSpec
 from xmoe.base.errors import AudioError
+from xmoe.experts.registry import build_expert
 from xmoe.serve.about import NOTHING_KNOWN, About
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.explainer import Explainer
 from xmoe.serve.incoming import Incoming, measure_incoming
+from xmoe.serve.limits import Limits
 from xmoe.serve.meter import Meter
 from xmoe.serve.router import Cut, RouterCore, Served, callable_experts
 from xmoe.serve.schemas import (
@@ -74,6 +77,7 @@ class Service:
         self.about = about
         self.incoming = Watch(about, self.settings.drift, router.meter)
         self._ready: tuple[float, Readiness] | None = None
+        self._experts = tuple(map(self._describe_spec, router.config.model.experts))
         http = self.settings.http
         self._decode_limits = DecodeLimits(
             max_duration_s=http.max_duration_s,
@@ -85,6 +89,10 @@ class Service:
     def meter(self) -> Meter:
         """Where this service reports to."""
         return self.router.meter
+
+    def check_limits(self, limits: Limits) -> None:
+        """Raise InputError for limits that this run cannot keep."""
+        limits.check(self.router.config.routing)
 
     def decode(self, data: bytes) -> Clip:
         """Return the recording in ``data``; AudioError where it is none."""
@@ -151,9 +159,10 @@ class Service:
     async def _answer(
         self, read: Callable[[], Heard], options: Options, samples: int | None
     ) -> ClassifyAnswer:
+        self.check_limits(options)
         began = time.monotonic()
         ready = await self._read_then(read, lambda heard: self._prepare(heard, options), samples)
-        deadline = began + self._deadline_s(options, len(ready.cut.power))
+        deadline = began + self._deadline_s(options, ready.cut)
         before_s = {"decode": ready.decoded - began, "frontend": time.monotonic() - ready.decoded}
         answering = self.router.answer_cut(ready.cut, options.limits, deadline)
         heard = None
@@ -181,10 +190,10 @@ class Service:
         cut = self.router.cut(samples, rate, hop_s)
         return Prepared(heard, cut, doubts, decoded)
 
-    def _deadline_s(self, options: Options, windows: float = 1.0) -> float:
+    def _deadline_s(self, options: Options, cut: Cut) -> float:
         """Return how long a request may take: what it asks, else so much per block of windows."""
         faults = self.settings.faults
-        blocks = max(1.0, windows / self.router.max_rows)
+        blocks = max(1.0, len(cut.power) / self.router.rows_together(cut))
         usual = faults.deadline_ms * blocks
         asked = usual if options.deadline_ms is None else options.deadline_ms
         return min(asked, faults.max_deadline_ms) / 1000.0
@@ -226,26 +235,16 @@ class Service:
     def describe_model(self) -> ModelDescription:
         """Return what is served."""
         config = self.router.config
-        experts = []
-        for name, (low_hz, high_hz) in ((one.name, one.band_hz) for one in config.model.experts):
-            experts.append(
-                ExpertDescription(
-                    name=name,
-                    band_hz=(round(low_hz, 1), round(high_hz, 1)),
-                    masked=name in config.model.masked_experts,
-                    prior=config.model.expert_priors.get(name, 1.0),
-                    reason=self.about.mask_reasons.get(name, ""),
-                )
-            )
         return ModelDescription(
             name="xmoe",
             version=__version__,
             task=config.model.task,
             labels=config.classes,
             frontend=config.spectro,
-            experts=tuple(experts),
+            experts=self._experts,
             k_max=config.model.k_max,
             budget=config.routing.budget,
+            glance_ms=config.routing.glance_ms or None,
             window_fraction=config.routing.window_fraction,
             selector=config.routing.selector,
             topology=self.settings.topology,
@@ -254,6 +253,21 @@ class Service:
             weights_sha256=self.about.weights_sha256,
             training=self.about.training,
             routing_reasons=config.routing.reasons,
+        )
+
+    def _describe_spec(self, spec: ExpertSpec) -> ExpertDescription:
+        model, costs_ms = self.router.config.model, self.router.config.routing.costs_ms
+        costs = dict(zip(model.expert_names, costs_ms, strict=False))
+        low_hz, high_hz = spec.band_hz
+        return ExpertDescription(
+            name=spec.name,
+            kind=spec.kind,
+            front_end=build_expert(model, spec.name).describe(),
+            band_hz=(round(low_hz, 1), round(high_hz, 1)),
+            ms=costs.get(spec.name),
+            masked=spec.name in model.masked_experts,
+            prior=model.expert_priors.get(spec.name, 1.0),
+            reason=self.about.mask_reasons.get(spec.name, getattr(spec, "reason", "")),
         )
 
     def _limits(self) -> RequestLimits:
@@ -281,6 +295,7 @@ class Service:
         at_once = running * self.settings.deployment_of(name).max_ongoing_requests
         return ExpertState(
             name=name,
+            kind=self.router.config.model.spec_of(name).kind,
             deployment=self._watch.deployment_of(name),
             replicas=replicas,
             breaker=self.router.fanout.breakers[name].state,
@@ -306,10 +321,12 @@ class Service:
 
     async def explain(self, source: Source, asked: ExplainOptions) -> dict[str, Any]:
         """Return the explanation of a recording as numbers."""
+        self.check_limits(asked)
         return await self.router.work(lambda: self.explainer.explain(*source, asked))
 
     async def draw(self, source: Source, asked: ExplainOptions) -> bytes:
         """Return one picture of the explanation of a recording as PNG."""
+        self.check_limits(asked)
         return await self.router.work(lambda: self.explainer.draw(*source, asked))
 
 

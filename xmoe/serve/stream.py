@@ -118,6 +118,7 @@ class Session:
         if check is not None and not check(start.token or ""):
             hint = f"{HINT}, or put it as `token` into the first message"
             raise HttpProblem(401, "unauthorised", "no token, or a wrong one", hint=hint)
+        self._service.check_limits(start)
         return start
 
     def _check_origin(self) -> None:
