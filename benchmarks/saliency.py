@@ -126,7 +126,7 @@ def draw_maps(name: str, subject: Subject, specs: Tensor, answer: Tensor) -> Ten
         return torch.rand(specs.shape, generator=torch.Generator().manual_seed(0))
     if name == CONTRAST:
         return contrast(specs)
-    return map_batches(subject.model, subject.routing, specs, answer, name)
+    return map_batches(subject, specs, answer, name)
 
 
 def score_method(

@@ -145,6 +145,18 @@ def test_soft_features_have_gradients_and_approach_the_hard_ones(bank):
     assert specs.grad.abs().sum() > 0
 
 
+def test_soft_pieces_have_the_exact_features_and_a_gradient(bank):
+    pieces = [draw(16, 40), draw(16, 25, seed=1)]
+    for some in (pieces, pieces[:1]):
+        leaves = [piece.clone().requires_grad_() for piece in some]
+        soft = bank.measure_pieces_softly(leaves)
+        torch.testing.assert_close(soft, bank.measure_pieces(some))
+        soft.sum().backward()
+        assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)
+    with torch.no_grad():
+        assert torch.equal(bank.measure_pieces_softly(pieces), bank.measure_pieces(pieces))
+
+
 def test_macs_count_every_cell_of_every_kernel(bank):
     assert bank.macs(64, 100) == 32 * 50 * 49 * 8 * len(DILATIONS)
     assert bank.num_features(64) == num_features(64, 8)

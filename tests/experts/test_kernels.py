@@ -164,6 +164,18 @@ def test_a_row_is_answered_alike_alone_and_beside_longer_ones(expert):
     torch.testing.assert_close(picked, together[[2]])
 
 
+def test_soft_answers_are_the_answers_and_reach_what_was_seen(expert):
+    clips = [(noise(1.0), RATE_HZ), (noise(0.7, seed=1), RATE_HZ)]
+    payload = pack(expert, clips, [[(0.0, 0.3), (0.5, 0.6)], [(0.1, 0.2), (0.4, 0.7)]])
+    seen = expert.see(payload)
+    assert [len(pieces) for pieces in seen] == [2, 2]
+    leaves = [[piece.requires_grad_() for piece in pieces] for pieces in seen]
+    said = torch.stack([expert.answer_softly(pieces) for pieces in leaves])
+    torch.testing.assert_close(said, expert.answer(payload))
+    said[:, 0].sum().backward()
+    assert all(piece.grad.abs().sum() > 0 for pieces in leaves for piece in pieces)
+
+
 def test_without_sound_nothing_is_packed(expert):
     inputs = Inputs(torch.zeros(1, 0, 4, 1), torch.ones(1), 0.04, 2)
     with pytest.raises(ValueError, match="expert one hears sound"):

@@ -1,4 +1,4 @@
-"""A small mixture with fixed weights, and spectrograms with a planted event."""
+"""Small mixtures with fixed weights, spectrograms with a planted event, and a sound."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,8 +7,13 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from tests.fixtures.closed_runs import closed_config, closed_model
+from tests.fixtures.runs import RATE_HZ, make_sound
+from xmoe.audio.segment import Segment
+from xmoe.audio.sound import Sound, hold_sound
 from xmoe.base.config import ModelConfig, RoutingConfig, SpectroConfig
 from xmoe.explain.subject import Subject
+from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
 from xmoe.mixture.moe import MoE, TrainingDraws
 from xmoe.policy.specs import list_specs
@@ -104,6 +109,22 @@ def subject(model: MoE) -> Subject:
     """Return the mixture with a front end of 32 mel bins and a routing of half the windows."""
     routing = RoutingConfig(window_fraction=0.5, temperatures=(1.0, 2.0, 0.5))
     return Subject(model, build_frontend(SPECTRO), routing, CLASSES)
+
+
+@pytest.fixture(scope="session")
+def closed() -> Subject:
+    """Return a mixture of three experts that hear sound, as if fitted in closed form."""
+    config = closed_config()
+    frontend = build_frontend(config.spectro)
+    return Subject(closed_model(config, seed=1), frontend, config.routing, config.classes)
+
+
+@pytest.fixture(scope="session")
+def heard(closed: Subject) -> tuple[torch.Tensor, Sound]:
+    """Return the spectrogram [16, 41] of a tone in noise, and its sound."""
+    segment = Segment(make_sound(0.4, seed=1), RATE_HZ, 0)
+    power = measure_segments([segment], closed.frontend)
+    return closed.frontend.compress(*power)[0], hold_sound([segment])
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from xmoe.explain.faithfulness import (
+    Filling,
     energy_in_box,
     measure_faithfulness,
     pointing_game,
     rank_cells,
     sample_noise_floor,
 )
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.targets import ClassTarget
 
 
@@ -99,3 +101,45 @@ def test_the_same_seed_gives_the_same_scores(specs, subject):
     )
     torch.testing.assert_close(first.deletion, second.deletion)
     assert first.deletion.shape == first.insertion.shape == (3,)
+
+
+def test_sound_is_filled_where_the_spectrogram_is(closed, heard):
+    spec, sound = heard
+    masked = MaskableSound.of(closed.frontend, sound, spec.shape[1])
+    generator = torch.Generator().manual_seed(0)
+    filling = Filling(
+        spec[None], lambda v: sample_noise_floor(v, generator=generator.manual_seed(0)), masked
+    )
+    gone, rows = torch.zeros(2, *spec.shape, dtype=torch.bool), torch.zeros(2, dtype=torch.int64)
+    gone[1, 2:6] = True  # the tone of 700 Hz
+    specs, sounds = filling.fill(gone, rows)
+    assert torch.equal(specs[0], spec)
+    assert sounds.read(0)[0] == pytest.approx(sound.read(0)[0], abs=1e-4)
+    left, whole = (torch.from_numpy(sounds.read(row)[0]).square().mean() for row in (1, 0))
+    assert float(left) < 0.3 * float(whole)
+    # In dB above a floor the spectrogram's floor and the sound's are one, scaled.
+    std = masked.level_db.std(correction=0)
+    torch.testing.assert_close(filling.gain_db / std, filling.floor - spec, rtol=0.01, atol=0.01)
+
+
+def test_experts_are_asked_with_what_is_left_of_the_sound(closed, heard):
+    spec, sound = heard
+    masked = MaskableSound.of(closed.frontend, sound, spec.shape[1])
+    given = []
+
+    def watch(specs, sounds):
+        given.append(len(sounds))
+        return closed.probabilities(specs, sounds)[:, 0]
+
+    found = measure_faithfulness(
+        watch,
+        spec[None].expand(2, -1, -1),
+        torch.rand(2, *spec.shape),
+        generator=torch.Generator().manual_seed(0),
+        sound=masked.repeat(2),
+        steps=3,
+    )
+    assert given == [2] * 6  # both ends are shared
+    whole = closed.probabilities(spec[None], sound)[0, 0]
+    torch.testing.assert_close(found.removed[:, 0], whole.expand(2), rtol=1e-3, atol=1e-3)
+    assert torch.equal(found.removed[:, 0], found.restored[:, -1])

@@ -5,7 +5,14 @@ import copy
 import pytest
 import torch
 
-from xmoe.explain.gradcam import expert_grad_cam, grad_cam, gradient_of, stem_grad_cam
+from xmoe.explain.gradcam import (
+    expert_grad_cam,
+    grad_cam,
+    gradient_of,
+    gradients_of,
+    stem_amounts,
+    stem_grad_cam,
+)
 from xmoe.explain.targets import ClassTarget, ExpertsTarget
 from xmoe.explain.trace import trace_plan
 
@@ -62,3 +69,15 @@ def test_no_hook_and_no_gradient_is_left_behind(model, specs, subject):
     stem_grad_cam(trace_plan(model, specs, model.plan(specs, subject.routing, k=1)), ClassTarget(0))
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(not module._forward_hooks for module in model.modules())
+
+
+def test_amounts_of_a_linear_stem_add_up_to_its_logit(closed, heard):
+    spec, sound = heard
+    plan, _ = closed.model.prepare(spec[None], closed.routing, sound=sound, k=0)
+    trace = trace_plan(closed.model, spec[None], plan, sound=sound)
+    amounts = stem_amounts(trace, ClassTarget(1))
+    assert amounts.shape == (1, 4, 11)
+    assert float(amounts.min()) >= 0.0
+    gradients = gradients_of(trace, ClassTarget(1), [trace.stem.features, trace.spec])
+    assert [g.shape for g in gradients] == [trace.stem.features.shape, trace.spec.shape]
+    assert gradients_of(trace, ClassTarget(1), []) == []

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from xmoe.explain.judge import Verdict, judge_maps
+from xmoe.explain.mask_sound import MaskableSound
 
 
 def watch_one_cell(specs):
@@ -27,8 +28,8 @@ def test_the_true_map_loses_it_at_once_and_the_false_one_last():
 
 def test_means_are_by_trapezoids():
     verdict = Verdict((1.0, 0.5, 0.0), (0.0, 0.0, 1.0))
-    assert (verdict.deletion, verdict.insertion, verdict.first_gone) == (0.5, 0.25, 0.0)
-    assert (verdict.first_shown, verdict.reach) == (1.0, 1.0)
+    assert (verdict.deletion, verdict.insertion, verdict.first_gone) == (0.5, 0.25, 0.5)
+    assert (verdict.first_shown, verdict.reach) == (0.0, 1.0)
 
 
 def test_a_map_explains_where_it_beats_chance_by_a_tenth():
@@ -47,3 +48,15 @@ def test_judging_twice_gives_the_same(subject, specs):
         return subject.probabilities(batch)[:, 0]
 
     assert judge_maps(watch, specs[0], maps) == judge_maps(watch, specs[0], maps)
+
+
+def test_who_hears_is_judged_in_fewer_steps(closed, heard):
+    spec, sound = heard
+    masked = MaskableSound.of(closed.frontend, sound, spec.shape[1])
+
+    def watch(specs, sounds):
+        return closed.probabilities(specs, sounds)[:, 0]
+
+    found = judge_maps(watch, spec, {"a": spec.clamp_min(0)}, masked)
+    assert {len(verdict.removed) for verdict in found.values()} == {9}
+    assert found["a"].first_gone == found["a"].removed[1]

@@ -6,6 +6,7 @@ import torch
 
 from xmoe.audio.synth_events import EventBox
 from xmoe.explain.localise import box_mask, map_batches, score_maps
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
 from xmoe.explain.scales import Scales, edges_between
 from xmoe.explain.targets import ClassTarget
@@ -59,7 +60,17 @@ def test_intervals_hold_the_mean_and_shrink_with_clips(scales):
 def test_batches_do_not_change_a_map(model, specs, subject, monkeypatch):
     ids = torch.tensor([0, 1, 2])
     monkeypatch.setattr("xmoe.explain.localise.BATCH", 2)
-    found = map_batches(model, subject.routing, specs, ids, "gradcam")
+    found = map_batches(subject, specs, ids, "gradcam")
     plan = model.plan(specs, subject.routing)
     whole = METHODS["gradcam"](model, specs, plan, ClassTarget((0, 1, 2)))
     torch.testing.assert_close(found, whole, rtol=1e-3, atol=1e-5)
+
+
+def test_who_hears_is_mapped_with_the_sound(closed, heard):
+    spec, sound = heard
+    specs, both = spec.expand(2, -1, -1), sound.repeat(2)
+    found = map_batches(closed, specs, torch.tensor([0, 1]), "gradcam", both)
+    plan, _ = closed.answer(*closed.model.prepare(specs, closed.routing, sound=both))
+    masked = MaskableSound.of(closed.frontend, both, spec.shape[1])
+    expected = METHODS["gradcam"](closed.model, specs, plan, ClassTarget((0, 1)), masked)
+    torch.testing.assert_close(found, expected)

@@ -32,3 +32,18 @@ def test_windows_spans_and_bands_of_an_expert_agree(subject, specs):
     assert 0.0 <= expert["score_share"] <= 1.0
     low, high = expert["band_hz"]
     assert 0.0 <= low < high <= 8400.0
+
+
+def test_a_fixed_order_has_voices_in_its_record(closed, heard):
+    spec, sound = heard
+    plan, _ = closed.model.prepare(spec[None], closed.routing, sound=sound, k=1)
+    record = to_record(find_reasons(closed, spec, sound=sound, plan=plan))
+    json.dumps(record, allow_nan=False)
+    stem, first = record["voices"]
+    assert (stem["name"], first["name"]) == ("stem", "first")
+    assert stem["counts"] + first["counts"] == pytest.approx(1.0)
+    assert first["without"] == pytest.approx(stem["alone"], abs=1e-6)
+    assert record["first_k"] == 1
+    assert len(record["promises_again"]) == 4
+    assert "experts" not in record["whys"]
+    assert set(record["sentences"]) == {"label", "experts", "k"}

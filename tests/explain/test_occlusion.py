@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
 from xmoe.explain.occlusion import occlusion, patch_masks, patch_size, repeat_rows
 from xmoe.explain.targets import ClassTarget, ExpertsTarget, KTarget
@@ -69,3 +70,13 @@ def test_no_gradient_is_kept(model, specs, subject):
     plan = model.plan(specs, subject.routing, k=1)
     trace = trace_plan(copy.deepcopy(model), specs, plan, gradient=False)
     assert not trace.logits.requires_grad
+
+
+def test_who_hears_is_occluded_in_larger_patches(closed, heard):
+    spec, sound = heard
+    plan, _ = closed.model.prepare(spec[None], closed.routing, sound=sound, k=1)
+    masked = MaskableSound.of(closed.frontend, sound, spec.shape[1])
+    found = occlusion(closed.model, spec[None], plan, ClassTarget(0), masked)
+    assert found.shape == (1, *spec.shape)
+    assert float(found.max()) > 0.0
+    assert len(patch_masks(64, 251, coarser=2)) < 100

@@ -9,7 +9,6 @@ import torch
 
 from tests.fixtures.mixtures import carry_out
 from xmoe.explain.reasons import find_reasons
-from xmoe.explain.targets import ExpertsTarget
 
 
 def test_probabilities_are_calibrated_by_the_number_of_experts(subject, specs):
@@ -43,11 +42,6 @@ def test_no_expert_no_expert_map(subject, specs):
     plan = subject.model.plan(specs[:1], subject.routing, k=0)
     reasons = find_reasons(subject, specs[0], plan=plan)
     assert (reasons.chosen(), reasons.expert_maps) == ([], {})
-
-
-def test_another_target_is_named(subject, specs):
-    reasons = find_reasons(subject, specs[0], target=ExpertsTarget((0,), ("broadband",)))
-    assert reasons.target == "the choice of broadband"
 
 
 def test_an_unknown_method_is_refused_with_those_that_exist(subject, specs):
@@ -97,3 +91,31 @@ def test_random_windows_are_tried_only_where_they_differ(subject, specs):
     assert find_reasons(every, specs[0]).random_windows is None
     nobody = subject.model.plan(specs[:1], subject.routing, k=0)
     assert find_reasons(subject, specs[0], plan=nobody).random_windows is None
+
+
+def test_a_run_in_closed_form_is_explained_as_it_answers(closed, heard):
+    spec, sound = heard
+    first, inputs = closed.model.prepare(spec[None], closed.routing, sound=sound)
+    plan, answered = closed.answer(first, inputs)
+    reasons = find_reasons(closed, spec, sound=sound)
+    assert reasons.probabilities == pytest.approx(answered[0].numpy(), abs=1e-6)
+    assert reasons.plan.k.tolist() == plan.k.tolist()
+    assert reasons.first_k == int(first.k[0])
+    assert "experts" not in reasons.whys
+    names = [name for name, _, _ in reasons.chosen()]
+    assert set(reasons.own_maps) == set(reasons.expert_maps) == set(names)
+    assert [voice.name for voice in reasons.asked[1:]] == list(plan.expert_names[: len(names)])
+    assert all(values.shape == spec.shape for values in reasons.expert_maps.values())
+    assert reasons.costs == [0.0, 1.0, 3.0, 7.0]
+    whole = reasons.verdicts["gradcam"].whole
+    assert whole == pytest.approx(reasons.probabilities.max(), abs=1e-3)
+
+
+def test_a_plan_that_is_given_is_carried_out_as_it_stands(closed, heard):
+    spec, sound = heard
+    plan, inputs = closed.model.prepare(spec[None], closed.routing, sound=sound, k=1)
+    reasons = find_reasons(closed, spec, sound=sound, plan=plan)
+    assert reasons.plan.k.tolist() == [1]
+    expected = closed.carry_out(plan, inputs)[0].numpy()
+    assert reasons.probabilities == pytest.approx(expected, abs=1e-6)
+    assert reasons.again is not None

@@ -57,7 +57,9 @@ def test_k_says_promises_price_and_margin(reasons):
     promised = reasons.plan.promises[0, 1]
     sentence = say_k(reasons)
     assert f"{promised:.3f} promised with 1 expert," in sentence
-    assert f"at a price of {reasons.k_price:.3f} per expert the margin is +0.900" in sentence
+    assert (
+        f"at a price of {reasons.routing.k_price:.3f} per expert the margin is +0.900" in sentence
+    )
 
 
 def test_a_map_no_better_than_chance_is_admitted(reasons):
@@ -112,3 +114,57 @@ def test_a_place_is_the_half_of_a_map(reasons):
     assert say_place(values, reasons.scales) == "nowhere"
     values[9, 20:30] = 1.0
     assert say_place(values, reasons.scales).startswith("0.22-0.27 s and ")
+
+
+@pytest.fixture
+def ordered(closed, heard):
+    """Reasons of K = 2 of a mixture whose experts stand in a fixed order."""
+    spec, sound = heard
+    plan, _ = closed.model.prepare(spec[None], closed.routing, sound=sound, k=2)
+    return find_reasons(closed, spec, sound=sound, plan=plan)
+
+
+def test_a_fixed_order_says_what_each_expert_brings(ordered):
+    sentence = say_experts(ordered)
+    assert sentence.startswith("Asked: the first 2 of 3 experts, in the order of what they gained")
+    assert "(3 ms)" in sentence
+    answer = ordered.answer_id
+    assert f"the stem gives it {ordered.asked[0].alone[answer]:.2f}." in sentence
+    left = min(voice.without[answer] for voice in ordered.asked[1:])
+    assert f"has p = {left:.2f}, now {ordered.probabilities[answer]:.2f}." in sentence
+
+
+def test_an_expert_that_the_answer_takes_is_named(ordered):
+    without = np.zeros(3)
+    without[(ordered.answer_id + 1) % 3] = 1.0
+    stem, one, other = ordered.asked
+    needed = dataclasses.replace(one, without=without)
+    found = say_experts(dataclasses.replace(ordered, asked=(stem, needed, other)))
+    instead = ordered.classes[(ordered.answer_id + 1) % 3]
+    assert f"It takes first: without it the answer would be {instead}" in found
+
+
+def test_the_stem_alone_says_so(closed, heard):
+    spec, sound = heard
+    plan, _ = closed.model.prepare(spec[None], closed.routing, sound=sound, k=0)
+    found = say_experts(find_reasons(closed, spec, sound=sound, plan=plan))
+    assert found.startswith("No expert is asked: the stem alone says ")
+
+
+def test_a_second_round_is_told(ordered):
+    assert "at a price of 0.0100 per ms, " in say_k(ordered)
+    again = np.array([0.0, 0.0, 0.7, 0.9])
+    kept = dataclasses.replace(ordered, again=again)
+    told = "Once they had answered, 0.700 was promised with 2 and 0.900 with 3, for 4.0 ms more: "
+    assert say_k(kept).endswith(f"{told}too little.")
+    earlier = dataclasses.replace(kept, first_k=1, again=np.array([0.0, 0.5, 0.7, 0.6]))
+    assert say_k(earlier).startswith("K = 1 at first: ")
+    assert say_k(earlier).endswith("0.700 with 2, for 2.0 ms more: so 1 more was asked.")
+
+
+def test_a_run_that_asks_always_says_so(ordered):
+    routing = ordered.routing.model_copy(update={"k_price": -1.0})
+    del ordered.whys["k"]
+    found = say_whys(dataclasses.replace(ordered, routing=routing))["k"]
+    assert "this run asks experts for every clip, whatever they promise." in found
+    assert found.endswith("Every expert hears the whole segment.")

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fixtures.closed_runs import closed_config
+from tests.fixtures.runs import RATE_HZ, make_sound
+from xmoe.audio.segment import Segment
+from xmoe.audio.sound import hold_sound
 from xmoe.base.config import RunConfig, TrainConfig
 from xmoe.explain.methods import METHODS
 from xmoe.explain.survey import WATCHED, survey_store
-from xmoe.features.store import SpectrogramStore
+from xmoe.features.store import SoundStore, SpectrogramStore
+from xmoe.frontend.measure import measure_segments
 from xmoe.predict.predictor import Predictor
 
 
@@ -98,3 +103,27 @@ def test_the_same_seed_surveys_the_same_clips(predictor, store, survey):
         one, other = (s["questions"][question]["methods"]["saliency"] for s in (survey[0], again))
         assert one["deletion"] == other["deletion"]
     assert np.isfinite(one["insertion"])
+
+
+def test_a_run_in_closed_form_is_surveyed_with_its_sound(closed):
+    config = closed_config()
+    predictor = Predictor(config, closed.model)
+    segments = [Segment(make_sound(0.4, seed=seed), RATE_HZ, 0) for seed in range(2)]
+    power = torch.cat([measure_segments([one], predictor.frontend)[0] for one in segments])
+    values = power.clamp_min(1e-12).log10().transpose(1, 2).flatten(0, 1)
+    sound, firsts = hold_sound(segments), np.arange(3)
+    kept = SoundStore(
+        levels=sound.samples.flatten().numpy(),
+        offsets=sound.samples.shape[1] * firsts,
+        scale=sound.scale.numpy(),
+        rate_hz=sound.rate_hz.numpy(),
+    )
+    store = SpectrogramStore(
+        values.half().numpy(), 41 * firsts, firsts, firsts[:2], ("a", "b"), kept
+    )
+    found = survey_store(predictor, store, num_clips=2)
+    assert set(found["questions"]) == {"label", "k"}  # their order is fixed
+    label = found["questions"]["label"]["methods"]
+    assert set(label) == {*METHODS, "random"}
+    assert label["saliency"]["stability"] > 0.9
+    json.dumps(found, allow_nan=False)

@@ -83,16 +83,16 @@ def test_the_rival_is_the_best_other_k_at_the_price(model, specs, subject):
     plan = model.plan(specs[:1], subject.routing, k=1)
     promised = dataclasses.replace(plan, promises=torch.tensor([[0.80, 0.9, 0.85]]))
     cheap = subject.routing.model_copy(update={"k_price": 0.01})
-    assert choose_k_target(promised, cheap) == KTarget(1, 2, 0.01)
+    assert choose_k_target(promised, cheap, 2) == KTarget(1, 2, 0.01)
     dear = subject.routing.model_copy(update={"k_price": 0.06})
-    assert choose_k_target(promised, dear) == KTarget(1, 0, 0.06)
+    assert choose_k_target(promised, dear, 2) == KTarget(1, 0, 0.06)
 
 
 def test_one_k_alone_is_no_choice(model, specs, subject):
     plan = dataclasses.replace(
         model.plan(specs[:1], subject.routing, k=0), promises=torch.tensor([[0.9]])
     )
-    assert choose_k_target(plan, subject.routing) is None
+    assert choose_k_target(plan, subject.routing, 2) is None
 
 
 def test_targets_say_what_they_are():
@@ -102,3 +102,26 @@ def test_targets_say_what_they_are():
     assert several.describe(CLASSES) == "the choice of high band, low and mid"
     assert KTarget(2, 0).describe(CLASSES) == "K = 2 rather than 0"
     assert ClassTarget((1, 0, 1)).describe(CLASSES) == "the answer 'tone, click'"
+
+
+def test_costs_in_milliseconds_make_the_price():
+    promises = torch.tensor([[0.5, 0.6, 0.9]])
+    target = KTarget(2, 0, 0.05, (0.0, 1.0, 5.0))
+    assert float(target._margin(promises)) == pytest.approx(0.4 - 0.25)
+
+
+def test_a_fixed_order_is_priced_within_the_first_round(closed, heard):
+    plan, _ = closed.model.prepare(heard[0][None], closed.routing, sound=heard[1])
+    promised = dataclasses.replace(plan, promises=torch.tensor([[0.1, 0.5, 0.6, 0.99]]))
+    target = choose_k_target(promised.with_counts(torch.tensor([1])), closed.routing, 2)
+    assert target == KTarget(1, 2, 0.01, (0.0, 1.0, 3.0))
+    always = closed.routing.model_copy(update={"k_price": -1.0})
+    assert choose_k_target(promised, always, 2) is None
+
+
+def test_who_hears_is_watched_with_the_sound(closed, heard):
+    spec, sound = heard
+    plan, answered = closed.answer(*closed.model.prepare(spec[None], closed.routing, sound=sound))
+    watched = ClassTarget(1).watch(closed, spec[None], sound)
+    torch.testing.assert_close(watched, answered[:, 1])
+    assert int(plan.k[0]) >= 0

@@ -57,3 +57,22 @@ def test_training_mode_is_refused(model, specs, subject):
     plan = model.plan(specs, subject.routing)
     with pytest.raises(AssertionError):
         trace_plan(copy.deepcopy(model).train(), specs, plan)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_experts_that_hear_enter_as_they_answer(closed, heard, k):
+    spec, sound = heard
+    plan, inputs = closed.model.prepare(spec[None], closed.routing, sound=sound, k=k)
+    expected = closed.model.carry_out(plan, inputs).logits
+    for gradient in (True, False):
+        trace = trace_plan(closed.model, spec[None], plan, sound=sound, gradient=gradient)
+        torch.testing.assert_close(trace.logits, expected)
+    assert list(trace.expert_specs) == list(plan.expert_names[:k])
+    assert not trace.expert_maps
+    assert torch.isfinite(trace.promises).all()
+
+
+def test_without_sound_who_hears_cannot_be_traced(closed, heard):
+    plan, _ = closed.model.prepare(heard[0][None], closed.routing, sound=heard[1], k=1)
+    with pytest.raises(ValueError, match="hears sound"):
+        trace_plan(closed.model, heard[0][None], plan)

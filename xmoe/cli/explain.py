@@ -31,7 +31,7 @@ def explain(*, run: Path, file: Path, out: Path, method: str, device: Device) ->
 
     Writes gradcam.png (why this label), why_experts.png, why_k.png, saliency_router.png (what the
     router looks at), patch_routing.png (which experts, how many, where) and explanation.json (all
-    of it as numbers).
+    of it as numbers). Experts that hear sound are drawn on what they heard.
     """
     from xmoe.pipeline.classifier import MoEAudioClassifier
 

@@ -64,8 +64,7 @@ class KernelBank:
         Frames beyond 2048 are averaged in twos, threes, ... until they fit.
         """
         with torch.inference_mode():
-            if specs.shape[-1] > MAX_FRAMES:
-                specs = functional.avg_pool1d(specs, -(-specs.shape[-1] // MAX_FRAMES))
+            specs = _thin(specs)
             # One clip's cells stay in a processor's cache; a GPU wants many at once.
             size = 1 if specs.device.type == "cpu" else _GPU_FRAMES // specs.shape[-1]
             features = torch.cat([self._measure(part) for part in specs.split(size)])
@@ -76,7 +75,7 @@ class KernelBank:
 
         ``width`` is how near, in units of a cell; towards 0 these are the features of ``measure``.
         """
-        return self._measure(specs, width)
+        return self._measure(_thin(specs), width)
 
     def _measure(self, specs: Tensor, width: float | None = None) -> Tensor:
         parts = [specs.mean(2), specs.std(2, correction=0), specs.amax(2)]
@@ -110,9 +109,21 @@ class KernelBank:
 
         No kernel reaches over the seams.
         """
+        return self._join(pieces, torch.cat([self.measure(piece[None]) for piece in pieces]))
+
+    def measure_pieces_softly(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Return features [D] as ``measure_pieces``, with the gradients of ``measure_softly``."""
+        exact = torch.cat([self.measure(piece[None].detach()) for piece in pieces])
+        if torch.is_grad_enabled():
+            soft = torch.cat([self.measure_softly(piece[None]) for piece in pieces])
+            # Straight through: exact values, and gradients that reach the cells near 0.
+            exact = soft + (exact - soft).detach()
+        return self._join(pieces, exact)
+
+    def _join(self, pieces: Sequence[Tensor], table: Tensor) -> Tensor:
+        """Return the features [D] of pieces [F, T_i] from those of each [n, D]."""
         if len(pieces) == 1:
-            return self.measure(pieces[0][None])[0]
-        table = torch.stack([self.measure(piece[None])[0] for piece in pieces])
+            return table[0]
         frames = torch.tensor([piece.shape[1] for piece in pieces], dtype=table.dtype)
         share = (frames / frames.sum()).to(table.device)
         mean, largest = share @ table, table.amax(0)
@@ -133,6 +144,12 @@ class KernelBank:
         """Return features [n, D] of spectrograms [F, T_i]."""
         rows = [self.measure(spec[None].float())[0] for spec in specs]
         return torch.stack(rows).cpu().numpy().astype(np.float64)
+
+
+def _thin(specs: Tensor) -> Tensor:
+    """Return spectrograms [B, F, T] of no more frames than there may be."""
+    frames = specs.shape[-1]
+    return functional.avg_pool1d(specs, -(-frames // MAX_FRAMES)) if frames > MAX_FRAMES else specs
 
 
 def _pool_max(cells: Tensor) -> Tensor:

@@ -196,17 +196,27 @@ class KernelsExpert(Expert[KernelsSpec]):
 
     def answer(self, payload: Payload) -> Tensor:
         """Return logits [b, C] of what ``pack`` made."""
-        names = ("samples", "scale", "rate_hz", "pieces")
-        rows = zip(*(payload[name].cpu() for name in names), strict=True)
-        features = torch.stack([self._measure(*row) for row in rows])
-        logits: Tensor = self(features.to(self.weight.device))
+        rows = [self.ear.bank.measure_pieces(pieces) for pieces in self.see(payload)]
+        logits: Tensor = self(torch.stack(rows).to(self.weight.device))
         return logits
 
-    def _measure(self, samples: Tensor, scale: Tensor, rate_hz: Tensor, pieces: Tensor) -> Tensor:
+    def see(self, payload: Payload) -> list[list[Tensor]]:
+        """Return for each row of what ``pack`` made the spectrograms [F, T_i] of its pieces."""
+        names = ("samples", "scale", "rate_hz", "pieces")
+        rows = zip(*(payload[name].cpu() for name in names), strict=True)
+        return [self._see(*row) for row in rows]
+
+    def _see(self, samples: Tensor, scale: Tensor, rate_hz: Tensor, pieces: Tensor) -> list[Tensor]:
         sizes = pieces[pieces > 0].tolist()
         floats = samples[: sum(sizes)].float() * scale
         parts = [part.numpy() for part in floats.split(sizes)]
-        return self.ear.measure_pieces(parts, int(rate_hz)).clone()
+        return [spec.clone() for spec in self.ear.see_pieces(parts, int(rate_hz))]
+
+    def answer_softly(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Return logits [C] of the spectrograms [F, T_i] of one row, with gradients to them."""
+        features = self.ear.bank.measure_pieces_softly(pieces)
+        logits: Tensor = self(features[None].to(self.weight.device))
+        return logits[0]
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits [b, C] of features [b, D]."""

@@ -19,7 +19,7 @@ SHOWN_Z = (-1.5, 4.0)
 
 
 def draw_spectrogram(axes: Axes, spec: Array, scales: Scales, *, words: bool = True) -> None:
-    """Draw a spectrogram [F, T] of z-scores, dark where it is loud."""
+    """Draw a spectrogram [F, T] of z-scores, dark where it is loud, white where there is none."""
     low, high = SHOWN_Z
     axes.imshow(
         spec,
@@ -27,16 +27,19 @@ def draw_spectrogram(axes: Axes, spec: Array, scales: Scales, *, words: bool = T
         aspect="auto",
         cmap="gray_r",
         extent=_extent(scales),
-        vmin=max(low, float(spec.min())),
-        vmax=min(high, float(spec.max())) + 1e-6,
+        vmin=max(low, float(np.nanmin(spec))),
+        vmax=min(high, float(np.nanmax(spec))) + 1e-6,
         interpolation="nearest",
     )
     set_axes(axes, scales, words=words)
 
 
-def draw_map(axes: Axes, values: Array, scales: Scales) -> None:
-    """Lay a map [F, T] over a spectrogram, strong where it is high; the line is half its peak."""
-    peak = float(values.max())
+def draw_map(axes: Axes, values: Array, scales: Scales, *, top: float = 1.0) -> None:
+    """Lay a map [F, T] over a spectrogram, strong where it is high; the line is half its peak.
+
+    With ``top`` < 1 the peak is that quantile: few cells that stick out would hide all others.
+    """
+    peak = float(np.quantile(values, top)) or float(values.max())
     if peak <= 0:
         return
     share = np.clip(values / peak, 0.0, 1.0)

@@ -15,36 +15,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from xmoe.base.files import write_bytes, write_json
 from xmoe.explain.methods import METHODS
 from xmoe.explain.numbers import to_record
-from xmoe.explain.reasons import find_reasons
-from xmoe.explain.subject import Subject
-from xmoe.mixture.plan import Plan
+from xmoe.explain.reasons import Reasons
 
 
-def explain_clip(
-    subject: Subject,
-    spec: Tensor,
-    save_dir: str | Path,
-    *,
-    plan: Plan | None = None,
-    method: str = "gradcam",
-    start_s: float = 0.0,
-) -> dict[str, Any]:
-    """Explain the answer to one spectrogram [F, T]; return what ``explanation.json`` holds.
+def explain_clip(reasons: Reasons, save_dir: str | Path) -> dict[str, Any]:
+    """Write why one clip was answered as it was; return what ``explanation.json`` holds.
 
-    ``plan`` is the plan of this clip alone, made where it is not given; ``start_s`` is where the
-    spectrogram begins in its recording. ``files`` in the record names the pictures. Raises
-    ValueError for an unknown method, StorageError where ``save_dir`` cannot be written.
+    ``files`` in the record names the pictures. Raises StorageError where ``save_dir`` cannot be
+    written.
     """
     from xmoe.explain.render import PICTURES, draw_answer
     from xmoe.pictures.style import to_png
 
-    reasons = find_reasons(subject, spec, plan=plan, method=method, start_s=start_s)
-    folder = Path(save_dir)
+    folder, method = Path(save_dir), reasons.whys["label"].method
     figures = {f"{name}.png": draw(reasons) for name, draw in PICTURES.items()}
     if method not in ("gradcam", "saliency"):
         figures[f"{method}.png"] = draw_answer(reasons, method)
@@ -56,5 +42,5 @@ def explain_clip(
 
 
 def method_names() -> tuple[str, ...]:
-    """Return the methods that ``explain_clip`` knows."""
+    """Return the methods that there are."""
     return tuple(METHODS)

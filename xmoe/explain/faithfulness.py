@@ -3,7 +3,7 @@
 *Pointing game* and *energy in box* ask whether the map lies where the event lies. *Deletion* and
 *insertion* ask the model: rub out the cells that a true map ranks first, and the answer should go;
 bring them back alone, and it should come. Cells are rubbed out with a sample of the recording's own
-noise floor, not with zeros, which no recording contains.
+noise floor, not with zeros, which no recording contains; of the sound too, where experts hear it.
 
 Source: Zhang et al. 2018 (pointing game); Petsiuk et al. 2018, arXiv:1806.07421 (deletion).
 """
@@ -17,7 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Watch = Callable[[Tensor], Tensor]
+from xmoe.audio.sound import Sound
+from xmoe.explain.mask_sound import MaskableSound
+
+# Of spectrograms [n, F, T], followed by their sound where it is heard.
+Watch = Callable[..., Tensor]
 STEPS = 16
 QUIET = 0.25
 
@@ -62,21 +66,54 @@ def energy_in_box(maps: Tensor, masks: Tensor) -> Tensor:
     return torch.where(total > 0, inside, masks.float().mean((1, 2)))
 
 
+class Filling:
+    """Spectrograms [B, F, T], their sound where it is heard, and the noise floor to fill them with.
+
+    The floor of the sound is drawn as that of the spectrogram is, from the same random numbers.
+    """
+
+    def __init__(
+        self, spec: Tensor, draw: Callable[[Tensor], Tensor], sound: MaskableSound | None = None
+    ) -> None:
+        self.spec, self.floor, self.sound = spec, draw(spec), sound
+        if sound is not None:
+            self.gain_db = draw(sound.level_db) - sound.level_db
+
+    def fill(self, gone: Tensor, rows: Tensor) -> tuple[Tensor] | tuple[Tensor, Sound]:
+        """Return clips ``rows`` [n] with noise floor where ``gone`` [n, F, T] is true."""
+        spec = torch.where(gone, self.floor[rows], self.spec[rows])
+        if self.sound is None:
+            return (spec,)
+        gain_db = torch.where(gone.cpu(), self.gain_db[rows.cpu()], torch.zeros(()))
+        return spec, self.sound.mask(gain_db, rows)
+
+
 def measure_faithfulness(
-    watch: Watch, spec: Tensor, maps: Tensor, *, generator: torch.Generator, steps: int = STEPS
+    watch: Watch,
+    spec: Tensor,
+    maps: Tensor,
+    *,
+    generator: torch.Generator,
+    sound: MaskableSound | None = None,
+    steps: int = STEPS,
 ) -> Faithfulness:
     """Return what happens to a number as the cells of spectrograms [B, F, T] go and come.
 
-    ``watch`` turns spectrograms [B, F, T] into the number that maps [B, F, T] explain, [B]. Cells
-    that a map ranks alike go in random order.
+    ``watch`` turns spectrograms [B, F, T], and the sound of the same clips where it is given, into
+    the number that maps [B, F, T] explain, [B]. Cells that a map ranks alike go in random order.
     """
     rank = rank_cells(maps, generator=generator)
-    floor = sample_noise_floor(spec, generator=generator)
-    removed, restored = [], []
-    for step in range(steps + 1):
-        first = rank < step / steps
-        removed.append(watch(torch.where(first, floor, spec)))
-        restored.append(watch(torch.where(first, spec, floor)))
+    state = generator.get_state()
+
+    def draw(values: Tensor) -> Tensor:
+        generator.set_state(state)
+        return sample_noise_floor(values, generator=generator)
+
+    filling, rows = Filling(spec, draw, sound), torch.arange(len(spec), device=spec.device)
+    shares = [step / steps for step in range(steps + 1)]
+    removed = [watch(*filling.fill(rank < share, rows)) for share in shares]
+    between = [watch(*filling.fill(rank >= share, rows)) for share in shares[1:-1]]
+    restored = [removed[-1], *between, removed[0]]
     return Faithfulness(torch.stack(removed, 1), torch.stack(restored, 1))
 
 

@@ -6,6 +6,8 @@ Source: Selvaraju et al. 2017, ICCV, arXiv:1610.02391.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,16 @@ def stem_grad_cam(trace: Trace, target: Target) -> Tensor:
     return grad_cam(features.detach(), gradient_of(trace, target, features))
 
 
+def stem_amounts(trace: Trace, target: Target) -> Tensor:
+    """Return what each cell of the stem map adds to a target's score where positive, [B, R, W].
+
+    Gradient times the rise over the mean in time, which is exact for a head that is linear.
+    """
+    features = trace.stem.features.detach()
+    rise = features - features.mean(3, keepdim=True)
+    return torch.relu((gradient_of(trace, target, trace.stem.features) * rise).sum(1))
+
+
 def expert_grad_cam(trace: Trace, target: Target, name: str) -> Tensor:
     """Return the Grad-CAM [b, R', W'] of a target on an expert's last map.
 
@@ -38,9 +50,18 @@ def expert_grad_cam(trace: Trace, target: Target, name: str) -> Tensor:
 
 def gradient_of(trace: Trace, target: Target, where: Tensor) -> Tensor:
     """Return the gradient of a target's score at a tensor of the trace; zero where none leads."""
+    return gradients_of(trace, target, [where])[0]
+
+
+def gradients_of(trace: Trace, target: Target, where: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients of a target's score at several tensors of the trace."""
+    if not where:
+        return []
     total = target.score(trace).sum()
     found: tuple[Tensor | None, ...] = torch.autograd.grad(
-        total, where, retain_graph=True, allow_unused=True
+        total, list(where), retain_graph=True, allow_unused=True
     )
-    gradient = found[0]
-    return torch.zeros_like(where) if gradient is None else gradient.detach()
+    return [
+        torch.zeros_like(leaf) if gradient is None else gradient.detach()
+        for leaf, gradient in zip(where, found, strict=True)
+    ]

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xmoe.explain.faithfulness import Watch, measure_faithfulness
+from xmoe.explain.faithfulness import STEPS, Watch, measure_faithfulness
+from xmoe.explain.mask_sound import MaskableSound
 
 RANDOM = "random"
 RANDOM_MAPS = 4
-FIRST_STEP = 2
 LEAST_GAIN = 0.1
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is watched, at steps of one sixteenth of the cells, as they go and as they come."""
+    """What is watched, at equal steps of the cells, as they go and as they come."""
 
     removed: tuple[float, ...]
     restored: tuple[float, ...]
@@ -50,12 +50,12 @@ class Verdict:
     @property
     def first_gone(self) -> float:
         """What is left once the first eighth of the cells has gone."""
-        return self.removed[FIRST_STEP]
+        return self.removed[_eighth(self.removed)]
 
     @property
     def first_shown(self) -> float:
         """What the first eighth of the cells alone gives."""
-        return self.restored[FIRST_STEP]
+        return self.restored[_eighth(self.restored)]
 
     @property
     def reach(self) -> float:
@@ -69,16 +69,26 @@ class Verdict:
         return gain > LEAST_GAIN * max(self.reach, chance.reach)
 
 
-def judge_maps(watch: Watch, spec: Tensor, maps: Mapping[str, Tensor]) -> dict[str, Verdict]:
+def judge_maps(
+    watch: Watch, spec: Tensor, maps: Mapping[str, Tensor], sound: MaskableSound | None = None
+) -> dict[str, Verdict]:
     """Return the verdict on each map [F, T] of a spectrogram [F, T], and on ``random`` ones.
 
-    ``watch`` turns spectrograms [n, F, T] into the number that the maps explain, [n].
+    ``watch`` turns spectrograms [n, F, T], and their sound where the clip's is given, into the
+    number that the maps explain, [n]. Experts that hear cost much more than those on the stem map,
+    so then there are half as many steps and random maps.
     """
     generator = torch.Generator().manual_seed(0)
-    random = torch.rand(RANDOM_MAPS, *spec.shape, generator=generator).to(spec.device)
+    fewer = 1 if sound is None else 2
+    random = torch.rand(RANDOM_MAPS // fewer, *spec.shape, generator=generator).to(spec.device)
     stacked = torch.cat([torch.stack(list(maps.values())), random])
     found = measure_faithfulness(
-        watch, spec.expand(len(stacked), -1, -1), stacked, generator=generator
+        watch,
+        spec.expand(len(stacked), -1, -1),
+        stacked,
+        generator=generator,
+        sound=None if sound is None else sound.repeat(len(stacked)),
+        steps=STEPS // fewer,
     )
     rows = torch.stack([found.removed, found.restored], 1).double().cpu()
     several = [*rows[: len(maps)], rows[len(maps) :].mean(0)]
@@ -91,3 +101,8 @@ def judge_maps(watch: Watch, spec: Tensor, maps: Mapping[str, Tensor]) -> dict[s
 def _mean(values: tuple[float, ...]) -> float:
     """Return the mean of a curve by trapezoids."""
     return (sum(values) - (values[0] + values[-1]) / 2) / (len(values) - 1)
+
+
+def _eighth(values: tuple[float, ...]) -> int:
+    """Return at which step of a curve an eighth of the cells is reached."""
+    return -(-(len(values) - 1) // 8)

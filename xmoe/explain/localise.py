@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmoe.audio.sound import Sound
 from xmoe.audio.synth_events import EventBox
-from xmoe.base.config import RoutingConfig
 from xmoe.explain.faithfulness import energy_in_box, pointing_game
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
 from xmoe.explain.scales import Scales
+from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget
 from xmoe.metrics.bootstrap import mean_interval
-from xmoe.mixture.moe import MoE
 
 BATCH = 32
 
@@ -52,13 +53,24 @@ def box_mask(boxes: Sequence[EventBox], scales: Scales) -> Tensor:
 
 
 def map_batches(
-    model: MoE, routing: RoutingConfig, specs: Tensor, class_ids: Tensor, method: str
+    subject: Subject, specs: Tensor, class_ids: Tensor, method: str, sound: Sound | None = None
 ) -> Tensor:
-    """Return the maps [n, F, T] of a method for the classes [n] of spectrograms [n, F, T]."""
-    parts = []
-    for spec, ids in zip(specs.split(BATCH), class_ids.split(BATCH), strict=True):
-        target = ClassTarget(tuple(ids.tolist()))
-        parts.append(METHODS[method](model, spec, model.plan(spec, routing), target).cpu())
+    """Return the maps [n, F, T] of a method for the classes [n] of spectrograms [n, F, T].
+
+    ``sound`` is that of the same clips, where experts hear it.
+    """
+    model, parts = subject.model, []
+    for first in range(0, len(specs), BATCH):
+        rows = slice(first, first + BATCH)
+        spec, target = specs[rows], ClassTarget(tuple(class_ids[rows].tolist()))
+        plan, inputs = model.prepare(
+            spec, subject.routing, sound=None if sound is None else sound.rows(rows)
+        )
+        heard = None
+        if inputs.sound is not None:
+            plan, _ = subject.answer(plan, inputs)
+            heard = MaskableSound.of(subject.frontend, inputs.sound, spec.shape[2])
+        parts.append(METHODS[method](model, spec, plan, target, heard).cpu())
     return torch.cat(parts)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from xmoe.explain.judge import Verdict
 from xmoe.explain.places import describe_map
-from xmoe.explain.reasons import Reasons, Why
+from xmoe.explain.reasons import Array, Reasons, Why
 from xmoe.explain.scales import Scales
 from xmoe.explain.sentences import say_whys
 
@@ -17,7 +17,8 @@ def to_record(reasons: Reasons) -> dict[str, Any]:
     ``maps`` holds for each method where its peak is, the span and band of the central 90 % of it,
     and deletion and insertion AUC; ``random`` is what random maps score. ``experts`` are those
     that were asked, with band, windows and the share of the window scores in them. ``whys`` answers
-    the three questions, each with its own map, verdict and chance.
+    the three questions, each with its own map, verdict and chance. ``voices`` are stem and experts
+    where these stand in a fixed order, and ``promises_again`` those of the second round.
     """
     plan = reasons.plan
     return {
@@ -39,7 +40,38 @@ def to_record(reasons: Reasons) -> dict[str, Any]:
         "whys": {name: describe_why(why, reasons.scales) for name, why in reasons.whys.items()},
         "sentences": say_whys(reasons),
         "random_windows_probability": reasons.random_windows,
+        **describe_voices(reasons),
     }
+
+
+def describe_voices(reasons: Reasons) -> dict[str, Any]:
+    """Return what each voice says alone and what the answer would be without it; empty for a gate.
+
+    Probabilities are those of the answer.
+    """
+    answer = reasons.answer_id
+    if not reasons.asked:
+        return {}
+    return {
+        "voices": [
+            {
+                "name": voice.name,
+                "counts": voice.counts,
+                "cost_ms": voice.cost_ms,
+                "says": reasons.classes[int(voice.alone.argmax())],
+                "alone": float(voice.alone[answer]),
+                "answer_without": _class_of(reasons, voice.without),
+                "without": None if voice.without is None else float(voice.without[answer]),
+            }
+            for voice in reasons.asked
+        ],
+        "first_k": reasons.first_k,
+        "promises_again": None if reasons.again is None else reasons.again.tolist(),
+    }
+
+
+def _class_of(reasons: Reasons, probabilities: Array | None) -> str | None:
+    return None if probabilities is None else reasons.classes[int(probabilities.argmax())]
 
 
 def describe_expert(

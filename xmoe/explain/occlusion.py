@@ -1,9 +1,10 @@
 """The slow oracle: put noise floor on one patch after another and see how far the score falls.
 
 A patch is an eighth of the bins and a twelfth of the frames, and patches overlap by half, so that
-a clip costs some 360 forward passes whatever its length. No gradient and no look inside: what it
-says is what the model does. A cell's value is the mean fall over the patches that cover it, where
-that is positive; the plan is held fixed, as for the other methods.
+a clip costs some 360 forward passes whatever its length; where experts hear the sound that is left
+patches are twice as high and as wide. No gradient and no look inside: what it says is what the
+model does. A cell's value is the mean fall over the patches that cover it, where that is positive;
+the plan is held fixed, as for the other methods.
 
 Source: Zeiler and Fergus 2014, ECCV, arXiv:1311.2901, with noise floor in the place of grey.
 """
@@ -17,11 +18,13 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.segment import segment_starts
+from xmoe.audio.sound import Sound
 from xmoe.experts.protocol import Inputs
-from xmoe.explain.faithfulness import sample_noise_floor
+from xmoe.explain.faithfulness import Filling, sample_noise_floor
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.subject import BATCH
 from xmoe.explain.targets import Target
-from xmoe.explain.trace import trace_plan
+from xmoe.explain.trace import Trace, trace_plan
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan
 
@@ -29,35 +32,48 @@ Batch = TypeVar("Batch", Plan, Inputs)
 
 BINS_SHARE = 8
 FRAMES_SHARE = 12
+# An expert that hears is asked with a sound of its own for each patch.
+COARSER = 2
 
 
-def patch_size(num_bins: int, num_frames: int) -> tuple[int, int]:
+def patch_size(num_bins: int, num_frames: int, coarser: int = 1) -> tuple[int, int]:
     """Return the bins and frames of one patch, at least two of each."""
-    return max(2, num_bins // BINS_SHARE), max(2, -(-num_frames // FRAMES_SHARE))
+    bins, frames = num_bins // BINS_SHARE, -(-num_frames // FRAMES_SHARE)
+    return max(2, coarser * bins), max(2, coarser * frames)
 
 
 @torch.no_grad()
-def occlusion(model: MoE, spec: Tensor, plan: Plan, target: Target) -> Tensor:
+def occlusion(
+    model: MoE, spec: Tensor, plan: Plan, target: Target, sound: MaskableSound | None = None
+) -> Tensor:
     """Return how far the score of a target falls [B, F, T] where spectrograms are silenced."""
     batch, bins, frames = spec.shape
-    floor = torch.cat(
-        [sample_noise_floor(s, generator=torch.Generator().manual_seed(0)) for s in spec.split(1)]
-    )
-    whole = target.score(trace_plan(model, spec, plan, gradient=False))
-    masks = patch_masks(bins, frames).to(spec.device)
+
+    def draw(values: Tensor) -> Tensor:
+        each = (torch.Generator().manual_seed(0) for _ in range(batch))
+        parts = zip(values.split(1), each, strict=True)
+        return torch.cat([sample_noise_floor(part, generator=own) for part, own in parts])
+
+    filling = Filling(spec, draw, sound)
+    whole = target.score(_trace(model, plan, spec, None if sound is None else sound.sound))
+    masks = patch_masks(bins, frames, coarser=1 if sound is None else COARSER).to(spec.device)
     total = torch.zeros_like(spec)
     for block in masks.split(max(1, BATCH // batch)):
-        silenced = torch.where(block[:, None], floor, spec).flatten(0, 1)
-        many = repeat_rows(plan, len(block))
-        scores = target.score(trace_plan(model, silenced, many, gradient=False))
+        rows = torch.arange(batch, device=spec.device).repeat(len(block))
+        silenced = filling.fill(block.repeat_interleave(batch, 0), rows)
+        scores = target.score(_trace(model, repeat_rows(plan, len(block)), *silenced))
         fall = whole - scores.view(len(block), batch)
         total += torch.einsum("nft,nb->bft", block.to(fall.dtype), fall)
     return torch.relu(total / masks.sum(0))
 
 
-def patch_masks(bins: int, frames: int) -> Tensor:
+def _trace(model: MoE, plan: Plan, spec: Tensor, sound: Sound | None = None) -> Trace:
+    return trace_plan(model, spec, plan, sound=sound, gradient=False)
+
+
+def patch_masks(bins: int, frames: int, coarser: int = 1) -> Tensor:
     """Return [n, F, T], each true in one patch; together they cover every cell."""
-    tall, wide = patch_size(bins, frames)
+    tall, wide = patch_size(bins, frames, coarser)
     rows = segment_starts(bins, tall, tall // 2)
     columns = segment_starts(frames, wide, wide // 2)
     masks = torch.zeros(len(rows), len(columns), bins, frames, dtype=torch.bool)

@@ -2,31 +2,42 @@
 
 Three questions are answered, each with a target, a map and a verdict of its own: why this label,
 why these experts, why this K. Why these windows needs no map, since the router's saliency is what
-ranks them; it is judged by sending the experts random windows instead.
+ranks them; it is judged by sending the experts random windows instead. Where experts are asked in a
+fixed order there is no choice of them to map: ``asked`` holds what each of them brings.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xmoe.audio.sound import Sound
+from xmoe.base.config import RoutingConfig
 from xmoe.experts.protocol import Inputs
+from xmoe.explain.asked import Asked, ask_each, look_again
 from xmoe.explain.gradcam import expert_grad_cam
 from xmoe.explain.grid import grow_cells, place_expert_cells
 from xmoe.explain.judge import RANDOM, Verdict, judge_maps
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
 from xmoe.explain.occlusion import repeat_rows
+from xmoe.explain.own_maps import OwnMap, map_hearing
 from xmoe.explain.scales import Scales, scales_of
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget, Target, choose_experts_target, choose_k_target
-from xmoe.explain.trace import trace_plan
+from xmoe.explain.trace import Trace, trace_plan
+from xmoe.glance.router import count_costs
 from xmoe.glance.spans import choose_windows
+from xmoe.mixture.calls import call_experts
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan
+from xmoe.mixture.promise_router import PromiseRouter
 
 Array = npt.NDArray[np.floating]
 ALWAYS = ("gradcam", "saliency")
@@ -54,25 +65,36 @@ class Reasons:
     """Why one clip was answered as it was.
 
     ``spec`` [F, T]; ``maps`` {method: [F, T]} and ``verdicts`` {method or "random": verdict} of
-    the label; ``expert_maps`` {name: [F, T]}, Grad-CAM of the experts asked; ``plan`` holds this
-    clip alone; ``whys`` has an answer for each question that has one; ``random_windows`` is the
-    answer's probability where experts are sent random windows, None where that is no difference;
-    ``bands_hz`` the band of each expert.
+    the label; ``expert_maps`` {name: [F, T]} of the experts asked, ``own_maps`` of those that hear,
+    each on a spectrogram of its own; ``plan`` holds this clip alone, as it was in the end; ``whys``
+    has an answer for each question that has one; ``random_windows`` is the answer's probability
+    where experts are sent random windows, None where that is no difference; ``bands_hz`` the band
+    of each expert. Where experts stand in a fixed order, ``asked`` holds them, stem first;
+    ``first_k`` were asked at first, and ``again`` [K_max + 1] was promised once they had answered.
     """
 
     spec: Array
     scales: Scales
     plan: Plan
-    selector: str
-    k_price: float
+    routing: RoutingConfig
     classes: tuple[str, ...]
     probabilities: Array
     maps: dict[str, Array]
     verdicts: dict[str, Verdict]
     expert_maps: dict[str, Array]
+    own_maps: dict[str, OwnMap]
     whys: dict[str, Why]
     random_windows: float | None
     bands_hz: dict[str, tuple[float, float]]
+    first_k: int
+    asked: tuple[Asked, ...] = ()
+    again: Array | None = None
+
+    @property
+    def costs(self) -> list[float]:
+        """What 0, 1, ... experts cost: milliseconds where they are known, else how many."""
+        depths = self.plan.promises.shape[1]
+        return count_costs(depths, self.routing.costs_ms, torch.device("cpu")).tolist()
 
     @property
     def target(self) -> str:
@@ -105,74 +127,117 @@ def find_reasons(
     subject: Subject,
     spec: Tensor,
     *,
+    sound: Sound | None = None,
     plan: Plan | None = None,
-    target: Target | None = None,
     method: str = "gradcam",
     start_s: float = 0.0,
 ) -> Reasons:
     """Return the reasons for the answer to one spectrogram [F, T] that begins at ``start_s``.
 
-    ``plan`` is that of this clip alone, made where it is not given; ``target`` defaults to the most
-    probable class. Grad-CAM and the router's saliency are always computed, ``method`` beside them;
-    the routing is explained by gradient x input, or by occlusion where that is asked for. Raises
-    ValueError for a method that does not exist.
+    ``sound`` is that of the same segment, which experts that hear need. ``plan`` is that of this
+    clip alone, made as for an answer where it is not given. Grad-CAM and the router's saliency are
+    always computed, ``method`` beside them; the routing is explained by gradient x input, or by
+    occlusion where that is asked for. Raises ValueError for a method that does not exist.
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
-    batch = spec.unsqueeze(0)
-    made, inputs = subject.model.prepare(batch, subject.routing)
-    plan = plan or made
-    probabilities = subject.carry_out(plan, inputs)[0]
-    top = int(probabilities.argmax())
-    target = target or ClassTarget(top)
-    names = dict.fromkeys((*ALWAYS, method))
-    maps = {name: METHODS[name](subject.model, batch, plan, target)[0] for name in names}
-    verdicts = judge_maps(lambda specs: target.watch(subject, specs), spec, maps)
-    label = Why(
-        target,
-        target.describe(subject.classes),
-        method,
-        maps[method].cpu().numpy(),
-        verdicts[method],
-        verdicts[RANDOM],
-    )
+    batch, model = spec.unsqueeze(0), subject.model
+    heard = None if sound is None else MaskableSound.of(subject.frontend, sound, spec.shape[1])
+    first, inputs = model.prepare(batch, subject.routing, sound=sound)
+    if plan is None:
+        plan, answered = subject.answer(first, inputs)
+    else:
+        first, answered = plan, subject.carry_out(plan, inputs)
+    top = int(answered[0].argmax())
+    target = ClassTarget(top)
+    label, maps, verdicts = explain_label(subject, spec, heard, plan, target, method)
+    trace = trace_plan(model, batch, plan, sound=sound)
+    own = map_hearing(model, trace, plan, target, spread=True, start_s=start_s)[0]
+    scales = scales_of(subject.frontend, spec.shape[1], start_s)
     return Reasons(
         spec=spec.cpu().numpy(),
-        scales=scales_of(subject.frontend, spec.shape[1], start_s),
+        scales=scales,
         plan=plan,
-        selector=subject.routing.selector,
-        k_price=subject.routing.k_price,
+        routing=subject.routing,
         classes=subject.classes,
-        probabilities=probabilities.double().cpu().numpy(),
-        maps={name: values.cpu().numpy() for name, values in maps.items()},
+        probabilities=answered[0].double().cpu().numpy(),
+        maps=maps,
         verdicts=verdicts,
-        expert_maps=map_experts(subject.model, batch, plan, target),
-        whys={"label": label, **explain_routing(subject, spec, plan, method)},
+        expert_maps={
+            **map_experts(model, trace, plan, target),
+            **{name: one.bring_to(scales).numpy() for name, one in own.items()},
+        },
+        own_maps=own,
+        whys={"label": label, **explain_routing(subject, spec, first, method)},
         random_windows=try_random_windows(subject, plan, inputs, top),
-        bands_hz={one.name: one.band_hz for one in subject.model.config.experts},
+        bands_hz={one.name: one.band_hz for one in model.config.experts},
+        first_k=int(first.k[0]),
+        **hear_voices(subject, first, plan, inputs),
     )
+
+
+def explain_label(
+    subject: Subject,
+    spec: Tensor,
+    sound: MaskableSound | None,
+    plan: Plan,
+    target: Target,
+    method: str,
+) -> tuple[Why, dict[str, Array], dict[str, Verdict]]:
+    """Return why this label, and every map and verdict, for one spectrogram [F, T]."""
+    names = dict.fromkeys((*ALWAYS, method))
+    maps = {
+        name: METHODS[name](subject.model, spec.unsqueeze(0), plan, target, sound)[0]
+        for name in names
+    }
+    verdicts = judge_maps(partial(target.watch, subject), spec, maps, sound)
+    arrays = {name: values.cpu().numpy() for name, values in maps.items()}
+    words = target.describe(subject.classes)
+    why = Why(target, words, method, arrays[method], verdicts[method], verdicts[RANDOM])
+    return why, arrays, verdicts
+
+
+def hear_voices(subject: Subject, first: Plan, plan: Plan, inputs: Inputs) -> dict[str, Any]:
+    """Return what each expert brings, and the second round's promises; empty where a gate chose."""
+    router = subject.model.router
+    if not isinstance(router, PromiseRouter):
+        return {}
+    replies = call_experts(subject.model.callers(), subject.model.requests(plan, inputs))
+    again = look_again(router, first, replies)
+    return {
+        "asked": ask_each(subject, plan, replies),
+        "again": None if again is None else again.double().cpu().numpy(),
+    }
 
 
 def routing_targets(subject: Subject, plan: Plan) -> dict[str, Target]:
-    """Return the targets of the two routing questions that a plan of one clip answers."""
+    """Return the targets of the two routing questions that a plan of one clip answers.
+
+    It is the plan of the first round; where experts stand in a fixed order none was chosen.
+    """
+    fixed = isinstance(subject.model.router, PromiseRouter)
     targets: dict[str, Target | None] = {
-        "experts": choose_experts_target(plan),
-        "k": choose_k_target(plan, subject.routing),
+        "experts": None if fixed else choose_experts_target(plan),
+        "k": choose_k_target(plan, subject.routing, subject.model.first_most),
     }
     return {name: target for name, target in targets.items() if target is not None}
 
 
+def alone(plan: Plan) -> Plan:
+    """Return the plan with no expert asked: the router decides before any has answered."""
+    return plan.with_counts(torch.zeros_like(plan.k))
+
+
 def explain_routing(subject: Subject, spec: Tensor, plan: Plan, method: str) -> dict[str, Why]:
-    """Return why these experts and why this K, for one spectrogram [F, T]."""
+    """Return why these experts and why this K, for one spectrogram [F, T].
+
+    No expert is run: the router reads the glance alone.
+    """
     whys = {}
     for question, target in routing_targets(subject, plan).items():
         name = "occlusion" if method == "occlusion" else ROUTING_METHOD
-        values = METHODS[name](subject.model, spec.unsqueeze(0), plan, target)[0]
-        verdicts = judge_maps(
-            lambda specs, target=target: target.watch(subject, specs),  # type: ignore[misc]
-            spec,
-            {name: values},
-        )
+        values = METHODS[name](subject.model, spec.unsqueeze(0), alone(plan), target)[0]
+        verdicts = judge_maps(partial(target.watch, subject), spec, {name: values})
         words = target.describe(subject.classes)
         whys[question] = Why(
             target, words, name, values.cpu().numpy(), verdicts[name], verdicts[RANDOM]
@@ -194,15 +259,15 @@ def try_random_windows(subject: Subject, plan: Plan, inputs: Inputs, class_id: i
     return float(subject.carry_out(many, fed)[:, class_id].mean())
 
 
-def map_experts(model: MoE, spec: Tensor, plan: Plan, target: Target) -> dict[str, Array]:
-    """Return the Grad-CAM [F, T] of each expert that a plan of one clip [1, F, T] asks."""
-    trace = trace_plan(model, spec, plan)
+def map_experts(model: MoE, trace: Trace, plan: Plan, target: Target) -> dict[str, Array]:
+    """Return the Grad-CAM [F, T] of each expert on the stem map that a plan of one clip asks."""
     maps = {}
-    for name, rows in trace.expert_rows.items():
+    for name in trace.expert_maps:
         cells, shape = expert_grad_cam(trace, target, name), trace.stem.features.shape[2:]
-        width = model.config.window_frames
+        width, rows = model.config.window_frames, trace.expert_rows[name]
         placed = place_expert_cells(
             cells, plan, name, rows, shape=(shape[0], shape[1]), width=width
         )
-        maps[name] = grow_cells(placed, (spec.shape[1], spec.shape[2]))[0].cpu().numpy()
+        size = (trace.spec.shape[1], trace.spec.shape[2])
+        maps[name] = grow_cells(placed, size)[0].cpu().numpy()
     return maps

@@ -13,18 +13,25 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.ndimage import uniform_filter
 
 from xmoe.explain.canvas import Array, draw_classes, draw_map, draw_spectrogram, set_axes
 from xmoe.explain.judge import Verdict
-from xmoe.explain.reasons import Reasons
+from xmoe.explain.reasons import Reasons, Why
 from xmoe.explain.render_routing import band_bins, colour_of, draw_routing
+from xmoe.explain.render_voices import (
+    PER_ROW,
+    TOP,
+    draw_own_maps,
+    draw_promises,
+    draw_voices,
+    own_chosen,
+)
 from xmoe.explain.sentences import METHOD_WORDS, say_place, say_whys
-from xmoe.explain.targets import ClassTarget
 from xmoe.pictures.style import BLUE, INK, RED, make_plain, new_figure
 
-MOST_PANELS = 4
 WIDTH = 118
 SMOOTH = 3  # cells: single cells of a gradient are too small to see
 WATCHED = {
@@ -35,20 +42,30 @@ WATCHED = {
 
 
 def draw_answer(reasons: Reasons, method: str = "gradcam") -> Figure:
-    """Return why this answer: a method's map over the spectrogram, and the map of each expert."""
+    """Return why this answer: a method's map over the spectrogram, and the map of each expert.
+
+    An expert that hears is drawn on its own spectrogram, one on the stem map on the run's.
+    """
     values = reasons.maps[method]
-    experts = reasons.chosen()[:MOST_PANELS]
-    figure = new_figure(10.5, 6.4 if experts else 4.2)
-    rows = figure.add_gridspec(
-        2 if experts else 1, 1, height_ratios=(1.5, 1)[: 2 if experts else 1]
-    )
+    own = own_chosen(reasons)
+    experts = own or reasons.chosen()[:PER_ROW]
+    lines = -(-len(experts) // PER_ROW)
+    figure = new_figure(10.5, 4.2 + 2.3 * lines)
+    rows = figure.add_gridspec(1 + bool(lines), 1, height_ratios=(1.5, lines)[: 1 + bool(lines)])
     top = rows[0].subgridspec(1, 2, width_ratios=(3.2, 1))
     main = figure.add_subplot(top[0])
     draw_spectrogram(main, reasons.spec, reasons.scales)
-    draw_map(main, values, reasons.scales)
+    if own:
+        draw_map(main, uniform_filter(values, SMOOTH), reasons.scales, top=TOP)
+    else:
+        draw_map(main, values, reasons.scales)
     bars = figure.add_subplot(top[1])
     draw_classes(bars, reasons.probabilities, reasons.classes, reasons.answer_id)
-    if experts:
+    if own:
+        columns = min(len(own), PER_ROW)
+        draw_own_maps(figure, rows[1].subgridspec(lines, columns), reasons)
+        main.set_title("All voices together; below: each on what it heard", fontsize=9, color=INK)
+    elif experts:
         _draw_expert_maps(figure, rows[1].subgridspec(1, len(experts)), reasons)
     else:
         main.set_title("K = 0: the stem answered alone, no expert was asked", fontsize=9, color=INK)
@@ -90,13 +107,29 @@ def draw_router_saliency(reasons: Reasons) -> Figure:
 
 
 def draw_why(reasons: Reasons, question: str) -> Figure:
-    """Return the map that answers a question, and what is watched as its cells go and come."""
-    why = reasons.whys.get(question)
-    figure = new_figure(10.5, 4.4)
-    if why is None:
-        _set_title(figure, say_whys(reasons)[question], "")
-        return figure
-    grid = figure.add_gridspec(1, 2, width_ratios=(2.4, 1))
+    """Return the map that answers a question, and what is watched as its cells go and come.
+
+    Where experts stand in a fixed order, also what each brings and what was promised for it.
+    """
+    why, fixed = reasons.whys.get(question), bool(reasons.asked)
+    if fixed and question == "experts":
+        return _draw_order(reasons)
+    heights = ((1.5,) if why else ()) + ((1.0,) if fixed else ())
+    figure = new_figure(10.5, 4.4 if len(heights) < 2 else 6.8)
+    score = ""
+    if heights:
+        grid = figure.add_gridspec(len(heights), 2, width_ratios=(2.4, 1), height_ratios=heights)
+        if why is not None:
+            score = _draw_evidence(figure, grid, why, reasons)
+        if fixed:
+            draw_promises(figure.add_subplot(grid[-1, :]), reasons)
+    _set_title(figure, say_whys(reasons)[question], score)
+    return figure
+
+
+def _draw_evidence(figure: Figure, grid: GridSpec, why: Why, reasons: Reasons) -> str:
+    """Draw a map with its curves in the first row of a grid; return its score in words."""
+    question = next(name for name, one in reasons.whys.items() if one is why)
     main = figure.add_subplot(grid[0, 0])
     draw_spectrogram(main, reasons.spec, reasons.scales)
     shown = uniform_filter(why.values, SMOOTH) if why.method == "gradient_x_input" else why.values
@@ -106,11 +139,17 @@ def draw_why(reasons: Reasons, question: str) -> Figure:
     _draw_curves(curves, why.verdict, why.random)
     curves.set_ylabel(WATCHED[question], color=INK, fontsize=8)
     unit = "+.3f" if question == "k" else ".2f"
-    score = (
+    return (
         f"deletion {why.verdict.deletion:{unit}} (random {why.random.deletion:{unit}}), "
         f"insertion {why.verdict.insertion:{unit}} (random {why.random.insertion:{unit}})"
     )
-    _set_title(figure, say_whys(reasons)[question], score)
+
+
+def _draw_order(reasons: Reasons) -> Figure:
+    figure = new_figure(10.5, 2.4 + 0.36 * max(len(reasons.asked), 3))
+    grid = figure.add_gridspec(1, 2, width_ratios=(2.2, 1))
+    draw_voices(figure.add_subplot(grid[0]), figure.add_subplot(grid[1]), reasons)
+    _set_title(figure, say_whys(reasons)["experts"], "")
     return figure
 
 
@@ -143,7 +182,7 @@ def _set_title(figure: Figure, sentence: str, score: str) -> None:
 
 def _say_label(reasons: Reasons, method: str) -> str:
     why = reasons.whys["label"]
-    if method == why.method and isinstance(why.aim, ClassTarget):
+    if method == why.method:
         return say_whys(reasons)["label"]
     values = reasons.maps[method]
     place = say_place(values, reasons.scales)
@@ -152,7 +191,7 @@ def _say_label(reasons: Reasons, method: str) -> str:
 
 def _draw_expert_maps(figure: Figure, cells: object, reasons: Reasons) -> None:
     """Draw the Grad-CAM of each expert asked, on its last map, in the colour of the expert."""
-    for column, (name, weight, _) in enumerate(reasons.chosen()[:MOST_PANELS]):
+    for column, (name, weight, _) in enumerate(reasons.chosen()[:PER_ROW]):
         axes = figure.add_subplot(cells[0, column])  # type: ignore[index]
         draw_spectrogram(axes, reasons.spec, reasons.scales, words=False)
         draw_map(axes, reasons.expert_maps[name], reasons.scales)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,12 +14,13 @@ from xmoe.explain.canvas import draw_spectrogram
 from xmoe.explain.reasons import Reasons
 from xmoe.pictures.style import BLUE, HEAT, INK, QUIET, make_plain, new_figure
 
+WIDTH = 110
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8a6d3b")
 
 
 def draw_routing(reasons: Reasons) -> Figure:
     """Return who was sent where: bands and windows of each expert, gate, and the promises of K."""
-    figure = new_figure(10.5, 7.4, _say_routing(reasons))
+    figure = new_figure(10.5, 7.4, textwrap.fill(_say_routing(reasons), WIDTH))
     grid = figure.add_gridspec(2, 2, width_ratios=(3.4, 1), height_ratios=(1.25, 1))
     sound = figure.add_subplot(grid[0, 0])
     draw_spectrogram(sound, reasons.spec, reasons.scales, words=False)
@@ -91,37 +94,47 @@ def _draw_lanes(axes: Axes, reasons: Reasons) -> None:
 
 
 def _draw_gate(axes: Axes, reasons: Reasons) -> None:
-    plan = reasons.plan
-    gate, weights = plan.gate[0].tolist(), plan.weights[0].tolist()
+    """Draw the gate; where experts stand in a fixed order, what each counts beside the stem."""
+    plan, fixed = reasons.plan, bool(reasons.asked)
+    weights = plan.weights[0].tolist()
+    counts = {voice.name: voice.counts for voice in reasons.asked}
+    gate = [counts.get(name, 0.0) for name in plan.expert_names] if fixed else plan.gate[0].tolist()
     colours = [
         colour_of(reasons, name) if weight > 0 else QUIET
         for name, weight in zip(plan.expert_names, weights, strict=True)
     ]
     bars = axes.barh(range(len(gate)), gate, color=colours, height=0.65)
     labels = [
-        f"{g:.0%}, weight {w:.2f}" if w > 0 else f"{g:.0%}"
+        (f"{g:.0%}" if w > 0 else "not asked") if fixed else _say_gate(g, w)
         for g, w in zip(gate, weights, strict=True)
     ]
     axes.bar_label(bars, labels, padding=3, fontsize=8, color=INK)
     axes.set_xlim(0, 1.9)
     axes.set_xticks([0, 0.5, 1.0])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("Gate probability", color=INK)
+    axes.set_xlabel("Share of the answer" if fixed else "Gate probability", color=INK)
     axes.tick_params(labelleft=False)
-    axes.set_title("Which: the gate", fontsize=9, color=INK, loc="left")
+    title = f"What each counts (stem {counts['stem']:.0%})" if fixed else "Which: the gate"
+    axes.set_title(title, fontsize=9, color=INK, loc="left")
     make_plain(axes, grid="x")
+
+
+def _say_gate(gate: float, weight: float) -> str:
+    return f"{gate:.0%}, weight {weight:.2f}" if weight > 0 else f"{gate:.0%}"
 
 
 def _draw_promises(axes: Axes, reasons: Reasons) -> None:
     promises, chosen = reasons.plan.promises[0].tolist(), int(reasons.plan.k[0])
     colours = [BLUE if k == chosen else QUIET for k in range(len(promises))]
     bars = axes.bar(range(len(promises)), promises, color=colours, width=0.65)
-    axes.bar_label(bars, [f"{p:.2f}" for p in promises], padding=2, fontsize=8, color=INK)
+    size = 8 if len(promises) < 6 else 6
+    axes.bar_label(bars, [f"{p:.2f}" for p in promises], padding=2, fontsize=size, color=INK)
     axes.set_xticks(range(len(promises)))
     axes.set_ylim(0, 1.15)
     axes.set_xlabel("K, experts asked", color=INK)
     axes.set_ylabel("Promised chance to be right", color=INK, fontsize=8)
-    axes.set_title(f"How many: K = {chosen}", fontsize=9, color=INK, loc="left")
+    rounds = f"{reasons.first_k}, then {chosen}" if reasons.first_k < chosen else f"K = {chosen}"
+    axes.set_title(f"How many: {rounds}", fontsize=9, color=INK, loc="left")
     make_plain(axes, grid="y")
 
 
@@ -130,8 +143,7 @@ def _say_routing(reasons: Reasons) -> str:
     if not chosen:
         return f"K = 0 of {len(plan.expert_names)} experts: the stem answers alone"
     who = ", ".join(f"{name.replace('_', ' ')} ({weight:.2f})" for name, weight, _ in chosen)
-    keep = plan.spans.shape[2]
-    return (
-        f"K = {len(chosen)} of {len(plan.expert_names)} experts: {who}\n"
-        f"each is sent {keep} of {plan.num_windows} windows of its band"
-    )
+    keep, total = plan.spans.shape[2], plan.num_windows
+    whole = bool(reasons.own_maps) and keep == total
+    sent = "hears the whole segment" if whole else f"is sent {keep} of {total} windows of its band"
+    return f"K = {len(chosen)} of {len(plan.expert_names)} experts: {who}; each {sent}"

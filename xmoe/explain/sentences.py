@@ -61,6 +61,8 @@ def say_label(reasons: Reasons) -> str:
 
 def say_experts(reasons: Reasons) -> str:
     """Return why these experts."""
+    if reasons.asked:
+        return say_voices(reasons)
     why, plan = reasons.whys["experts"], reasons.plan
     gate = why.verdict.whole
     assert isinstance(why.aim, ExpertsTarget)
@@ -76,17 +78,92 @@ def say_experts(reasons: Reasons) -> str:
     return f"{lead} {_say_evidence(reasons, why, 'that share', lambda value: f'{value:.0%}')}"
 
 
+def say_voices(reasons: Reasons) -> str:
+    """Return why these experts where they are asked in a fixed order: what each of them brings."""
+    answer = reasons.answer_id
+    name, total = reasons.classes[answer], len(reasons.plan.expert_names)
+    stem, *experts = reasons.asked
+    if not experts:
+        return f"No expert is asked: the stem alone says {name} (p = {stem.alone[answer]:.2f})."
+    spent = sum(voice.cost_ms for voice in experts)
+    who = f"the first {len(experts)} of {total} experts" if len(experts) < total else "all experts"
+    lead = (
+        f"Asked: {who}, in the order of what they gained per millisecond on held-out clips "
+        f"({spent:.0f} ms)."
+    )
+    alone = [float(voice.alone[answer]) for voice in experts]
+    agree = sum(int(voice.alone.argmax()) == answer for voice in experts)
+    say = "says" if agree == 1 else "say"
+    spread = f"(p from {min(alone):.2f} to {max(alone):.2f})"
+    said = f"Alone, {agree} of {len(experts)} {say} {name} {spread}"
+    if len(experts) == 1:
+        said = f"Alone it gives {name} p = {alone[0]:.2f}"
+    return f"{lead} {said}; the stem gives it {stem.alone[answer]:.2f}. {_say_without(reasons)}"
+
+
+def _say_without(reasons: Reasons) -> str:
+    """Return what the answer would be without the expert that it needs most."""
+    answer = reasons.answer_id
+    others = [(voice.name, voice.without) for voice in reasons.asked[1:]]
+    needed, left = min(
+        ((name, left) for name, left in others if left is not None),
+        key=lambda pair: float(pair[1][answer]),
+    )
+    name, who, now = reasons.classes[answer], needed.replace("_", " "), reasons.probabilities
+    p = f"p = {left[answer]:.2f}, now {now[answer]:.2f}"
+    if int(left.argmax()) == answer:
+        missed = f"the one that would be missed most is {who}: without it"
+        return (
+            f"No expert decides alone; {missed} {name} has {p}."
+            if len(others) > 1
+            else (f"Without {who} {name} has {p}.")
+        )
+    other = reasons.classes[int(left.argmax())]
+    return f"It takes {who}: without it the answer would be {other}, and {name} has {p}."
+
+
 def say_k(reasons: Reasons) -> str:
     """Return why this K."""
-    k, promises = int(reasons.plan.k[0]), reasons.plan.promises[0].tolist()
+    k, promises = reasons.first_k, reasons.plan.promises[0].tolist()
     why = reasons.whys.get("k")
     if why is None or not isinstance(why.aim, KTarget):
+        if reasons.asked and reasons.routing.k_price < 0:
+            total = int(reasons.plan.k[0])
+            return f"K = {total}: this run asks experts for every clip, whatever they promise."
         return f"K = {k}, which the router did not choose."
     rival = why.aim.rival
-    lead = f"K = {k}: {_promise(promises, k)}, {_promise(promises, rival)} (the next best)"
-    price = f"at a price of {reasons.k_price:.3f} per expert the margin is {_margin(why)}"
+    then = " at first" if int(reasons.plan.k[0]) > k else ""
+    lead = f"K = {k}{then}: {_promise(promises, k)}, {_promise(promises, rival)} (the next best)"
+    price = f"{_say_price(reasons, k, rival)} the margin is {_margin(why)}"
     evidence = _say_evidence(reasons, why, "the margin", lambda value: f"{value:+.3f}")
-    return f"{lead}; {price} {evidence}"
+    return f"{lead}; {price} {evidence}{_say_again(reasons)}"
+
+
+def _say_price(reasons: Reasons, k: int, rival: int) -> str:
+    price = reasons.routing.k_price
+    if not reasons.routing.costs_ms:
+        return f"at a price of {price:.3f} per expert"
+    apart = abs(reasons.costs[k] - reasons.costs[rival])
+    return f"at a price of {price:.4f} per ms, {apart:.1f} ms apart,"
+
+
+def _say_again(reasons: Reasons) -> str:
+    """Return what came of the second round; empty where there was none."""
+    if reasons.again is None:
+        return ""
+    first, last = reasons.first_k, int(reasons.plan.k[0])
+    promised = [float(value) for value in reasons.again]
+    worth = [
+        value - reasons.routing.k_price * cost if k != first and k > first else float("-inf")
+        for k, (value, cost) in enumerate(zip(promised, reasons.costs, strict=True))
+    ]
+    other = last if last > first else int(np.argmax(worth))
+    seen = f"{promised[first]:.3f} was promised with {first} and {promised[other]:.3f} with {other}"
+    more = other - first
+    paid = f"for {reasons.costs[other] - reasons.costs[first]:.1f} ms more"
+    end = f"so {more} more {'were' if more > 1 else 'was'} asked" if last > first else "too little"
+    heard = "it" if first == 1 else "they"
+    return f" Once {heard} had answered, {seen}, {paid}: {end}."
 
 
 def say_windows(reasons: Reasons) -> str:
@@ -95,13 +172,15 @@ def say_windows(reasons: Reasons) -> str:
     if not chosen:
         return "No window is sent."
     keep, total = plan.spans.shape[2], plan.num_windows
+    if keep == total and reasons.own_maps:
+        return "Every expert hears the whole segment."
     if keep == total:
         return f"Every expert is sent all {total} windows of its band."
     scores = plan.window_scores[0].cpu()
     weights = plan.weights[0].cpu()
     sent = scores.gather(1, plan.windows[0].cpu()).sum(1) / scores.sum(1).clamp_min(1e-12)
     share = float((sent * weights).sum())
-    what = SELECTOR_WORDS.get(reasons.selector, reasons.selector)
+    what = SELECTOR_WORDS.get(reasons.routing.selector, reasons.routing.selector)
     answer = float(reasons.probabilities[reasons.answer_id])
     return (
         f"Each expert is sent the {keep} of {total} windows with the most {what}, {share:.0%} of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +10,13 @@ from torch import Tensor
 
 from xmoe.audio.sound import Sound
 from xmoe.base.config import RoutingConfig
-from xmoe.experts.protocol import Inputs
+from xmoe.experts.protocol import ExpertReply, Inputs
 from xmoe.frontend.base import Frontend
 from xmoe.glance.router import Routing
+from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan
+from xmoe.mixture.rounds import answer_plan
 from xmoe.predict.predictor import Predictor
 
 BATCH = 128
@@ -35,22 +38,41 @@ class Subject:
         return cls(predictor.model, predictor.frontend, config.routing, config.classes)
 
     @torch.no_grad()
-    def probabilities(self, specs: Tensor) -> Tensor:
-        """Return calibrated probabilities [B, C] of spectrograms [B, F, T], each planned anew."""
-        prepared = (self.model.prepare(block, self.routing) for block in specs.split(BATCH))
-        return torch.cat([self.carry_out(plan, inputs) for plan, inputs in prepared])
+    def probabilities(self, specs: Tensor, sound: Sound | None = None) -> Tensor:
+        """Return calibrated probabilities [B, C] of spectrograms [B, F, T], each planned anew.
+
+        ``sound`` is that of the same segments, which experts that hear need.
+        """
+        parts = []
+        for first in range(0, len(specs), BATCH):
+            rows = slice(first, first + BATCH)
+            heard = None if sound is None else sound.rows(rows)
+            parts.append(
+                self.answer(*self.model.prepare(specs[rows], self.routing, sound=heard))[1]
+            )
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def answer(self, plan: Plan, inputs: Inputs) -> tuple[Plan, Tensor]:
+        """Return a plan as it is in the end, after a second round, and probabilities [B, C]."""
+        plan, combined = answer_plan(self.model, plan, inputs, self.routing)
+        return plan, self.calibrate(combined)
 
     @torch.no_grad()
     def carry_out(self, plan: Plan, inputs: Inputs) -> Tensor:
-        """Return the calibrated probabilities [B, C] of a plan."""
-        combined = self.model.carry_out(plan, inputs)
-        heard = (combined.weights > 0).sum(1)
-        return self._calibrate(combined.logits, heard)
+        """Return the calibrated probabilities [B, C] of a plan as it stands."""
+        return self.calibrate(self.model.carry_out(plan, inputs))
 
-    def _calibrate(self, logits: Tensor, heard: Tensor) -> Tensor:
-        scale = torch.tensor(self.routing.temperatures or (1.0,), device=logits.device)
-        logits = logits / scale[heard.to(scale.device).clamp_max(len(scale) - 1)].unsqueeze(1)
-        return self.model.task.probabilities(logits)
+    def read(self, plan: Plan, replies: Mapping[str, ExpertReply]) -> Tensor:
+        """Return the calibrated probabilities [B, C] of a plan by the replies that there are."""
+        return self.calibrate(combine(plan, replies))
+
+    def calibrate(self, combined: Combined) -> Tensor:
+        """Return calibrated probabilities [B, C] by how many experts were heard."""
+        heard = (combined.weights > 0).sum(1)
+        scale = torch.tensor(self.routing.temperatures or (1.0,), device=combined.logits.device)
+        divisor = scale[heard.to(scale.device).clamp_max(len(scale) - 1)].unsqueeze(1)
+        return self.model.task.probabilities(combined.logits / divisor)
 
     @torch.no_grad()
     def routings(self, specs: Tensor) -> Routing:

@@ -3,7 +3,8 @@
 For every clip and each of the three questions each method draws its map, and the classifier says
 what is left as the map's first cells are filled with noise floor, or shown alone. Gains over random
 are paired: same clip, same noise floor. Stability is the rank correlation of the label's map with
-the map of the same clip under white noise 40 dB below it. Times are of one clip, the map alone.
+the map of the same clip under white noise 40 dB below it. Times are of one clip, the map alone. A
+question that no clip answers, such as why these experts where their order is fixed, is left out.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xmoe.audio.segment import Segment
+from xmoe.audio.sound import Sound, hold_sound
 from xmoe.base.progress import Progress, silent
 from xmoe.explain.judge import RANDOM, judge_maps
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
 from xmoe.explain.ranks import rank_correlation
-from xmoe.explain.reasons import routing_targets
+from xmoe.explain.reasons import alone, routing_targets
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.targets import ClassTarget, Target
 from xmoe.features.segments import eval_segments
@@ -30,6 +35,7 @@ from xmoe.frontend.measure import pad_frames
 from xmoe.frontend.spec_transforms import add_noise
 from xmoe.frontend.threads import one_thread
 from xmoe.metrics.bootstrap import mean_interval
+from xmoe.mixture.plan import Plan
 from xmoe.predict.predictor import Predictor
 
 NOISE_DB = 40.0
@@ -54,6 +60,14 @@ class _Row:
             self.figures.setdefault(name, []).append(value)
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """One segment [1, F, T] and its sound, where experts hear it."""
+
+    spec: Tensor
+    sound: Sound | None = None
+
+
 def survey_store(
     predictor: Predictor,
     store: SpectrogramStore,
@@ -74,8 +88,8 @@ def survey_store(
     with one_thread():
         for done, index in enumerate(sorted(picked.tolist()), 1):
             unit = store.clip_ids[index] if groups is None else groups[index]
-            spec, noisy = _clean_and_noisy(predictor, store, index, seed + index)
-            _survey_clip(subject, spec, noisy, unit, rows)
+            clean, noisy = _clean_and_noisy(predictor, store, index, seed + index)
+            _survey_clip(subject, clean, noisy, unit, rows)
             progress("explanations", done, len(picked))
     return {
         "schema_version": 1,
@@ -93,17 +107,22 @@ def survey_store(
                 },
             }
             for question, words in WATCHED.items()
+            if any(asked == question for asked, _ in rows)
         },
     }
 
 
 def _clean_and_noisy(
     predictor: Predictor, store: SpectrogramStore, clip: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Return the surest segment [1, F, T] of a clip, and the same in noise."""
+) -> tuple[_Heard, _Heard]:
+    """Return the surest segment of a clip, and the same in noise."""
     frontend = predictor.frontend
     segments = eval_segments(store, frontend, [clip])
     specs, surest = segments.spec, surest_segment(predictor, segments.spec, segments.sound)
+    spec = specs[surest : surest + 1].to(predictor.device)
+    if segments.sound is not None:
+        sound = segments.sound.rows(slice(surest, surest + 1))
+        return _Heard(spec, sound), _add_sound_noise(predictor, sound, seed)
     noisy = add_noise(
         store.piece(store.pieces_of(clip)[surest]).unsqueeze(0),
         snr_db=torch.tensor([NOISE_DB]),
@@ -111,27 +130,50 @@ def _clean_and_noisy(
         bin_centers_hz=frontend.bin_centers_hz,
         generator=torch.Generator().manual_seed(seed),
     )
-    both = specs[surest : surest + 1], frontend.compress(*pad_frames(noisy, specs.shape[2]))
-    return both[0].to(predictor.device), both[1].to(predictor.device)
+    compressed = frontend.compress(*pad_frames(noisy, specs.shape[2])).to(predictor.device)
+    return _Heard(spec), _Heard(compressed)
+
+
+def _add_sound_noise(predictor: Predictor, sound: Sound, seed: int) -> _Heard:
+    """Return a segment whose samples have noise, as experts hear it."""
+    samples, rate_hz = sound.read(0)
+    noise = np.random.default_rng(seed).standard_normal(len(samples)).astype(np.float32)
+    level = float(np.sqrt(np.mean(samples**2))) * 10.0 ** (-NOISE_DB / 20.0)
+    segment = Segment(samples + np.float32(level) * noise, rate_hz, 0)
+    return _Heard(predictor.measure([segment]).to(predictor.device), hold_sound([segment]))
+
+
+def _plan(subject: Subject, heard: _Heard) -> tuple[Plan, Plan, Tensor, MaskableSound | None]:
+    """Return the plan of the first round and of the last, the answer, and what can be masked."""
+    first, inputs = subject.model.prepare(heard.spec, subject.routing, sound=heard.sound)
+    plan, answered = subject.answer(first, inputs)
+    sound, frames = heard.sound, heard.spec.shape[2]
+    masked = None if sound is None else MaskableSound.of(subject.frontend, sound, frames)
+    return first, plan, answered, masked
 
 
 def _survey_clip(
-    subject: Subject, spec: Tensor, noisy: Tensor, unit: str, rows: dict[tuple[str, str], _Row]
+    subject: Subject, clean: _Heard, noisy: _Heard, unit: str, rows: dict[tuple[str, str], _Row]
 ) -> None:
-    plan, inputs = subject.model.prepare(spec, subject.routing)
-    label = ClassTarget(int(subject.carry_out(plan, inputs)[0].argmax()))
-    noisy_plan = subject.model.plan(noisy, subject.routing)
-    targets: dict[str, Target] = {"label": label, **routing_targets(subject, plan)}
+    spec = clean.spec
+    first, plan, answered, sound = _plan(subject, clean)
+    _, noisy_plan, _, noisy_sound = _plan(subject, noisy)
+    targets: dict[str, Target] = {
+        "label": ClassTarget(int(answered[0].argmax())),
+        **routing_targets(subject, first),
+    }
     for question, target in targets.items():
+        asks = question == "label"  # only then are experts run
+        own_plan, own_sound = (plan, sound) if asks else (alone(first), None)
         maps, more = {}, {}
         for name, method in METHODS.items():
             began = time.perf_counter()
-            maps[name] = method(subject.model, spec, plan, target)[0]
+            maps[name] = method(subject.model, spec, own_plan, target, own_sound)[0]
             more[name] = {"ms": (time.perf_counter() - began) * 1e3}
-            if question == "label":
-                again = method(subject.model, noisy, noisy_plan, target)[0]
+            if asks:
+                again = method(subject.model, noisy.spec, noisy_plan, target, noisy_sound)[0]
                 more[name]["stability"] = rank_correlation(maps[name], again)
-        found = judge_maps(lambda specs, t=target: t.watch(subject, specs), spec[0], maps)  # type: ignore[misc]
+        found = judge_maps(partial(target.watch, subject), spec[0], maps, own_sound)
         chance = found[RANDOM]
         for name, verdict in found.items():
             gains = {

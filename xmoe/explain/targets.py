@@ -15,9 +15,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from xmoe.audio.sound import Sound
 from xmoe.base.config import RoutingConfig
 from xmoe.explain.subject import Subject
 from xmoe.explain.trace import Trace
+from xmoe.glance.router import count_costs
 from xmoe.mixture.plan import Plan
 
 
@@ -28,8 +30,11 @@ class Target(Protocol):
         """Return the number for each clip, [B]."""
         ...
 
-    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
-        """Return what the classifier says of it for spectrograms [B, F, T], [B]."""
+    def watch(self, subject: Subject, specs: Tensor, sound: Sound | None = None) -> Tensor:
+        """Return what the classifier says of it for spectrograms [B, F, T], [B].
+
+        ``sound`` is that of the same clips, where experts hear it.
+        """
         ...
 
     def describe(self, classes: Sequence[str]) -> str:
@@ -47,9 +52,9 @@ class ClassTarget:
         """Return the centred class logit of each clip, [B]."""
         return centred(trace.logits, self.class_id)
 
-    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
+    def watch(self, subject: Subject, specs: Tensor, sound: Sound | None = None) -> Tensor:
         """Return the calibrated probability of the class, [B]."""
-        return pick(subject.probabilities(specs), self.class_id)
+        return pick(subject.probabilities(specs, sound), self.class_id)
 
     def describe(self, classes: Sequence[str]) -> str:
         """Return what is explained, in words."""
@@ -80,7 +85,7 @@ class ExpertsTarget:
             raise ValueError(f"{self.words} are all there is: the gate has no choice")
         return gate[:, named].logsumexp(1) - gate[:, allowed & ~named].logsumexp(1)
 
-    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
+    def watch(self, subject: Subject, specs: Tensor, sound: Sound | None = None) -> Tensor:
         """Return the share of the gate that the experts hold, [B] in 0..1."""
         return subject.routings(specs).gate[:, list(self.expert_ids)].sum(1)
 
@@ -93,23 +98,26 @@ class ExpertsTarget:
 class KTarget:
     """What the promise of K experts is ahead of that of the next best K, each less its price.
 
-    The router takes K while this margin is above zero.
+    The router takes K while this margin is above zero. The price is per expert, or where ``costs``
+    of 0, 1, ... experts are given, per unit of cost.
     """
 
     k: int
     rival: int
     k_price: float = 0.0
+    costs: tuple[float, ...] = ()
 
     def score(self, trace: Trace) -> Tensor:
         """Return the margin of each clip, [B]."""
         return self._margin(trace.promises)
 
-    def watch(self, subject: Subject, specs: Tensor) -> Tensor:
+    def watch(self, subject: Subject, specs: Tensor, sound: Sound | None = None) -> Tensor:
         """Return the margin, [B] in -1..1 or so; the decision turns where it is below zero."""
         return self._margin(subject.routings(specs).promises)
 
     def _margin(self, promises: Tensor) -> Tensor:
-        price = self.k_price * (self.k - self.rival)
+        costs = self.costs or range(promises.shape[1])
+        price = self.k_price * (costs[self.k] - costs[self.rival])
         return promises[:, self.k] - promises[:, self.rival] - price
 
     def describe(self, classes: Sequence[str]) -> str:
@@ -130,18 +138,22 @@ def choose_experts_target(plan: Plan) -> ExpertsTarget:
     return ExpertsTarget(tuple(asked), tuple(plan.expert_names[index] for index in asked))
 
 
-def choose_k_target(plan: Plan, routing: RoutingConfig) -> KTarget | None:
-    """Return the target of a plan of one clip: its K against the next best.
+def choose_k_target(plan: Plan, routing: RoutingConfig, most: int) -> KTarget | None:
+    """Return the target of a plan of one clip: its K against the next best of at most ``most``.
 
-    None where nothing is promised for that K, or for no other. A K that was asked for, not chosen,
-    is set against the best other K all the same.
+    None where nothing is promised for that K, or for no other, or where experts are asked in their
+    order whatever they promise. A K that was asked for, not chosen, is set against the best other K
+    all the same.
     """
-    promises, k = plan.promises[0], int(plan.k[0])
-    if len(promises) < 2 or k >= len(promises):
+    promises, k = plan.promises[0, : most + 1], int(plan.k[0])
+    always = bool(routing.costs_ms) and routing.k_price < 0
+    if len(promises) < 2 or k >= len(promises) or always:
         return None
-    worth = promises - routing.k_price * torch.arange(len(promises), device=promises.device)
+    costs = count_costs(len(promises), routing.costs_ms, promises.device)
+    worth = promises - routing.k_price * costs
     worth[k] = -torch.inf
-    return KTarget(k, int(worth.argmax()), routing.k_price)
+    known = tuple(costs.tolist()) if routing.costs_ms else ()
+    return KTarget(k, int(worth.argmax()), routing.k_price, known)
 
 
 def pick(values: Tensor, class_id: int | tuple[int, ...]) -> Tensor:

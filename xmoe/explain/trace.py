@@ -1,8 +1,10 @@
-"""A plan carried out once more, keeping gradients from the answer back to the spectrogram.
+"""A plan carried out once more, keeping gradients from the answer back to what was seen.
 
 Serving never needs a gradient; explanations do. What the plan decided (experts, weights, windows)
 is held fixed, and the stem map is not rounded to uint8, so the logits are those of the plan but for
-that rounding. No hooks: stem and experts expose their maps.
+that rounding. No hooks: stem and experts expose their maps. An expert that hears sound has a
+spectrogram of its own, and gradients end there: those of the run's spectrogram come from the stem
+and the experts on its map alone.
 """
 
 from __future__ import annotations
@@ -12,7 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xmoe.audio.sound import Sound
 from xmoe.experts.cnn import CnnExpert, band_rows, gather_windows
+from xmoe.experts.kernels import KernelsExpert
+from xmoe.experts.protocol import Inputs
+from xmoe.experts.registry import pack_payload
 from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.glance.stem import StemOutput
 from xmoe.mixture.combine import blend
@@ -26,7 +32,9 @@ class Trace:
 
     ``spec`` [B, F, T] is its leaf; ``stem`` what the stem said of it; ``gate_logits`` [B, E], -inf
     where masked; ``promises`` [B, K_max + 1]; ``logits`` [B, C] of the mixture; ``expert_maps``
-    {name: [b, D', R', W']} and ``expert_rows`` {name: [b]} of the experts that some clip chose.
+    {name: [b, D', R', W']} of the experts on the stem map that some clip chose, ``expert_specs``
+    {name: b lists of [F, T_i]} what those saw that hear, piece by piece, leaves too, and
+    ``expert_rows`` {name: [b]} whose they are.
     """
 
     spec: Tensor
@@ -35,26 +43,34 @@ class Trace:
     promises: Tensor
     logits: Tensor
     expert_maps: dict[str, Tensor]
+    expert_specs: dict[str, list[list[Tensor]]]
     expert_rows: dict[str, Tensor]
 
 
-def trace_plan(model: MoE, spec: Tensor, plan: Plan, *, gradient: bool = True) -> Trace:
+def trace_plan(
+    model: MoE, spec: Tensor, plan: Plan, *, sound: Sound | None = None, gradient: bool = True
+) -> Trace:
     """Return the trace of ``plan`` for spectrograms [B, F, T]; the model must be in eval mode.
 
-    Without ``gradient`` the numbers are the same and no graph is kept.
+    ``sound`` is that of the same segments. Without ``gradient`` the numbers are the same and no
+    graph is kept.
     """
     assert not model.training, "batch norm in training mode would explain another model"
     with torch.set_grad_enabled(gradient):
         leaf = spec.detach().clone().requires_grad_(gradient)
         stem = model.stem(leaf)
-        maps, rows, logits = {}, {}, []
+        maps, seen, rows, logits = {}, {}, {}, []
         for index, name in enumerate(plan.expert_names):
             answer = torch.zeros_like(stem.logits)
             chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
             if len(chosen):
-                maps[name] = map_expert(model, stem.features, plan, name)
-                rows[name] = chosen
-                said = expert_of(model, name).read_map(maps[name])
+                rows[name], expert = chosen, model.experts[name]
+                if isinstance(expert, KernelsExpert):
+                    seen[name] = see_expert(expert, sound, plan, name, gradient=gradient)
+                    said = torch.stack([expert.answer_softly(pieces) for pieces in seen[name]])
+                else:
+                    maps[name] = map_expert(model, stem.features, plan, name)
+                    said = expert_of(model, name).read_map(maps[name])
                 answer = answer.index_copy(0, chosen, said)
             logits.append(answer)
         gate_logits, count_logits = route(model, leaf, stem)
@@ -63,8 +79,9 @@ def trace_plan(model: MoE, spec: Tensor, plan: Plan, *, gradient: bool = True) -
             stem=stem,
             gate_logits=gate_logits,
             promises=torch.sigmoid(count_logits),
-            logits=blend(stem.logits, torch.stack(logits), plan.weights),
+            logits=blend(stem.logits, torch.stack(logits), plan.weights, plan.stem_share(plan.k)),
             expert_maps=maps,
+            expert_specs=seen,
             expert_rows=rows,
         )
 
@@ -78,6 +95,18 @@ def map_expert(model: MoE, features: Tensor, plan: Plan, name: str) -> Tensor:
     if plan.spans.shape[2] < plan.num_windows:
         band = gather_windows(band, plan.windows[chosen, index], model.config.window_frames)
     return expert_of(model, name).map_features(band)
+
+
+def see_expert(
+    expert: KernelsExpert, sound: Sound | None, plan: Plan, name: str, *, gradient: bool = True
+) -> list[list[Tensor]]:
+    """Return for each clip that asks an expert the spectrograms [F, T_i] of what it was sent."""
+    index = plan.expert_names.index(name)
+    chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
+    nothing = torch.empty(0, dtype=torch.uint8)
+    inputs = Inputs(nothing, nothing, column_s=0.0, window_columns=1, sound=sound)
+    payload = pack_payload(expert.spec, inputs, chosen, plan.spans[chosen, index])
+    return [[piece.requires_grad_(gradient) for piece in row] for row in expert.see(payload)]
 
 
 def expert_of(model: MoE, name: str) -> CnnExpert:

@@ -23,6 +23,7 @@ from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
 from xmoe.base.files import read_json, write_bytes, write_json
 from xmoe.base.progress import Progress, silent
 from xmoe.explain.clip import explain_clip, method_names
+from xmoe.explain.reasons import find_reasons
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.survey import survey_store
 from xmoe.features.store import build_store
@@ -208,15 +209,16 @@ class MoEAudioClassifier:
         predictor, method = self.predictor, check_method(method or self.explainability)
         samples, rate, _ = hear(audio_path, sample_rate_hz)
         segments = predictor.cut(samples, rate)
-        specs = predictor.measure(segments)
-        surest = surest_segment(predictor, specs, predictor.sound_of(segments))
-        return explain_clip(
+        specs, sound = predictor.measure(segments), predictor.sound_of(segments)
+        surest = surest_segment(predictor, specs, sound)
+        reasons = find_reasons(
             Subject.of(predictor),
             specs[surest].to(predictor.device),
-            save_dir,
+            sound=None if sound is None else sound.rows(slice(surest, surest + 1)),
             method=method,
             start_s=segments[surest].start_s,
         )
+        return explain_clip(reasons, save_dir)
 
     def evaluate(
         self,

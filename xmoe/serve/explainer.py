@@ -85,9 +85,11 @@ class Explainer:
         predictor = self._load()
         with self._lock:  # gradients of one clip at a time
             segment, spec, sound = pick_segment(predictor, samples, sample_rate_hz, asked.at_s)
-            plan = plan_within(predictor, spec, sound, asked.limits)
+            plan = None
+            if asked.limits != Limits():
+                plan = plan_within(predictor, spec, sound, asked.limits)
             subject = Subject.of(predictor)
-            return find_reasons(subject, spec, plan=plan, start_s=segment.start_s)
+            return find_reasons(subject, spec, sound=sound, plan=plan, start_s=segment.start_s)
 
 
 @torch.no_grad()

@@ -1,0 +1,62 @@
+"""Pictures of experts in a fixed order show every voice, and cut no word off."""
+
+import dataclasses
+
+import pytest
+
+from xmoe.explain.reasons import find_reasons
+from xmoe.explain.render import PICTURES, draw_answer, draw_why
+from xmoe.explain.render_routing import draw_routing
+
+
+@pytest.fixture(scope="module", params=[0, 1, 3])
+def reasons(request, closed, heard):
+    spec, sound = heard
+    plan = closed.model.prepare(spec[None], closed.routing, sound=sound, k=request.param)[0]
+    return find_reasons(closed, spec, sound=sound, plan=plan)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_word_is_cut_off(name, reasons, cut_off):
+    assert cut_off(PICTURES[name](reasons)) < 0.02
+
+
+def test_each_expert_is_drawn_on_what_it_heard(reasons):
+    figure = draw_answer(reasons)
+    panels = figure.axes[2:]
+    assert len(panels) == len(reasons.own_maps) == len(reasons.chosen())
+    for axes, (name, _, _) in zip(panels, reasons.chosen(), strict=True):
+        assert axes.get_title().startswith(name)
+        assert "says" in axes.get_title()
+        assert axes.images[0].get_array().shape == reasons.own_maps[name].spec.shape
+
+
+def test_the_order_has_a_bar_for_each_voice(reasons):
+    axes, table = draw_why(reasons, "experts").axes
+    answer = reasons.answer_id
+    alone = [voice.alone[answer] for voice in reasons.asked]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(alone)
+    assert len(axes.collections) == sum(voice.without is not None for voice in reasons.asked)
+    assert len(table.texts) == 3 * (1 + len(reasons.asked))
+
+
+def test_promises_are_drawn_over_what_experts_cost(reasons):
+    promises = draw_why(reasons, "k").axes[-1]
+    assert promises.lines[0].get_xdata().tolist() == pytest.approx([0.0, 1.0, 3.0, 7.0])
+    assert promises.lines[0].get_ydata() == pytest.approx(reasons.plan.promises[0].numpy())
+    assert "ms" in promises.get_xlabel()
+    chosen = promises.lines[-1]
+    assert chosen.get_label() == f"K = {int(reasons.plan.k[0])}"
+
+
+def test_a_second_round_has_a_line_of_its_own(reasons):
+    later = dataclasses.replace(reasons, first_k=1, again=reasons.plan.promises[0].numpy() * 0.9)
+    labels = [line.get_label() for line in draw_why(later, "k").axes[-1].lines]
+    assert "once 1 had answered" in labels
+
+
+def test_the_routing_picture_says_what_each_counts(reasons):
+    counts = draw_routing(reasons).axes[3]
+    assert counts.get_title(loc="left").startswith("What each counts (stem ")
+    found = sum(bar.get_width() for bar in counts.patches)
+    assert found == pytest.approx(1.0 - reasons.asked[0].counts)

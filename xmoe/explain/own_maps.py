@@ -1,0 +1,114 @@
+"""What an expert heard on its own spectrogram -> what of it spoke for a target, there and here.
+
+An expert of the kind ``kernels`` has bins and frames of its own. A cell of its map is gradient
+times rise over its frequency's mean, which is what it adds to the score; so maps of different
+experts add up on the run's grid, where each cell gives its amount to those that it overlaps.
+``spread`` sums such amounts, of either sign, over the reach of a kernel, as Grad-CAM would at the
+kernels' own cells; without it they stay where the gradient ends, through maxima in few cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xmoe.experts.kernel_bank import KERNEL_SIZE
+from xmoe.experts.kernels import KernelsExpert, merge_spans
+from xmoe.explain.gradcam import gradients_of
+from xmoe.explain.scales import Scales, scales_of
+from xmoe.explain.targets import Target
+from xmoe.explain.trace import Trace
+from xmoe.mixture.moe import MoE
+from xmoe.mixture.plan import Plan
+
+Array = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class OwnMap:
+    """One expert on one clip: ``spec`` [F, T] is what it heard, NaN where it was sent nothing, and
+    ``values`` [F, T] what of it spoke for the target, on ``scales`` of its own.
+    """
+
+    spec: Array
+    values: Array
+    scales: Scales
+
+    def bring_to(self, scales: Scales) -> Tensor:
+        """Return the map on the grid of other scales, [F', T']; what both cover keeps its sum."""
+        rows = overlap(self.scales.bin_edges_hz, scales.bin_edges_hz)
+        columns = overlap(self.scales.frame_edges_s, scales.frame_edges_s)
+        return torch.from_numpy(rows.T @ self.values @ columns).float()
+
+
+def map_hearing(
+    model: MoE, trace: Trace, plan: Plan, target: Target, *, spread: bool, start_s: float = 0.0
+) -> list[dict[str, OwnMap]]:
+    """Return for each clip the own maps of the experts that it asks and that hear sound.
+
+    Segments begin ``start_s`` into their recording.
+    """
+    leaves = list(chain.from_iterable(chain.from_iterable(trace.expert_specs.values())))
+    gradients = iter(gradients_of(trace, target, leaves))
+    found: list[dict[str, OwnMap]] = [{} for _ in range(len(trace.spec))]
+    for name, heard in trace.expert_specs.items():
+        expert = model.experts[name]
+        assert isinstance(expert, KernelsExpert)
+        frontend, index = expert.ear.frontend, plan.expert_names.index(name)
+        rate_hz = frontend.config.frame_rate_hz
+        frames = round(plan.window_edges_s[-1] * rate_hz) + 1
+        for row, pieces in zip(trace.expert_rows[name].tolist(), heard, strict=True):
+            specs = [piece.detach() for piece in pieces]
+            values = weigh_pieces(specs, [next(gradients) for _ in specs], spread=spread)
+            places = [
+                (round(start * rate_hz), round(end * rate_hz) + 1)
+                for start, end in merge_spans(plan.spans[row, index].tolist())
+            ]
+            found[row][name] = OwnMap(
+                lay_out(specs, places, frames, empty=float("nan")),
+                lay_out(values, places, frames, empty=0.0),
+                scales_of(frontend, frames, start_s),
+            )
+    return found
+
+
+def weigh_pieces(
+    specs: Sequence[Tensor], gradients: Sequence[Tensor], *, spread: bool
+) -> list[Tensor]:
+    """Return gradient times rise over the mean of all pieces [F, T_i], where positive."""
+    mean = torch.cat(list(specs), 1).mean(1, keepdim=True)
+    values = [g * (spec - mean) for spec, g in zip(specs, gradients, strict=True)]
+    if spread:
+        values = [
+            functional.avg_pool2d(value[None], KERNEL_SIZE, 1, KERNEL_SIZE // 2)[0]
+            for value in values
+        ]
+    return [torch.relu(value) for value in values]
+
+
+def lay_out(
+    pieces: Sequence[Tensor], places: Sequence[tuple[int, int]], frames: int, *, empty: float
+) -> Array:
+    """Return pieces [F, T_i] side by side as [F, ``frames``], each in its place of frames.
+
+    Silence that follows a piece to fill an expert's window is left out.
+    """
+    canvas = np.full((pieces[0].shape[0], frames), empty)
+    for piece, (first, last) in zip(pieces, places, strict=True):
+        kept = piece[:, : max(min(last, frames) - first, 0)]
+        canvas[:, first : first + kept.shape[1]] = kept.double().cpu().numpy()
+    return canvas
+
+
+def overlap(own: Array, other: Array) -> Array:
+    """Return [n, m]: the share of each cell between edges [n + 1] in each of others [m + 1]."""
+    low = np.maximum(own[:-1, None], other[None, :-1])
+    high = np.minimum(own[1:, None], other[None, 1:])
+    return np.asarray((high - low).clip(0.0) / np.diff(own)[:, None])

@@ -1,0 +1,117 @@
+"""Reasons of a mixture whose experts stand in a fixed order -> what each heard, says and costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from xmoe.explain.canvas import draw_map, draw_spectrogram, set_axes
+from xmoe.explain.reasons import Reasons
+from xmoe.explain.render_routing import colour_of
+from xmoe.pictures.style import BLUE, INK, QUIET, RED, make_plain, shorten
+
+PER_ROW = 4
+MOST_OWN = 8
+TOP = 0.99
+
+
+def draw_own_maps(figure: Figure, cells: Any, reasons: Reasons) -> None:
+    """Draw each expert's own spectrogram with its map; what it was not sent stays white."""
+    voices = {voice.name: voice for voice in reasons.asked}
+    for place, (name, weight, _) in enumerate(own_chosen(reasons)):
+        own, colour = reasons.own_maps[name], colour_of(reasons, name)
+        axes = figure.add_subplot(cells[place // PER_ROW, place % PER_ROW])
+        draw_spectrogram(axes, own.spec, own.scales, words=False)
+        draw_map(axes, own.values, own.scales, top=TOP)
+        set_axes(axes, own.scales, words=False, most=5)
+        axes.set_xlim(reasons.scales.frame_edges_s[0], reasons.scales.frame_edges_s[-1])
+        axes.tick_params(labelsize=7)
+        axes.spines[:].set_color(colour)
+        axes.spines[:].set_linewidth(1.6)
+        words = f"weight {weight:.2f}"
+        if name in voices:
+            heard = voices[name].alone
+            said = shorten(reasons.classes[int(heard.argmax())], 14)
+            words = f"{words}, says {said} {heard.max():.2f}"
+        axes.set_title(f"{name.replace('_', ' ')}\n{words}", fontsize=8, color=colour)
+
+
+def own_chosen(reasons: Reasons) -> list[tuple[str, float, list[int]]]:
+    """Return the experts with a spectrogram of their own that are drawn, heaviest first."""
+    return [chosen for chosen in reasons.chosen() if chosen[0] in reasons.own_maps][:MOST_OWN]
+
+
+def draw_voices(axes: Axes, table: Axes, reasons: Reasons) -> None:
+    """Draw what stem and experts give the answer alone, and what it would be without each."""
+    answer = reasons.answer_id
+    now, places = float(reasons.probabilities[answer]), np.arange(len(reasons.asked))
+    alone = [float(voice.alone[answer]) for voice in reasons.asked]
+    colours = [QUIET, *(colour_of(reasons, voice.name) for voice in reasons.asked[1:])]
+    axes.barh(places, alone, color=colours, height=0.6, alpha=0.75)
+    for y, voice in zip(places, reasons.asked, strict=True):
+        if voice.without is not None:
+            words = None if y else "the answer without it"
+            left = float(voice.without[answer])
+            axes.scatter(left, y, marker="D", s=36, fc="white", ec=INK, zorder=3, label=words)
+    axes.axvline(now, color=RED, lw=1.2, label=f"the answer, p = {now:.2f}")
+    names = [voice.name.replace("_", " ") for voice in reasons.asked]
+    axes.set_yticks(places, [f"{y}  {name}" if y else name for y, name in enumerate(names)])
+    axes.set_ylim(*_heights(reasons))
+    axes.set_xlim(0, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel(f"Probability of {reasons.classes[answer]}; bars: each alone", color=INK)
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    axes.tick_params(labelsize=8, colors=INK)
+    make_plain(axes, grid="x")
+    _write_table(table, reasons)
+
+
+def _write_table(axes: Axes, reasons: Reasons) -> None:
+    """Write beside each voice what it says, counts and costs."""
+    axes.axis("off")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(*_heights(reasons))
+    rows = [("says", "counts", "costs")] + [
+        (
+            f"{shorten(reasons.classes[int(voice.alone.argmax())], 16)} {voice.alone.max():.2f}",
+            f"{voice.counts:.0%}",
+            f"{voice.cost_ms:.1f} ms" if voice.cost_ms else "",
+        )
+        for voice in reasons.asked
+    ]
+    for y, row in enumerate(rows):
+        for x, word, side in zip((0.0, 0.7, 1.0), row, ("left", "right", "right"), strict=True):
+            axes.text(x, y - 1, word, ha=side, va="center", fontsize=8, color=INK)
+
+
+def _heights(reasons: Reasons) -> tuple[float, float]:
+    """Return where rows begin and end; a few have room for what stands above them."""
+    return max(len(reasons.asked), 3) - 0.4, -0.6
+
+
+def draw_promises(axes: Axes, reasons: Reasons) -> None:
+    """Draw what is promised for each number of experts over what they cost, in both rounds."""
+    first, last = reasons.first_k, int(reasons.plan.k[0])
+    costs, promised = np.array(reasons.costs), reasons.plan.promises[0].cpu().numpy()
+    axes.plot(costs, promised, color=BLUE, marker="o", ms=4, label="promised by the glance")
+    for k, (cost, promise) in enumerate(zip(costs, promised, strict=True)):
+        axes.annotate(
+            f"{k}", (cost, promise), (-3, 6), textcoords="offset points", fontsize=8, color=INK
+        )
+    if reasons.again is not None:
+        later = costs[first:], reasons.again[first:]
+        axes.plot(*later, color=RED, marker="o", ms=4, label=f"once {first} had answered")
+    end = reasons.again if last > first and reasons.again is not None else promised
+    if last < len(end):
+        asked = (costs[last], end[last])
+        axes.plot(*asked, ls="none", marker="o", ms=11, mfc="none", mec=INK, label=f"K = {last}")
+    unit = "ms" if reasons.routing.costs_ms else "experts"
+    axes.set_xlabel(f"Cost of the experts ({unit}); numbers: how many", color=INK)
+    axes.set_ylabel("Promised chance\nto be right", color=INK, fontsize=8)
+    axes.margins(y=0.2)
+    axes.legend(fontsize=8, frameon=False, loc="best")
+    make_plain(axes, grid="y")
