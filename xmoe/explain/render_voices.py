@@ -22,7 +22,8 @@ TOP = 0.99
 def draw_own_maps(figure: Figure, cells: Any, reasons: Reasons) -> None:
     """Draw each expert's own spectrogram with its map; what it was not sent stays white."""
     voices = {voice.name: voice for voice in reasons.asked}
-    for place, (name, weight, _) in enumerate(own_chosen(reasons)):
+    chosen = own_chosen(reasons)
+    for place, (name, weight, _) in enumerate(chosen):
         own, colour = reasons.own_maps[name], colour_of(reasons, name)
         axes = figure.add_subplot(cells[place // PER_ROW, place % PER_ROW])
         draw_spectrogram(axes, own.spec, own.scales, words=False)
@@ -32,12 +33,14 @@ def draw_own_maps(figure: Figure, cells: Any, reasons: Reasons) -> None:
         axes.tick_params(labelsize=7)
         axes.spines[:].set_color(colour)
         axes.spines[:].set_linewidth(1.6)
-        words = f"weight {weight:.2f}"
+        if place + PER_ROW >= len(chosen):
+            axes.set_xlabel("Time (s)", color=INK, fontsize=8)
+        words = f"{name.replace('_', ' ')}, weight {weight:.2f}"
         if name in voices:
             heard = voices[name].alone
-            said = shorten(reasons.classes[int(heard.argmax())], 14)
-            words = f"{words}, says {said} {heard.max():.2f}"
-        axes.set_title(f"{name.replace('_', ' ')}\n{words}", fontsize=8, color=colour)
+            said = shorten(reasons.classes[int(heard.argmax())])
+            words = f"{words}\nsays {said} {heard.max():.2f}"
+        axes.set_title(words, fontsize=8, color=colour)
 
 
 def own_chosen(reasons: Reasons) -> list[tuple[str, float, list[int]]]:

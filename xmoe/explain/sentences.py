@@ -86,7 +86,8 @@ def say_voices(reasons: Reasons) -> str:
     if not experts:
         return f"No expert is asked: the stem alone says {name} (p = {stem.alone[answer]:.2f})."
     spent = sum(voice.cost_ms for voice in experts)
-    who = f"the first {len(experts)} of {total} experts" if len(experts) < total else "all experts"
+    first = f"first {len(experts)}" if len(experts) > 1 else "first"
+    who = f"the {first} of {total} experts" if len(experts) < total else "all experts"
     lead = (
         f"Asked: {who}, in the order of what they gained per millisecond on held-out clips "
         f"({spent:.0f} ms)."
@@ -111,15 +112,14 @@ def _say_without(reasons: Reasons) -> str:
     )
     name, who, now = reasons.classes[answer], needed.replace("_", " "), reasons.probabilities
     p = f"p = {left[answer]:.2f}, now {now[answer]:.2f}"
-    if int(left.argmax()) == answer:
-        missed = f"the one that would be missed most is {who}: without it"
-        return (
-            f"No expert decides alone; {missed} {name} has {p}."
-            if len(others) > 1
-            else (f"Without {who} {name} has {p}.")
-        )
-    other = reasons.classes[int(left.argmax())]
-    return f"It takes {who}: without it the answer would be {other}, and {name} has {p}."
+    if int(left.argmax()) != answer:
+        other = reasons.classes[int(left.argmax())]
+        return f"It takes {who}: without it the answer would be {other}, and {name} has {p}."
+    if len(others) == 1:
+        return f"Without {who} {name} has {p}."
+    if left[answer] > now[answer]:
+        return f"No expert would be missed: without any one of them {name} has at least {p}."
+    return f"No expert decides alone; most missed would be {who}: without it {name} has {p}."
 
 
 def say_k(reasons: Reasons) -> str:
