@@ -8,7 +8,8 @@ the answer to each test clip; ``contrast`` is the factor of the router's salienc
 weights, alone. *Pointing* is exact: the highest cell must lie in the event's box. A random map
 scores the share of the spectrogram that boxes cover. Deletion (low is good) and insertion (high is
 good) are measured on the first ``--judged`` clips, where occlusion is measured at all. Times are
-the best of ``--repeats`` rounds in which all take turns. The aim of cost is for what saliency adds
+the best of ``--repeats`` rounds in which all take turns. Of a run whose experts hear sound, cells
+are rubbed out of the sound too. The aim of cost is for what saliency adds
 to a clip that is answered anyway (the stem is known); Grad-CAM needs a pass of its own that keeps
 gradients. The row ``saliency`` counts the stem too.
 """
@@ -32,6 +33,7 @@ from rich.table import Table
 from torch import Tensor
 
 from xmoe.audio.dataset import Dataset, load_dataset
+from xmoe.audio.sound import Sound
 from xmoe.audio.synth import SynthConfig, read_boxes, write_dataset
 from xmoe.base.config import (
     EXPERT_NAMES,
@@ -43,6 +45,7 @@ from xmoe.base.config import (
 )
 from xmoe.explain.faithfulness import measure_faithfulness
 from xmoe.explain.localise import Localisation, box_mask, map_batches, score_maps
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
 from xmoe.explain.scales import scales_of
 from xmoe.explain.subject import Subject
@@ -66,11 +69,21 @@ RANDOM, CONTRAST, ORACLE = "random", "contrast", "occlusion"
 
 @dataclass(frozen=True)
 class BoxedClips:
-    """``specs`` and ``masks`` [n, F, T] of the test clips, ``truth`` [n] their classes."""
+    """``specs`` and ``masks`` [n, F, T] of the test clips, ``truth`` [n] their classes, and their
+    ``sound`` where experts hear it.
+    """
 
     specs: Tensor
     masks: Tensor
     truth: Tensor
+    sound: Sound | None
+
+    def mask(self, subject: Subject, count: int) -> MaskableSound | None:
+        """Return what can be masked of the first clips' sound."""
+        if self.sound is None:
+            return None
+        sound = self.sound.rows(slice(count))
+        return MaskableSound.of(subject.frontend, sound, self.specs.shape[2])
 
 
 def train_subject(dataset: Dataset, folder: Path) -> Subject:
@@ -111,22 +124,28 @@ def load_subject(run: Path) -> Subject:
 def load_test(subject: Subject, dataset: Dataset, folder: Path) -> BoxedClips:
     """Return the whole test clips of a data set with boxes."""
     frontend, boxes = subject.frontend, read_boxes(dataset.root)
-    store, _ = build_store(folder / "test", dataset, dataset.split("test"), frontend)
+    hears = subject.model.config.hears_sound
+    store, _ = build_store(
+        folder / "test", dataset, dataset.split("test"), frontend, with_sound=hears
+    )
     frames = int(store.frames.max())
     power, valid = store.batch(list(range(len(store))), [0] * len(store), frames)
     scales = scales_of(frontend, frames)
     masks = [box_mask(boxes[clip_id], scales) for clip_id in store.clip_ids]
     truth = torch.from_numpy(store.targets.copy())
-    return BoxedClips(frontend.compress(power, valid), torch.stack(masks), truth)
+    sound = None if store.sound is None else store.sound.rows(list(range(len(store))))
+    return BoxedClips(frontend.compress(power, valid), torch.stack(masks), truth, sound)
 
 
-def draw_maps(name: str, subject: Subject, specs: Tensor, answer: Tensor) -> Tensor:
+def draw_maps(name: str, subject: Subject, clips: BoxedClips, answer: Tensor) -> Tensor:
     """Return the maps [n, F, T] of a method, of chance, or of the contrast alone."""
+    specs = clips.specs[: len(answer)]
     if name == RANDOM:
         return torch.rand(specs.shape, generator=torch.Generator().manual_seed(0))
     if name == CONTRAST:
         return contrast(specs)
-    return map_batches(subject, specs, answer, name)
+    sound = None if clips.sound is None else clips.sound.rows(slice(len(answer)))
+    return map_batches(subject, specs, answer, name, sound)
 
 
 def score_method(
@@ -138,7 +157,7 @@ def score_method(
     """
     began = time.monotonic()
     count = judged if name == ORACLE else len(answer)
-    maps = draw_maps(name, subject, clips.specs[:count], answer[:count])
+    maps = draw_maps(name, subject, clips, answer[:count])
     right = (answer == clips.truth)[:count]
     right = right if bool(right.any()) else torch.ones_like(right)
     found = measure_faithfulness(
@@ -146,6 +165,7 @@ def score_method(
         clips.specs[:judged],
         maps[:judged],
         generator=torch.Generator().manual_seed(0),
+        sound=clips.mask(subject, judged),
     )
     print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     return {
@@ -167,10 +187,11 @@ def best_ms(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, f
     return best
 
 
-def measure_cost(subject: Subject, specs: Tensor, repeats: int) -> dict[str, float]:
-    """Return milliseconds of specs [n, F, T]: the stem, what saliency adds to it, whole methods."""
-    model = subject.model
-    plan = model.plan(specs, subject.routing)
+def measure_cost(subject: Subject, clips: BoxedClips, count: int, repeats: int) -> dict[str, float]:
+    """Return milliseconds of ``count`` clips: the stem, what saliency adds to it, whole methods."""
+    model, specs, heard = subject.model, clips.specs[:count], clips.mask(subject, count)
+    sound = None if heard is None else heard.sound
+    plan, _ = subject.answer(*model.prepare(specs, subject.routing, sound=sound))
 
     def cam() -> Tensor:
         return activation_map(model.stem, output, model.task.belief(output.logits))
@@ -185,7 +206,8 @@ def measure_cost(subject: Subject, specs: Tensor, repeats: int) -> dict[str, flo
             },
             repeats,
         )
-    works = {name: partial(METHODS[name], model, specs, plan, ClassTarget(0)) for name in METHODS}
+    asked = (model, specs, plan, ClassTarget(0), heard)
+    works = {name: partial(method, *asked) for name, method in METHODS.items()}
     oracle = {ORACLE: works.pop(ORACLE)}
     heavy = best_ms(works, max(2, repeats // 4))
     return light | heavy | best_ms(oracle, 1 if len(specs) > 1 else 2)
@@ -263,14 +285,13 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[Any, Any, float]
     dataset = load_dataset(root)
     subject = load_subject(options.run) if options.run else train_subject(dataset, folder)
     clips = load_test(subject, dataset, folder)
-    parts = [subject.probabilities(spec) for spec in clips.specs.split(BATCH)]
-    answer = torch.cat(parts).argmax(1)
+    answer = subject.probabilities(clips.specs, clips.sound).argmax(1)
     accuracy = float((answer == clips.truth).double().mean())
     rows = {
         name: score_method(name, subject, clips, answer, options.judged)
         for name in (*METHODS, CONTRAST, RANDOM)
     }
-    costs = {n: measure_cost(subject, clips.specs[:n], options.repeats) for n in (1, BATCH)}
+    costs = {n: measure_cost(subject, clips, n, options.repeats) for n in (1, BATCH)}
     return rows, costs, accuracy
 
 

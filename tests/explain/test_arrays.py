@@ -71,3 +71,22 @@ def test_overview_is_in_db_below_the_loudest_cell(subject, loudest):
     assert level_db[5, 0] == pytest.approx(0.0, abs=0.2)
     assert level_db[9, -1] == pytest.approx(-30.0 if loudest else 0.0, abs=0.2)
     assert record["extent_s"] == [0.0, 30.0]
+
+
+def test_who_hears_has_a_spectrogram_of_its_own(closed, heard):
+    spec, sound = heard
+    plan, _ = closed.model.prepare(spec[None], closed.routing, sound=sound, k=2)
+    reasons = find_reasons(closed, spec, sound=sound, plan=plan)
+    reasons.own_maps["first"].spec[:, 30:] = np.nan  # as if only the beginning had been sent
+    record = pack_arrays(reasons)
+    json.dumps(record, allow_nan=False)
+    assert record["expert_maps"] == {}
+    assert list(record["own"]) == ["first", "second"]
+    for name, packed in record["own"].items():
+        own = reasons.own_maps[name]
+        heat = unpack(packed["map"])
+        assert heat == pytest.approx(own.values / own.values.max(), abs=0.003)
+        assert len(packed["bins_hz"]) == packed["spectrogram"]["bins"] == 16
+        assert packed["extent_s"][1] > 0.4
+    quiet = unpack(record["own"]["first"]["spectrogram"])[:, 30:]
+    assert (quiet == record["own"]["first"]["spectrogram"]["low"]).all()

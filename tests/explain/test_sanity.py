@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from xmoe.explain.faithfulness import energy_in_box
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
 from xmoe.explain.sanity import Likeness, compare_maps, draw_weights
 from xmoe.explain.targets import ClassTarget
@@ -60,7 +61,7 @@ def test_a_map_that_fresh_weights_leave_alone_fails(trained_subject, fresh, boxe
     """What needs no weights, be it of the clip or a fixed pattern, is what the check must catch."""
     pattern = torch.rand(1, 32, 41, generator=torch.Generator().manual_seed(0))
     maps = {"contrast": contrast, "pattern": lambda spec: pattern}
-    METHODS["stuck"] = lambda model, spec, plan, target: maps[kind](spec)
+    METHODS["stuck"] = lambda model, spec, plan, target, sound: maps[kind](spec)
     try:
         found = compare_maps(trained_subject, fresh, boxed[0][:1], ClassTarget(0), "stuck")
     finally:
@@ -68,3 +69,17 @@ def test_a_map_that_fresh_weights_leave_alone_fails(trained_subject, fresh, boxe
     assert found.raw == pytest.approx(1.0)
     assert found.unrelated == pytest.approx(1.0)
     assert not found.passes
+
+
+def test_heads_on_random_kernels_are_drawn_and_their_order_stays(closed, heard):
+    spec, sound = heard
+    one, other = (draw_weights(closed.model, seed) for seed in range(2))
+    for name, expert in one.experts.items():
+        fitted = closed.model.experts[name].weight
+        assert float(expert.weight.std()) == pytest.approx(float(fitted.std()), rel=0.3)
+        assert not torch.equal(expert.weight, other.experts[name].weight)
+        assert torch.equal(expert.ear.bank.weights, closed.model.experts[name].ear.bank.weights)
+    assert torch.equal(one.router.shares, closed.model.router.shares)
+    masked = MaskableSound.of(closed.frontend, sound, spec.shape[1])
+    found = compare_maps(closed, [one, other], spec[None], ClassTarget(0), "gradcam", masked)
+    assert abs(found.unrelated) < 0.9

@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from xmoe.explain.own_maps import OwnMap
 from xmoe.explain.reasons import Reasons
 from xmoe.explain.scales import Scales
 
 Array = npt.NDArray[np.floating]
 MOST_BINS = 128
 MOST_FRAMES = 400
+# There may be eight of them.
+MOST_OWN_FRAMES = 200
 OVERVIEW_FRAMES = 1000
 SHOWN_Z = (-1.5, 4.0)
 SHOWN_DB = 60.0
@@ -31,28 +34,50 @@ def pack_arrays(reasons: Reasons) -> dict[str, Any]:
     ``extent_s`` is where the first column begins and the last one ends; ``bins_hz`` the middle of
     each row; ``window_edges_s`` [P + 1]; ``bands`` the height of each asked expert's band from 0 to
     1; ``window_scores`` what the router gave its windows. ``spectrogram`` spans ``low`` to
-    ``high``, a map its own zero to peak.
+    ``high``, a map its own zero to peak. ``own`` holds the same of each expert that hears sound, on
+    a spectrogram of its own; the maps of all others are ``expert_maps``.
     """
     scales, plan = reasons.scales, reasons.plan
     chosen = [name for name, _, _ in reasons.chosen()]
-    low = max(SHOWN_Z[0], float(reasons.spec.min()))
-    high = max(low + 1e-6, min(SHOWN_Z[1], float(reasons.spec.max())))
     begins_s = float(scales.frame_edges_s[0])
     scores = plan.window_scores[0]
     return {
         "extent_s": extent_s(scales),
         "ticks_hz": place_ticks(scales),
-        "bins_hz": np.round(shrink(scales.bin_centers_hz[:, None])[:, 0], 2).tolist(),
+        "bins_hz": place_bins(scales),
         "window_edges_s": [begins_s + edge for edge in plan.window_edges_s],
         "window_scores": {
             name: [round(value, 6) for value in scores[plan.expert_names.index(name)].tolist()]
             for name in chosen
         },
         "bands": {name: place_band(reasons, name) for name in chosen},
-        "spectrogram": {"unit": "z-score", **pack(shrink(reasons.spec), low, high)},
+        "spectrogram": pack_spectrogram(reasons.spec),
         "maps": {name: pack_map(values) for name, values in reasons.maps.items()},
-        "expert_maps": {name: pack_map(values) for name, values in reasons.expert_maps.items()},
+        "expert_maps": {
+            name: pack_map(values)
+            for name, values in reasons.expert_maps.items()
+            if name not in reasons.own_maps
+        },
+        "own": {name: pack_own(own) for name, own in reasons.own_maps.items()},
     }
+
+
+def pack_own(own: OwnMap) -> dict[str, Any]:
+    """Return what one expert heard and what of it spoke for the answer, as bytes with its axes."""
+    return {
+        "extent_s": extent_s(own.scales),
+        "ticks_hz": place_ticks(own.scales),
+        "bins_hz": place_bins(own.scales),
+        "spectrogram": pack_spectrogram(own.spec, MOST_OWN_FRAMES),
+        "map": pack_map(own.values, MOST_OWN_FRAMES),
+    }
+
+
+def pack_spectrogram(spec: Array, most_frames: int = MOST_FRAMES) -> dict[str, Any]:
+    """Return z-scores [F, T] as bytes; what was not heard is as quiet as can be."""
+    low = max(SHOWN_Z[0], float(np.nanmin(spec)))
+    high = max(low + 1e-6, min(SHOWN_Z[1], float(np.nanmax(spec))))
+    return {"unit": "z-score", **pack(shrink(np.nan_to_num(spec, nan=low), most_frames), low, high)}
 
 
 def pack_overview(power: Tensor, scales: Scales, duration_s: float) -> dict[str, Any]:
@@ -90,10 +115,10 @@ def pack(values: Array, low: float, high: float) -> dict[str, Any]:
     }
 
 
-def pack_map(values: Array) -> dict[str, Any]:
+def pack_map(values: Array, most_frames: int = MOST_FRAMES) -> dict[str, Any]:
     """Return a map [F, T] as shares of its peak."""
     peak = max(float(values.max()), 1e-12)
-    return pack(shrink(values / peak), 0.0, 1.0)
+    return pack(shrink(values / peak, most_frames), 0.0, 1.0)
 
 
 def extent_s(scales: Scales) -> list[float]:
@@ -101,6 +126,11 @@ def extent_s(scales: Scales) -> list[float]:
     times = scales.frame_times_s
     half_s = (times[1] - times[0]) / 2 if len(times) > 1 else 0.5
     return [float(times[0] - half_s), float(times[-1] + half_s)]
+
+
+def place_bins(scales: Scales) -> list[float]:
+    """Return the middle of each row in Hz, averaged down as rows are."""
+    return [round(hz, 2) for hz in shrink(scales.bin_centers_hz[:, None])[:, 0].tolist()]
 
 
 def place_ticks(scales: Scales) -> list[list[float]]:

@@ -13,17 +13,20 @@ Source: Adebayo et al. 2018, NeurIPS, arXiv:1810.03292.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xmoe.experts.kernels import KernelsExpert
+from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
 from xmoe.explain.ranks import correlation, rank_correlation
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import Target
 from xmoe.mixture.moe import MoE
+from xmoe.mixture.promise_router import PromiseRouter
 
 DESTROYED = 0.25
 
@@ -43,24 +46,41 @@ class Likeness:
 
 
 def draw_weights(model: MoE, seed: int) -> MoE:
-    """Return a model of the same shape whose weights and statistics are as before training."""
+    """Return a model of the same shape whose weights and statistics are as before training.
+
+    Random kernels were never learned and stay; the heads on them, which know nothing before they
+    are fitted, are drawn as widely as the fitted ones. Who is asked in which order stays too.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = MoE(model.config, model.spectro)
+        for name, expert in fresh.experts.items():
+            fitted = model.experts[name]
+            if isinstance(expert, KernelsExpert) and isinstance(fitted, KernelsExpert):
+                expert.weight.normal_(std=float(fitted.weight.std()))
+    if isinstance(model.router, PromiseRouter):
+        fresh.router.load_state_dict(model.router.state_dict())
     return fresh.to(next(model.parameters()).device).eval()
 
 
 def compare_maps(
-    subject: Subject, fresh: Sequence[MoE], spec: Tensor, target: Target, method: str
+    subject: Subject,
+    fresh: Sequence[MoE],
+    spec: Tensor,
+    target: Target,
+    method: str,
+    sound: MaskableSound | None = None,
 ) -> Likeness:
     """Return how like a method's map of one clip [1, F, T] is to those of two or more fresh models.
 
-    All are asked about the same target.
+    All are asked about the same target, with the clip's sound where experts hear it.
     """
-    draw = METHODS[method]
 
     def map_of(model: MoE) -> Tensor:
-        return draw(model, spec, model.plan(spec, subject.routing), target)[0]
+        own = replace(subject, model=model)
+        heard = None if sound is None else sound.sound
+        plan, _ = own.answer(*model.prepare(spec, subject.routing, sound=heard))
+        return METHODS[method](model, spec, plan, target, sound)[0]
 
     trained, others = map_of(subject.model), [map_of(model) for model in fresh]
     pairs = [(a, b) for i, a in enumerate(others) for b in others[:i]]

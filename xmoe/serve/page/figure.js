@@ -15,20 +15,33 @@ export function drawFigure(canvas, view) {
   const theme = draw.readTheme();
   const box = draw.makeBox(width, height, experts.length * LANE);
   const extent = arrays.extent_s;
-  const paint = (packed, how) => context.drawImage(draw.toImage(packed, how), box.left, box.top, box.width, box.height);
+  const seen = shownOf(view);
+  const [left, right] = seen.extent_s.map((s) => draw.placeTime(box, extent, s));
+  const paint = (packed, how) => context.drawImage(draw.toImage(packed, how), left, box.top, right - left, box.height);
   context.imageSmoothingEnabled = false;
-  paint(unpacked(arrays.spectrogram), draw.grey(theme));
-  const map = view.expert ? arrays.expert_maps[view.expert] : arrays.maps[view.map];
-  if (map) paint(unpacked(map), draw.glow(theme, view.strength));
-  draw.drawHzAxis(context, box, arrays.ticks_hz, theme);
+  context.save();
+  context.beginPath();
+  context.rect(box.left, box.top, box.width, box.height);
+  context.clip();
+  paint(unpacked(seen.spectrogram), draw.grey(theme));
+  if (seen.map) paint(unpacked(seen.map), draw.glow(theme, view.strength));
+  context.restore();
+  draw.drawHzAxis(context, box, seen.ticks_hz, theme);
   experts.forEach((expert, index) => {
-    if (view.expert === expert.name) outline(context, box, extent, expert, arrays.bands[expert.name], index);
+    if (view.expert === expert.name && !seen.own) outline(context, box, extent, expert, arrays.bands[expert.name], index);
     drawLane(context, box, arrays, expert, index, theme);
   });
   const bottom = box.top + box.height + experts.length * LANE;
   draw.drawTimeAxis(context, box, extent, bottom, theme);
   draw.drawPlayhead(context, box, extent, bottom, view.playhead, theme);
   return { box, extent };
+}
+
+// What is seen: the run's spectrogram with a map, or an expert's own where it heard the sound.
+function shownOf({ record: { arrays }, expert, map }) {
+  const own = expert && arrays.own[expert];
+  if (own) return { ...own, own: true };
+  return { ...arrays, map: expert ? arrays.expert_maps[expert] : arrays.maps[map], own: false };
 }
 
 const cache = new WeakMap();
@@ -75,12 +88,14 @@ export function readPoint(canvas, view, place, event) {
   const x = (event.offsetX - box.left) / box.width;
   const y = 1 - (event.offsetY - box.top) / box.height;
   if (x < 0 || x >= 1 || y < 0 || y >= 1) return null;
-  const { arrays } = view.record;
-  const packed = view.expert ? arrays.expert_maps[view.expert] : arrays.maps[view.map];
-  const bin = Math.floor(y * arrays.spectrogram.bins);
-  const frame = Math.floor(x * arrays.spectrogram.frames);
-  const value = packed ? unpacked(packed).bytes[bin * packed.frames + frame] / 255 : null;
-  return { seconds: extent[0] + x * (extent[1] - extent[0]), hz: arrays.bins_hz[bin], value };
+  const seen = shownOf(view);
+  const seconds = extent[0] + x * (extent[1] - extent[0]);
+  const [start, end] = seen.extent_s;
+  const { bins, frames } = seen.spectrogram;
+  const bin = Math.floor(y * bins);
+  const frame = Math.min(Math.max(Math.floor(((seconds - start) / (end - start)) * frames), 0), frames - 1);
+  const value = seen.map ? unpacked(seen.map).bytes[bin * frames + frame] / 255 : null;
+  return { seconds, hz: seen.bins_hz[bin], value };
 }
 
 // The whole recording: view = {overview, events, colourOf, selected: [start, end], playhead}.
