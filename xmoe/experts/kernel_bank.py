@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xmoe.base.layers import convolve_rows
+
 DILATIONS: tuple[tuple[int, int], ...] = ((1, 1), (1, 3), (2, 1), (2, 4))
 KERNELS_PER_DILATION = 64
 KERNEL_SIZE = 7
@@ -86,23 +88,10 @@ class KernelBank:
         return torch.cat(parts, dim=1)
 
     def _convolve(self, specs: Tensor, index: int, dilation: tuple[int, int]) -> Tensor:
-        """Return cells [B, count, F', T'] of one dilation.
-
-        One matrix product of the patches: ten times as fast as a convolution of one channel.
-        """
-        batch = len(specs)
-        reach = [(KERNEL_SIZE - 1) // 2 * step for step in dilation]
-        padded = functional.pad(specs, (reach[1], reach[1], reach[0], reach[0]))
-        rows, columns = (-(-size // STRIDE) for size in specs.shape[1:])
-        clip, row, column = padded.stride()
-        patches = padded.as_strided(
-            (batch, KERNEL_SIZE, KERNEL_SIZE, rows, columns),
-            (clip, dilation[0] * row, dilation[1] * column, STRIDE * row, STRIDE * column),
-        ).reshape(batch, KERNEL_SIZE**2, rows * columns)
-        weights = self.weights[index].to(specs.device).flatten(1).expand(batch, -1, -1)
-        biases = self.biases[index].to(specs.device)[None, :, None]
-        cells: Tensor = torch.baddbmm(biases, weights, patches).unflatten(2, (rows, columns))
-        return cells
+        """Return cells [B, count, F', T'] of one dilation."""
+        weights = self.weights[index].to(specs.device).flatten(1)
+        biases = self.biases[index].to(specs.device)
+        return convolve_rows(specs, weights, biases, dilation=dilation, stride=STRIDE)
 
     def measure_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
         """Return features [D] of pieces [F, T_i] of one clip, as if they were one after another.

@@ -37,14 +37,7 @@ def activation_map(stem: AnyStem, output: StemOutput, belief: Tensor) -> Tensor:
     Features count by their rise over their own mean in time, and weights are centred over classes:
     what is there all the time, or raises all logits alike, is no evidence.
     """
-    features, bands = output.features, stem.num_bands
-    batch, channels, rows, columns = features.shape
-    weight = stem.head.weight - stem.head.weight.mean(0, keepdim=True)
-    blended = weight.T @ (output.attention * belief.unsqueeze(2))
-    rise = features - features.mean(3, keepdim=True)
-    grouped = rise.view(batch, channels, bands, rows // bands, columns)
-    evidence = grouped * blended.view(batch, channels, bands, 1, columns)
-    return evidence.sum(1).reshape(batch, rows, columns)
+    return stem.activate(output, belief)
 
 
 def contrast(spec: Tensor) -> Tensor:

@@ -29,14 +29,15 @@ def stem_columns(num_frames: int) -> int:
 class StemOutput:
     """What the stem says of a batch.
 
-    ``features`` [B, D, R, W]; ``column_logits`` [B, C, W] are the evidence of each column;
-    ``logits`` [B, C] pool them over time; ``attention`` [B, C, W] is d logits / d column_logits.
+    ``features`` [B, D, R, W] and ``logits`` [B, C]. Of a stem that pools logits over time,
+    ``column_logits`` [B, C, W] are the evidence of each column, and ``attention`` [B, C, W] is
+    d logits / d column_logits.
     """
 
     features: Tensor
-    column_logits: Tensor
     logits: Tensor
-    attention: Tensor
+    column_logits: Tensor | None = None
+    attention: Tensor | None = None
 
 
 class Stem(nn.Module):
@@ -47,7 +48,6 @@ class Stem(nn.Module):
         if num_bins % (DECIMATION * NUM_BANDS):
             raise ValueError(f"num_bins {num_bins} must be a multiple of {DECIMATION * NUM_BANDS}")
         self.num_rows = num_bins // DECIMATION
-        self.num_bands = NUM_BANDS
         self.conv1 = conv_block(1, channels // 2, (5, 5), (2, 2))
         self.conv2 = conv_block(channels // 2, channels, (3, 3), (2, 2))
         self.row_bias = nn.Parameter(torch.zeros(1, channels, self.num_rows, 1))
@@ -75,6 +75,20 @@ class Stem(nn.Module):
             logits=pooled + self.head.bias,
             attention=torch.softmax(scaled, 2),
         )
+
+    def activate(self, output: StemOutput, belief: Tensor) -> Tensor:
+        """Return what the rise of each cell over its mean in time adds to a belief [B, C].
+
+        It is [B, R, W]; weights are centred over classes.
+        """
+        assert output.attention is not None
+        batch, channels, rows, columns = output.features.shape
+        weight = self.head.weight - self.head.weight.mean(0, keepdim=True)
+        blended = weight.T @ (output.attention * belief.unsqueeze(2))
+        rise = output.features - output.features.mean(3, keepdim=True)
+        grouped = rise.view(batch, channels, NUM_BANDS, rows // NUM_BANDS, columns)
+        evidence = grouped * blended.view(batch, channels, NUM_BANDS, 1, columns)
+        return evidence.sum(1).reshape(batch, rows, columns)
 
     def forward(self, spec: Tensor) -> StemOutput:
         """Return the stem's map and answer for spectrograms [B, F, T]."""
