@@ -25,7 +25,7 @@ LOWEST_RATE_HZ = 8000
 MINOR_RATE_SHARE, MINOR_RATE_LEAST = 0.1, 0.25
 
 WHOLE_CLIP_S, CUT_S, LEAST_SEGMENT_S = 6.0, 3.0, 0.1
-EQUAL_LENGTHS, EQUAL_CUT, LENGTH_MARGIN = 0.05, 0.99, 1.2
+EQUAL_LENGTHS, LENGTH_MARGIN = 0.05, 1.2
 
 FRAMES, LEAST_FRAMES = 250, 64
 SHORT_HOP_S, LONG_HOP_S, STEADY_HOP_S = 0.010, 0.025, 0.020
@@ -143,9 +143,9 @@ def _segment(profile: Profile, overrides: PolicyOverrides) -> Choice:
         reason = f"5 % of the clips are longer than {lengths.p95:.3g} s: they are cut into segments"
         return Choice(name="segment_s", value=CUT_S, reason=reason)
     if lengths.p95 - lengths.p05 <= EQUAL_LENGTHS * lengths.p95:
-        step = 10.0 ** (math.floor(math.log10(lengths.p95)) - 1)
-        value = round(math.ceil(EQUAL_CUT * lengths.p95 / step) * step, 9)
-        value = max(value, LEAST_SEGMENT_S)
+        # No shorter than the clips: what sticks out, be it a sample, is a second segment.
+        step = 10.0 ** (math.floor(math.log10(lengths.p95)) - 2)
+        value = max(round(math.ceil(lengths.p95 / step - 1e-6) * step, 9), LEAST_SEGMENT_S)
         return Choice(
             name="segment_s", value=value, reason=f"nearly all clips are {lengths.p95:.3g} s long"
         )
