@@ -19,6 +19,7 @@ from xmoe.cli.demo import demo
 from xmoe.cli.doctor import doctor
 from xmoe.cli.edge import EXIT_CODES_HELP, run
 from xmoe.cli.evaluate import evaluate
+from xmoe.cli.expert import calibrate, expert
 from xmoe.cli.explain import explain
 from xmoe.cli.infer import infer
 from xmoe.cli.profile import profile
@@ -44,6 +45,8 @@ def cli() -> None:
     xmoe infer RUN FILE...                    answer for recordings
     xmoe explain RUN FILE --out DIR           show why
     xmoe report RUN                           one page on all of it
+    xmoe expert list RUN                      experts, what each costs and adds
+    xmoe calibrate RUN --budget 20ms          another budget, costs of this machine
     xmoe ablate --dataset DIR --out OUT       does saliency matter for routing?
     xmoe serve RUN                            answer over HTTP
     xmoe submit COMMAND ...                   any of them as a job on a Ray cluster
@@ -61,6 +64,8 @@ for _command in (
     infer,
     explain,
     report,
+    expert,
+    calibrate,
     ablate,
     serve,
     submit,

@@ -118,10 +118,11 @@ def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitReque
     )
     if asked["local"]:
         return request
+    from xmoe.jobs.features import run_features
     from xmoe.jobs.profile import run_profile
     from xmoe.jobs.train import train_with_ray
 
-    return replace(request, engine=train_with_ray, profiler=run_profile)
+    return replace(request, engine=train_with_ray, profiler=run_profile, measurer=run_features)
 
 
 def describe_run(out: Path) -> Reply:

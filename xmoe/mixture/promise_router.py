@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xmoe.base.config import ModelConfig
-from xmoe.base.task import task_of
+from xmoe.base.task import Task, task_of
 from xmoe.glance.evidence import (
     NUM_CONCENTRATIONS,
     NUM_CONDITIONS,
@@ -90,11 +90,6 @@ class PromiseRouter(nn.Module):
             features=features, cells=cells, belief=belief, spec=spec
         ).detach()
 
-    def renew_evidence(self, evidence: Tensor, experts: Tensor, mixed: Tensor) -> Tensor:
-        """Return evidence [n, G] with the answer of experts [E, n, C], mixed [n, C], in it."""
-        answer = describe_answer(experts, mixed, self.task).to(evidence.dtype)
-        return torch.cat([answer, evidence[:, ANSWER_NUMBERS:]], 1)
-
     def promise(self, evidence: Tensor, depth: int) -> Tensor:
         """Return promises [B, K_max + 1] once ``depth`` experts have answered; 0 below depth."""
         return torch.sigmoid(self._odds(evidence, depth)).index_fill(
@@ -123,6 +118,15 @@ class PromiseRouter(nn.Module):
             shares.expand(batch, -1, -1),
             stem.expand(batch, -1),
         )
+
+
+def renew_evidence(evidence: Tensor, experts: Tensor, mixed: Tensor, task: Task) -> Tensor:
+    """Return evidence [n, G] with the answer of stem and experts [1 + k, n, C] in it.
+
+    ``mixed`` [n, C] is the answer that they give together.
+    """
+    answer = describe_answer(experts, mixed, task).to(evidence.dtype)
+    return torch.cat([answer, evidence[:, ANSWER_NUMBERS:]], 1)
 
 
 def prefix_sums(shares: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from xmoe.mixture.calls import AskExpert, call_experts, merge_replies
 from xmoe.mixture.combine import Combined, combine, stack_replies
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan, drop_rows
-from xmoe.mixture.promise_router import PromiseRouter
+from xmoe.mixture.promise_router import PromiseRouter, renew_evidence
 
 
 def answer_plan(
@@ -94,7 +94,7 @@ def renew_promises(router: PromiseRouter, plan: Plan, replies: Mapping[str, Expe
         rows = torch.nonzero(complete & (k == depth)).squeeze(1)
         own = first_asked(logits, answered, rows, depth)
         experts = torch.cat([plan.stem_logits[rows].unsqueeze(0), own])
-        evidence = router.renew_evidence(plan.evidence[rows], experts, mixed[rows])
+        evidence = renew_evidence(plan.evidence[rows], experts, mixed[rows], router.task)
         renewed[rows, depth:] = router.promise(evidence, depth)[:, depth:]
     return renewed
 

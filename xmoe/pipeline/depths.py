@@ -24,7 +24,7 @@ from xmoe.glance.router import choose_counts, count_costs
 from xmoe.mixture.calls import call_experts
 from xmoe.mixture.combine import blend, stack_replies
 from xmoe.mixture.plan import Plan, Preference
-from xmoe.mixture.promise_router import PromiseRouter
+from xmoe.mixture.promise_router import PromiseRouter, renew_evidence
 from xmoe.predict.predictor import Predictor
 from xmoe.training.promise import PRICES, blind_right
 
@@ -194,7 +194,7 @@ class DepthJudge:
         share = heard.preference.stem_shares[:, depth]
         mixed = blend(heard.stem, heard.experts, heard.preference.choose(k), share)
         experts = torch.cat([heard.stem.unsqueeze(0), heard.experts[:depth]])
-        evidence = self.router.renew_evidence(heard.evidence, experts, mixed)
+        evidence = renew_evidence(heard.evidence, experts, mixed, self.router.task)
         return self.router.promise(evidence, depth)
 
     def _judge(self, logits: Tensor) -> Floats:

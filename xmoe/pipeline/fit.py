@@ -49,7 +49,9 @@ def fit_in_closed_form(
 ) -> None:
     """Fit a mixture of kernels experts, from features that are kept until it is evaluated."""
     if not (request.resume and folder.file(RunFile.CLOSED).is_file()):
-        config = fit_closed_run(folder, config, dataset, request.budget, progress=progress)
+        config = fit_closed_run(
+            folder, config, dataset, request.budget, run=request.measurer, progress=progress
+        )
     where = folder.file(RunFile.STORES)
     stores = build_stores(
         where, dataset, config.spectro, ["test"], with_sound=True, progress=progress

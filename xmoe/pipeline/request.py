@@ -11,6 +11,7 @@ from xmoe.base.config import TaskName, TrainConfig
 from xmoe.base.progress import Progress
 from xmoe.policy.policy import PolicyOverrides
 from xmoe.profile.assemble import ProfileResult, profile_dataset
+from xmoe.training.kernel_features import Runner, run_here
 from xmoe.training.session import Engine, train_here
 
 
@@ -28,8 +29,8 @@ class FitRequest:
 
     ``policy``: ``race`` measures the candidates that the rules leave, ``rule`` does not;
     ``overrides`` replace its choices. ``strict`` makes an unreadable recording an error.
-    ``engine`` runs the training job and ``profiler`` the profile. ``fit`` is ``closed`` for a
-    mixture in closed form, ``gradient`` for one that is trained.
+    ``engine`` runs the training job, ``profiler`` the profile, ``measurer`` the features. ``fit``
+    is ``closed`` for a mixture in closed form, ``gradient`` for one that is trained.
     """
 
     dataset_dir: Path
@@ -46,3 +47,4 @@ class FitRequest:
     resume: bool = False
     engine: Engine = train_here
     profiler: Profiler = profile_dataset
+    measurer: Runner = run_here

@@ -54,6 +54,7 @@ class RunFile(StrEnum):
     STORES = "cache"
     CLOSED = "closed_form.json"
     FEATURES = "feature_cache"
+    HELD_OUT = "held_out.safetensors"
     HISTORY = "history.jsonl"
     TENSORBOARD = "tensorboard"
     LEARNING_CURVES = "learning_curves.png"

@@ -27,7 +27,14 @@ from xmoe.policy.records import StackRow
 from xmoe.routing.stack import Stack
 from xmoe.training.heads import HeadFit, Targets, fit_either
 from xmoe.training.hold_out import HoldOut, choose_judges, plan_hold_out
-from xmoe.training.kernel_features import Features, Spec, StemSpec, measure_features
+from xmoe.training.kernel_features import (
+    Features,
+    Runner,
+    Spec,
+    StemSpec,
+    measure_features,
+    run_here,
+)
 from xmoe.training.stack import HeldOut, fit_stack, select_experts
 
 SEARCH_CLIPS = 1000
@@ -40,7 +47,7 @@ class ClosedJob:
     """What is fitted: training and validation clips of ``dataset``, heard by ``spectro``.
 
     Clips come at ``sample_rate_hz`` as a rule, for which costs are measured; ``cache`` keeps
-    features from one fit to the next.
+    features from one fit to the next, and ``run`` measures them.
     """
 
     dataset: Dataset
@@ -49,6 +56,7 @@ class ClosedJob:
     sample_rate_hz: int
     balanced: bool = False
     seed: int = 0
+    run: Runner = run_here
 
     @property
     def task(self) -> Task:
@@ -84,15 +92,6 @@ class Fitted:
         """The experts in the order in which they are asked."""
         return tuple(spec.name for spec in self.specs)
 
-    @property
-    def judges(self) -> Ints:
-        """The rows whose held-out answers decide."""
-        return np.flatnonzero(self.targets.judges)
-
-    def hold(self) -> HeldOut:
-        """Return the held-out answers of stem and experts to the rows that judge."""
-        return hold_out(self.heads, self.targets, self.units)
-
 
 def stem_spec(spectro: SpectroConfig) -> StemSpec:
     """Return the stem of a front end."""
@@ -105,7 +104,11 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
     candidates, dropped = list_families(job.spectro, num_clips=len(known))
     stem = stem_spec(job.spectro)
     measure = partial(
-        measure_features, job.dataset, segment_s=job.spectro.segment_s, cache=job.cache
+        measure_features,
+        job.dataset,
+        segment_s=job.spectro.segment_s,
+        cache=job.cache,
+        run=job.run,
     )
     searched = spread(known, SEARCH_CLIPS, job.seed)
     few = measure(searched, [stem, *candidates], progress=progress)

@@ -76,16 +76,15 @@ class HeadFit:
         """Return logits [m, C] of features [m, D] of clips that it was not fitted on."""
         return to_logits(self.head.predict(features), self.sharpness, self.task)
 
-    def answer_copies(self, copies: Floats32, targets: Targets) -> Floats:
-        """Return logits [n, C] of copies of its rows [n, D], each without the row's group.
+    def answer_copies(self, copies: Floats32, targets: Targets, owners: Ints) -> Floats:
+        """Return logits [m, C] of copies [m, D] of rows ``owners`` [m], each without its group.
 
         ``targets`` are those that it was fitted to.
         """
         if self.by_fold is not None:
-            scores = self.by_fold.answer_held_out(copies, gather_folds(targets))
+            scores = self.by_fold.answer_held_out(copies, gather_folds(targets)[owners])
             return to_logits(scores, self.sharpness, self.task)
         assert self.problem is not None
-        owners = np.arange(len(copies))
         scores = self.problem.answer_copies(copies, owners, targets.groups, self.penalty)
         return to_logits(scores, self.sharpness, self.task)
 

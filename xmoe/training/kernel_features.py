@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,11 +43,11 @@ from xmoe.policy.copies import loudest_part, noisy_copy
 CopyName = Literal["whole", "part", "noisy"]
 Ints = npt.NDArray[np.int64]
 
-BLOCK_CLIPS = 256
+BLOCK_CLIPS = 128
 # Of a long recording so many segments are enough, spread evenly.
 MOST_SEGMENTS = 8
 PART_SHARES = (0.125, 0.5)
-WORKERS = 2
+WORKERS = min(os.cpu_count() or 1, 8)
 # Raise it whenever the same spec would measure other features.
 _VERSION = 4
 
@@ -139,26 +140,34 @@ def measure_features(
     segment_s: float,
     cache: Path,
     copies: Sequence[CopyName] = ("whole",),
+    run: Runner | None = None,
     progress: Progress = silent,
 ) -> Features:
-    """Measure what the cache does not hold yet, and return where everything is."""
+    """Measure what the cache does not hold yet, and return where everything is.
+
+    ``run`` measures blocks, here or elsewhere; every process must see ``cache`` and the files.
+    """
     digest = FileDigests(dataset)
-    blocks = [examples[i : i + BLOCK_CLIPS] for i in range(0, len(examples), BLOCK_CLIPS)]
+    tasks = [
+        BlockTask(
+            dataset.root,
+            tuple(block := examples[first : first + BLOCK_CLIPS]),
+            tuple(specs),
+            tuple(copies),
+            segment_s,
+            cache / block_key(block, digest, segment_s),
+        )
+        for first in range(0, len(examples), BLOCK_CLIPS)
+    ]
     heard: list[Example] = []
     counts: list[int] = []
     bad: list[Quarantined] = []
-    keys = []
-    for place, block in enumerate(blocks):
-        key = block_key(block, digest, segment_s)
-        rows = measure_block(
-            dataset, block, specs, segment_s=segment_s, folder=cache / key, copies=copies
-        )
-        keys.append(key)
-        heard += [one for one, count in zip(block, rows.counts, strict=True) if count]
+    for task, rows in zip(tasks, (run or run_here)(tasks, progress), strict=True):
+        heard += [one for one, count in zip(task.block, rows.counts, strict=True) if count]
         counts += [count for count in rows.counts if count]
         bad += rows.bad
-        progress("features", min((place + 1) * BLOCK_CLIPS, len(examples)), len(examples))
-    return Features(cache, tuple(heard), np.array(counts, np.int64), tuple(keys), tuple(bad))
+    keys = tuple(task.folder.name for task in tasks)
+    return Features(cache, tuple(heard), np.array(counts, np.int64), keys, tuple(bad))
 
 
 @dataclass(frozen=True)
@@ -169,39 +178,63 @@ class BlockRows:
     bad: tuple[Quarantined, ...]
 
 
-def measure_block(
-    dataset: Dataset,
-    block: Sequence[Example],
-    specs: Sequence[Spec],
-    *,
-    segment_s: float,
-    folder: Path,
-    copies: Sequence[CopyName] = ("whole",),
-) -> BlockRows:
-    """Measure what ``folder`` lacks of a block.
+@dataclass(frozen=True)
+class BlockTask:
+    """One worker's piece of work: features of a ``block`` of recordings, written to ``folder``."""
 
-    The piece of work of one worker: it writes files that appear whole or not at all.
+    root: Path
+    block: tuple[Example, ...]
+    specs: tuple[Spec, ...]
+    copies: tuple[CopyName, ...]
+    segment_s: float
+    folder: Path
+
+    def lacking(self) -> list[tuple[Spec, CopyName]]:
+        """Return what the folder does not hold yet."""
+        wanted = [(spec, copy) for spec in self.specs for copy in self.copies]
+        return [pair for pair in wanted if not feature_file(self.folder, *pair).is_file()]
+
+
+# Blocks -> their rows, in the order of the blocks.
+Runner = Callable[[Sequence[BlockTask], Progress], list[BlockRows]]
+
+
+def run_here(tasks: Sequence[BlockTask], progress: Progress = silent) -> list[BlockRows]:
+    """Measure blocks one after the other in this process."""
+    total, done = sum(len(task.block) for task in tasks), 0
+    found = []
+    for task in tasks:
+        before = done
+
+        def note(count: int, before: int = before) -> None:
+            progress("features", before + count, total)
+
+        found.append(measure_block(task, note))
+        done += len(task.block)
+        progress("features", done, total)
+    return found
+
+
+def measure_block(task: BlockTask, note: Callable[[int], None] = lambda count: None) -> BlockRows:
+    """Measure what the folder of a block lacks; it writes files that appear whole or not at all.
+
+    ``note`` is told how many recordings are behind.
     """
-    record = folder / "rows.json"
-    wanted = [(spec, copy) for spec in specs for copy in copies]
-    lacking = [pair for pair in wanted if not feature_file(folder, *pair).is_file()]
+    record, lacking = task.folder / "rows.json", task.lacking()
     if not lacking and record.is_file():
         kept = read_json(record)
         return BlockRows(tuple(kept["counts"]), tuple(Quarantined(*row) for row in kept["bad"]))
-    tables, rows = _measure_all(dataset, block, lacking, segment_s)
+    tables, rows = _measure_all(task, lacking, note)
     for (spec, copy), table in zip(lacking, tables, strict=True):
         content = io.BytesIO()
         np.save(content, table, allow_pickle=False)
-        write_bytes(feature_file(folder, spec, copy), content.getvalue())
+        write_bytes(feature_file(task.folder, spec, copy), content.getvalue())
     write_json(record, {"counts": rows.counts, "bad": [list(astuple(one)) for one in rows.bad]})
     return rows
 
 
 def _measure_all(
-    dataset: Dataset,
-    block: Sequence[Example],
-    wanted: Sequence[tuple[Spec, CopyName]],
-    segment_s: float,
+    task: BlockTask, wanted: Sequence[tuple[Spec, CopyName]], note: Callable[[int], None]
 ) -> tuple[list[Floats32], BlockRows]:
     """Return a table [rows, D] for each spec and copy."""
     ears = {spec: build_ear(spec) for spec, _ in wanted}
@@ -210,7 +243,7 @@ def _measure_all(
     bad: list[Quarantined] = []
 
     def listen(example: Example, clip: Clip) -> list[Floats32]:
-        pieces = cut_training(clip, segment_s)
+        pieces = cut_training(clip, task.segment_s)
         heard = {
             copy: copy_pieces(pieces, copy, seed_of(example)) for copy in {c for _, c in wanted}
         }
@@ -225,12 +258,14 @@ def _measure_all(
 
     with one_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="features") as pool:
         waiting: deque[Future[list[Floats32]]] = deque()
-        for example, clip in load_clips(dataset, block):
+        dataset = Dataset(task.root, task.block, (), "single_label")
+        for done, (example, clip) in enumerate(load_clips(dataset, task.block)):
+            note(done)
             if isinstance(clip, AudioError):
                 bad.append(Quarantined.from_error(example.filepath, clip))
                 counts.append(0)
                 continue
-            counts.append(len(cut_training(clip, segment_s)))
+            counts.append(len(cut_training(clip, task.segment_s)))
             waiting.append(pool.submit(listen, example, clip))
             while len(waiting) > WORKERS:
                 take(waiting.popleft())

@@ -1,41 +1,29 @@
-"""A fitted mixture -> the promises of its router, and at which price experts are asked.
+"""Held-out answers of a mixture -> the promises of its router, and what any price would bring.
 
-What the router would have known of a clip is made again as it is made in service (front end, stem,
-saliency, conditions), clean and under noise; what it would have heard are held-out answers.
-Everything is kept by price, so that another budget needs no fit.
+The table of held-out answers is kept with a run, so that another budget, other costs or one expert
+less need neither recordings nor a fit of heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
-from xmoe.audio.segment import Samples, Segment
-from xmoe.audio.store import load_clips
-from xmoe.base.errors import AudioError
-from xmoe.base.progress import Progress, silent
+from xmoe.base.errors import RunFolderError
+from xmoe.base.files import TRAIN_AGAIN, write_bytes
+from xmoe.base.task import Task
 from xmoe.experts.ridge import Floats, Ints
-from xmoe.frontend.base import Frontend
-from xmoe.frontend.measure import measure_segments
-from xmoe.frontend.registry import build_frontend
-from xmoe.frontend.threads import one_thread
-from xmoe.glance.saliency import activation_map, saliency_cells
-from xmoe.mixture.moe import MoE
-from xmoe.mixture.promise_router import STEM_NAME, PromiseRouter, tabulate_shares
+from xmoe.mixture.promise_router import STEM_NAME, renew_evidence, tabulate_shares
 from xmoe.routing.promise import Promises
-from xmoe.training.closed import Fitted, rightness, stem_spec
-from xmoe.training.kernel_features import (
-    CopyName,
-    Spec,
-    copy_pieces,
-    cut_training,
-    measure_features,
-    seed_of,
-)
+from xmoe.routing.stack import Stack
+from xmoe.training.closed import rightness
+from xmoe.training.kernel_features import CopyName
 from xmoe.training.promise import (
     Depths,
     choose_first_most,
@@ -43,14 +31,71 @@ from xmoe.training.promise import (
     fit_promises,
     route,
 )
+from xmoe.training.stack import HeldOut
 
-MOST_CLIPS = 1000
 COPIES: tuple[CopyName, ...] = ("whole", "noisy")
+_ARRAYS = ("logits", "glance", "rows", "units")
+
+
+@dataclass(frozen=True)
+class HeldTable:
+    """What stem and experts said of n segments that they were not fitted on, clean and under noise.
+
+    ``names`` are the stem and the experts in the order in which they are asked; ``logits``
+    [1 + E, 2, n, C] is theirs, ``glance`` [2, n, G] what the router saw, ``rows`` [n, C] the truth
+    in 0 and 1, ``units`` [n] the sources.
+    """
+
+    names: tuple[str, ...]
+    logits: Floats
+    glance: Floats
+    rows: Floats
+    units: Ints
+    task: Task
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The experts in the order in which they are asked."""
+        return self.names[1:]
+
+    def keep(self, experts: Sequence[str]) -> HeldTable:
+        """Return the table with the stem and these experts alone, in this order."""
+        names = (STEM_NAME, *experts)
+        logits = self.logits[[self.names.index(name) for name in names]]
+        return replace(self, names=names, logits=logits)
+
+    def hold(self) -> HeldOut:
+        """Return the answers to the clean segments."""
+        logits = dict(zip(self.names, self.logits[:, 0], strict=True))
+        return HeldOut(logits, self.rows, self.units, self.task)
+
+    def save(self, path: Path) -> None:
+        """Write the numbers to a safetensors file; names and task are the run's settings."""
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        arrays["logits"] = arrays["logits"].astype(np.float32)
+        arrays["glance"] = arrays["glance"].astype(np.float32)
+        write_bytes(path, save(arrays))
+
+
+def read_table(path: Path, names: Sequence[str], task: Task) -> HeldTable:
+    """Return the table that ``HeldTable.save`` wrote; RunFolderError where it is torn."""
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunFolderError(
+            f"not a whole safetensors file: {error}", where=str(path), mend=TRAIN_AGAIN
+        ) from error
+    count, copies, rows, classes = arrays["logits"].shape
+    fits = count == 1 + len(names) and copies == len(COPIES)
+    if not fits or arrays["rows"].shape != (rows, classes):
+        raise RunFolderError("the held-out answers are those of other experts", where=str(path))
+    logits, glance, truth = (arrays[name].astype(np.float64) for name in _ARRAYS[:3])
+    return HeldTable((STEM_NAME, *names), logits, glance, truth, arrays["units"], task)
 
 
 @dataclass(frozen=True)
 class Promised:
-    """The router's promises, and what is known of held-out clips at every depth.
+    """The router's promises, and what is known of held-out segments at every depth.
 
     ``mixed`` [K + 1, n, C] are the answers by depth, before any temperature, ``rows`` [n, C] the
     truth; ``clean`` are the rows without noise. ``folds`` hold promises that do not know the
@@ -63,6 +108,7 @@ class Promised:
     rows: Floats
     clean: Ints
     folds: tuple[tuple[Ints, Promises], ...]
+    task: Task
 
     def asked_at(self, price: float) -> Ints:
         """Return how many experts each row asks at a price."""
@@ -74,138 +120,41 @@ class Promised:
         return asked
 
 
-def promise(fitted: Fitted, model: MoE, *, progress: Progress = silent) -> Promised:
-    """Fit the promises of a mixture whose stem is in ``model`` already."""
-    picked = pick_rows(fitted)
-    logits = {copy: answer_copy(fitted, copy, progress)[:, picked] for copy in COPIES}
-    glances = watch(fitted, model, picked, logits, progress)
-    evidence, right, mixed = [], [], []
-    truth = fitted.targets.rows[picked]
-    for copy in COPIES:
-        seen, answers = describe_depths(fitted, model, logits[copy], glances[copy])
-        evidence.append(seen)
-        mixed.append(answers)
-        right.append(np.stack([rightness(one, truth, fitted.job.task) for one in answers], axis=1))
-    units = fitted.units[picked]
+def promise(table: HeldTable, stacks: Sequence[Stack], ms: Mapping[str, float]) -> Promised:
+    """Fit promises for experts that cost ``ms`` by name; ``stacks[k]`` weighs the first k."""
+    described = [describe_depths(table, stacks, copy) for copy in range(len(COPIES))]
+    mixed = np.concatenate([answers for _, answers in described], axis=1)
+    rows = np.concatenate([table.rows] * len(COPIES))
     depths = Depths(
-        fitted.names,
-        tuple(fitted.ms[name] for name in fitted.names),
-        tuple(np.concatenate(pair) for pair in zip(*evidence, strict=True)),
-        np.concatenate(right),
-        np.concatenate([units] * len(COPIES)),
+        table.experts,
+        tuple(ms[name] for name in table.experts),
+        tuple(np.concatenate(pair) for pair in zip(*(seen for seen, _ in described), strict=True)),
+        np.stack([rightness(one, rows, table.task) for one in mixed], axis=1),
+        np.concatenate([table.units] * len(COPIES)),
     )
     folds = cross_fit(depths)
     first = choose_first_most(folds, depths) if folds else len(depths.order)
-    promises = fit_promises(depths, first_most=first)
-    progress("promises", 1, 1, f"the first round asks at most {first} of {len(depths.order)}")
-    limited = [(rows, one.model_copy(update={"first_most": first})) for rows, one in folds]
-    rows = np.concatenate([truth] * len(COPIES))
-    clean = np.arange(len(picked))
-    return Promised(promises, depths, np.concatenate(mixed, axis=1), rows, clean, tuple(limited))
-
-
-def pick_rows(fitted: Fitted) -> Ints:
-    """Return rows of clips that judge: all of them, or as many as can be watched."""
-    owners = fitted.features.owners
-    clips = np.unique(owners[fitted.judges])
-    if len(clips) > MOST_CLIPS:
-        kept = np.random.default_rng(fitted.job.seed).permutation(clips)[:MOST_CLIPS]
-        clips = np.sort(kept)
-    return np.flatnonzero(np.isin(owners, clips))
-
-
-def answer_copy(fitted: Fitted, copy: CopyName, progress: Progress) -> Floats:
-    """Return held-out logits [1 + E, rows, C] of stem and experts to all rows, or to copies."""
-    names = [STEM_NAME, *fitted.names]
-    if copy == "whole":
-        return np.stack([fitted.heads[name].held_out for name in names])
-    job = fitted.job
-    specs: list[Spec] = [stem_spec(job.spectro), *fitted.specs]
-    copies = measure_features(
-        job.dataset,
-        fitted.features.examples,
-        specs,
-        segment_s=job.spectro.segment_s,
-        cache=job.cache,
-        copies=(copy,),
-        progress=progress,
+    limited = [(fold, one.model_copy(update={"first_most": first})) for fold, one in folds]
+    return Promised(
+        promises=fit_promises(depths, first_most=first),
+        depths=depths,
+        mixed=mixed,
+        rows=rows,
+        clean=np.arange(len(table.rows)),
+        folds=tuple(limited),
+        task=table.task,
     )
-    answers = []
-    for name, spec in zip(names, specs, strict=True):
-        answers.append(fitted.heads[name].answer_copies(copies.table(spec, copy), fitted.targets))
-    return np.stack(answers)
-
-
-def watch(
-    fitted: Fitted,
-    model: MoE,
-    picked: Ints,
-    logits: dict[CopyName, Floats],
-    progress: Progress,
-) -> dict[CopyName, Tensor]:
-    """Return the evidence [n, G] of the glance at rows ``picked`` [n] and at their copies.
-
-    The stem's belief in it is the held-out one.
-    """
-    found: dict[CopyName, list[Tensor]] = {copy: [] for copy in COPIES}
-    frontend, first = build_frontend(fitted.job.spectro), 0
-    clips = len(np.unique(fitted.features.owners[picked]))
-    with one_thread(), torch.inference_mode():
-        for done, (pieces, rate_hz, seed) in enumerate(read_pieces(fitted, picked), 1):
-            rows = slice(first, first + len(pieces))
-            for copy in COPIES:
-                heard = [Segment(one, rate_hz, 0) for one in copy_pieces(pieces, copy, seed)]
-                own = torch.from_numpy(logits[copy][0, rows]).float()
-                found[copy].append(glance_at(model, frontend, heard, own))
-            first += len(pieces)
-            progress("evidence", done, clips)
-    return {copy: torch.cat(parts) for copy, parts in found.items()}
-
-
-def read_pieces(fitted: Fitted, picked: Ints) -> Iterator[tuple[list[Samples], int, int]]:
-    """Yield the segments of each clip that has rows among ``picked``, their rate and its seed."""
-    job, owners = fitted.job, fitted.features.owners
-    clips = np.unique(owners[picked])
-    examples = [fitted.features.examples[clip] for clip in clips]
-    for example, clip in load_clips(job.dataset, examples):
-        if isinstance(clip, AudioError):
-            raise clip  # it was read before
-        pieces = cut_training(clip, job.spectro.segment_s)
-        yield pieces, clip.sample_rate_hz, seed_of(example)
-
-
-def glance_at(
-    model: MoE, frontend: Frontend, segments: Sequence[Segment], logits: Tensor
-) -> Tensor:
-    """Return the evidence [n, G] of segments of one clip, with a belief from logits [n, C]."""
-    spec = frontend.compress(*measure_segments(segments, frontend))
-    output = model.stem(spec)
-    belief = model.task.belief(logits)
-    cells = saliency_cells(activation_map(model.stem, output, belief), spec)
-    return router_of(model).measure_evidence(
-        features=output.features, cells=cells, belief=belief, spec=spec
-    )
-
-
-def router_of(model: MoE) -> PromiseRouter:
-    """Return the router of a mixture that promises."""
-    assert isinstance(model.router, PromiseRouter)
-    return model.router
 
 
 def describe_depths(
-    fitted: Fitted, model: MoE, logits: Floats, glance: Tensor
+    table: HeldTable, stacks: Sequence[Stack], copy: int
 ) -> tuple[list[Floats], Floats]:
-    """Return evidence [n, G] at each depth, and the mixed answers [K + 1, n, C].
-
-    ``logits`` [1 + E, n, C] are those of stem and experts, ``glance`` [n, G] the first evidence.
-    """
-    router, said = router_of(model), torch.from_numpy(logits)
-    shares = tabulate_shares(fitted.stacks, fitted.names).double()
-    evidence, mixed = [glance.double().numpy()], [said[0]]
+    """Return evidence [n, G] at each depth, and the mixed answers [K + 1, n, C]."""
+    said, glance = torch.from_numpy(table.logits[:, copy]), torch.from_numpy(table.glance[copy])
+    shares = tabulate_shares(stacks, table.experts).double()
+    evidence, mixed = [table.glance[copy]], [said[0]]
     for depth in range(1, len(said)):
-        own = said[: depth + 1]
-        weights = shares[depth, : depth + 1]
+        own, weights = said[: depth + 1], shares[depth, : depth + 1]
         mixed.append(torch.tensordot(weights / weights.sum(), own, dims=1))
-        evidence.append(router.renew_evidence(glance, own, mixed[-1]).double().numpy())
+        evidence.append(renew_evidence(glance, own, mixed[-1], table.task).numpy())
     return evidence, torch.stack(mixed).numpy()

@@ -1,0 +1,60 @@
+"""Blocks of recordings -> their features on Ray, each block by whichever worker is free.
+
+Workers write to the cache, which every node must see, and send back how many rows there are. One
+function measures a block wherever that is, and blocks keep their order: however many workers there
+are, every weight that is fitted is the same. A worker that dies leaves no torn file, and Ray gives
+its block to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xmoe.base.errors import XmoeError
+from xmoe.base.progress import Progress, silent
+from xmoe.jobs.session import ray_session
+from xmoe.training.kernel_features import BlockRows, BlockTask, measure_block, run_here
+
+# Below that many clips the loop ends before Ray's workers are up.
+LOOP_MAX_CLIPS = 20_000
+
+
+def run_features(tasks: Sequence[BlockTask], progress: Progress = silent) -> list[BlockRows]:
+    """Measure blocks here, or on Ray where there are many recordings."""
+    if sum(len(task.block) for task in tasks) <= LOOP_MAX_CLIPS:
+        return run_here(tasks, progress)
+    return run_with_ray(tasks, progress)
+
+
+def run_with_ray(tasks: Sequence[BlockTask], progress: Progress = silent) -> list[BlockRows]:
+    """Measure blocks on the Ray cluster at hand, or on a local one for the time it takes.
+
+    Raises XmoeError where the job fails.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    total = sum(len(task.block) for task in tasks)
+    found: dict[int, BlockRows] = {}
+    with ray_session():
+        measure = ray.remote(num_cpus=1)(_measure)
+        waiting = {measure.remote(task): place for place, task in enumerate(tasks)}
+        done = 0
+        try:
+            while waiting:
+                (ready,), _ = ray.wait(list(waiting), num_returns=1)
+                place = waiting.pop(ready)
+                found[place] = ray.get(ready)
+                done += len(tasks[place].block)
+                progress("features", done, total)
+        except RayError as error:
+            raise XmoeError(
+                f"measuring features failed on Ray: {str(error).strip().splitlines()[-1]}",
+                mend="what was measured is kept: go on with --resume, or with --local to see more",
+            ) from error
+    return [found[place] for place in range(len(tasks))]
+
+
+def _measure(task: BlockTask) -> BlockRows:
+    """What Ray runs; it ships what lives in a module that every worker can import."""
+    return measure_block(task)

@@ -1,0 +1,96 @@
+"""A run in closed form + other costs, another budget or one expert less -> the run, routed anew.
+
+Everything comes from the held-out answers that the run keeps; no recording is read and no head is
+fitted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from xmoe.base.config import KernelsSpec, ModelConfig
+from xmoe.base.errors import ConfigError
+from xmoe.base.files import read_json
+from xmoe.base.progress import Progress, silent
+from xmoe.base.task import task_of
+from xmoe.experts.kernels import measure_ms
+from xmoe.mixture.moe import MoE, load_weights_into
+from xmoe.pipeline.closed import describe_routing, measure_glance_ms, write_routing
+from xmoe.pipeline.settle import Costs, Settled, settle_routing
+from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts
+from xmoe.training.closed import weigh_by_depth
+from xmoe.training.observe import router_of
+from xmoe.training.promises import read_table
+
+
+def recalibrate(
+    run: str | Path,
+    *,
+    budget: str | float | None = None,
+    without: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Settled:
+    """Measure what experts cost here and route a run anew; everything is written to it.
+
+    ``budget`` is the run's own where it is left out; experts in ``without`` are taken out. Raises
+    ConfigError where the run was trained by gradient, for a bad budget, and for an expert that the
+    run does not have or that is its last.
+    """
+    folder = RunFolder(run)
+    config = folder.read_config()
+    if config.model.router != "promise":
+        raise ConfigError(
+            "the router of this run was trained by gradient, and costs are not known to it",
+            where=str(folder.path),
+            mend="train again with --fit closed",
+        )
+    names = keep_names(config.model, without, folder)
+    record = read_json(folder.file(RunFile.CLOSED))
+    task = task_of(config.model.task)
+    table = read_table(folder.file(RunFile.HELD_OUT), config.model.expert_names, task).keep(names)
+    settings = config.model
+    if without:
+        kept = tuple(spec for spec in settings.experts if spec.name in names)
+        settings = settings.model_copy(update={"experts": kept, "k_max": len(kept)})
+    model = MoE(settings, config.spectro).eval()
+    parts = [part for part in answering_parts(names) if part != ROUTER]
+    weights = {part: folder.load_tensors(part) for part in parts}
+    load_weights_into(model, {**weights, ROUTER: model.router.state_dict()})
+    rate = int(record["sample_rate_hz"])
+    progress("costs", 0, 1)
+    costs = Costs(
+        measure_glance_ms(model, rate),
+        {
+            spec.name: measure_ms(spec, sample_rate_hz=rate)
+            for spec in settings.experts
+            if isinstance(spec, KernelsSpec)
+        },
+    )
+    stacks = weigh_by_depth(table.hold(), names)
+    budget = config.routing.budget if budget is None else budget
+    settled = settle_routing(table, stacks, costs, budget, config.classes)
+    router_of(model).fill(stacks, settled.promised.promises, names)
+    config = config.model_copy(update={"model": settings, "routing": settled.routing})
+    if without:
+        table.save(folder.file(RunFile.HELD_OUT))
+    write_routing(folder, config, model, settled)
+    folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
+    progress("costs", 1, 1, settled.priced.reason)
+    return settled
+
+
+def keep_names(model: ModelConfig, without: Sequence[str], folder: RunFolder) -> tuple[str, ...]:
+    """Return the experts that stay; ConfigError where one is unknown or none is left."""
+    if strange := sorted(set(without) - set(model.expert_names)):
+        raise ConfigError(
+            f"the run has no expert {', '.join(strange)}",
+            where=str(folder.path),
+            mend=f"name some of {', '.join(model.expert_names)}",
+        )
+    names = tuple(name for name in model.expert_names if name not in without)
+    if not names:
+        raise ConfigError(
+            "an expert must stay", where=str(folder.path), mend="leave out fewer experts"
+        )
+    return names
