@@ -34,6 +34,7 @@ from xmoe.pipeline.outcome import pick_groups, write_evaluation
 from xmoe.pipeline.request import FitRequest, Profiler
 from xmoe.policy.policy import NO_OVERRIDES, PolicyOverrides
 from xmoe.predict.answer import Answer
+from xmoe.predict.conformal import Conformal
 from xmoe.predict.predictor import Predictor
 from xmoe.profile.assemble import profile_dataset
 from xmoe.robustness.measure import measure_robustness
@@ -190,6 +191,28 @@ class MoEAudioClassifier:
         answers = [self.predict(audio, sample_rate_hz) for audio in several]
         rows = [list(answer.probabilities.values()) for answer in answers]
         return np.array(rows, dtype=np.float64).reshape(-1, len(self.classes_))
+
+    def predict_set(
+        self, audio: Audio, sample_rate_hz: int | None = None, *, alpha: float = 0.1
+    ) -> tuple[str, ...]:
+        """Return the labels that a recording may have, the likeliest first.
+
+        The true one is among them but for a share ``alpha`` of recordings, as far as they come
+        from sources such as those that were held out (``conformal.json`` says how often it was).
+        Raises ConfigError for a run without held-out answers, ValueError unless 0 < alpha < 1.
+        """
+        path = self.run_dir / RunFile.CONFORMAL
+        if not path.is_file():
+            raise ConfigError(
+                "the run keeps no held-out answers, so its sets would promise nothing",
+                where=str(path),
+                mend="train with --fit closed on recordings of one label each",
+            )
+        conformal = RunFolder(self.run_dir).read_record(RunFile.CONFORMAL, Conformal)
+        p = self.predict_proba(audio, sample_rate_hz)[0]
+        picked = conformal.pick(p, alpha)
+        order = np.argsort(-p, kind="stable")
+        return tuple(str(self.classes_[i]) for i in order if picked[i])
 
     def explain(
         self,

@@ -83,6 +83,8 @@ def write_routing(folder: RunFolder, config: RunConfig, model: MoE, settled: Set
     )
     folder.write_record(RunFile.CONFIG, config)
     folder.write_record(RunFile.EVENTS, settled.events)
+    if settled.conformal is not None:
+        folder.write_record(RunFile.CONFORMAL, settled.conformal)
 
 
 def model_config(model: ModelConfig, fitted: Fitted) -> ModelConfig:

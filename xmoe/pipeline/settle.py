@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from xmoe.annotate.thresholds import Thresholds, find_thresholds
 from xmoe.base.config import RoutingConfig
+from xmoe.base.task import Task
 from xmoe.experts.probabilities import to_probabilities
-from xmoe.experts.ridge import Floats
+from xmoe.experts.ridge import Floats, Ints
+from xmoe.predict.conformal import Conformal, fit_conformal
 from xmoe.routing.stack import Stack
 from xmoe.training.budget import (
     Doubt,
@@ -34,13 +38,17 @@ class Costs:
 
 @dataclass(frozen=True)
 class Settled:
-    """Promises, their price and the routing that follows; what is doubtful, and what an event."""
+    """Promises, their price and the routing that follows; what is doubtful, and what an event.
+
+    ``conformal`` are sets of labels, None where a recording may have several.
+    """
 
     promised: Promised
     priced: Priced
     doubt: Doubt
     routing: RoutingConfig
     events: Thresholds
+    conformal: Conformal | None
 
 
 def settle_routing(
@@ -57,8 +65,9 @@ def settle_routing(
     promised = promise(table, stacks, costs.experts_ms)
     priced = choose_price(promised, budget, costs.glance_ms)
     temperatures = tuple(1.0 / sum(stack.weights.values()) for stack in stacks)
-    logits = answers_at(promised, promised.asked_at(priced.price), temperatures)[promised.clean]
-    doubt = _judge_doubt(promised, logits)
+    asked = promised.asked_at(priced.price)
+    heard = _Heard.of(promised, answers_at(promised, asked, temperatures)[promised.clean])
+    doubt = _judge_doubt(heard)
     routing = RoutingConfig(
         budget=budget,
         k_price=priced.price,
@@ -68,26 +77,58 @@ def settle_routing(
         uncertain_below=doubt.threshold,
         reasons={"windows": _WHOLE, "k": priced.reason, "uncertain": doubt.reason},
     )
-    return Settled(promised, priced, doubt, routing, _find_events(promised, logits, classes))
+    return Settled(promised, priced, doubt, routing, _find_events(heard, classes), _cover(heard))
 
 
-def _judge_doubt(promised: Promised, logits: Floats) -> Doubt:
-    """Return the threshold of doubt for calibrated held-out logits [n, C] of the clean rows."""
-    if not promised.task.exclusive:
+@dataclass(frozen=True)
+class _Heard:
+    """Calibrated held-out answers: ``segments`` [n, C] with their truth, ``clips`` [m, C] likewise.
+
+    ``units`` [m] are the sources of the clips.
+    """
+
+    segments: Floats
+    truth: Floats
+    clips: Floats
+    clip_truth: Floats
+    units: Ints
+    task: Task
+
+    @classmethod
+    def of(cls, promised: Promised, logits: Floats) -> _Heard:
+        owners, truth = promised.clips, promised.rows[promised.clean]
+        count = np.bincount(owners)[:, None]
+        pooled = np.zeros((len(count), logits.shape[1]))
+        np.add.at(pooled, owners, logits)
+        first = np.unique(owners, return_index=True)[1]
+        units = promised.depths.units[promised.clean][first]
+        return cls(logits, truth, pooled / count, truth[first], units, promised.task)
+
+
+def _judge_doubt(heard: _Heard) -> Doubt:
+    """Return the threshold under which the answer to a recording is doubtful."""
+    if not heard.task.exclusive:
         reason = "several labels: no single top probability"
         return Doubt(threshold=0.0, share=0.0, wrong_under=0.0, wrong_over=0.0, reason=reason)
-    truth, units = promised.rows[promised.clean], promised.depths.units[promised.clean]
-    right = rightness(logits, truth, promised.task)
-    return choose_doubt(top_probability(logits, promised.task), right, units)
+    right = rightness(heard.clips, heard.clip_truth, heard.task)
+    return choose_doubt(top_probability(heard.clips, heard.task), right, heard.units)
 
 
-def _find_events(promised: Promised, logits: Floats, classes: Sequence[str]) -> Thresholds:
-    """Return what is an event, by held-out answers to the clean rows."""
-    truth = promised.rows[promised.clean].astype(bool)
+def _cover(heard: _Heard) -> Conformal | None:
+    """Return sets of labels, where a recording has one."""
+    if not heard.task.exclusive:
+        return None
+    p = to_probabilities(heard.clips, heard.task)
+    return fit_conformal(p, heard.clip_truth.argmax(axis=1), heard.units)
+
+
+def _find_events(heard: _Heard, classes: Sequence[str]) -> Thresholds:
+    """Return what is an event, by answers to segments."""
+    truth = heard.truth.astype(bool)
     return find_thresholds(
-        to_probabilities(logits, promised.task),
+        to_probabilities(heard.segments, heard.task),
         truth,
-        truth.sum(axis=0),
+        heard.clip_truth.astype(np.int64).sum(axis=0),
         classes=classes,
-        exclusive=promised.task.exclusive,
+        exclusive=heard.task.exclusive,
     )

@@ -54,6 +54,7 @@ class RunFile(StrEnum):
     STORES = "cache"
     CLOSED = "closed_form.json"
     FEATURES = "feature_cache"
+    CONFORMAL = "conformal.json"
     HELD_OUT = "held_out.safetensors"
     HISTORY = "history.jsonl"
     TENSORBOARD = "tensorboard"

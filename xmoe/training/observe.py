@@ -54,6 +54,7 @@ def observe(fitted: Fitted, model: MoE, *, progress: Progress = silent) -> HeldT
         glance=np.stack([glances[copy].double().numpy() for copy in COPIES]),
         rows=fitted.targets.rows[picked],
         units=np.unique(fitted.units[picked], return_inverse=True)[1].astype(np.int64),
+        clips=np.unique(fitted.features.owners[picked], return_inverse=True)[1].astype(np.int64),
         task=fitted.job.task,
     )
 

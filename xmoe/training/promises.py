@@ -34,7 +34,7 @@ from xmoe.training.promise import (
 from xmoe.training.stack import HeldOut
 
 COPIES: tuple[CopyName, ...] = ("whole", "noisy")
-_ARRAYS = ("logits", "glance", "rows", "units")
+_ARRAYS = ("logits", "glance", "rows", "units", "clips")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class HeldTable:
 
     ``names`` are the stem and the experts in the order in which they are asked; ``logits``
     [1 + E, 2, n, C] is theirs, ``glance`` [2, n, G] what the router saw, ``rows`` [n, C] the truth
-    in 0 and 1, ``units`` [n] the sources.
+    in 0 and 1, ``units`` [n] the sources, ``clips`` [n] counts the recordings.
     """
 
     names: tuple[str, ...]
@@ -51,6 +51,7 @@ class HeldTable:
     glance: Floats
     rows: Floats
     units: Ints
+    clips: Ints
     task: Task
 
     @property
@@ -90,7 +91,8 @@ def read_table(path: Path, names: Sequence[str], task: Task) -> HeldTable:
     if not fits or arrays["rows"].shape != (rows, classes):
         raise RunFolderError("the held-out answers are those of other experts", where=str(path))
     logits, glance, truth = (arrays[name].astype(np.float64) for name in _ARRAYS[:3])
-    return HeldTable((STEM_NAME, *names), logits, glance, truth, arrays["units"], task)
+    units, clips = arrays["units"], arrays["clips"]
+    return HeldTable((STEM_NAME, *names), logits, glance, truth, units, clips, task)
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class Promised:
     """The router's promises, and what is known of held-out segments at every depth.
 
     ``mixed`` [K + 1, n, C] are the answers by depth, before any temperature, ``rows`` [n, C] the
-    truth; ``clean`` are the rows without noise. ``folds`` hold promises that do not know the
-    sources of some rows.
+    truth; ``clean`` are the rows without noise, of the recordings ``clips``. ``folds`` hold
+    promises that do not know the sources of some rows.
     """
 
     promises: Promises
@@ -107,6 +109,7 @@ class Promised:
     mixed: Floats
     rows: Floats
     clean: Ints
+    clips: Ints
     folds: tuple[tuple[Ints, Promises], ...]
     task: Task
 
@@ -141,6 +144,7 @@ def promise(table: HeldTable, stacks: Sequence[Stack], ms: Mapping[str, float]) 
         mixed=mixed,
         rows=rows,
         clean=np.arange(len(table.rows)),
+        clips=table.clips,
         folds=tuple(limited),
         task=table.task,
     )
