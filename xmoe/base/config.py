@@ -20,6 +20,7 @@ RouterEvidence = Literal["features", "saliency", "belief", "conditions"]
 StemKind = Literal["cnn", "kernels"]
 # ``gate``: trained by gradient with the experts. ``promise``: fitted on held-out answers.
 RouterKind = Literal["gate", "promise"]
+FitKind = Literal["closed", "gradient"]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Workers = Count | tuple[Count, Count]
@@ -191,13 +192,16 @@ class ModelConfig(Frozen):
 
 
 class TrainConfig(Frozen):
-    """How the mixture is fitted; ``epochs=None`` lets the trainer choose from the set's size.
+    """How the mixture is fitted: in ``closed`` form on held-out answers, or by ``gradient``.
 
+    What follows ``seed`` matters to gradients, as do epochs, batches and rates before it;
+    ``epochs=None`` lets the trainer choose from the set's size.
     ``num_workers`` is how many share each batch, or the fewest and the most that may.
     ``precision="auto"`` is float32 on a GPU too: the mixture is too small for bf16 to be faster
     (docs/gpu.md).
     """
 
+    fit: FitKind = "gradient"
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=LEARNING_RATE, gt=0.0)

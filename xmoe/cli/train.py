@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
 TASKS = ("single_label", "multi_label")
+FIT_HELP = "In closed form (the default), or by gradient (as with --epochs, --settings)."
 
 
 def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
@@ -60,9 +61,7 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 @click.option("--workers", type=WorkerCount(), default=1, help="Ray Train workers; MIN:MAX.")
 @click.option("--task", type=click.Choice(TASKS), help="Told by the labels if left out.")
 @click.option("--policy", type=click.Choice(["race", "rule"]), default="race", show_default=True)
-@click.option(
-    "--fit", type=click.Choice(["closed", "gradient"]), default="gradient", show_default=True
-)
+@click.option("--fit", type=click.Choice(["closed", "gradient"]), help=FIT_HELP)
 @click.option("--budget", type=Budget(), default="accuracy", show_default=True)
 @click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -96,6 +95,8 @@ def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitReque
     names = PolicyOverrides.model_fields
     wishes = {name: asked[name] for name in names if asked[name] is not None}
     train = {name: asked[name] for name in ("epochs", "batch_size", "seed", "device")}
+    trained = asked["epochs"] is not None or asked["settings_file"] is not None
+    train["fit"] = asked["fit"] or ("gradient" if trained else "closed")
     if asked["settings_file"] is not None:
         from xmoe.tuning.search import read_settings
 
@@ -111,7 +112,6 @@ def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitReque
         budget=asked["budget"],
         train=TrainConfig(num_workers=asked["workers"], **train),
         policy=asked["policy"],
-        fit=asked["fit"],
         overrides=PolicyOverrides(**wishes),
         strict=asked["strict"],
         resume=asked["resume"],

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.audio.hearing import Audio, hear, is_one
-from xmoe.base.config import LEARNING_RATE, Device, TaskName, TrainConfig
+from xmoe.base.config import LEARNING_RATE, Device, FitKind, TaskName, TrainConfig
 from xmoe.base.device import choose_device
 from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
 from xmoe.base.files import read_json, write_bytes, write_json
@@ -90,6 +90,7 @@ class MoEAudioClassifier:
         metadata_csv: str | Path | None = None,
         *,
         out_dir: str | Path,
+        fit: FitKind | None = None,
         epochs: int | None = None,
         batch_size: int = 32,
         num_workers: int | tuple[int, int] = 1,
@@ -105,13 +106,13 @@ class MoEAudioClassifier:
     ) -> MoEAudioClassifier:
         """Profile the recordings, choose settings for them, train, calibrate and evaluate.
 
-        Everything is written to ``out_dir``. ``epochs`` follows from the size of the set unless
-        given; ``num_workers`` matters where an ``engine`` trains on several. ``learning_rate`` is
-        the peak of the one-cycle schedule; the rest is explained in ``FitRequest``. Raises
-        DatasetError, ConfigError, AudioError (``strict`` only) or StorageError, each naming what
-        is wrong and how to mend it.
+        Everything is written to ``out_dir``. ``fit`` is ``closed`` (the default) or ``gradient``
+        (where ``epochs`` are given); the rest is explained in ``TrainConfig`` and ``FitRequest``.
+        Raises DatasetError, ConfigError, AudioError (``strict`` only) or StorageError, each naming
+        what is wrong and how to mend it.
         """
         train = TrainConfig(
+            fit=fit or ("closed" if epochs is None else "gradient"),
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,

@@ -22,6 +22,7 @@ from xmoe.frontend.threads import one_thread
 from xmoe.glance.kernel_stem import KernelStem
 from xmoe.mixture.moe import MoE, split_weights
 from xmoe.mixture.promise_router import STEM_NAME
+from xmoe.pipeline.request import FitRequest
 from xmoe.pipeline.settle import Costs, Settled, settle_routing
 from xmoe.policy.policy import Policy
 from xmoe.policy.records import Choice, StackRow
@@ -29,7 +30,6 @@ from xmoe.profile.profile import Profile
 from xmoe.routing.stack import Stack
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.closed import ClosedJob, Fitted, fit_closed
-from xmoe.training.kernel_features import Runner, run_here
 from xmoe.training.observe import observe, router_of
 
 _TRIALS = 5
@@ -39,15 +39,11 @@ def fit_closed_run(
     folder: RunFolder,
     config: RunConfig,
     dataset: Dataset,
-    budget: str | float,
+    request: FitRequest,
     *,
-    run: Runner = run_here,
     progress: Progress = silent,
 ) -> RunConfig:
-    """Fit in closed form and write checkpoint, settings and records; returns the settings.
-
-    ``run`` measures features, here or on a cluster.
-    """
+    """Fit in closed form and write checkpoint, settings and records; returns the settings."""
     began = time.monotonic()
     profile = folder.read_record(RunFile.PROFILE, Profile)
     job = ClosedJob(
@@ -55,15 +51,16 @@ def fit_closed_run(
         config.spectro,
         folder.file(RunFile.FEATURES),
         profile.fs_mode_hz,
+        wishes=request.overrides,
         seed=config.train.seed,
-        run=run,
+        run=request.measurer,
     )
     fitted = fit_closed(job, progress=progress)
     settings = model_config(config.model, fitted)
     model = build_model(fitted, settings)
     table = observe(fitted, model, progress=progress)
     costs = Costs(measure_glance_ms(model, job.sample_rate_hz), fitted.ms)
-    settled = settle_routing(table, fitted.stacks, costs, budget, config.classes)
+    settled = settle_routing(table, fitted.stacks, costs, request.budget, config.classes)
     router_of(model).fill(fitted.stacks, settled.promised.promises, fitted.names)
     progress("calibrate", 1, 1, "; ".join(settled.routing.reasons.values()))
     config = config.model_copy(update={"model": settings, "routing": settled.routing})

@@ -57,7 +57,7 @@ def decide(
         progress=progress,
     )
     config = make_config(policy, dataset, request.train)
-    if request.fit == "closed":
+    if request.train.fit == "closed":
         parse_budget(request.budget, MOST_EXPERTS)
     else:
         check_budget(request.budget, config.model.k_max)

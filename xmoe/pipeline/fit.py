@@ -38,7 +38,7 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
     folder = RunFolder(request.out_dir)
     check_vacant(folder, resume=request.resume)
     config, dataset = decide(folder, request, progress=progress)
-    fit = fit_in_closed_form if request.fit == "closed" else fit_by_gradient
+    fit = fit_in_closed_form if config.train.fit == "closed" else fit_by_gradient
     fit(folder, config, dataset, request, progress)
     try_report(folder.path, progress=progress)
     return folder
@@ -49,9 +49,7 @@ def fit_in_closed_form(
 ) -> None:
     """Fit a mixture of kernels experts, from features that are kept until it is evaluated."""
     if not (request.resume and folder.file(RunFile.CLOSED).is_file()):
-        config = fit_closed_run(
-            folder, config, dataset, request.budget, run=request.measurer, progress=progress
-        )
+        config = fit_closed_run(folder, config, dataset, request, progress=progress)
     where = folder.file(RunFile.STORES)
     stores = build_stores(
         where, dataset, config.spectro, ["test"], with_sound=True, progress=progress

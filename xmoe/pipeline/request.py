@@ -29,8 +29,7 @@ class FitRequest:
 
     ``policy``: ``race`` measures the candidates that the rules leave, ``rule`` does not;
     ``overrides`` replace its choices. ``strict`` makes an unreadable recording an error.
-    ``engine`` runs the training job, ``profiler`` the profile, ``measurer`` the features. ``fit``
-    is ``closed`` for a mixture in closed form, ``gradient`` for one that is trained.
+    ``engine`` runs the training job, ``profiler`` the profile, ``measurer`` the features.
     """
 
     dataset_dir: Path
@@ -42,7 +41,6 @@ class FitRequest:
     train: TrainConfig = field(default_factory=TrainConfig)
     policy: Literal["race", "rule"] = "race"
     overrides: PolicyOverrides = field(default_factory=PolicyOverrides)
-    fit: Literal["closed", "gradient"] = "gradient"
     strict: bool = False
     resume: bool = False
     engine: Engine = train_here

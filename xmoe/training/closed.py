@@ -23,7 +23,8 @@ from xmoe.experts.kernels import measure_ms
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.policy.families import list_families
-from xmoe.policy.records import StackRow
+from xmoe.policy.policy import NO_OVERRIDES
+from xmoe.policy.records import PolicyOverrides, StackRow
 from xmoe.routing.stack import Stack
 from xmoe.training.heads import HeadFit, Targets, fit_either
 from xmoe.training.hold_out import HoldOut, choose_judges, plan_hold_out
@@ -47,13 +48,15 @@ class ClosedJob:
     """What is fitted: training and validation clips of ``dataset``, heard by ``spectro``.
 
     Clips come at ``sample_rate_hz`` as a rule, for which costs are measured; ``cache`` keeps
-    features from one fit to the next, and ``run`` measures them.
+    features from one fit to the next, and ``run`` measures them. Of the user's ``wishes`` those
+    for experts count: how many, or of which families or names.
     """
 
     dataset: Dataset
     spectro: SpectroConfig
     cache: Path
     sample_rate_hz: int
+    wishes: PolicyOverrides = NO_OVERRIDES
     balanced: bool = False
     seed: int = 0
     run: Runner = run_here
@@ -102,6 +105,7 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
     """Fit stem and experts; DatasetError where no clip can be read."""
     known = [*job.dataset.split("train"), *job.dataset.split("val")]
     candidates, dropped = list_families(job.spectro, num_clips=len(known))
+    candidates = pick_wanted(candidates, job.wishes)
     stem = stem_spec(job.spectro)
     measure = partial(
         measure_features,
@@ -118,6 +122,7 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
     held = hold_out(heads, targets, plan.units[few.owners])
     selection = select_experts(held, ms, always=[STEM_NAME])
     taken = [name for name in selection.stack.weights if name != STEM_NAME]
+    taken = taken[: most_wanted(job.wishes)]
     progress("experts", 1, 1, f"{', '.join(taken)} of {len(candidates)} candidates")
     specs = [by_name(candidates)[name] for name in taken]
     features = few
@@ -149,6 +154,22 @@ def spread(known: Sequence[Example], most: int, seed: int) -> list[Example]:
         return list(known)
     picked = np.random.default_rng(seed).permutation(len(known))[:most]
     return [known[place] for place in np.sort(picked)]
+
+
+def pick_wanted(candidates: Sequence[KernelsSpec], wishes: PolicyOverrides) -> list[KernelsSpec]:
+    """Return the candidates of the families or names that the user wants; all without a wish."""
+    if not isinstance(wishes.experts, tuple):
+        return list(candidates)
+    wanted = set(wishes.experts)
+    return [spec for spec in candidates if {spec.name, spec.family} & wanted] or list(candidates)
+
+
+def most_wanted(wishes: PolicyOverrides) -> int | None:
+    """Return how many experts there may be, None where the user does not mind."""
+    most = [wishes.k_max] if wishes.k_max is not None else []
+    if isinstance(wishes.experts, int):
+        most.append(wishes.experts)
+    return max(min(most), 1) if most else None
 
 
 def by_name(specs: Sequence[KernelsSpec]) -> dict[str, KernelsSpec]:
