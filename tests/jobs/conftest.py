@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fixtures.closed import closed_job, scenes
 from tests.fixtures.runs import tiny_config
 from xmoe.base.files import write_json
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob
+
+__all__ = ["closed_job", "scenes"]
 
 HERE = Path(__file__).parent
 EPOCHS = 3

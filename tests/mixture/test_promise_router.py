@@ -8,7 +8,12 @@ from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig
 from xmoe.glance.evidence import NUM_CONCENTRATIONS, NUM_CONDITIONS
 from xmoe.mixture.combine import blend
-from xmoe.mixture.promise_router import PromiseRouter, prefix_sums, tabulate_shares
+from xmoe.mixture.promise_router import (
+    PromiseRouter,
+    prefix_sums,
+    renew_evidence,
+    tabulate_shares,
+)
 from xmoe.routing.promise import ANSWER_NUMBERS, Promise, Promises
 from xmoe.routing.stack import Stack
 
@@ -123,7 +128,7 @@ def test_the_stems_answer_stands_twice_until_an_expert_is_heard(router):
     torch.testing.assert_close(evidence[:, :ANSWER_NUMBERS], evidence[:, ANSWER_NUMBERS:][:, :8])
 
     experts = torch.randn(2, BATCH, 3, generator=generator)
-    renewed = router.renew_evidence(evidence, experts, experts.mean(0))
+    renewed = renew_evidence(evidence, experts, experts.mean(0), router.task)
     assert torch.equal(renewed[:, ANSWER_NUMBERS:], evidence[:, ANSWER_NUMBERS:])
     assert not torch.allclose(renewed[:, :ANSWER_NUMBERS], evidence[:, :ANSWER_NUMBERS])
 

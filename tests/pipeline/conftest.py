@@ -6,28 +6,32 @@ from dataclasses import replace
 import pytest
 
 from tests.fixtures.closed import (
+    closed_fit,
+    closed_job,
+    closed_run,
     few_families,
-    keep_small,
     leaky,
+    mixed,
     scenes,
 )
 from tests.fixtures.fitted import fitted, small, tone, tones, write_tones
 from xmoe.base.config import TrainConfig
-from xmoe.cli import main
 from xmoe.pipeline.request import FitRequest
 
 __all__ = [
+    "closed_fit",
+    "closed_job",
+    "closed_run",
     "few_families",
     "fitted",
     "leaky",
+    "mixed",
     "scenes",
     "small",
     "tone",
     "tones",
     "write_tones",
 ]
-
-COMMAND = "--local --fit closed --policy rule --device cpu -q"
 
 
 @pytest.fixture
@@ -59,21 +63,7 @@ def ask_closed(root, out, **changes):
     request = FitRequest(
         dataset_dir=root,
         out_dir=out,
-        train=TrainConfig(device="cpu"),
+        train=TrainConfig(fit="closed", device="cpu"),
         policy="rule",
-        fit="closed",
     )
     return replace(request, **changes)
-
-
-@pytest.fixture(scope="session")
-def closed_run(scenes, tmp_path_factory):
-    """The path of a run that the command fitted to the scenes; it is not to be changed."""
-    out = tmp_path_factory.mktemp("closed") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        keep_small(patch)
-        patch.setattr("matplotlib.figure.Figure.savefig", lambda _, target, **__: target.write(b""))
-        with pytest.raises(SystemExit) as left:
-            main(["train", "--dataset", str(scenes), "--out", str(out), *COMMAND.split()])
-    assert left.value.code == 0
-    return out

@@ -15,10 +15,8 @@ from xmoe.audio.dataset import load_dataset
 from xmoe.base.config import RunConfig
 from xmoe.base.errors import ConfigError
 from xmoe.batch.answers import answer_clips
-from xmoe.mixture.moe import split_weights
 from xmoe.pipeline import closed as module
 from xmoe.pipeline import fit
-from xmoe.pipeline.closed import build_closed_run, model_config
 from xmoe.pipeline.fit import fit_run
 from xmoe.policy.policy import Policy
 from xmoe.predict.predictor import Predictor
@@ -120,9 +118,7 @@ def test_what_was_stopped_before_its_record_is_fitted_again_from_the_cache(
     monkeypatch.setattr(
         kernel_features,
         "_measure_all",
-        lambda dataset, block, *rest: (
-            measured.extend(block) or original_measure(dataset, block, *rest)
-        ),
+        lambda task, *rest: measured.extend(task.block) or original_measure(task, *rest),
     )
     fit_run(ask_closed(scenes, tmp_path / "run", budget="3ms", resume=True))
     assert {one.split for one in measured} == {"test"}
@@ -152,29 +148,5 @@ def test_what_is_no_budget_is_refused_before_anything_is_fitted(scenes, tmp_path
         fit_run(ask_closed(scenes, tmp_path / "run", budget=budget))
 
 
-@pytest.mark.usefixtures("few_families")
-def test_what_nothing_tells_becomes_a_run_that_is_unsure(leaky):
-    wished = RunConfig(
-        classes=tuple("ab"),
-        spectro=leaky.fitted.job.spectro,
-        model=model_config(leaky.model.config, leaky.fitted),
-        train={},
-    )
-    run = build_closed_run(leaky.fitted.job, wished, "accuracy")
-    predictor = Predictor(run.config, leaky.model)
-    rng = np.random.default_rng(0)
-    answer = predictor.predict((0.1 * rng.standard_normal(2400)).astype(np.float32), RATE_HZ)
-    assert answer.probability < 0.9
-    assert run.weights.keys() == split_weights(leaky.model).keys()
-
-
 def test_the_glance_costs_time(leaky):
     assert 0.0 < module.measure_glance_ms(leaky.model, RATE_HZ) < 1000.0
-
-
-def test_several_labels_have_no_doubt_of_one_top_probability(leaky):
-    job = leaky.fitted.job
-    many = replace(job, dataset=replace(job.dataset, task="multi_label"))
-    doubt = module.judge_doubt(leaky.promised, np.zeros((2, 2)), many)
-    assert doubt.threshold == 0.0
-    assert "several labels" in doubt.reason

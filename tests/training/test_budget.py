@@ -38,7 +38,14 @@ def planted():
     rows = np.eye(2)[np.zeros(CLIPS, dtype=int)]
     mixed = np.stack([np.stack([depth, 1.0 - depth], axis=1) for depth in right.T])
     return Promised(
-        fit_promises(depths, first_most=1), depths, mixed, rows, np.arange(CLIPS), folds
+        promises=fit_promises(depths, first_most=1),
+        depths=depths,
+        mixed=mixed,
+        rows=rows,
+        clean=np.arange(CLIPS),
+        clips=np.arange(CLIPS),
+        folds=folds,
+        task=task_of("single_label"),
     )
 
 

@@ -1,5 +1,7 @@
 """One pass over recordings: same features as each ear alone, measured once, bad files left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile as sf
@@ -10,6 +12,7 @@ from xmoe.base.config import KernelsSpec, SpectroConfig
 from xmoe.experts.kernels import KernelsEar
 from xmoe.training import kernel_features
 from xmoe.training.kernel_features import (
+    BlockTask,
     StemSpec,
     build_ear,
     copy_pieces,
@@ -117,9 +120,10 @@ def test_specs_that_see_the_same_share_a_file(tmp_path):
 
 def test_workers_that_share_the_blocks_write_the_files_of_one(dataset, tmp_path):
     block = dataset.examples[:3]
-    measure_block(dataset, block, SPECS, segment_s=1.0, folder=tmp_path / "one")
+    task = BlockTask(dataset.root, block, tuple(SPECS), ("whole",), 1.0, tmp_path / "one")
+    measure_block(task)
     for spec in SPECS:
-        measure_block(dataset, block, [spec], segment_s=1.0, folder=tmp_path / "two")
+        measure_block(replace(task, specs=(spec,), folder=tmp_path / "two"))
     for spec in SPECS:
         one, two = (feature_file(tmp_path / name, spec, "whole") for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
@@ -167,7 +171,7 @@ def test_of_a_long_recording_eight_segments_are_enough(dataset):
 
 
 def test_a_stem_is_measured_as_it_is_answered(dataset, tmp_path):
-    spec = StemSpec(spectro=SPECTRO, kernels=6)
+    spec = StemSpec(spectro=SPECTRO, kernels=8)
     found = measure_features(
         dataset, dataset.examples[:2], [spec], segment_s=0.4, cache=tmp_path / "cache"
     )

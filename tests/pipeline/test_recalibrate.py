@@ -1,0 +1,67 @@
+"""A run routed anew: another budget, one expert less, and nothing else changed."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from xmoe.base.errors import ConfigError
+from xmoe.pipeline.recalibrate import recalibrate
+from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import RunFile, RunFolder
+
+RATE_HZ = 8000
+
+
+@pytest.fixture
+def run(closed_run, tmp_path):
+    return shutil.copytree(closed_run, tmp_path / "run")
+
+
+def sound():
+    return (0.1 * np.random.default_rng(0).standard_normal(3000)).astype(np.float32)
+
+
+def weights_of(run, name):
+    folder = RunFolder(run).checkpoint_folder("best")
+    return (folder / f"{name}.safetensors").read_bytes()
+
+
+def test_another_budget_changes_whom_it_asks_and_no_expert(run, closed_run):
+    names = Predictor.load(run).config.model.expert_names
+    settled = recalibrate(run, budget=0.0)
+    config = RunFolder(run).read_config()
+    assert config.routing.budget == 0.0
+    assert config.routing == settled.routing
+    assert Predictor.load(run).predict(sound(), RATE_HZ).k == 0.0
+    for part in ("stem", *(f"expert-{name}" for name in names)):
+        assert weights_of(run, part) == weights_of(closed_run, part)
+    record = json.loads((run / RunFile.CLOSED).read_text())
+    assert record["clips"] > 0
+    assert [point["price"] for point in record["prices"]]
+
+
+def test_an_expert_is_taken_out_and_the_others_weigh_anew(run):
+    first, *rest = Predictor.load(run).config.model.expert_names
+    settled = recalibrate(run, without=[first])
+    predictor = Predictor.load(run)
+    assert predictor.config.model.expert_names == tuple(rest)
+    assert settled.promised.depths.order == tuple(rest)
+    answer = predictor.predict(sound(), RATE_HZ, k=len(rest))
+    assert {use.name for use in answer.experts} == set(rest)
+    again = recalibrate(run)
+    assert again.routing.temperatures == pytest.approx(settled.routing.temperatures, rel=1e-4)
+
+
+def test_who_is_not_there_or_the_last_cannot_be_taken_out(run):
+    names = Predictor.load(run).config.model.expert_names
+    with pytest.raises(ConfigError, match="no expert nobody"):
+        recalibrate(run, without=["nobody"])
+    with pytest.raises(ConfigError, match="must stay"):
+        recalibrate(run, without=names)
+
+
+def test_a_run_that_was_trained_by_gradient_knows_no_costs(copied):
+    with pytest.raises(ConfigError, match="by gradient"):
+        recalibrate(copied, budget="5ms")
