@@ -24,9 +24,11 @@ NAMES = {
 COMMANDS = {
     "ablate",
     "annotations",
+    "calibrate",
     "demo",
     "doctor",
     "eval",
+    "expert",
     "explain",
     "infer",
     "profile",

@@ -21,10 +21,18 @@ def test_help_lists_commands_and_exit_codes(capsys):
         assert name in shown
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+def list_commands():
+    """Return the words of every command, those of groups with the group's before."""
+    for name, one in sorted(cli.commands.items()):
+        yield from (f"{name} {sub}" for sub in getattr(one, "commands", {}))
+        if not hasattr(one, "commands"):
+            yield name
+
+
+@pytest.mark.parametrize("name", list(list_commands()))
 def test_each_command_has_help_and_the_common_options(name, capsys):
     with pytest.raises(SystemExit):
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     shown = capsys.readouterr().out
     for option in ("--json", "--verbose", "--quiet"):
         assert option in shown

@@ -4,23 +4,60 @@ import pytest
 import torch
 from torch.nn import functional
 
-from xmoe.glance.kernel_stem import KERNEL_SIZE, KernelStem
+from xmoe.glance.kernel_stem import DILATIONS, KERNEL_SIZE, KernelStem
 
 
 def make(**changes):
-    return KernelStem(**{"num_bins": 32, "num_classes": 3, "count": 10} | changes)
+    return KernelStem(**{"num_bins": 32, "num_classes": 3, "count": 12} | changes)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 5, 7, 8, 41])
-def test_the_map_is_a_strided_convolution_on_cells_of_four_by_four(make_specs, frames):
+def test_the_map_is_a_dilated_convolution_averaged_to_cells_of_four_by_four(make_specs, frames):
     stem, spec = make(), make_specs(2, frames=frames)
     mapped = stem.map_features(spec)
-    columns = -(-frames // 4)
-    assert mapped.shape == (2, 10, 8, columns)
-    padded = functional.pad(spec[:, None], (3, 3 + 4 * columns - frames, 3, 3))
-    kernels = stem.kernels.view(10, 1, KERNEL_SIZE, KERNEL_SIZE)
-    plain = torch.relu(functional.conv2d(padded, kernels, stem.offsets, stride=4))
-    torch.testing.assert_close(mapped, plain, atol=1e-5, rtol=1e-5)
+    assert mapped.shape == (2, 12, 8, -(-frames // 4))
+    parts = []
+    for index, dilation in enumerate(DILATIONS):
+        mine = slice(3 * index, 3 * index + 3)
+        kernels = stem.kernels[mine].view(3, 1, KERNEL_SIZE, KERNEL_SIZE)
+        padding = tuple(KERNEL_SIZE // 2 * step for step in dilation)
+        plain = torch.relu(
+            functional.conv2d(
+                spec[:, None], kernels, stem.offsets[mine], 2, padding=padding, dilation=dilation
+            )
+        )
+        pooled = functional.avg_pool2d(plain, 2, ceil_mode=True, count_include_pad=False)
+        parts.append(pooled)
+    torch.testing.assert_close(mapped, torch.cat(parts, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_cells_times_their_slopes_add_up_to_the_logit_and_slopes_are_gradients(specs):
+    stem = make()
+    torch.nn.init.normal_(stem.head.weight, generator=torch.Generator().manual_seed(0))
+    output = stem(specs)
+    slope = stem.slope(output.features, stem.head.weight[1].expand(len(specs), -1))
+    expected = output.logits[:, 1] - stem.head.bias[1]
+    torch.testing.assert_close((slope * output.features).sum((1, 2, 3)), expected)
+    leaf = output.features.clone().requires_grad_()
+    stem.answer(leaf).logits[:, 1].sum().backward()
+    torch.testing.assert_close(slope, leaf.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_a_belief_is_raised_where_its_evidence_rises(specs):
+    stem = make()
+    torch.nn.init.normal_(stem.head.weight, generator=torch.Generator().manual_seed(0))
+    output = stem(specs)
+    belief = torch.softmax(output.logits, 1)
+    steady = stem.activate(stem.answer(torch.ones_like(output.features)), belief)
+    assert float(steady.abs().max()) < 1e-6
+    assert stem.activate(output, belief).shape == (len(specs), 8, output.features.shape[3])
+
+
+def test_silence_has_a_finite_answer_and_slope():
+    stem = make()
+    output = stem.answer(torch.zeros(1, 12, 8, 3))
+    assert torch.isfinite(output.logits).all()
+    assert torch.isfinite(stem.slope(output.features, stem.head.weight[:1])).all()
 
 
 def test_a_seed_gives_its_kernels_which_have_no_mean_and_length_one():
@@ -29,7 +66,7 @@ def test_a_seed_gives_its_kernels_which_have_no_mean_and_length_one():
     assert torch.equal(one.offsets, same.offsets)
     assert not torch.allclose(one.kernels, other.kernels)
     assert float(one.kernels.mean(1).abs().max()) < 1e-6
-    assert one.kernels.norm(dim=1).tolist() == pytest.approx([1.0] * 10, abs=1e-5)
+    assert one.kernels.norm(dim=1).tolist() == pytest.approx([1.0] * 12, abs=1e-5)
 
 
 def test_the_kernels_are_kept_with_the_weights(specs):

@@ -7,7 +7,7 @@ from xmoe.jobs import features as module
 from xmoe.jobs.features import run_features, run_with_ray
 from xmoe.training import kernel_features
 from xmoe.training.closed import stem_spec
-from xmoe.training.kernel_features import measure_features
+from xmoe.training.kernel_features import Source, measure_features
 
 
 @pytest.fixture
@@ -17,10 +17,8 @@ def measure(closed_job, monkeypatch):
 
     def make(cache, run):
         known = closed_job.dataset.examples
-        specs = [stem_spec(SPECTRO)]
-        return measure_features(
-            closed_job.dataset, known, specs, segment_s=0.3, cache=cache, run=run
-        )
+        source = Source(closed_job.dataset, 0.3, cache, run)
+        return measure_features(source, known, [stem_spec(SPECTRO)])
 
     return make
 

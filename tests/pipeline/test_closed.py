@@ -118,7 +118,7 @@ def test_what_was_stopped_before_its_record_is_fitted_again_from_the_cache(
     monkeypatch.setattr(
         kernel_features,
         "_measure_all",
-        lambda task, *rest: measured.extend(task.block) or original_measure(task, *rest),
+        lambda task, *rest: measured.extend(task.dataset.examples) or original_measure(task, *rest),
     )
     fit_run(ask_closed(scenes, tmp_path / "run", budget="3ms", resume=True))
     assert {one.split for one in measured} == {"test"}

@@ -13,6 +13,7 @@ from xmoe.experts.kernels import KernelsEar
 from xmoe.training import kernel_features
 from xmoe.training.kernel_features import (
     BlockTask,
+    Source,
     StemSpec,
     build_ear,
     copy_pieces,
@@ -64,9 +65,7 @@ def small_blocks(monkeypatch):
 
 @pytest.mark.usefixtures("small_blocks")
 def test_rows_are_what_each_ear_measures(dataset, tmp_path):
-    found = measure_features(
-        dataset, dataset.examples, SPECS, segment_s=1.0, cache=tmp_path / "cache"
-    )
+    found = measure_features(Source(dataset, 1.0, tmp_path / "cache"), dataset.examples, SPECS)
     assert [one.filepath for one in found.examples] == [f"{i}.wav" for i in (0, 1, 2, 4, 5, 6)]
     for spec in SPECS:
         ear = KernelsEar(spec)
@@ -79,16 +78,14 @@ def test_rows_are_what_each_ear_measures(dataset, tmp_path):
 
 def test_recordings_that_cannot_be_used_are_named(dataset, tmp_path):
     for _ in range(2):
-        found = measure_features(
-            dataset, dataset.examples, SPECS, segment_s=1.0, cache=tmp_path / "cache"
-        )
+        found = measure_features(Source(dataset, 1.0, tmp_path / "cache"), dataset.examples, SPECS)
         assert [(one.filepath, one.code) for one in found.bad] == [("3.wav", "not_audio")]
 
 
 @pytest.mark.usefixtures("small_blocks")
 def test_only_what_is_new_is_measured(dataset, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
-    measure_features(dataset, dataset.examples, SPECS[:1], segment_s=1.0, cache=cache)
+    measure_features(Source(dataset, 1.0, cache), dataset.examples, SPECS[:1])
     measured = []
     original = KernelsEar.measure
     monkeypatch.setattr(
@@ -96,17 +93,17 @@ def test_only_what_is_new_is_measured(dataset, tmp_path, monkeypatch):
         "measure",
         lambda self, *args: measured.append(self.spec.name) or original(self, *args),
     )
-    measure_features(dataset, dataset.examples, SPECS[:1], segment_s=1.0, cache=cache)
+    measure_features(Source(dataset, 1.0, cache), dataset.examples, SPECS[:1])
     assert measured == []
-    measure_features(dataset, dataset.examples, SPECS, segment_s=1.0, cache=cache)
+    measure_features(Source(dataset, 1.0, cache), dataset.examples, SPECS)
     assert measured == ["fine"] * 6
 
 
 def test_a_changed_file_is_measured_again(dataset, tmp_path):
     cache = tmp_path / "cache"
-    before = measure_features(dataset, dataset.examples, SPECS[:1], segment_s=1.0, cache=cache)
+    before = measure_features(Source(dataset, 1.0, cache), dataset.examples, SPECS[:1])
     sf.write(dataset.root / "0.wav", 0.1 * np.ones(2000), RATE_HZ, subtype="PCM_16")
-    after = measure_features(dataset, dataset.examples, SPECS[:1], segment_s=1.0, cache=cache)
+    after = measure_features(Source(dataset, 1.0, cache), dataset.examples, SPECS[:1])
     assert before.keys != after.keys
     assert before.table(SPECS[0])[1:] == pytest.approx(after.table(SPECS[0])[1:])
     assert not np.allclose(before.table(SPECS[0])[0], after.table(SPECS[0])[0])
@@ -119,8 +116,8 @@ def test_specs_that_see_the_same_share_a_file(tmp_path):
 
 
 def test_workers_that_share_the_blocks_write_the_files_of_one(dataset, tmp_path):
-    block = dataset.examples[:3]
-    task = BlockTask(dataset.root, block, tuple(SPECS), ("whole",), 1.0, tmp_path / "one")
+    few = replace(dataset, examples=dataset.examples[:3])
+    task = BlockTask(few, tuple(SPECS), ("whole",), 1.0, tmp_path / "one")
     measure_block(task)
     for spec in SPECS:
         measure_block(replace(task, specs=(spec,), folder=tmp_path / "two"))
@@ -140,20 +137,13 @@ def test_copies_are_quieter_parts_or_noisier_and_repeat(dataset, tmp_path):
     again = copy_pieces(whole, "noisy", 5)
     assert all((one == other).all() for one, other in zip(again, noisy, strict=True))
     found = measure_features(
-        dataset,
-        dataset.examples,
-        SPECS[:1],
-        segment_s=0.1,
-        cache=tmp_path / "c",
-        copies=("whole", "noisy"),
+        Source(dataset, 0.1, tmp_path / "c"), dataset.examples, SPECS[:1], copies=("whole", "noisy")
     )
     assert not np.allclose(found.table(SPECS[0], "noisy"), found.table(SPECS[0]))
 
 
 def test_each_segment_is_a_row_of_its_own(dataset, tmp_path):
-    found = measure_features(
-        dataset, dataset.examples, SPECS[:1], segment_s=0.1, cache=tmp_path / "cache"
-    )
+    found = measure_features(Source(dataset, 0.1, tmp_path / "cache"), dataset.examples, SPECS[:1])
     assert found.counts.tolist() == [3, 3, 4, 4, 5, 5]
     assert found.owners.tolist() == np.repeat(range(6), found.counts).tolist()
     ear, clip = KernelsEar(SPECS[0]), load_clip(dataset, dataset.examples[1])
@@ -172,9 +162,7 @@ def test_of_a_long_recording_eight_segments_are_enough(dataset):
 
 def test_a_stem_is_measured_as_it_is_answered(dataset, tmp_path):
     spec = StemSpec(spectro=SPECTRO, kernels=8)
-    found = measure_features(
-        dataset, dataset.examples[:2], [spec], segment_s=0.4, cache=tmp_path / "cache"
-    )
+    found = measure_features(Source(dataset, 0.4, tmp_path / "cache"), dataset.examples[:2], [spec])
     ear = build_ear(spec)
     clip = load_clip(dataset, dataset.examples[0])
     assert found.table(spec).shape == (2, ear.num_features)

@@ -21,7 +21,7 @@ LOOP_MAX_CLIPS = 20_000
 
 def run_features(tasks: Sequence[BlockTask], progress: Progress = silent) -> list[BlockRows]:
     """Measure blocks here, or on Ray where there are many recordings."""
-    if sum(len(task.block) for task in tasks) <= LOOP_MAX_CLIPS:
+    if sum(map(len, tasks)) <= LOOP_MAX_CLIPS:
         return run_here(tasks, progress)
     return run_with_ray(tasks, progress)
 
@@ -34,7 +34,7 @@ def run_with_ray(tasks: Sequence[BlockTask], progress: Progress = silent) -> lis
     import ray
     from ray.exceptions import RayError
 
-    total = sum(len(task.block) for task in tasks)
+    total = sum(map(len, tasks))
     found: dict[int, BlockRows] = {}
     with ray_session():
         measure = ray.remote(num_cpus=1)(_measure)
@@ -45,7 +45,7 @@ def run_with_ray(tasks: Sequence[BlockTask], progress: Progress = silent) -> lis
                 (ready,), _ = ray.wait(list(waiting), num_returns=1)
                 place = waiting.pop(ready)
                 found[place] = ray.get(ready)
-                done += len(tasks[place].block)
+                done += len(tasks[place])
                 progress("features", done, total)
         except RayError as error:
             raise XmoeError(

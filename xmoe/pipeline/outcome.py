@@ -39,7 +39,7 @@ from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import calibrate
 from xmoe.training.heads import Targets, fit_either
 from xmoe.training.hold_out import plan_hold_out
-from xmoe.training.kernel_features import measure_features
+from xmoe.training.kernel_features import Source, measure_features
 from xmoe.training.session import read_history
 
 LEAST_GROUPS = 10
@@ -126,13 +126,11 @@ def measure_closed_baseline(
 ) -> dict[str, Any]:
     """Return what a ridge on random kernels scores on test with the run's own front end."""
     base = list_families(config.spectro)[0][0]
-    cache, segment_s = folder.file(RunFile.FEATURES), config.spectro.segment_s
+    source = Source(dataset, config.spectro.segment_s, folder.file(RunFile.FEATURES))
     known = [*dataset.split("train"), *dataset.split("val")]
     task, classes = task_of(config.model.task), config.model.num_classes
-    fitted = measure_features(dataset, known, [base], segment_s=segment_s, cache=cache)
-    fresh = measure_features(
-        dataset, dataset.split("test"), [base], segment_s=segment_s, cache=cache
-    )
+    fitted = measure_features(source, known, [base])
+    fresh = measure_features(source, dataset.split("test"), [base])
     rows = task.rows(dataset.targets(fitted.examples), classes)[fitted.owners]
     groups = plan_hold_out(fitted.examples).groups[fitted.owners]
     everyone = np.ones(len(rows), dtype=bool)

@@ -31,6 +31,7 @@ from xmoe.training.hold_out import HoldOut, choose_judges, plan_hold_out
 from xmoe.training.kernel_features import (
     Features,
     Runner,
+    Source,
     Spec,
     StemSpec,
     measure_features,
@@ -65,6 +66,11 @@ class ClosedJob:
     def task(self) -> Task:
         """What the labels mean."""
         return task_of(self.dataset.task)
+
+    @property
+    def source(self) -> Source:
+        """The recordings as their features are measured."""
+        return Source(self.dataset, self.spectro.segment_s, self.cache, self.run)
 
 
 @dataclass(frozen=True)
@@ -107,13 +113,7 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
     candidates, dropped = list_families(job.spectro, num_clips=len(known))
     candidates = pick_wanted(candidates, job.wishes)
     stem = stem_spec(job.spectro)
-    measure = partial(
-        measure_features,
-        job.dataset,
-        segment_s=job.spectro.segment_s,
-        cache=job.cache,
-        run=job.run,
-    )
+    measure = partial(measure_features, job.source)
     searched = spread(known, SEARCH_CLIPS, job.seed)
     few = measure(searched, [stem, *candidates], progress=progress)
     targets, plan, judged = read_targets(job, few, stem)

@@ -16,7 +16,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -133,41 +133,33 @@ class Features:
 
 
 def measure_features(
-    dataset: Dataset,
+    source: Source,
     examples: Sequence[Example],
     specs: Sequence[Spec],
     *,
-    segment_s: float,
-    cache: Path,
     copies: Sequence[CopyName] = ("whole",),
-    run: Runner | None = None,
     progress: Progress = silent,
 ) -> Features:
-    """Measure what the cache does not hold yet, and return where everything is.
-
-    ``run`` measures blocks, here or elsewhere; every process must see ``cache`` and the files.
-    """
-    digest = FileDigests(dataset)
-    tasks = [
-        BlockTask(
-            dataset.root,
-            tuple(block := examples[first : first + BLOCK_CLIPS]),
-            tuple(specs),
-            tuple(copies),
-            segment_s,
-            cache / block_key(block, digest, segment_s),
-        )
-        for first in range(0, len(examples), BLOCK_CLIPS)
-    ]
+    """Measure what the cache does not hold yet, and return where everything is."""
+    digest = FileDigests(source.dataset)
+    tasks = []
+    for first in range(0, len(examples), BLOCK_CLIPS):
+        block = tuple(examples[first : first + BLOCK_CLIPS])
+        folder = source.cache / block_key(block, digest, source.segment_s)
+        dataset = replace(source.dataset, examples=block)
+        tasks.append(BlockTask(dataset, tuple(specs), tuple(copies), source.segment_s, folder))
+    run = source.run or run_here
     heard: list[Example] = []
     counts: list[int] = []
     bad: list[Quarantined] = []
-    for task, rows in zip(tasks, (run or run_here)(tasks, progress), strict=True):
-        heard += [one for one, count in zip(task.block, rows.counts, strict=True) if count]
+    for task, rows in zip(tasks, run(tasks, progress), strict=True):
+        heard += [
+            one for one, count in zip(task.dataset.examples, rows.counts, strict=True) if count
+        ]
         counts += [count for count in rows.counts if count]
         bad += rows.bad
     keys = tuple(task.folder.name for task in tasks)
-    return Features(cache, tuple(heard), np.array(counts, np.int64), keys, tuple(bad))
+    return Features(source.cache, tuple(heard), np.array(counts, np.int64), keys, tuple(bad))
 
 
 @dataclass(frozen=True)
@@ -180,14 +172,16 @@ class BlockRows:
 
 @dataclass(frozen=True)
 class BlockTask:
-    """One worker's piece of work: features of a ``block`` of recordings, written to ``folder``."""
+    """One worker's piece of work: features of the recordings of ``dataset``, to ``folder``."""
 
-    root: Path
-    block: tuple[Example, ...]
+    dataset: Dataset
     specs: tuple[Spec, ...]
     copies: tuple[CopyName, ...]
     segment_s: float
     folder: Path
+
+    def __len__(self) -> int:
+        return len(self.dataset.examples)
 
     def lacking(self) -> list[tuple[Spec, CopyName]]:
         """Return what the folder does not hold yet."""
@@ -199,9 +193,22 @@ class BlockTask:
 Runner = Callable[[Sequence[BlockTask], Progress], list[BlockRows]]
 
 
+@dataclass(frozen=True)
+class Source:
+    """Recordings of ``dataset`` as they are measured: by segment, into ``cache``.
+
+    ``run`` measures blocks, here or elsewhere; every process must see the cache and the files.
+    """
+
+    dataset: Dataset
+    segment_s: float
+    cache: Path
+    run: Runner | None = None
+
+
 def run_here(tasks: Sequence[BlockTask], progress: Progress = silent) -> list[BlockRows]:
     """Measure blocks one after the other in this process."""
-    total, done = sum(len(task.block) for task in tasks), 0
+    total, done = sum(map(len, tasks)), 0
     found = []
     for task in tasks:
         before = done
@@ -210,7 +217,7 @@ def run_here(tasks: Sequence[BlockTask], progress: Progress = silent) -> list[Bl
             progress("features", before + count, total)
 
         found.append(measure_block(task, note))
-        done += len(task.block)
+        done += len(task)
         progress("features", done, total)
     return found
 
@@ -258,8 +265,8 @@ def _measure_all(
 
     with one_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="features") as pool:
         waiting: deque[Future[list[Floats32]]] = deque()
-        dataset = Dataset(task.root, task.block, (), "single_label")
-        for done, (example, clip) in enumerate(load_clips(dataset, task.block)):
+        clips = load_clips(task.dataset, task.dataset.examples)
+        for done, (example, clip) in enumerate(clips):
             note(done)
             if isinstance(clip, AudioError):
                 bad.append(Quarantined.from_error(example.filepath, clip))

@@ -74,16 +74,8 @@ def answer_noisy(fitted: Fitted, picked: Ints, progress: Progress) -> Floats:
     job = fitted.job
     clips = np.unique(fitted.features.owners[picked])
     specs: list[Spec] = [stem_spec(job.spectro), *fitted.specs]
-    copies = measure_features(
-        job.dataset,
-        [fitted.features.examples[clip] for clip in clips],
-        specs,
-        segment_s=job.spectro.segment_s,
-        cache=job.cache,
-        copies=("noisy",),
-        run=job.run,
-        progress=progress,
-    )
+    known = [fitted.features.examples[clip] for clip in clips]
+    copies = measure_features(job.source, known, specs, copies=("noisy",), progress=progress)
     heads = [fitted.heads[name] for name in (STEM_NAME, *fitted.names)]
     answers = [
         head.answer_copies(copies.table(spec, "noisy"), fitted.targets, picked)
