@@ -44,6 +44,36 @@ def metrics_table(metrics: Mapping[str, Any], title: str) -> Table:
     return make_table(title, ("figure", "value", "95 % interval"), rows)
 
 
+def mixture_table(metrics: Mapping[str, Any]) -> Table | None:
+    """Return what the stem, the best expert, the mixture and all experts score, and for how much.
+
+    None where the costs of experts were not measured. The best expert is the best on test.
+    """
+    fixed, ms = metrics.get("accuracy_at_fixed_k"), metrics.get("ms_at_fixed_k")
+    alone = metrics.get("alone")
+    if not fixed or not ms or not alone:
+        return None
+    every = str(max(map(int, fixed)))
+    best = max(alone, key=lambda name: (alone[name], name))
+    cost = metrics.get("ms_alone", {}).get(best)
+    rows = [
+        ("stem alone", _number(fixed["0"]), "0", _ms(ms["0"])),
+        (f"best expert alone: {best}", _number(alone[best]), "1", _ms(cost)),
+        (
+            "mixture at its budget",
+            _number(metrics["accuracy"]),
+            f"{metrics['mean_k']:.2f}",
+            _ms(metrics["mean_ms"]),
+        ),
+        ("all experts", _number(fixed[every]), every, _ms(ms[every])),
+    ]
+    return make_table("accuracy and cost", ("answer by", "accuracy", "K", "ms"), rows)
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
 def answers_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """Return one line per recording: the answer, how sure, how many experts and which."""
     cells = []

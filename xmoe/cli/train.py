@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmoe.cli.figures import metrics_table
+from xmoe.cli.figures import metrics_table, mixture_table
 from xmoe.cli.options import (
     EXISTING_FILE,
     EXISTING_FOLDER,
@@ -135,6 +135,7 @@ def describe_run(out: Path) -> Reply:
     fields = {**metrics, "run": out, "metrics": metrics}
     lines: list[Any] = [
         metrics_table(metrics, "test split"),
+        *filter(None, [mixture_table(metrics)]),
         f"run        {out}",
         f"next: xmoe infer {out} FILE...   or   xmoe explain {out} FILE --out {out}/explained",
     ]

@@ -108,6 +108,7 @@ class DepthJudge:
                 for k in range(everyone + 1)
             },
             "alone": {name: self.alone(index) for index, name in enumerate(self.names)},
+            "ms_alone": dict(zip(self.names, self.routing.costs_ms, strict=True)),
             "dead": {str(count): self.dead(count) for count in (1, 2) if count < everyone},
             "curve": self.curve(),
             "at_share": {f"{share:g}": self.at_share(share) for share in SHARES},
