@@ -1,23 +1,23 @@
-"""One command line on every real data set: accuracy, mean K, epochs and minutes as one table.
+"""One command line on every set: the mixture, its experts, what it costs, as tables and pictures.
 
-    python benchmarks/real_sets.py --out runs [--data DIR] [--only fsdd ...]
+    python benchmarks/real_sets.py --out runs [--data DIR] [--pictures DIR] [--only fsdd ...]
 
 Runs ``xmoe train --dataset DIR --metadata CSV --out RUN`` and nothing else for each set, one after
-the other, and prints a Markdown table. A run that is complete is not repeated, one that was cut off
+the other, and prints Markdown tables. A run that is complete is not repeated, one that was cut off
 is gone on with. ``--data`` is the folder that holds the sets (``XMOE_DATA`` by default): fsdd,
-esc10, insect32 and deepship2, each with manifests of ``filepath,split,label``.
+esc10, insect32 and deepship2, each with manifests of ``filepath,split,label``. The synthetic set of
+sparse events is made beside the runs. ``--pictures`` is where each set's curve is drawn.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,40 @@ from xmoe.base.files import read_json, write_bytes, write_json
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the set, its manifest, and what the split asks."""
+    """One training: the set, its manifest, what the split asks, and what CNN mixtures scored.
+
+    ``cnn`` is the accuracy in per cent of the mixture of eight CNNs at commit e92cb1b.
+    """
 
     name: str
     folder: str
     manifest: str
     asks: str
+    cnn: float
 
 
+SPARSE = "synthetic"
+ESC10_CNN = (87.5, 88.8, 83.8, 95.0, 88.8)
 JOBS = (
-    Job("fsdd", "fsdd", "metadata.csv", "official split"),
-    Job("fsdd-speaker", "fsdd", "metadata_speaker.csv", "speakers never heard in training"),
-    *(Job(f"esc10-{i}", "esc10", f"metadata_fold{i}.csv", f"fold {i}") for i in range(1, 6)),
-    Job("insect32", "insect32", "metadata.csv", "sources never heard in training"),
-    Job("insect32-official", "insect32", "metadata_official.csv", "official split"),
-    Job("deepship2", "deepship2", "metadata.csv", "recordings never heard in training"),
+    Job("fsdd", "fsdd", "metadata.csv", "official split", 99.3),
+    Job("fsdd-speaker", "fsdd", "metadata_speaker.csv", "speakers never heard", 83.2),
+    *(
+        Job(f"esc10-{i}", "esc10", f"metadata_fold{i}.csv", f"fold {i}", cnn)
+        for i, cnn in enumerate(ESC10_CNN, 1)
+    ),
+    Job("insect32", "insect32", "metadata.csv", "sources never heard", 58.9),
+    Job("insect32-official", "insect32", "metadata_official.csv", "official split", 65.3),
+    Job("deepship2", "deepship2", "metadata.csv", "recordings never heard", 84.0),
+    Job(SPARSE, SPARSE, "metadata.csv", "sparse events in noise", 81.4),
+)
+MIXTURES = (
+    "| set | test split | clips | mixture at its budget % (95 % interval) | mean K | ms | all, %"
+    " | K | ms | best expert alone % | ridge % | CNN mixture before % | minutes to the first run "
+    "| in all |\n" + "|---" * 14 + "|"
+)
+ROUTING = (
+    "| set | test split | 10 % of the ms: routed / blind | 20 % | 35 % | 50 % | one expert dead: "
+    "mean (worst) | two dead | sets at 90 %: coverage, labels |\n" + "|---" * 9 + "|"
 )
 
 
@@ -52,43 +71,74 @@ def command(job: Job, data: Path, run: Path, extra: Sequence[str]) -> list[str]:
     return [*line, "--resume"] if (run / "run_config.json").is_file() else line
 
 
+def make_sparse(root: Path) -> None:
+    """Write the synthetic set where it is not there: 5 s clips with one short event in noise."""
+    if (root / "metadata.csv").is_file():
+        return
+    line = ["xmoe", "synth", str(root), "--sparse", "--clips", "2000", "--quiet"]
+    subprocess.run([sys.executable, "-m", *line], check=True, stdout=subprocess.DEVNULL)
+
+
 def run_job(job: Job, data: Path, run: Path, extra: Sequence[str]) -> dict[str, Any]:
     """Train where it is not done yet; return the figures of the run."""
     if not (run / "wall.json").is_file():
         began = time.monotonic()
-        line = command(job, data, run, extra)
-        print("$", " ".join(line), file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", *line], check=True, stdout=subprocess.DEVNULL)
-        write_json(run / "wall.json", {"minutes": (time.monotonic() - began) / 60})
-    return {
-        **read_json(run / "metrics.json"),
-        **read_json(run / "wall.json"),
-        "spectro": read_json(run / "spectro_config.json"),
-        "routing": read_json(run / "run_config.json")["routing"],
-    }
+        first = _wait_for(command(job, data, run, extra), run / "closed_form.json", began)
+        write_json(
+            run / "wall.json", {"minutes": (time.monotonic() - began) / 60, "first": first / 60}
+        )
+    found = {**read_json(run / "metrics.json"), **read_json(run / "wall.json")}
+    sets = run / "conformal.json"
+    return found | {"sets": read_json(sets)["measured"] if sets.is_file() else []}
 
 
-def row(job: Job, found: dict[str, Any]) -> str:
-    """Return one line of the table."""
-    spectro, routing = found["spectro"], found["routing"]
-    front = f"{spectro['frontend']} {spectro['sample_rate_hz'] / 1000:g} kHz"
-    fixed = found["accuracy_at_fixed_k"]
-    most = fixed[max(fixed)]
+def _wait_for(line: Sequence[str], record: Path, began: float) -> float:
+    """Run a command; return after how many seconds a run that answers was there."""
+    print("$", " ".join(line), file=sys.stderr, flush=True)
+    first = float("nan")
+    with subprocess.Popen([sys.executable, "-m", *line], stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            if record.is_file() and first != first:
+                first = time.monotonic() - began
+            time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(line)} ended with {process.returncode}")
+    return first
+
+
+def mixture_row(job: Job, found: Mapping[str, Any]) -> str:
+    """Return a line of the table of mixtures."""
+    fixed, ms, alone = found["accuracy_at_fixed_k"], found["ms_at_fixed_k"], found["alone"]
+    every = max(fixed, key=int)
+    best = max(alone, key=lambda name: (alone[name], name))
     cells = [
         job.folder,
         job.asks,
         str(found["num_clips"]),
         percent(found["accuracy"], found["accuracy_ci"]),
-        percent(found["macro_f1"], found["macro_f1_ci"]),
-        percent(found["baseline_accuracy"], found["baseline_accuracy_ci"]),
-        f"{100 * found['majority_accuracy']:.1f}",
         f"{found['mean_k']:.2f}",
-        f"{100 * fixed['0']:.1f} / {100 * most:.1f}",
-        f"{routing['window_fraction']:g} {routing['selector']}",
-        front,
-        str(found["epochs"]),
+        f"{found['mean_ms']:.1f}",
+        f"{100 * fixed[every]:.1f}",
+        every,
+        f"{ms[every]:.1f}",
+        f"{100 * alone[best]:.1f} ({best})",
+        f"{100 * found['baseline_accuracy']:.1f}",
+        f"{job.cnn:.1f}",
+        f"{found['first']:.1f}",
         f"{found['minutes']:.1f}",
     ]
+    return f"| {' | '.join(cells)} |"
+
+
+def routing_row(job: Job, found: Mapping[str, Any]) -> str:
+    """Return a line of the table of routing."""
+    spent = [found["at_share"][share] for share in ("0.1", "0.2", "0.35", "0.5")]
+    dead = [found["dead"].get(count) for count in ("1", "2")]
+    sets = next((one for one in found["sets"] if one["alpha"] == 0.1), None)
+    cells = [job.folder, job.asks]
+    cells += [f"{100 * one['routed']:.1f} / {100 * one['random']:.1f}" for one in spent]
+    cells += [f"{100 * d['mean']:.1f} ({100 * d['worst']:.1f})" if d else "" for d in dead]
+    cells.append(f"{100 * sets['coverage']:.1f} %, {sets['mean_size']:.2f}" if sets else "")
     return f"| {' | '.join(cells)} |"
 
 
@@ -97,38 +147,73 @@ def percent(value: float, interval: Sequence[float]) -> str:
     return f"{100 * value:.1f} ({100 * interval[0]:.1f} - {100 * interval[1]:.1f})"
 
 
-HEADER = (
-    "| set | test split | clips | accuracy % (95 % interval) | macro F1 % | random-kernel ridge % "
-    "| majority % | mean K | accuracy % at K = 0 / K_max | windows | front end | epochs "
-    "| minutes |\n" + "|---" * 13 + "|"
-)
+def summarise(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what the sets say together; folds of one set count as one."""
+
+    def mean(read: Any) -> float:
+        by_set: dict[str, list[float]] = {}
+        for name, figures in found.items():
+            by_set.setdefault(name.split("-")[0] if "esc10" in name else name, []).append(
+                read(figures)
+            )
+        return 100 * statistics.mean(statistics.mean(values) for values in by_set.values())
+
+    def every(figures: Mapping[str, Any]) -> float:
+        fixed = figures["accuracy_at_fixed_k"]
+        return float(fixed[max(fixed, key=int)])
+
+    folds = [figures["accuracy"] for name, figures in found.items() if name.startswith("esc10")]
+    lines = [
+        f"mean over the sets: mixture at its budget {mean(lambda f: f['accuracy']):.1f} %, all "
+        f"experts {mean(every):.1f} %, best expert alone "
+        f"{mean(lambda f: max(f['alone'].values())):.1f} %, ridge "
+        f"{mean(lambda f: f['baseline_accuracy']):.1f} %; at 35 % of the milliseconds "
+        f"{mean(lambda f: f['at_share']['0.35']['routed']):.1f} %, spent blindly "
+        f"{mean(lambda f: f['at_share']['0.35']['random']):.1f} %"
+    ]
+    if len(folds) > 1:
+        lines.append(
+            f"esc10, mean of {len(folds)} folds: {100 * statistics.mean(folds):.1f} % (standard "
+            f"deviation over folds {100 * statistics.stdev(folds):.1f})"
+        )
+    return lines
+
+
+def draw(found: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """Draw the curve of each set."""
+    from xmoe.pictures.style import to_png
+    from xmoe.report.curves import draw_accuracy_by_ms
+
+    for name, figures in found.items():
+        write_bytes(folder / f"curve-{name}.png", to_png(draw_accuracy_by_ms(figures)))
 
 
 def main() -> None:
-    """Run what is asked for, print the table, and write it beside the runs."""
+    """Run what is asked for, print the tables, and write them beside the runs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("XMOE_DATA", "data")))
     parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--pictures", type=Path)
     parser.add_argument("--only", nargs="*", help="names of jobs, such as fsdd esc10-1")
     parser.add_argument("extra", nargs="*", help="options for every `xmoe train`, after --")
     options = parser.parse_args()
     jobs = [job for job in JOBS if not options.only or job.name in options.only]
     found = {}
-    lines = [HEADER]
     for job in jobs:
-        found[job.name] = run_job(job, options.data, options.out / job.name, options.extra)
-        lines.append(row(job, found[job.name]))
-        print(lines[-1], file=sys.stderr, flush=True)
-    folds = [figures["accuracy"] for name, figures in found.items() if name.startswith("esc10")]
-    if len(folds) > 1:
-        spread = statistics.stdev(folds)
-        lines.append(
-            f"\nesc10, mean of {len(folds)} folds: {100 * statistics.mean(folds):.1f} % "
-            f"(standard deviation over folds {100 * spread:.1f})"
-        )
+        data = options.out if job.folder == SPARSE else options.data
+        if job.folder == SPARSE:
+            make_sparse(data / SPARSE)
+        run = options.out / (f"{job.name}-run" if job.folder == SPARSE else job.name)
+        found[job.name] = run_job(job, data, run, options.extra)
+        print(mixture_row(job, found[job.name]), file=sys.stderr, flush=True)
+    lines = [MIXTURES, *(mixture_row(job, found[job.name]) for job in jobs), ""]
+    lines += [ROUTING, *(routing_row(job, found[job.name]) for job in jobs), ""]
+    lines += summarise(found)
     text = "\n".join(lines) + "\n"
     write_bytes(options.out / "results.md", text.encode())
-    write_bytes(options.out / "results.json", (json.dumps(found, indent=1) + "\n").encode())
+    write_json(options.out / "results.json", found)
+    if options.pictures:
+        draw(found, options.pictures)
     print(text)
 
 

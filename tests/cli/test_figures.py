@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from xmoe.cli.figures import answers_table, metrics_table
+from xmoe.cli.figures import answers_table, metrics_table, mixture_table
 
 
 def shown(table):
@@ -47,3 +47,19 @@ def test_answers_mark_doubt_and_errors():
     assert any("whale " in line and "0.988" in line and "low 0.75" in line for line in lines)
     assert any("ship ?" in line for line in lines)
     assert any("c.wav" in line and "no samples" in line for line in lines)
+
+
+def test_what_a_mixture_gains_and_costs_is_said_where_costs_are_known():
+    metrics = {
+        "accuracy": 0.97,
+        "mean_k": 0.8,
+        "mean_ms": 8.2,
+        "accuracy_at_fixed_k": {"0": 0.92, "10": 0.98, "9": 0.9},
+        "ms_at_fixed_k": {"0": 4.8, "10": 27.3, "9": 20.0},
+        "alone": {"low": 0.91, "mid": 0.9},
+        "ms_alone": {"low": 6.04, "mid": 2.0},
+    }
+    text = shown(mixture_table(metrics))
+    for cell in ("0.9200", "4.8", "low", "0.9100", "6.0", "0.9700", "0.80", "0.9800", "27.3"):
+        assert cell in text
+    assert mixture_table({"accuracy": 0.9, "accuracy_at_fixed_k": {"0": 0.9}}) is None

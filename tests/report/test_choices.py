@@ -1,8 +1,13 @@
 """Every choice has its reason; the race is a table, or a sentence on why there was none."""
 
 from xmoe.base.config import SpectroConfig
-from xmoe.policy.records import Candidate, Race
-from xmoe.report.choices import describe_choices, describe_race, say_value
+from xmoe.policy.records import Candidate, Race, StackRow
+from xmoe.report.choices import (
+    describe_candidates,
+    describe_choices,
+    describe_race,
+    say_value,
+)
 
 
 def test_every_choice_has_its_reason(records):
@@ -43,3 +48,14 @@ def test_values_are_said_for_people():
     assert say_value({"transient": 1.4}) == "transient 1.4"
     assert say_value([]) == "none"
     assert say_value(64) == "64"
+
+
+def test_candidates_say_what_they_gain_and_whether_they_were_taken():
+    figures = {"ms": 2.5, "alone": 0.4, "gain": 0.1, "gain_se": 0.01}
+    taken = StackRow(name="low", taken=True, place=1, weight=0.6, reason="it gains most", **figures)
+    left = StackRow(name="mid", taken=False, place=None, weight=0.0, reason="no more", **figures)
+    made = describe_candidates([taken, left])
+    assert "1. low" in made
+    assert "0.60" in made
+    assert "+0.1000 ± 0.0100" in made
+    assert "no more" in made

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from xmoe.policy.records import Race
+from xmoe.policy.records import Race, StackRow
 from xmoe.report.html import DASH, Markup, element, join, paragraph, percent, table
 from xmoe.report.records import RunRecords
 
@@ -28,6 +29,8 @@ def describe_choices(records: RunRecords) -> Markup:
         parts.append(
             paragraph(f"There was no race: {policy.race_skipped or 'it was not asked for'}.")
         )
+    if policy.candidates:
+        parts += [element("h3", "Candidates for experts"), describe_candidates(policy.candidates)]
     if reasons := records.config.routing.reasons:
         caption = "What validation clips set after the training"
         parts += [
@@ -60,6 +63,28 @@ def describe_race(race: Race) -> Markup:
         ),
         table("The race", ("Front end", "Score", "Clean", "Noisy", "Gain, points"), rows),
     )
+
+
+def describe_candidates(candidates: Sequence[StackRow]) -> Markup:
+    """Return what every candidate for an expert gains on held-out clips, and for how much."""
+    rows = [
+        (
+            f"{one.place}. {one.name}" if one.taken else one.name,
+            f"{one.ms:.1f}",
+            f"{one.alone:.3f}",
+            f"{one.gain:+.4f} ± {one.gain_se:.4f}",
+            f"{one.weight:.2f}" if one.taken else DASH,
+            one.reason,
+        )
+        for one in candidates
+    ]
+    words = (
+        "Log loss in nats on clips whose sources were left out: of each alone, and what it takes "
+        "off beside those taken before it. Numbered ones are experts, in the order in which they "
+        "are asked."
+    )
+    columns = ("Candidate", "ms", "Alone", "Gain", "Weight", "Why")
+    return join(paragraph(words), table("Candidates", columns, rows))
 
 
 def say_value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Two pictures that only the report has: accuracy against K, and K against the noise of a clip."""
+"""Pictures that only the report has: accuracy against K and cost, K against the noise of a clip."""
 
 from __future__ import annotations
 
@@ -44,6 +44,44 @@ def draw_accuracy_by_k(metrics: Mapping[str, Any]) -> Figure:
     room = max(0.08 * (top - bottom), 0.005)
     axes.set_ylim(bottom - room, top + room)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    make_plain(axes)
+    return figure
+
+
+def draw_accuracy_by_ms(metrics: Mapping[str, Any], title: str = "") -> Figure:
+    """Return accuracy against milliseconds of a processor: routed, blindly chosen, each expert.
+
+    Reads ``curve``, ``accuracy_at_fixed_k``, ``ms_at_fixed_k``, ``alone``, ``ms_alone``,
+    ``accuracy`` and ``mean_ms`` of ``metrics.json``.
+    """
+    fixed, ms = metrics["accuracy_at_fixed_k"], metrics["ms_at_fixed_k"]
+    order = sorted(fixed, key=int)
+    curve = sorted((point["mean_ms"], point["accuracy"]) for point in metrics["curve"])
+    every, mean_ms = ms[order[-1]], metrics["mean_ms"]
+    words = title or (
+        f"{metrics['accuracy']:.1%} for {mean_ms:.1f} ms a segment; "
+        f"all {order[-1]} experts {fixed[order[-1]]:.1%} for {every:.1f} ms"
+    )
+    figure = new_figure(6.4, 4.2, words)
+    axes = figure.add_subplot()
+    axes.plot(
+        [ms[k] for k in order],
+        [fixed[k] for k in order],
+        "o--",
+        color=QUIET,
+        label="the same number of experts for every clip",
+    )
+    axes.plot(*zip(*curve, strict=True), "-", color=BLUE, lw=2, label="as promises say, any price")
+    axes.plot(mean_ms, metrics["accuracy"], "D", color=ORANGE, label="the run at its budget")
+    glance = ms["0"]
+    for index, (name, accuracy) in enumerate(metrics["alone"].items()):
+        cost = metrics["ms_alone"][name]
+        label = "one expert alone" if index == 0 else None
+        axes.plot(glance + cost, accuracy, "x", color=INK, ms=5, label=label)
+    axes.set_xlabel("Milliseconds of one processor, a segment", color=INK)
+    axes.set_ylabel("Accuracy on test", color=INK)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     make_plain(axes)
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xmoe.pictures import draw_expert_usage, draw_k_histogram
-from xmoe.report.curves import draw_accuracy_by_k, draw_k_by_snr
+from xmoe.report.curves import draw_accuracy_by_k, draw_accuracy_by_ms, draw_k_by_snr
 from xmoe.report.html import Markup, drawn, element, join, paragraph, table
 from xmoe.report.records import RunRecords
 
@@ -15,8 +15,11 @@ MOST_CLASSES = 40
 def describe_accuracy_by_k(records: RunRecords) -> Markup:
     """Return accuracy against mean K, with the chosen point, and how K is spread."""
     words = "The diamond is how the run answers: its K is chosen clip by clip."
+    by_ms = "curve" in records.metrics
     return join(
-        drawn(draw_accuracy_by_k(records.metrics), "Accuracy against mean K", words),
+        drawn(draw_accuracy_by_ms(records.metrics), "Accuracy against milliseconds", words)
+        if by_ms
+        else drawn(draw_accuracy_by_k(records.metrics), "Accuracy against mean K", words),
         drawn(draw_k_histogram(records.usage), "How many experts are asked"),
     )
 
@@ -51,9 +54,10 @@ def describe_costs(records: RunRecords) -> Markup:
     metrics = records.metrics
     macs: dict[str, float] = dict(metrics["mmacs"])
     mean = macs.pop("mean_answer")
+    epochs = f" for {metrics['epochs']} epochs" if metrics["epochs"] else ", in closed form"
     parts = [
         paragraph(
-            f"Training took {metrics['train_minutes']:.1f} minutes for {metrics['epochs']} epochs. "
+            f"Training took {metrics['train_minutes']:.1f} minutes{epochs}. "
             f"An answer costs {mean:.2f} million multiply-accumulates (MMAC) per segment on "
             f"average; the stem alone {macs['stem']:.2f}, stem and every expert "
             f"{sum(macs.values()):.2f}."

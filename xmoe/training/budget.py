@@ -22,7 +22,7 @@ from xmoe.training.stack import MOST_EXPERTS
 
 # Whoever costs a microsecond is asked at this price, without any promise.
 ALL = -1000.0
-ALLOWED_LOSS_SE = 0.5
+ALLOWED_LOSS_SE = 0.25
 MS = "ms"
 # Answers under a threshold must be wrong more often than the others by so many standard errors.
 DOUBT_SE = 2.0
@@ -102,7 +102,7 @@ def choose_price(promised: Promised, budget: str | float, glance_ms: float) -> P
     )
     if kind == "accuracy":
         place = _cheapest_good(points, rights, depths.units)
-        why = "the cheapest price that loses no more than half a standard error"
+        why = "the cheapest price that loses no more than a quarter of a standard error"
     else:
         name = "mean_ms" if kind == "ms" else "mean_k"
         gaps = [abs(getattr(point, name) - aim) for point in points]
