@@ -3,10 +3,15 @@
 import dataclasses
 
 import pytest
+import torch
 
+from tests.fixtures.closed_runs import closed_config, closed_specs
+from tests.fixtures.mixtures import cnn_specs
+from xmoe.base.config import RoutingConfig
 from xmoe.explain.reasons import find_reasons
 from xmoe.explain.render import PICTURES, draw_answer, draw_why
 from xmoe.explain.render_routing import draw_routing
+from xmoe.mixture.moe import MoE
 
 
 @pytest.fixture(scope="module", params=[0, 1, 3])
@@ -27,7 +32,7 @@ def test_each_expert_is_drawn_on_what_it_heard(reasons):
     assert len(panels) == len(reasons.own_maps) == len(reasons.chosen())
     for axes, (name, _, _) in zip(panels, reasons.chosen(), strict=True):
         assert axes.get_title().startswith(name)
-        assert "says" in axes.get_title()
+        assert "\nsays" in axes.get_title()
         assert axes.images[0].get_array().shape == reasons.own_maps[name].spec.shape
 
 
@@ -60,3 +65,29 @@ def test_the_routing_picture_says_what_each_counts(reasons):
     assert counts.get_title(loc="left").startswith("What each counts (stem ")
     found = sum(bar.get_width() for bar in counts.patches)
     assert found == pytest.approx(1.0 - reasons.asked[0].counts)
+
+
+def test_experts_of_two_kinds_are_drawn_side_by_side(closed, heard):
+    hearing = closed_specs()[0]
+    config = closed_config().model.model_copy(
+        update={
+            "experts": (*cnn_specs("broadband", "low"), hearing),
+            "router": "gate",
+            "stem": "cnn",
+        }
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MoE(config, closed.frontend.config).eval()
+    routing = RoutingConfig(window_fraction=0.5)
+    mixed = dataclasses.replace(closed, model=model, routing=routing)
+    spec, sound = heard
+    plan = model.prepare(spec[None], routing, sound=sound, k=3)[0]
+    reasons = find_reasons(mixed, spec, sound=sound, plan=plan)
+    assert list(reasons.own_maps) == [hearing.name]
+    assert set(reasons.expert_maps) == set(plan.expert_names)
+    assert not reasons.asked
+    panels = draw_answer(reasons).axes[2:]
+    assert [axes.get_title().split(",")[0] for axes in panels] == [
+        name.replace("_", " ") for name, _, _ in reasons.chosen()
+    ]

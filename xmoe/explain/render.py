@@ -20,14 +20,14 @@ from scipy.ndimage import uniform_filter
 from xmoe.explain.canvas import Array, draw_classes, draw_map, draw_spectrogram, set_axes
 from xmoe.explain.judge import Verdict
 from xmoe.explain.reasons import Reasons, Why
-from xmoe.explain.render_routing import band_bins, colour_of, draw_routing
+from xmoe.explain.render_routing import draw_routing
 from xmoe.explain.render_voices import (
     PER_ROW,
     TOP,
-    draw_own_maps,
+    draw_experts,
     draw_promises,
     draw_voices,
-    own_chosen,
+    drawn_experts,
 )
 from xmoe.explain.sentences import METHOD_WORDS, say_place, say_whys
 from xmoe.pictures.style import BLUE, INK, RED, make_plain, new_figure
@@ -46,9 +46,8 @@ def draw_answer(reasons: Reasons, method: str = "gradcam") -> Figure:
 
     An expert that hears is drawn on its own spectrogram, one on the stem map on the run's.
     """
-    values = reasons.maps[method]
-    own = own_chosen(reasons)
-    experts = own or reasons.chosen()[:PER_ROW]
+    values, own = reasons.maps[method], reasons.own_maps
+    experts = drawn_experts(reasons)
     lines = -(-len(experts) // PER_ROW)
     figure = new_figure(10.5, 4.2 + 2.3 * lines)
     rows = figure.add_gridspec(1 + bool(lines), 1, height_ratios=(1.5, lines)[: 1 + bool(lines)])
@@ -61,13 +60,11 @@ def draw_answer(reasons: Reasons, method: str = "gradcam") -> Figure:
         draw_map(main, values, reasons.scales)
     bars = figure.add_subplot(top[1])
     draw_classes(bars, reasons.probabilities, reasons.classes, reasons.answer_id)
+    if experts:
+        draw_experts(figure, rows[1].subgridspec(lines, min(len(experts), PER_ROW)), reasons)
     if own:
-        columns = min(len(own), PER_ROW)
-        draw_own_maps(figure, rows[1].subgridspec(lines, columns), reasons)
         main.set_title("All voices together; below: each on what it heard", fontsize=9, color=INK)
-    elif experts:
-        _draw_expert_maps(figure, rows[1].subgridspec(1, len(experts)), reasons)
-    else:
+    elif not experts:
         main.set_title("K = 0: the stem answered alone, no expert was asked", fontsize=9, color=INK)
     _set_title(figure, _say_label(reasons, method), _say_faith(reasons, method))
     return figure
@@ -187,34 +184,6 @@ def _say_label(reasons: Reasons, method: str) -> str:
     values = reasons.maps[method]
     place = say_place(values, reasons.scales)
     return f"Why {why.target}: half of {METHOD_WORDS[method]} lies in {place}"
-
-
-def _draw_expert_maps(figure: Figure, cells: object, reasons: Reasons) -> None:
-    """Draw the Grad-CAM of each expert asked, on its last map, in the colour of the expert."""
-    for column, (name, weight, _) in enumerate(reasons.chosen()[:PER_ROW]):
-        axes = figure.add_subplot(cells[0, column])  # type: ignore[index]
-        draw_spectrogram(axes, reasons.spec, reasons.scales, words=False)
-        draw_map(axes, reasons.expert_maps[name], reasons.scales)
-        set_axes(axes, reasons.scales, words=False, most=5)
-        _shade_unseen(axes, reasons, name)
-        axes.set_xlabel("Time (s)", color=INK, fontsize=8)
-        axes.spines[:].set_color(colour_of(reasons, name))
-        axes.spines[:].set_linewidth(1.6)
-        title = f"{name.replace('_', ' ')}, weight {weight:.2f}"
-        axes.set_title(title, fontsize=9, color=colour_of(reasons, name))
-
-
-def _shade_unseen(axes: Axes, reasons: Reasons, name: str) -> None:
-    """Veil what an expert was not sent: rows beyond its band, times between its windows."""
-    scales = reasons.scales
-    low, high = band_bins(reasons, name)
-    for bottom, top in ((-0.5, low), (high, len(reasons.spec) - 0.5)):
-        axes.axhspan(bottom, top, color="white", alpha=0.75, lw=0)
-    start = float(scales.frame_edges_s[0])
-    end = float(scales.frame_edges_s[-1])
-    for first, last in [*reasons.spans_of(name), (end, end)]:
-        axes.axvspan(start, first, color="white", alpha=0.75, lw=0)
-        start = last
 
 
 def _draw_time_profile(axes: Axes, reasons: Reasons, share: Array) -> None:

@@ -1,4 +1,4 @@
-"""Reasons of a mixture whose experts stand in a fixed order -> what each heard, says and costs."""
+"""Reasons -> what each expert saw; where they stand in a fixed order, what each says and costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from xmoe.explain.canvas import draw_map, draw_spectrogram, set_axes
 from xmoe.explain.reasons import Reasons
-from xmoe.explain.render_routing import colour_of
+from xmoe.explain.render_routing import band_bins, colour_of
 from xmoe.pictures.style import BLUE, INK, QUIET, RED, make_plain, shorten
 
 PER_ROW = 4
@@ -19,33 +19,58 @@ MOST_OWN = 8
 TOP = 0.99
 
 
-def draw_own_maps(figure: Figure, cells: Any, reasons: Reasons) -> None:
-    """Draw each expert's own spectrogram with its map; what it was not sent stays white."""
-    voices = {voice.name: voice for voice in reasons.asked}
-    chosen = own_chosen(reasons)
+def draw_experts(figure: Figure, cells: Any, reasons: Reasons) -> None:
+    """Draw the map of each expert asked in its colour: on its own spectrogram, where it has one.
+
+    What it was not sent stays white.
+    """
+    chosen = drawn_experts(reasons)
     for place, (name, weight, _) in enumerate(chosen):
-        own, colour = reasons.own_maps[name], colour_of(reasons, name)
+        colour = colour_of(reasons, name)
         axes = figure.add_subplot(cells[place // PER_ROW, place % PER_ROW])
-        draw_spectrogram(axes, own.spec, own.scales, words=False)
-        draw_map(axes, own.values, own.scales, top=TOP)
-        set_axes(axes, own.scales, words=False, most=5)
-        axes.set_xlim(reasons.scales.frame_edges_s[0], reasons.scales.frame_edges_s[-1])
-        axes.tick_params(labelsize=7)
-        axes.spines[:].set_color(colour)
-        axes.spines[:].set_linewidth(1.6)
+        own = reasons.own_maps.get(name)
+        if own is None:
+            draw_spectrogram(axes, reasons.spec, reasons.scales, words=False)
+            draw_map(axes, reasons.expert_maps[name], reasons.scales)
+            set_axes(axes, reasons.scales, words=False, most=5)
+            _shade_unseen(axes, reasons, name)
+        else:
+            draw_spectrogram(axes, own.spec, own.scales, words=False)
+            draw_map(axes, own.values, own.scales, top=TOP)
+            set_axes(axes, own.scales, words=False, most=5)
+            axes.set_xlim(reasons.scales.frame_edges_s[0], reasons.scales.frame_edges_s[-1])
         if place + PER_ROW >= len(chosen):
             axes.set_xlabel("Time (s)", color=INK, fontsize=8)
-        words = f"{name.replace('_', ' ')}, weight {weight:.2f}"
-        if name in voices:
-            heard = voices[name].alone
-            said = shorten(reasons.classes[int(heard.argmax())])
-            words = f"{words}\nsays {said} {heard.max():.2f}"
-        axes.set_title(words, fontsize=8, color=colour)
+        axes.spines[:].set_color(colour)
+        axes.spines[:].set_linewidth(1.6)
+        title = f"{name.replace('_', ' ')}, weight {weight:.2f}{_say_alone(reasons, name)}"
+        axes.set_title(title, fontsize=9, color=colour)
 
 
-def own_chosen(reasons: Reasons) -> list[tuple[str, float, list[int]]]:
-    """Return the experts with a spectrogram of their own that are drawn, heaviest first."""
-    return [chosen for chosen in reasons.chosen() if chosen[0] in reasons.own_maps][:MOST_OWN]
+def _say_alone(reasons: Reasons, name: str) -> str:
+    """Return a line on what an expert says alone, where that is known."""
+    alone = next((voice.alone for voice in reasons.asked if voice.name == name), None)
+    if alone is None:
+        return ""
+    return f"\nsays {shorten(reasons.classes[int(alone.argmax())])} {alone.max():.2f}"
+
+
+def drawn_experts(reasons: Reasons) -> list[tuple[str, float, list[int]]]:
+    """Return the experts that are drawn, heaviest first: a row, or two where some hear sound."""
+    return reasons.chosen()[: MOST_OWN if reasons.own_maps else PER_ROW]
+
+
+def _shade_unseen(axes: Axes, reasons: Reasons, name: str) -> None:
+    """Veil what an expert was not sent: rows beyond its band, times between its windows."""
+    scales = reasons.scales
+    low, high = band_bins(reasons, name)
+    for bottom, top in ((-0.5, low), (high, len(reasons.spec) - 0.5)):
+        axes.axhspan(bottom, top, color="white", alpha=0.75, lw=0)
+    start = float(scales.frame_edges_s[0])
+    end = float(scales.frame_edges_s[-1])
+    for first, last in [*reasons.spans_of(name), (end, end)]:
+        axes.axvspan(start, first, color="white", alpha=0.75, lw=0)
+        start = last
 
 
 def draw_voices(axes: Axes, table: Axes, reasons: Reasons) -> None:

@@ -34,6 +34,7 @@ SELECTOR_WORDS = {
 }
 LEAST_EFFECT = 0.02
 LEAST_MARGIN = 0.005
+LEAST_MISSED = 0.005
 
 
 def say_whys(reasons: Reasons) -> dict[str, str]:
@@ -117,7 +118,7 @@ def _say_without(reasons: Reasons) -> str:
         return f"It takes {who}: without it the answer would be {other}, and {name} has {p}."
     if len(others) == 1:
         return f"Without {who} {name} has {p}."
-    if left[answer] > now[answer]:
+    if left[answer] > now[answer] - LEAST_MISSED:
         return f"No expert would be missed: without any one of them {name} has at least {p}."
     return f"No expert decides alone; most missed would be {who}: without it {name} has {p}."
 
