@@ -81,9 +81,10 @@ def test_amounts_are_gradient_times_rise_over_the_mean_of_all_pieces():
     one, other = torch.tensor([[1.0, 3.0]]), torch.tensor([[8.0]])
     gradients = [torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5]])]
     values = weigh_pieces([one, other], gradients, spread=False)
-    assert [v.tolist() for v in values] == [[[0.0, 2.0]], [[2.0]]]
-    spread = weigh_pieces([one], gradients[:1], spread=True)[0]  # -1 - 2, over 49 cells
-    assert spread.tolist() == [[0.0, 0.0]]
+    assert [v.tolist() for v in values] == [[[0.0, 0.0]], [[2.0]]]  # the mean is 4
+    many = [torch.tensor([[0.0, 2.0, 4.0]])]
+    spread = weigh_pieces(many, [torch.tensor([[1.0, 1.0, 1.0]])], spread=True)[0]
+    assert spread[0].tolist() == pytest.approx([2.0 / 49] * 3)
 
 
 def test_a_map_keeps_its_sum_on_a_grid_that_covers_it(closed, traced):

@@ -2,7 +2,9 @@
 
 An expert of the kind ``kernels`` has bins and frames of its own. A cell of its map is gradient
 times rise over its frequency's mean, which is what it adds to the score; so maps of different
-experts add up on the run's grid, where each cell gives its amount to those that it overlaps.
+experts add up on the run's grid, where each cell gives its amount to those that it overlaps. What
+lies below the mean counts nothing: that a place is quiet may speak for an answer too, but nothing
+can be rubbed out there, and with it maps found events less often and were no more faithful.
 ``spread`` sums such amounts, of either sign, over the reach of a kernel, as Grad-CAM would at the
 kernels' own cells; without it they stay where the gradient ends, through maxima in few cells.
 """
@@ -82,9 +84,9 @@ def map_hearing(
 def weigh_pieces(
     specs: Sequence[Tensor], gradients: Sequence[Tensor], *, spread: bool
 ) -> list[Tensor]:
-    """Return gradient times rise over the mean of all pieces [F, T_i], where positive."""
+    """Return gradient times the rise, where there is one, over the mean of all pieces [F, T_i]."""
     mean = torch.cat(list(specs), 1).mean(1, keepdim=True)
-    values = [g * (spec - mean) for spec, g in zip(specs, gradients, strict=True)]
+    values = [g * torch.relu(spec - mean) for spec, g in zip(specs, gradients, strict=True)]
     if spread:
         values = [
             functional.avg_pool2d(value[None], KERNEL_SIZE, 1, KERNEL_SIZE // 2)[0]
