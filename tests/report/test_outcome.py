@@ -7,6 +7,7 @@ from xmoe.report.outcome import (
     describe_classes,
     describe_confusion,
     describe_figures,
+    describe_fit,
     describe_learning,
     list_pairs,
     most_confused,
@@ -64,3 +65,20 @@ def test_several_labels_have_a_picture_and_no_pairs(records):
     made = describe_confusion(records)
     assert "The 40 of 50 classes" in made
     assert "<table" not in made
+
+
+def test_a_fit_in_closed_form_says_who_judged_it():
+    record = {
+        "minutes": 1.25,
+        "clips": 40,
+        "segments": 55,
+        "sources": "the manifest's groups",
+        "judged": "held out by source",
+        "first_most": 2,
+        "doubt": {"reason": "of the answers under 0.8 half were wrong"},
+    }
+    made = describe_fit(record)
+    assert "1.2 minutes, on 40 clips in 55 segments" in made
+    assert "held out by source" in made
+    assert "at most 2 experts" in made
+    assert "half were wrong" in made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,25 @@ def describe_figures(records: RunRecords) -> Markup:
 
 
 def describe_learning(records: RunRecords) -> Markup:
-    """Return the learning curves."""
+    """Return the learning curves, or how a fit in closed form went."""
+    if records.closed_form is not None:
+        return describe_fit(records.closed_form)
     if not records.history:
         return paragraph("The run folder holds no history of the training.")
     return drawn(draw_learning_curves(records.history), "Learning curves")
+
+
+def describe_fit(record: Mapping[str, Any]) -> Markup:
+    """Return what a fit in closed form was made of, and what its sets of labels did."""
+    first, doubt = record["first_most"], record["doubt"]["reason"]
+    return join(
+        paragraph(
+            f"Fitted in closed form in {record['minutes']:.1f} minutes, on {record['clips']} clips "
+            f"in {record['segments']} segments. Sources: {record['sources']}. Who judges: "
+            f"{record['judged']}. In the first round at most {first} experts are asked."
+        ),
+        paragraph(f"Doubt: {doubt}."),
+    )
 
 
 def describe_calibration(records: RunRecords) -> Markup:

@@ -76,6 +76,12 @@ class RunRecords:
         return self.folder.read_record(RunFile.POLICY, Policy)
 
     @cached_property
+    def closed_form(self) -> Row | None:
+        """What a fit in closed form left of itself, None for a run that gradients trained."""
+        there = self.folder.file(RunFile.CLOSED).is_file()
+        return self._object(RunFile.CLOSED) if there else None
+
+    @cached_property
     def history(self) -> list[Row]:
         """One record per epoch."""
         lines = self._text(RunFile.HISTORY).splitlines()
