@@ -38,7 +38,7 @@ format: $(INSTALLED) ## Put the format right and apply the safe mends of the lin
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-test: check ## Set up, check, then every test that is not slow (about 6 minutes on 2 cores)
+test: check ## Set up, check, then every test that is not slow (6 to 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not slow" -n $(PYTEST_WORKERS) --durations=10 \
 		--cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
 
@@ -50,7 +50,7 @@ bench: $(EXTRAS) ## Run every file in benchmarks/; each prints its table
 		test -e "$$file" || { echo "no benchmarks yet"; break; }; \
 		echo "== $$file"; $(BIN)/python "$$file"; done
 
-demo: $(INSTALLED) ## The whole path on a synthetic set: profile to pictures (<= 5 minutes)
+demo: $(INSTALLED) ## The whole path on a synthetic set: profile to pictures (about 2 minutes)
 	$(BIN)/xmoe demo --out $(DEMO_DIR)
 
 lock: $(INSTALLED) ## Resolve the dependencies afresh and write the hash locks
