@@ -8,6 +8,7 @@ no epoch: what takes time is measuring the features, and those are cached.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from xmoe.base.progress import Progress, silent
 from xmoe.base.task import Task, task_of
 from xmoe.experts.kernels import measure_ms
 from xmoe.experts.ridge import Floats, Ints
+from xmoe.frontend.threads import one_thread
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.policy.families import list_families
 from xmoe.policy.policy import NO_OVERRIDES
@@ -29,6 +31,7 @@ from xmoe.routing.stack import Stack
 from xmoe.training.heads import HeadFit, Targets, fit_either
 from xmoe.training.hold_out import HoldOut, choose_judges, plan_hold_out
 from xmoe.training.kernel_features import (
+    WORKERS,
     Features,
     Runner,
     Source,
@@ -40,6 +43,7 @@ from xmoe.training.kernel_features import (
 from xmoe.training.stack import HeldOut, fit_stack, select_experts
 
 SEARCH_CLIPS = 1000
+HEADS_AT_ONCE = min(WORKERS, 4)
 # An expert that weighs less than this changes no answer.
 LEAST_WEIGHT = 1e-3
 
@@ -200,11 +204,19 @@ def read_targets(
 def fit_heads(
     features: Features, specs: Mapping[str, Spec], targets: Targets, progress: Progress
 ) -> dict[str, HeadFit]:
-    """Return the head of each spec with its held-out answers."""
+    """Return the head of each spec with its held-out answers, a few at a time.
+
+    Each is fitted by one thread, so how many there are changes no weight.
+    """
     heads = {}
-    for done, (name, spec) in enumerate(specs.items(), 1):
-        heads[name] = fit_either(partial(features.blocks, spec), targets)
-        progress("heads", done, len(specs))
+    with one_thread(), ThreadPoolExecutor(HEADS_AT_ONCE, thread_name_prefix="heads") as pool:
+        tasks = [
+            pool.submit(fit_either, partial(features.blocks, spec), targets)
+            for spec in specs.values()
+        ]
+        for done, (name, task) in enumerate(zip(specs, tasks, strict=True), 1):
+            heads[name] = task.result()
+            progress("heads", done, len(specs))
     return heads
 
 
