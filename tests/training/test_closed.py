@@ -1,5 +1,7 @@
 """A mixture in closed form: who is taken and in what order, judged by sources left out alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,13 @@ def test_some_clips_are_drawn_by_seed_in_their_order(closed_job):
     assert drawn == spread(known, 10, 3) != spread(known, 10, 4)
     assert [known.index(one) for one in drawn] == sorted(known.index(one) for one in drawn)
     assert spread(known, len(known), 0) == known
+
+
+def test_experts_that_weigh_nothing_keep_their_place_where_a_run_is_routed_anew(closed_fit):
+    held = hold(closed_fit)
+    useless = {**held.logits, "useless": np.zeros_like(held.rows)}
+    names = [*closed_fit.names, "useless"]
+    stacks = closed.stack_depths(replace(held, logits=useless), names)
+    assert len(stacks) == len(names) + 1
+    assert stacks[-1].weights["useless"] < closed.LEAST_WEIGHT
+    assert len(closed.weigh_by_depth(replace(held, logits=useless), names)) == len(names)

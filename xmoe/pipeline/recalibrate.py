@@ -19,7 +19,7 @@ from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.pipeline.closed import describe_routing, measure_glance_ms, write_routing
 from xmoe.pipeline.settle import Costs, Settled, settle_routing
 from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts
-from xmoe.training.closed import weigh_by_depth
+from xmoe.training.closed import stack_depths
 from xmoe.training.observe import router_of
 from xmoe.training.promises import read_table
 
@@ -67,7 +67,7 @@ def recalibrate(
             if isinstance(spec, KernelsSpec)
         },
     )
-    stacks = weigh_by_depth(table.hold(), names)
+    stacks = stack_depths(table.hold(), names)
     budget = config.routing.budget if budget is None else budget
     settled = settle_routing(table, stacks, costs, budget, config.classes)
     router_of(model).fill(stacks, settled.promised.promises, names)

@@ -245,6 +245,11 @@ def weigh_by_depth(held: HeldOut, taken: Sequence[str]) -> tuple[Stack, ...]:
     """
     weights = fit_stack(held, [STEM_NAME, *taken]).weights
     names = [name for name in taken if weights[name] > LEAST_WEIGHT] or list(taken[:1])
+    return stack_depths(held, names)
+
+
+def stack_depths(held: HeldOut, names: Sequence[str]) -> tuple[Stack, ...]:
+    """Return the weights of the stem and the first 0, 1, ... of the experts ``names``."""
     return tuple(_weigh(held, [STEM_NAME, *names[:k]]) for k in range(len(names) + 1))
 
 
