@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from xmoe.base.backbone import BackboneCard
 from xmoe.base.version import VERSION
 
 FrontendName = Literal["stft", "logmel", "pcen", "cqt", "cwt"]
@@ -132,8 +133,27 @@ class KernelsSpec(Frozen):
         return self.spectro.fmin_hz, self.spectro.fmax_hz
 
 
+class BackboneSpec(Frozen):
+    """An expert of kind ``backbone``: a pretrained network with a linear head.
+
+    It hears its ``windows`` most salient windows of a segment, all of them where that is None.
+    """
+
+    kind: Literal["backbone"] = "backbone"
+    name: str
+    family: str = "backbone"
+    card: BackboneCard
+    windows: Count | None = None
+    reason: str = ""
+
+    @property
+    def band_hz(self) -> tuple[float, float]:
+        """The band that it can see."""
+        return 0.0, self.card.sample_rate_hz * self.card.speed_factor / 2
+
+
 # One record a kind.
-ExpertSpec = Annotated[CnnSpec | KernelsSpec, Field(discriminator="kind")]
+ExpertSpec = Annotated[CnnSpec | KernelsSpec | BackboneSpec, Field(discriminator="kind")]
 
 
 class ModelConfig(Frozen):

@@ -1,0 +1,97 @@
+"""What a pretrained network is: ``backbone.json``, a card that lies beside its files.
+
+A card says how sound becomes an embedding: rate, windows, what each file is fed and which of its
+outputs is read, and whose weights these are. Nothing of it is guessed from the files.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BackboneFormat = Literal["onnx", "litert", "huggingface", "torch_export", "torchscript"]
+Pooling = Literal["mean", "max"]
+
+Positive = Annotated[float, Field(gt=0.0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class BackboneFile(_Frozen):
+    """One file of a network: ``path``, from the card's folder, its hash, and how it is run.
+
+    It is fed ``scale * x + offset`` as ``shape``, whose one or two -1 are the batch and what
+    follows from it, under the name ``input``; ``output`` is a name, or the index of an inner
+    tensor. A file with no ``output`` is only there for the others.
+    """
+
+    path: str = Field(min_length=1)
+    sha256: Sha256
+    input: str = ""
+    output: str | int | None = None
+    shape: tuple[int, ...] = (-1, -1)
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class BackboneCard(_Frozen):
+    """A pretrained network: float32 [b, n] at ``sample_rate_hz`` -> embeddings [b, D].
+
+    Files are run one after another, each on the output of the one before. A window lasts
+    ``window_s``; where ``least_s`` is given, shorter sound down to that is taken as it is. Windows
+    lie ``hop_s`` apart, half a window without. Sound is played ``speed_factor`` times slower than
+    it was recorded (below 1: faster), which brings ultrasound into the band: times here are the
+    network's. ``pooling`` makes one vector of those of several windows.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern="^[a-z0-9][a-z0-9_.-]*$", max_length=64)
+    format: BackboneFormat
+    files: tuple[BackboneFile, ...] = Field(min_length=1)
+    sample_rate_hz: int = Field(ge=1000, le=384_000)
+    window_s: Positive
+    least_s: Positive | None = None
+    hop_s: Positive | None = None
+    speed_factor: Positive = 1.0
+    normalise: Literal["none", "peak", "rms"] = "none"
+    padding: Literal["silence", "repeat"] = "silence"
+    embedding_size: int = Field(ge=1)
+    pooling: tuple[Pooling, ...] = Field(default=("mean", "max"), min_length=1)
+    most_batch: int = Field(default=16, ge=1)
+    remote_code: bool = False
+    licence: str = Field(min_length=1)
+    non_commercial: bool = False
+    source: str = Field(min_length=1)
+    trained_on: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> BackboneCard:
+        if self.least_s is not None and self.least_s > self.window_s:
+            raise ValueError(f"least_s {self.least_s} is longer than window_s {self.window_s}")
+        if all(file.output is None for file in self.files):
+            raise ValueError("no file names the output that is read")
+        return self
+
+    @property
+    def window_samples(self) -> int:
+        """Samples of a whole window at the network's rate."""
+        return round(self.window_s * self.sample_rate_hz)
+
+    @property
+    def span_s(self) -> float:
+        """Seconds of a recording in a window."""
+        return self.window_s / self.speed_factor
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a recording from one window to the next."""
+        return (self.hop_s or self.window_s / 2) / self.speed_factor
+
+    @property
+    def num_features(self) -> int:
+        """What a head reads of any number of windows: each pooling of each number."""
+        return self.embedding_size * len(self.pooling)
