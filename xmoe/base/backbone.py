@@ -6,15 +6,24 @@ outputs is read, and whose weights these are. Nothing of it is guessed from the 
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-BackboneFormat = Literal["onnx", "litert", "huggingface", "torch_export", "torchscript"]
 Pooling = Literal["mean", "max"]
 
 Positive = Annotated[float, Field(gt=0.0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def _stays_inside(path: str) -> str:
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+        raise ValueError(f"{path!r} leads out of the card's folder")
+    return path
+
+
+InsidePath = Annotated[str, Field(min_length=1), AfterValidator(_stays_inside)]
 
 
 class _Frozen(BaseModel):
@@ -24,33 +33,44 @@ class _Frozen(BaseModel):
 class BackboneFile(_Frozen):
     """One file of a network: ``path``, from the card's folder, its hash, and how it is run.
 
-    It is fed ``scale * x + offset`` as ``shape``, whose one or two -1 are the batch and what
-    follows from it, under the name ``input``; ``output`` is a name, or the index of an inner
-    tensor. A file with no ``output`` is only there for the others.
+    It is fed ``scale * x + offset`` as ``shape``, whose first -1 is the batch and whose other one,
+    if any, is what follows, under the name ``input``; ``output`` is a name, or the index of an
+    inner tensor, and ``mean_over`` the axes of it that are averaged. ``one_by_one``: a network
+    that looks across its whole batch is given one window at a time. A file with no ``output`` is
+    only there for the others.
     """
 
-    path: str = Field(min_length=1)
+    path: InsidePath
     sha256: Sha256
     input: str = ""
     output: str | int | None = None
-    shape: tuple[int, ...] = (-1, -1)
+    shape: tuple[int, ...] = Field(default=(-1, -1), min_length=2)
     scale: float = 1.0
     offset: float = 0.0
+    mean_over: tuple[int, ...] = ()
+    one_by_one: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> BackboneFile:
+        if self.shape[0] != -1 or self.shape.count(-1) > 2 or 0 in self.shape:
+            raise ValueError(f"shape {self.shape} is not -1, the batch, and sizes, one of them -1")
+        return self
 
 
 class BackboneCard(_Frozen):
     """A pretrained network: float32 [b, n] at ``sample_rate_hz`` -> embeddings [b, D].
 
-    Files are run one after another, each on the output of the one before. A window lasts
-    ``window_s``; where ``least_s`` is given, shorter sound down to that is taken as it is. Windows
-    lie ``hop_s`` apart, half a window without. Sound is played ``speed_factor`` times slower than
-    it was recorded (below 1: faster), which brings ultrasound into the band: times here are the
-    network's. ``pooling`` makes one vector of those of several windows.
+    ``format`` is a name that ``xmoe.backbones`` knows. Files are run one after another, each on
+    the output of the one before. A window lasts ``window_s``; where ``least_s`` is given, shorter
+    sound down to that is taken as it is. Windows lie ``hop_s`` apart, half a window without. Sound
+    is played ``speed_factor`` times slower than it was recorded (below 1: faster), which brings
+    ultrasound into the band: times here are the network's. ``pooling`` makes one vector of those
+    of several windows.
     """
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern="^[a-z0-9][a-z0-9_.-]*$", max_length=64)
-    format: BackboneFormat
+    format: str = Field(pattern="^[a-z0-9_]+$", max_length=64)
     files: tuple[BackboneFile, ...] = Field(min_length=1)
     sample_rate_hz: int = Field(ge=1000, le=384_000)
     window_s: Positive
@@ -80,6 +100,11 @@ class BackboneCard(_Frozen):
     def window_samples(self) -> int:
         """Samples of a whole window at the network's rate."""
         return round(self.window_s * self.sample_rate_hz)
+
+    @property
+    def least_samples(self) -> int:
+        """Samples of the shortest sound that is not padded."""
+        return round((self.least_s or self.window_s) * self.sample_rate_hz)
 
     @property
     def span_s(self) -> float:

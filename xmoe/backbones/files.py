@@ -1,0 +1,85 @@
+"""Cards and the files beside them: read, and checked before anything opens them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from xmoe.base.backbone import BackboneCard, BackboneFile
+from xmoe.base.errors import ConfigError
+
+MAX_CARD_BYTES = 1_000_000
+MAX_FILE_BYTES = 2_000_000_000
+
+
+def read_card(path: Path) -> BackboneCard:
+    """Read a card; ConfigError names the file and the field that is wrong."""
+    mend = "`xmoe backbone init` writes a card"
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise ConfigError("too large for a card", where=str(path), mend=mend)
+        return BackboneCard.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"no card: {error.strerror}", where=str(path), mend=mend) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        what = f"{field}: {first['msg']}" if field else first["msg"]
+        raise ConfigError(
+            what, where=str(path), mend="mend the card by hand, or " + mend
+        ) from error
+
+
+def verify_files(card: BackboneCard, folder: Path) -> list[Path]:
+    """Return the paths of a card's files; ConfigError where one is not what the card says."""
+    return [_verify(file, folder / file.path) for file in card.files]
+
+
+def _verify(file: BackboneFile, path: Path) -> Path:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigError(f"more than {MAX_FILE_BYTES} bytes", where=str(path))
+        found = hash_file(path)
+    except OSError as error:
+        mend = "put the file where the card says, from the card's own folder"
+        raise ConfigError(f"no weights: {error.strerror}", where=str(path), mend=mend) from error
+    if found != file.sha256:
+        raise ConfigError(
+            f"its SHA-256 is {found[:12]}..., the card says {file.sha256[:12]}...",
+            where=str(path),
+            mend="get the file again; only if you trust this one, make a card of it",
+        )
+    return path
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def demand_trust(card: BackboneCard, path: Path, trust: Collection[str]) -> None:
+    """Raise ConfigError unless the user trusts a file that can run code, or its card, by name."""
+    if not {card.name, path.name} & set(trust):
+        raise ConfigError(
+            f"a file of format {card.format} can run code when it is opened",
+            where=str(path),
+            mend=f"if you know where it comes from, trust it by name: --trust {card.name}",
+        )
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """Import a package of an extra; ConfigError names the extra where it is missing."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{module.partition('.')[0]} is not installed: {error}",
+            where=f"format {extra}",
+            mend=f"pip install 'xmoe[{extra}]'",
+        ) from error

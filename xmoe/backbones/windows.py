@@ -1,0 +1,21 @@
+"""Where the windows of a backbone lie in a recording."""
+
+from __future__ import annotations
+
+from xmoe.base.backbone import BackboneCard
+
+# A remainder below this is rounding, not sound.
+_EPSILON_S = 1e-9
+
+
+def place_windows(duration_s: float, card: BackboneCard) -> list[tuple[float, float]]:
+    """Return windows (start_s, end_s) of a recording: a grid, its last one aligned to the end.
+
+    Sound that is no longer than a window is one window, which ends with it.
+    """
+    if duration_s <= card.span_s + _EPSILON_S:
+        return [(0.0, duration_s)]
+    last_s = duration_s - card.span_s
+    steps = int((last_s - _EPSILON_S) / card.step_s) + 1
+    starts = [step * card.step_s for step in range(steps)] + [last_s]
+    return [(start, start + card.span_s) for start in starts]
