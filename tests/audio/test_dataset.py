@@ -188,3 +188,43 @@ def test_real_manifests_load(real_data):
             assert set(sides(data.examples)) == {"train", "val", "test"}, path
             errors = [f for f in check_manifest(data) if f.severity == "error"]
             assert errors == [], path
+
+
+def copied_set(root: Path, *, copies: int) -> Path:
+    """Two classes of 20 files, of which the first ``copies`` of class x are there twice."""
+    for index in range(40):
+        folder = root / "xy"[index % 2]
+        folder.mkdir(exist_ok=True)
+        (folder / f"{index:02d}.wav").write_bytes(bytes([index]) * 400)
+    for index in range(0, 2 * copies, 2):
+        copy = root / "x" / f"{index:02d} (copy).wav"
+        copy.write_bytes((root / "x" / f"{index:02d}.wav").read_bytes())
+    return root
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_stay_on_one_side_of_a_split_that_is_made(tmp_path, seed):
+    data = load_dataset(copied_set(tmp_path, copies=12), seed=seed)
+    assert set(sides(data.examples)) == {"train", "val", "test"}
+    side = {example.filepath: example.split for example in data.examples}
+    pairs = [(name, name.replace(" (copy)", "")) for name in side if "copy" in name]
+    assert len(pairs) == 12
+    assert all(side[copy] == side[original] for copy, original in pairs)
+    (note,) = [note for note in data.notes if "copies" in note]
+    assert note.startswith("12 files are copies of others, byte for byte (x/00.wav, x/02.wav,")
+
+
+def test_copies_across_a_split_that_was_given_are_left_to_the_check_of_content(tmp_path):
+    root = copied_set(tmp_path, copies=1)
+    names = ("x/00.wav,train,x", "x/00 (copy).wav,test,x", "y/01.wav,val,y")
+    data = load_dataset(manifest(root, "filepath,split,label", *names))
+    assert [example.copy_of for example in data.examples] == [None, None, None]
+    assert data.notes == ()
+
+
+def test_groups_say_more_than_copies(tmp_path):
+    root = copied_set(tmp_path, copies=1)
+    rows = [f"x/{i:02d}.wav,x,g{i}" for i in range(0, 40, 2)]
+    rows += [f"y/{i:02d}.wav,y,g{i}" for i in range(1, 40, 2)] + ["x/00 (copy).wav,x,other"]
+    data = load_dataset(manifest(root, "filepath,label,group", *rows))
+    assert {example.copy_of for example in data.examples} == {None}

@@ -1,5 +1,7 @@
 """Who is left out with whom, and who judges where nobody knows the sources."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,12 @@ def test_a_small_validation_split_judges_nothing_alone(val):
     judges, words = choose_judges(plan, np.where(plan.val, 0.0, 1.0))
     assert judges.all()
     assert "fewer than 20" in words
+
+
+def test_copies_are_left_out_together_and_are_no_sources():
+    examples = make(60)
+    copied = [replace(examples[0], filepath="copy.wav", copy_of="000.wav"), *examples[1:]]
+    copied += [replace(examples[0], copy_of="000.wav")]
+    plan = plan_hold_out(copied)
+    assert not plan.known
+    assert plan.groups[0] == plan.groups[-1] != plan.groups[1]

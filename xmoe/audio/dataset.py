@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from xmoe.audio.copies import find_copies
 from xmoe.audio.layouts import Entry, Layout, read_layout
 from xmoe.audio.splits import hold_out
 from xmoe.base.config import TaskName
@@ -27,7 +28,7 @@ class Example:
     """One labelled recording, or the part of one from ``start_s`` to ``end_s``.
 
     ``filepath`` is relative to the data set's root, with ``/`` between folders. ``row`` is the line
-    of the manifest that it came from.
+    of the manifest that it came from. ``copy_of`` is the first of the files that are the same.
     """
 
     filepath: str
@@ -37,6 +38,7 @@ class Example:
     end_s: float | None = None
     group: str | None = None
     row: int = 0
+    copy_of: str | None = None
 
     @property
     def clip_id(self) -> str:
@@ -49,7 +51,7 @@ class Example:
     @property
     def group_key(self) -> str:
         """Name what must stay on one side of a split: the group, or else the file."""
-        return self.filepath if self.group is None else f"group {self.group}"
+        return self.copy_of or self.filepath if self.group is None else f"group {self.group}"
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def load_dataset(
     _check_labels(layout, task)
     notes = list(layout.notes)
     examples = _assign_folds(layout, test_fold, notes)
+    if not set(SPLITS) <= {example.split for example in examples}:
+        examples = _tie_copies(examples, Path(root), notes)
     for missing in ("test", "val"):
         examples = _make_split(examples, missing, val_fraction, seed, notes, layout.source)
     classes = sorted({name for example in examples for name in example.labels}, key=natural_key)
@@ -186,6 +190,24 @@ def _as_example(entry: Entry, split: str, group: str | None) -> Example:
         group=group,
         row=entry.row,
     )
+
+
+def _tie_copies(examples: list[Example], root: Path, notes: list[str]) -> list[Example]:
+    """Note which files are copies of others, so that a split that is made here keeps them together.
+
+    Whoever names groups has said what belongs together.
+    """
+    free = {example.filepath for example in examples if example.group is None}
+    copies = find_copies(root, free)
+    if not copies:
+        return examples
+    again = sorted(name for name, first in copies.items() if name != first)
+    shown = ", ".join(again[:3]) + (" ..." if again[3:] else "")
+    notes.append(
+        f"{len(again)} files are copies of others, byte for byte ({shown}): they are kept on one "
+        f"side of the split; take them out, or figures count these recordings more than once"
+    )
+    return [replace(example, copy_of=copies.get(example.filepath)) for example in examples]
 
 
 def _make_split(

@@ -41,7 +41,8 @@ def plan_hold_out(examples: Sequence[Example]) -> HoldOut:
     keys, words = find_sources(examples)
     units = np.unique(keys, return_inverse=True)[1].astype(np.int64)
     val = np.array([example.split == "val" for example in examples])
-    known = len(set(keys)) < len(keys) and len(set(keys)) > 1
+    recordings = {(e.copy_of or e.filepath, e.start_s, e.end_s) for e in examples}
+    known = 1 < len(set(keys)) < len(recordings)
     groups = units.copy()
     if not known:
         groups[val] = units.max(initial=-1) + 1

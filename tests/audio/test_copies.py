@@ -1,0 +1,35 @@
+"""Copies are told by all of their bytes, and by nothing less."""
+
+import os
+
+from xmoe.audio.copies import find_copies
+
+
+def test_the_first_name_stands_for_all_copies(tmp_path, rng):
+    data = rng.bytes(40_000)
+    for name in ("b.wav", "a (copy).wav", "c/deep.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "other.wav").write_bytes(rng.bytes(40_000))
+    names = ["c/deep.wav", "b.wav", "other.wav", "a (copy).wav", "b.wav"]
+    assert find_copies(tmp_path, names) == dict.fromkeys(
+        ("a (copy).wav", "b.wav", "c/deep.wav"), "a (copy).wav"
+    )
+
+
+def test_one_bit_that_no_probe_reads_makes_another_recording(tmp_path, rng):
+    data = bytearray(rng.bytes(40_000))
+    (tmp_path / "a").write_bytes(data)
+    data[3_000] ^= 1
+    (tmp_path / "b").write_bytes(data)
+    assert find_copies(tmp_path, ["a", "b"]) == {}
+
+
+def test_what_is_empty_or_no_file_has_no_copies(tmp_path):
+    (tmp_path / "empty").touch()
+    (tmp_path / "nothing").touch()
+    (tmp_path / "a").write_bytes(b"x")
+    for folder in ("d", "e"):
+        (tmp_path / folder).mkdir()
+    os.symlink("nowhere", tmp_path / "dangling")
+    assert find_copies(tmp_path, ["a", "empty", "nothing", "missing", "dangling", "d", "e", "nul\0"]) == {}
