@@ -1,5 +1,6 @@
 """Rows are what ``predict`` answers, one for each name, in order, with memory that is bounded."""
 
+import hashlib
 import io
 import json
 
@@ -49,7 +50,12 @@ def test_answers_are_those_of_predict(rows, predictor, clips):
 def test_bad_recording_has_a_reason_and_no_answer(rows):
     bad = next(row for row in rows if row["file"] == BAD)
     assert bad["error"] == "not_audio"
-    assert set(bad) == {"file", "error", "reason", "what_to_do"}
+    assert set(bad) == {"file", "error", "reason", "what_to_do", "sha256"}
+
+
+def test_rows_say_which_bytes_were_answered(rows, clips):
+    for row in rows:
+        assert row["sha256"] == hashlib.sha256((clips / row["file"]).read_bytes()).hexdigest()
 
 
 def test_small_batches_give_the_same(rows, predictor, clips, monkeypatch):

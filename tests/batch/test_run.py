@@ -1,6 +1,8 @@
 """A batch that was stopped goes on where it was, and ends with exactly one row each."""
 
 import hashlib
+import json
+import os
 import shutil
 
 import numpy as np
@@ -156,6 +158,32 @@ def test_what_changed_or_came_back_is_answered_again(request_of, own_clips, tmp_
     after = {row["file"]: row for row in pq.read_table(tmp_path / "preds").to_pylist()}
     assert after["0/015.wav"]["entropy"] != rows["0/015.wav"]["entropy"]
     assert after["0/015.wav"]["entropy"] == pytest.approx(after["0/000.wav"]["entropy"], abs=1e-5)
+
+
+def test_what_was_only_touched_or_copied_is_not_answered_again(request_of, own_clips, tmp_path):
+    job = request_of(source=str(own_clips))
+    infer_batch(job)
+    moved = shutil.copytree(own_clips, tmp_path / "copy", copy_function=shutil.copyfile)
+    shutil.rmtree(own_clips)
+    moved.rename(own_clips)
+    summary = infer_batch(job)
+    assert (summary.again, summary.shards_done) == (0, 0)
+    entry = json.loads((tmp_path / "preds/_done/00000.json").read_text())
+    first = list_inputs(str(own_clips))
+    assert tuple(entry["stamps"]) == first.stamps[:4]
+    digest = hashlib.sha256((own_clips / first.names[0]).read_bytes()).hexdigest()
+    assert entry["digests"][0] == digest
+
+
+def test_another_recording_of_the_same_size_and_time_is_answered(request_of, own_clips):
+    job = request_of(source=str(own_clips))
+    infer_batch(job)
+    path = own_clips / "0/000.wav"
+    data, status = path.read_bytes(), path.stat()
+    path.write_bytes(data[:-2] + bytes([data[-2] ^ 1, data[-1]]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    assert infer_batch(job).again == 1
 
 
 def test_what_could_not_be_opened_is_tried_again(request_of, own_clips):

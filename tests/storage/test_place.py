@@ -1,5 +1,6 @@
 """One way to list, read and write, on a disk and in an object store: whole or not at all."""
 
+import hashlib
 import os
 import pickle
 
@@ -185,4 +186,23 @@ def test_stamp_changes_with_what_is_written(tmp_path):
     (found,) = open_place(tmp_path).walk()
     assert found.stamp == file.stamp() != ""
     os.utime(tmp_path / "a", ns=(0, 5))
-    assert file.stamp() == "1 5"
+    changed = (tmp_path / "a").stat().st_ctime_ns
+    assert file.stamp() == f"1 5 {changed}"
+
+
+def test_what_was_replaced_under_the_old_size_and_time_has_another_stamp(tmp_path):
+    file = open_place(tmp_path / "a")
+    file.write(b"1")
+    os.utime(tmp_path / "a", ns=(0, 5))
+    before = file.stamp()
+    file.write(b"2")
+    os.utime(tmp_path / "a", ns=(0, 5))
+    assert file.stamp().split()[:2] == before.split()[:2]
+    assert file.stamp() != before
+
+
+def test_hash_is_of_all_bytes_and_empty_where_nothing_can_be_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * (3 << 19))
+    place = open_place(tmp_path)
+    assert (place / "a").sha256() == hashlib.sha256(b"x" * (3 << 19)).hexdigest()
+    assert ((place / "gone").sha256(), place.sha256(), (place / "a\0").sha256()) == ("", "", "")

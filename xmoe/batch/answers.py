@@ -7,6 +7,7 @@ to rounding. At most one batch of spectrograms and a few decoded recordings are 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections import deque
@@ -38,13 +39,15 @@ MAX_FETCHED_BYTES = 1 << 30
 
 
 def answer_names(predictor: Predictor, base: str, names: Sequence[str]) -> Iterator[Row]:
-    """Yield one row for each name, in order; a recording that cannot be read has an ``error``."""
-    for name, outcome in answer_clips(predictor, read_names(base, names)):
-        yield (
-            _error_row(name, outcome)
-            if isinstance(outcome, AudioError)
-            else (_answer_row(name, outcome))
-        )
+    """Yield one row for each name, in order; a recording that cannot be read has an ``error``.
+
+    ``sha256`` is of the file's bytes: what was answered, wherever it lies and whatever its date.
+    """
+    digests: dict[str, str] = {}
+    for name, outcome in answer_clips(predictor, read_names(base, names, digests)):
+        bad = isinstance(outcome, AudioError)
+        row = _error_row(name, outcome) if bad else _answer_row(name, outcome)
+        yield {**row, "sha256": digests.pop(name)}
 
 
 def answer_clips(
@@ -87,8 +90,13 @@ def _answer_waiting(
         first = last
 
 
-def read_names(base: str, names: Sequence[str]) -> Iterator[tuple[str, Clip | AudioError]]:
-    """Yield every name with its clip or its error; what is far away is fetched a little ahead."""
+def read_names(
+    base: str, names: Sequence[str], digests: dict[str, str]
+) -> Iterator[tuple[str, Clip | AudioError]]:
+    """Yield every name with its clip or its error; what is far away is fetched a little ahead.
+
+    The SHA-256 of each file is put into ``digests``, empty for one that cannot be opened.
+    """
     waiting: deque[tuple[str, Future[bytes | AudioError | None]]] = deque()
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
         upcoming = iter(names)
@@ -96,7 +104,10 @@ def read_names(base: str, names: Sequence[str]) -> Iterator[tuple[str, Clip | Au
             while len(waiting) < FETCHERS and (following := next(upcoming, None)) is not None:
                 waiting.append((following, pool.submit(_fetch, base, following)))
             _, future = waiting.popleft()
-            yield name, _decode(base, name, future.result())
+            data = future.result()
+            clip = _decode(base, name, data)
+            digests[name] = _digest(base, name, data)
+            yield name, clip
 
 
 def _fetch(base: str, name: str) -> bytes | AudioError | None:
@@ -123,6 +134,12 @@ def _decode(base: str, name: str, data: bytes | AudioError | None) -> Clip | Aud
         return read_clip(source, name=name)
     except AudioError as error:
         return error
+
+
+def _digest(base: str, name: str, data: bytes | AudioError | None) -> str:
+    if isinstance(data, AudioError):
+        return ""
+    return place_of(base, name).sha256() if data is None else hashlib.sha256(data).hexdigest()
 
 
 def _answer_row(name: str, answer: Answer) -> Row:
@@ -164,6 +181,7 @@ def row_schema(classes: Sequence[str]) -> pa.Schema:
             ("error", text),
             ("reason", text),
             ("what_to_do", text),
+            ("sha256", text),
             *((f"p_{name}", number) for name in classes),
         ]
     )

@@ -13,8 +13,7 @@ out. Readers of Parquet folders pass over names that begin with ``_``.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -60,7 +59,8 @@ class BatchPlan(Frozen):
 class Receipt(Frozen):
     """A finished shard: its file, rows, bytes, SHA-256, and ``bad`` (file, code, reason, mend).
 
-    ``stamps`` are those of the recordings that were answered; ``doubtful`` counts warned rows.
+    ``stamps`` and ``digests`` (SHA-256) are those of the recordings that were answered;
+    ``doubtful`` counts warned rows.
     """
 
     shard: int
@@ -70,15 +70,28 @@ class Receipt(Frozen):
     sha256: str
     bad: tuple[tuple[str, str, str, str], ...] = ()
     stamps: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
     doubtful: int = 0
 
-    def count_stale(self, shard: Shard) -> int:
-        """Return how many recordings changed since, or could not be opened and are tried again."""
-        if len(self.stamps) != len(shard.stamps):
+    def count_stale(self, shard: Shard, digest: Callable[[str], str]) -> int:
+        """Return how many recordings changed since, or could not be opened and are tried again.
+
+        ``digest`` hashes the recording of a name. It is asked where the times alone are others: a
+        set that was copied, or only touched, is not answered again.
+        """
+        if not len(shard.names) == len(self.stamps) == len(self.digests):
             return len(shard.names)
         tried = {file for file, code, _, _ in self.bad if code == "unreadable"}
-        old = zip(shard.names, self.stamps, shard.stamps, strict=True)
-        return sum(before != now or name in tried for name, before, now in old)
+        rows = zip(shard.names, self.stamps, shard.stamps, self.digests, strict=True)
+        return sum(
+            name in tried
+            or (before != now and (_size(before) != _size(now) or digest(name) != known))
+            for name, before, now, known in rows
+        )
+
+
+def _size(stamp: str) -> str:
+    return stamp.partition(" ")[0]
 
 
 def cut_shards(names: Sequence[str], shard_size: int, stamps: Sequence[str] = ()) -> list[Shard]:
@@ -179,9 +192,7 @@ class Ledger:
             "rows": sum(receipt.rows for receipt in ordered),
             "bad": len(bad),
             "repeated": list(repeated),
-            "parts": [
-                json.loads(to_json(r.model_copy(update={"bad": (), "stamps": ()}))) for r in ordered
-            ],
+            "parts": [r.model_dump(exclude={"bad", "stamps", "digests"}) for r in ordered],
         }
         self._note(MANIFEST, to_json(manifest))
         if self.output.is_local:  # what a process that was killed left half written

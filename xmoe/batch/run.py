@@ -1,19 +1,19 @@
 """A classifier and a source of recordings -> a folder of answers, exactly one row each.
 
 Called again with the same arguments it does only the shards that are not done; finished ones are
-told by their entries and checked by their hashes, and by size and time of their recordings.
+told by their entries and checked by their hashes, and by size, times and hash of their recordings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from xmoe.base.config import Device
 from xmoe.base.progress import Progress, silent
-from xmoe.batch.inputs import Inputs, list_inputs
+from xmoe.batch.inputs import Inputs, list_inputs, place_of
 from xmoe.batch.ledger import BatchPlan, Format, Ledger, Receipt, Shard, cut_shards, hash_names
 from xmoe.batch.shards import ShardJob, work_here
 from xmoe.run.remote import identify_run
@@ -75,9 +75,7 @@ def infer_batch(
     ledger = Ledger(open_place(job.output))
     done = ledger.begin(plan)
     shards = cut_shards(inputs.names, request.shard_size, inputs.stamps)
-    known = [shard for shard in shards if shard.number in done]
-    stale = {shard.number: done[shard.number].count_stale(shard) for shard in known}
-    receipts = {number: done[number] for number, count in stale.items() if not count}
+    stale, receipts = _sort_out(ledger, shards, done, inputs.base)
     missing = [shard for shard in shards if shard.number not in receipts]
     before = sum(receipt.rows for receipt in receipts.values())
     if missing:
@@ -91,13 +89,36 @@ def infer_batch(
         output=ledger.output.shown,
         rows=sum(receipt.rows for receipt in receipts.values()),
         bad=sum(len(receipt.bad) for receipt in receipts.values()),
-        again=sum(stale.values()),
+        again=stale,
         doubtful=sum(receipt.doubtful for receipt in receipts.values()),
         shards=len(shards),
         shards_done=len(missing),
         repeated=inputs.repeated,
         notes=inputs.notes,
     )
+
+
+def _sort_out(
+    ledger: Ledger, shards: Sequence[Shard], done: Mapping[int, Receipt], base: str
+) -> tuple[int, dict[int, Receipt]]:
+    """Return how many recordings that were answered are so no longer, and the entries that hold.
+
+    An entry that holds although times differ takes the times of now, so that nothing is hashed
+    twice.
+    """
+    stale, receipts = 0, {}
+    for shard in shards:
+        receipt = done.get(shard.number)
+        if receipt is None:
+            continue
+        if count := receipt.count_stale(shard, lambda name: place_of(base, name).sha256()):
+            stale += count
+            continue
+        if receipt.stamps != shard.stamps:
+            receipt = receipt.model_copy(update={"stamps": shard.stamps})
+            ledger.record(receipt)
+        receipts[shard.number] = receipt
+    return stale, receipts
 
 
 def make_plan(request: BatchRequest, inputs: Inputs) -> BatchPlan:

@@ -59,6 +59,7 @@ class ShardWorker:
             sha256=hashlib.sha256(data).hexdigest(),
             bad=bad,
             stamps=shard.stamps,
+            digests=tuple(row["sha256"] for row in rows),
             doubtful=sum(bool(row.get("warnings")) for row in rows),
         )
         Ledger(self.output).record(receipt)

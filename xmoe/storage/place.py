@@ -14,6 +14,7 @@ would end in logs.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ CHECK_WRITING = (
     "check the address, its credentials and its space, or name another place; "
     "what was written before is as it was"
 )
+_BLOCK_BYTES = 1 << 20
 _OPTIONS = re.compile(r"\?(?P<options>[a-z_]+=[^?]*)$")
 
 
@@ -39,7 +41,7 @@ _OPTIONS = re.compile(r"\?(?P<options>[a-z_]+=[^?]*)$")
 class Found:
     """One file below a place: its ``name`` relative to it, with ``/``, and its size in bytes.
 
-    ``stamp`` is of its size and time: what was written since has another. It is empty for a link
+    ``stamp`` is of its size and times: what was written since has another. It is empty for a link
     that leads nowhere.
     """
 
@@ -159,17 +161,24 @@ class Place:
         with reading(self):
             return _stamp_stored(self._files().get_file_info(self.key))
 
+    def sha256(self) -> str:
+        """Return the SHA-256 of this file, empty where it cannot be read; the file is not held."""
+        try:
+            with reading(self), self._open() as stream:
+                digest = hashlib.sha256()
+                while block := stream.read(_BLOCK_BYTES):
+                    digest.update(block)
+                return digest.hexdigest()
+        except (FileNotFoundError, InputError, ValueError):
+            return ""
+
     def read(self, *, at_most: int = -1) -> bytes:
         """Return the bytes of this file, or its first ``at_most``.
 
         FileNotFoundError where there is none; InputError where it cannot be read.
         """
-        with reading(self):
-            if self.is_local:
-                with self.path.open("rb") as stream:
-                    return stream.read(at_most)
-            with self._files().open_input_stream(self.key) as stream:
-                data: bytes = stream.read(None if at_most < 0 else at_most)
+        with reading(self), self._open() as stream:
+            data: bytes = stream.read(None if at_most < 0 else at_most)
             return data
 
     def write(self, data: bytes) -> None:
@@ -184,6 +193,9 @@ class Place:
             what = f"cannot write: {store_reason(error)}"
             raise StorageError(what, where=self.shown, mend=CHECK_WRITING) from error
 
+    def _open(self) -> Any:
+        return self.path.open("rb") if self.is_local else self._files().open_input_stream(self.key)
+
     def _files(self) -> Any:
         bucket = self.key.partition("/")[0]
         return _file_system(self.scheme, bucket, self.options)
@@ -194,7 +206,8 @@ def _stamp_here(path: Path) -> str:
         status = path.stat()
     except (OSError, ValueError):
         return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
+    # The last number cannot be set back, as rsync and cp -p set the one before it.
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _stamp_stored(info: Any) -> str:
