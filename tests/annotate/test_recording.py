@@ -10,6 +10,7 @@ import soundfile as sf
 from xmoe.annotate.events import MergeRules, Row, merge_events
 from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
 from xmoe.annotate.thresholds import ClassThreshold, Thresholds
+from xmoe.audio.clip import read_clip
 from xmoe.base.errors import AudioError, ConfigError
 
 RULES = MergeRules(threshold=0.34, background=("background",))
@@ -125,3 +126,21 @@ def test_progress_reaches_its_end(predictor, write_sound):
         progress=lambda stage, done, total=None, note="": seen.append((stage, done, total)),
     )
     assert seen[-1] == ("annotate", 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "doubt"),
+    [
+        (lambda x: x, lambda x: -x, "silent"),
+        (lambda x: 0 * x, lambda x: 0 * x, "silent"),
+        (lambda x: np.sign(x), lambda x: np.sign(x), "clipped"),
+        (lambda x: x, lambda x: x, None),
+    ],
+)
+def test_a_long_recording_is_doubted_as_a_short_one(predictor, tmp_path, left, right, doubt):
+    path, tone = tmp_path / "a.wav", 0.5 * np.sin(np.arange(6 * 8000) * 0.01)
+    sf.write(path, np.stack([left(tone), right(tone)], 1), 8000, subtype="PCM_16")
+    done = annotate(predictor, path, 0.5)
+    clip = read_clip(path)
+    assert list(done.warnings) == predictor.doubts(clip.heard)
+    assert [text.partition(":")[0] for text in done.warnings] == ([doubt] if doubt else [])

@@ -365,9 +365,10 @@ def test_random_bytes_give_an_audio_error(raw, magic):
 @pytest.mark.parametrize("size", [1, 777, 8000, 1 << 20])
 def test_blocks_joined_are_the_whole(write_audio, size):
     path = write_audio(samples=np.stack([tone(), -0.5 * tone()], 1))
-    with open_blocks(path, block_frames=size) as (info, blocks):
+    with open_blocks(path, block_frames=size) as (info, blocks, tally):
         parts = list(blocks)
-    assert info.channels == 2
+    assert (info.channels, tally.num_clipped) == (2, 0)
+    assert tally.hexdigest() == read_clip(path).content_sha256
     assert {len(part) for part in parts[:-1]} <= {size}
     np.testing.assert_array_equal(np.concatenate(parts), read_clip(path).samples)
 
@@ -375,7 +376,7 @@ def test_blocks_joined_are_the_whole(write_audio, size):
 def test_blocks_of_a_cut_stream_end_in_an_error():
     whole = encode(tone(duration_s=4.0), kind="FLAC/PCM_16")
     with (
-        open_blocks(io.BytesIO(whole[: len(whole) // 2]), block_frames=1000) as (_, blocks),
+        open_blocks(io.BytesIO(whole[: len(whole) // 2]), block_frames=1000) as (_, blocks, _),
         pytest.raises(AudioError) as caught,
     ):
         list(blocks)

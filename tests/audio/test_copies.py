@@ -1,7 +1,5 @@
 """Copies are told by all of their bytes, and by nothing less."""
 
-import os
-
 from xmoe.audio.copies import find_copies
 
 
@@ -31,5 +29,8 @@ def test_what_is_empty_or_no_file_has_no_copies(tmp_path):
     (tmp_path / "a").write_bytes(b"x")
     for folder in ("d", "e"):
         (tmp_path / folder).mkdir()
-    os.symlink("nowhere", tmp_path / "dangling")
-    assert find_copies(tmp_path, ["a", "empty", "nothing", "missing", "dangling", "d", "e", "nul\0"]) == {}
+    (tmp_path / "dangling").symlink_to("nowhere")
+    assert (
+        find_copies(tmp_path, ["a", "empty", "nothing", "missing", "dangling", "d", "e", "nul\0"])
+        == {}
+    )

@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
-from xmoe.predict.doubts import find_doubts
+from xmoe.audio.samples import Heard
+from xmoe.predict.doubts import Levels, find_doubts, judge_levels
 
 RATE_HZ = 16_000
 LOUD = np.random.default_rng(0).normal(0, 0.1, RATE_HZ).astype(np.float32)
 
 
-def doubts(samples, clipped_rate=0.0, fmax_hz=8000):
-    return find_doubts(samples.astype(np.float32), RATE_HZ, clipped_rate, fmax_hz=fmax_hz)
+def doubts(samples, clipped_rate=0.0, fmax_hz=8000, notes=()):
+    heard = Heard(samples.astype(np.float32), RATE_HZ, clipped_rate, notes)
+    return find_doubts(heard, fmax_hz=fmax_hz)
 
 
 def test_doubts_name_their_numbers():
@@ -26,5 +28,12 @@ def test_silence_is_told_with_or_without_an_offset(samples):
     assert doubt.startswith("silent")
 
 
-def test_no_samples_are_no_reason_to_fail():
-    assert doubts(np.zeros(0)) == []
+def test_what_is_known_of_the_file_comes_first():
+    assert doubts(np.zeros(4000), notes=("joined: 2 streams",))[0] == "joined: 2 streams"
+
+
+def test_levels_are_judged_without_samples():
+    assert judge_levels(Levels(-0.5, 0.5, 0.02), RATE_HZ, fmax_hz=8000) == [
+        "clipped: 2% of the samples are at full scale"
+    ]
+    assert judge_levels(Levels(0.3, 0.3, 0.0), RATE_HZ, fmax_hz=8000)[0].startswith("silent")

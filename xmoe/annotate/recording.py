@@ -7,7 +7,7 @@ and an overview of bounded size, so memory does not grow with the recording's le
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from xmoe.audio.clip import AudioInfo, open_blocks
 from xmoe.audio.segment import Grid
 from xmoe.base.errors import ConfigError
 from xmoe.base.progress import Progress, silent
+from xmoe.predict.doubts import Levels, judge_levels
 from xmoe.predict.predictor import Predictor
 
 BLOCK_FRAMES = 1 << 18
@@ -43,9 +44,13 @@ class AnnotateOptions:
 
 @dataclass(frozen=True)
 class Annotated:
-    """The events of one recording and how they came to be; ``frames`` counts its samples."""
+    """The events of one recording and how they came to be; ``frames`` counts its samples.
+
+    ``warnings`` say why the events can hardly be trusted.
+    """
 
     events: tuple[Event, ...]
+    warnings: tuple[str, ...]
     info: AudioInfo
     grid: Grid
     frames: int
@@ -93,7 +98,9 @@ def annotate_recording(
     """
     began = time.monotonic()
     with ExitStack() as stack:
-        info, blocks = stack.enter_context(open_blocks(path, block_frames=options.block_frames))
+        info, blocks, measured = stack.enter_context(
+            open_blocks(path, block_frames=options.block_frames)
+        )
         grid = grid_of(predictor, info, options.hop_s)
         tally = _Tally(predictor, grid, info, progress)
         groups = answer_blocks(predictor, tally.count(blocks), grid, threads=options.threads)
@@ -107,7 +114,8 @@ def annotate_recording(
             for row in list_rows(group.probabilities, group.cells / rate, classes, options.rules)
         )
         events = merge_events(rows, options.rules)
-    return tally.close(events, time.monotonic() - began)
+    warnings = tally.judge(measured.num_clipped, fmax_hz=predictor.config.spectro.fmax_hz)
+    return tally.close(events, warnings, time.monotonic() - began)
 
 
 def grid_of(predictor: Predictor, info: AudioInfo, hop_s: float) -> Grid:
@@ -137,11 +145,21 @@ class _Tally:
         self.grid, self.info, self.progress = grid, info, progress
         self.overview = Overview(predictor.config.spectro, grid)
         self.frames = self.windows = self.k = 0
+        self.low, self.high = float("inf"), float("-inf")
 
     def count(self, blocks: Iterable[Any]) -> Iterator[Any]:
         for block in blocks:
             self.frames += len(block)
+            self.low = min(self.low, float(block.min()))
+            self.high = max(self.high, float(block.max()))
             yield block
+
+    def judge(self, num_clipped: int, *, fmax_hz: float) -> list[str]:
+        """Return what is doubtful about the recording that has passed, as about a short one."""
+        share = num_clipped / (self.frames * self.info.channels)
+        levels = Levels(self.low, self.high, share)
+        rate = self.info.sample_rate_hz
+        return [*self.info.notes, *judge_levels(levels, rate, fmax_hz=fmax_hz)]
 
     def watch(self, groups: Iterable[Answered]) -> Iterator[Answered]:
         total = len(self.grid.starts(self.info.frames))
@@ -153,9 +171,12 @@ class _Tally:
             self.progress("annotate", done, total, f"{end / self.grid.sample_rate_hz:.0f} s")
             yield group
 
-    def close(self, events: tuple[Event, ...], seconds: float) -> Annotated:
+    def close(
+        self, events: tuple[Event, ...], warnings: Sequence[str], seconds: float
+    ) -> Annotated:
         return Annotated(
             events=events,
+            warnings=tuple(warnings),
             info=self.info,
             grid=self.grid,
             frames=self.frames,

@@ -20,8 +20,14 @@ import numpy.typing as npt
 import soundfile as sf
 
 from xmoe.audio.containers import CONVERT, COPY_AGAIN
-from xmoe.audio.opening import MAX_BYTES, Source, decoder_reason, open_sound
-from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, MOST_CHANNELS, SHORTEST_S
+from xmoe.audio.opening import MAX_BYTES, OpenSound, Source, decoder_reason, open_sound
+from xmoe.audio.samples import (
+    HIGHEST_RATE_HZ,
+    LOWEST_RATE_HZ,
+    MOST_CHANNELS,
+    SHORTEST_S,
+    Heard,
+)
 from xmoe.audio.tally import Tally
 from xmoe.base.errors import AudioError
 
@@ -54,7 +60,7 @@ class AudioInfo:
     """What the header says: rate, channels, frames, container and coding.
 
     ``bit_depth`` is that of the stored samples and 0 for lossy codings (Vorbis, Opus, MP3).
-    ``frames`` of an MP3 may be an estimate.
+    ``frames`` of an MP3 may be an estimate; ``streams`` of an Ogg file may follow one another.
     """
 
     sample_rate_hz: int
@@ -63,11 +69,18 @@ class AudioInfo:
     format: str
     subtype: str
     bit_depth: int
+    streams: int = 1
 
     @property
     def duration_s(self) -> float:
         """Length of the whole file in seconds."""
         return self.frames / self.sample_rate_hz
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a listener should know of the file, in plain words."""
+        joined = f"joined: {self.streams} streams one after another are read as one recording"
+        return (joined,) if self.streams > 1 else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +104,11 @@ class Clip:
     def duration_s(self) -> float:
         """Length of the samples in seconds."""
         return len(self.samples) / self.sample_rate_hz
+
+    @property
+    def heard(self) -> Heard:
+        """The samples, and what is known of them."""
+        return Heard(self.samples, self.sample_rate_hz, self.clipped_rate, self.info.notes)
 
 
 @dataclass(frozen=True)
@@ -142,7 +160,7 @@ def read_clip(
         return clip
 
 
-def _describe(sound: sf.SoundFile, where: str) -> AudioInfo:
+def _describe(sound: OpenSound, where: str) -> AudioInfo:
     """Read the header's fields off an open file and refuse codings that are not ours."""
     subtype = str(sound.subtype)
     if subtype not in _BIT_DEPTHS:
@@ -161,6 +179,7 @@ def _describe(sound: sf.SoundFile, where: str) -> AudioInfo:
         format="WAV" if sound.format == "WAVEX" else str(sound.format),
         subtype=subtype,
         bit_depth=_BIT_DEPTHS[subtype],
+        streams=getattr(sound, "streams", 1),
     )
 
 
@@ -222,7 +241,7 @@ def _check_limits(info: AudioInfo, frames: int, limits: DecodeLimits, where: str
             raise AudioError(code, what, where=where, mend=mend)
 
 
-def _decode(sound: sf.SoundFile, info: AudioInfo, first: int, last: int, where: str) -> Clip:
+def _decode(sound: OpenSound, info: AudioInfo, first: int, last: int, where: str) -> Clip:
     """Read frames ``first`` to ``last`` in blocks, mixing down and measuring as they come."""
     frames, done = last - first, 0
     tally = Tally(info.sample_rate_hz, info.channels, full_scale=_full_scale(info))
@@ -249,11 +268,11 @@ def _decode(sound: sf.SoundFile, info: AudioInfo, first: int, last: int, where: 
 @contextmanager
 def open_blocks(
     source: Source, *, block_frames: int, limits: DecodeLimits = STREAM_LIMITS
-) -> Iterator[tuple[AudioInfo, Iterator[Block]]]:
+) -> Iterator[tuple[AudioInfo, Iterator[Block], Tally]]:
     """Give the header of a recording of any length and its samples, mixed down, block by block.
 
-    Each block is [``block_frames``], the last one shorter. Only one block is held. Raises
-    ``AudioError`` as ``read_clip`` does, while the blocks are read too.
+    Each block is [``block_frames``], the last one shorter. Only one block is held; the tally counts
+    those that were read. Raises ``AudioError`` as ``read_clip`` does, while blocks are read too.
     """
     with open_sound(source, max_bytes=limits.max_bytes) as (sound, where):
         info = _describe(sound, where)
@@ -266,7 +285,7 @@ def open_blocks(
                 tally.add(block, where=where)
                 yield mix_down(block)
 
-        yield info, blocks()
+        yield info, blocks(), tally
 
 
 def mix_down(block: Block) -> Block:
@@ -276,7 +295,7 @@ def mix_down(block: Block) -> Block:
 
 
 def _read_blocks(
-    sound: sf.SoundFile, info: AudioInfo, span: tuple[int, int], size: int, where: str
+    sound: OpenSound, info: AudioInfo, span: tuple[int, int], size: int, where: str
 ) -> Iterator[Block]:
     """Yield a span of frames as blocks [n, channels]; refuses a stream that ends before it."""
     first, frames, done = span[0], span[1] - span[0], 0

@@ -28,6 +28,7 @@ REPAIR_LENGTH = (
 SPLIT_STREAMS = "cut it into its parts, or make one recording: ffmpeg -i INPUT output.wav"
 
 MAX_CHUNKS = 10_000
+MAX_STREAMS = 1_000
 _UNKNOWN_LENGTH = 0xFFFFFFFF
 # What writers put where the length comes later: nothing, or about the most that fits.
 _PLACEHOLDERS, _NEAR = (0x7FFFFFFF, 0xFFFFFFFF), 0x1000
@@ -70,7 +71,8 @@ class Header:
     """What a container claims before anything is decoded; ``None`` where it claims nothing.
 
     ``declared_bytes`` of audio are promised, ``present_bytes`` are in the file; ``stray_bytes`` of
-    these come after the audio and are nothing that the container knows.
+    these come after the audio and are nothing that the container knows. ``streams`` are the bytes
+    at which streams begin that follow one another.
     """
 
     container: str
@@ -79,6 +81,7 @@ class Header:
     declared_bytes: int | None = None
     present_bytes: int | None = None
     stray_bytes: int = 0
+    streams: tuple[int, ...] = (0,)
 
 
 def read_header(read_at: ReadAt, size_bytes: int, *, where: str) -> Header:
@@ -273,12 +276,10 @@ def _walk_au(read_at: ReadAt, size: int, where: str) -> Header:
 
 
 def _walk_ogg(read_at: ReadAt, size: int, where: str) -> Header:
-    """Check that the last Ogg page ends inside the file and that no other page begins there.
-
-    libsndfile reads the first stream alone, so a file of several one after another is refused.
-    """
-    if (streams := _count_ogg_streams(read_at)) > 1:
-        what = f"holds {streams} streams one after another, of which only the first would be read"
+    """Check that the last Ogg page ends inside the file and that no other page begins there."""
+    streams = _find_ogg_streams(read_at)
+    if len(streams) > MAX_STREAMS:
+        what = f"holds {len(streams)} streams one after another, at most {MAX_STREAMS} are read"
         raise AudioError("unsupported", what, where=where, mend=SPLIT_STREAMS)
     start = max(size - _OGG_MAX_PAGE, 0)
     tail = read_at(start, _OGG_MAX_PAGE)
@@ -288,24 +289,25 @@ def _walk_ogg(read_at: ReadAt, size: int, where: str) -> Header:
     table = tail[page + 26 : page + 27 + 255]
     segments = table[1 : 1 + table[0]] if table else b""
     if not table or len(segments) < table[0]:
-        return Header("OGG", declared_bytes=27, present_bytes=len(tail) - page)
+        return Header("OGG", declared_bytes=27, present_bytes=len(tail) - page, streams=streams)
     length = 27 + len(segments) + sum(segments)
     rest = tail[page + length :]
     if rest and b"OggS".startswith(rest):
         length += 27
-    return Header("OGG", declared_bytes=length, present_bytes=len(tail) - page)
+    return Header("OGG", declared_bytes=length, present_bytes=len(tail) - page, streams=streams)
 
 
-def _count_ogg_streams(read_at: ReadAt) -> int:
-    """Return how many times streams begin; those that begin together (with pictures) are one."""
-    position = streams = 0
+def _find_ogg_streams(read_at: ReadAt) -> tuple[int, ...]:
+    """Return where streams begin; those that begin together (with pictures) are one."""
+    position, streams = 0, []
     opening = False
     while (head := read_at(position, 282))[:4] == b"OggS" and len(head) >= 27:
         begins = bool(head[5] & 2)
-        streams += begins and not opening
+        if begins and not opening:
+            streams.append(position)
         opening = begins
         position += 27 + head[26] + sum(head[27 : 27 + head[26]])
-    return streams
+    return tuple(streams)
 
 
 def _walk_flac(read_at: ReadAt, size: int, where: str) -> Header:

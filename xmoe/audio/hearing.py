@@ -32,8 +32,7 @@ def hear(audio: Any, sample_rate_hz: int | None = None) -> Heard:
         audio = io.BytesIO(audio)
     elif hasattr(audio, "read") and not audio.seekable():  # a pipe
         audio = io.BytesIO(audio.read())
-    clip = read_clip(audio)
-    return Heard(clip.samples, clip.sample_rate_hz, clip.clipped_rate)
+    return read_clip(audio).heard
 
 
 def is_stored(audio: Any) -> bool:

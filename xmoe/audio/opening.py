@@ -8,18 +8,21 @@ only its plain words leave this module.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeAlias, cast
 
 import soundfile as sf
 
-from xmoe.audio.containers import CONVERT, COPY_AGAIN, read_header
+from xmoe.audio.chained import ChainedSound
+from xmoe.audio.containers import CONVERT, COPY_AGAIN, Header, read_header
 from xmoe.base.errors import AudioError
 
 Source = str | os.PathLike[str] | BinaryIO
+OpenSound: TypeAlias = "sf.SoundFile | ChainedSound"
 
 MAX_BYTES = 16 << 30
 
@@ -27,7 +30,7 @@ MAX_BYTES = 16 << 30
 @contextmanager
 def open_sound(
     source: Source, *, name: str | None = None, max_bytes: int = MAX_BYTES
-) -> Iterator[tuple[sf.SoundFile, str]]:
+) -> Iterator[tuple[OpenSound, str]]:
     """Give the open sound and the name that errors use; everything is closed afterwards.
 
     A stream is read from its start and left open. Raises ``AudioError`` for files that are missing,
@@ -36,13 +39,13 @@ def open_sound(
     if isinstance(source, (str, os.PathLike)):
         where = name or os.fspath(source)
         with _open_regular(source, where) as file:
-            _check_file(file, where, max_bytes)
-            with _decoder(file.fileno(), where) as sound:
+            header = _check_file(file, where, max_bytes)
+            with _decoder(file, header, where) as sound:
                 yield sound, where
     else:
         where = name or "audio stream"
-        _check_file(source, where, max_bytes)
-        with _decoder(source, where) as sound:
+        header = _check_file(source, where, max_bytes)
+        with _decoder(source, header, where) as sound:
             yield sound, where
 
 
@@ -71,7 +74,7 @@ def _open_regular(path: str | os.PathLike[str], where: str) -> BinaryIO:
     return cast(BinaryIO, os.fdopen(descriptor, "rb", buffering=0))
 
 
-def _check_file(file: BinaryIO, where: str, max_bytes: int) -> None:
+def _check_file(file: BinaryIO, where: str, max_bytes: int) -> Header:
     """Check size and header, and leave the file at its start."""
 
     def read_at(offset: int, count: int) -> bytes:
@@ -85,8 +88,9 @@ def _check_file(file: BinaryIO, where: str, max_bytes: int) -> None:
         if size > max_bytes:
             what = f"the file has {size} bytes, the limit is {max_bytes}"
             raise AudioError("too_large", what, where=where, mend="cut it into shorter files")
-        read_header(read_at, size, where=where)
+        header = read_header(read_at, size, where=where)
         file.seek(0)
+        return header
     except (OSError, ValueError) as error:
         what = f"cannot be read: {_system_reason(error, 'the stream is closed')}"
         raise AudioError("unreadable", what, where=where, mend=COPY_AGAIN) from None
@@ -97,10 +101,15 @@ def _system_reason(error: Exception, otherwise: str) -> str:
 
 
 @contextmanager
-def _decoder(handle: int | BinaryIO, where: str) -> Iterator[sf.SoundFile]:
-    """Hand a file at its start to libsndfile, which does not own it."""
+def _decoder(file: BinaryIO, header: Header, where: str) -> Iterator[OpenSound]:
+    """Hand a file at its start to libsndfile, which does not own it; of ours its descriptor."""
+    sound: OpenSound
     try:
-        sound = sf.SoundFile(handle, closefd=False)
+        if len(header.streams) > 1:
+            sound = ChainedSound(file, header.streams, where)
+        else:
+            handle = file.fileno() if isinstance(file, io.FileIO) else file
+            sound = sf.SoundFile(handle, closefd=False)
     except (sf.SoundFileError, RuntimeError, TypeError, ValueError) as error:
         raise _refusal(error, where) from None
     with sound:

@@ -24,11 +24,15 @@ _SHAPES = "give floats from -1 to 1, int16 or int32 of shape [S], [channels, S] 
 
 
 class Heard(NamedTuple):
-    """Samples [S] of a recording, channels mixed down; ``clipped_rate`` as in ``Clip``."""
+    """Samples [S] of a recording, channels mixed down; ``clipped_rate`` as in ``Clip``.
+
+    ``notes`` say what is odd about the file that they came from.
+    """
 
     samples: npt.NDArray[np.float32]
     sample_rate_hz: int
     clipped_rate: float
+    notes: tuple[str, ...] = ()
 
 
 def check_samples(audio: Any, sample_rate_hz: int | None) -> Heard:

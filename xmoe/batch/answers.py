@@ -45,8 +45,10 @@ def answer_names(predictor: Predictor, base: str, names: Sequence[str]) -> Itera
     """
     digests: dict[str, str] = {}
     for name, outcome in answer_clips(predictor, read_names(base, names, digests)):
-        bad = isinstance(outcome, AudioError)
-        row = _error_row(name, outcome) if bad else _answer_row(name, outcome)
+        if isinstance(outcome, AudioError):
+            row = _error_row(name, outcome)
+        else:
+            row = _answer_row(name, outcome)
         yield {**row, "sha256": digests.pop(name)}
 
 
@@ -61,8 +63,7 @@ def answer_clips(
             waiting.append((name, clip, []))
             continue
         heard = predictor.hear(clip.samples, clip.sample_rate_hz)
-        doubts = predictor.doubts(clip.samples, clip.sample_rate_hz, clip.clipped_rate)
-        waiting.append((name, heard, doubts))
+        waiting.append((name, heard, predictor.doubts(clip.heard)))
         segments += len(heard[0])
         if segments >= predictor.batch:
             yield from _answer_waiting(predictor, waiting)

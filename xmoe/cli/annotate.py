@@ -222,6 +222,7 @@ def describe_recording(path: Path, done: Annotated, background: Any) -> dict[str
         "seconds": done.seconds,
         "real_time_factor": done.seconds / done.duration_s,
         "notes": done.notes(),
+        "warnings": list(done.warnings),
     }
 
 
@@ -262,6 +263,7 @@ def _lines(row: dict[str, Any]) -> list[str]:
     lines = [f"{name}: {count}" for name, count in row["by_label"].items()]
     if row["background"]:
         lines.append(f"no event: {', '.join(row['background'])}")
+    lines += [f"note: {row['file']}: {warning}" for warning in row["warnings"]]
     lines += [f"note: {note}" for note in row["notes"]]
     for name, score in row.get("scores", {}).items():
         figures = ", ".join(f"{key} {score[key]:.3f}" for key in ("f1", "precision", "recall"))

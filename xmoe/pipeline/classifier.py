@@ -177,9 +177,7 @@ class MoEAudioClassifier:
         ``k`` fixes how many experts are asked, ``k_max`` bounds it. Raises AudioError for a file
         that cannot be read, InputError for samples that are no recording.
         """
-        predictor = self.predictor
-        samples, rate, clipped_rate = hear(audio, sample_rate_hz)
-        return predictor.predict(samples, rate, clipped_rate=clipped_rate, k=k, k_max=k_max)
+        return self.predictor.answer(hear(audio, sample_rate_hz), k=k, k_max=k_max)
 
     def predict_proba(
         self, audios: Audio | Iterable[Audio], sample_rate_hz: int | None = None
@@ -231,7 +229,7 @@ class MoEAudioClassifier:
         segments is explained by the one that is surest of its answer.
         """
         predictor, method = self.predictor, check_method(method or self.explainability)
-        samples, rate, _ = hear(audio_path, sample_rate_hz)
+        samples, rate = hear(audio_path, sample_rate_hz)[:2]
         segments = predictor.cut(samples, rate)
         specs, sound = predictor.measure(segments), predictor.sound_of(segments)
         surest = surest_segment(predictor, specs, sound)

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
+
+from xmoe.audio.samples import Heard
 
 SILENT_PEAK = 1e-4
 CLIPPED_SHARE = 0.01
 LOUD_PEAK = 16.0
 
 
-def find_doubts(
-    samples: npt.NDArray[np.float32], sample_rate_hz: int, clipped_rate: float, *, fmax_hz: float
-) -> list[str]:
-    """Return warnings about a recording [S] that need no training profile.
+@dataclass(frozen=True)
+class Levels:
+    """The lowest and the highest sample of a recording, and the share that is clipped."""
 
-    They tell silence, clipping, samples that are no floats from -1 to 1, and a rate too low for the
-    model's band, which ends at ``fmax_hz``.
+    low: float
+    high: float
+    clipped_rate: float
+
+
+def find_doubts(heard: Heard, *, fmax_hz: float) -> list[str]:
+    """Return warnings about a recording that need no training profile; see ``judge_levels``."""
+    levels = Levels(float(heard.samples.min()), float(heard.samples.max()), heard.clipped_rate)
+    return [*heard.notes, *judge_levels(levels, heard.sample_rate_hz, fmax_hz=fmax_hz)]
+
+
+def judge_levels(levels: Levels, sample_rate_hz: int, *, fmax_hz: float) -> list[str]:
+    """Return warnings: silence, clipping, samples that are no floats from -1 to 1, a low rate.
+
+    The rate is too low for the model's band, which ends at ``fmax_hz``.
     """
     doubts = []
-    low, high = float(samples.min(initial=0.0)), float(samples.max(initial=0.0))
-    if clipped_rate > CLIPPED_SHARE:
-        doubts.append(f"clipped: {clipped_rate:.0%} of the samples are at full scale")
-    elif len(samples) and float(np.ptp(samples)) < 2 * SILENT_PEAK:
+    if levels.clipped_rate > CLIPPED_SHARE:
+        doubts.append(f"clipped: {levels.clipped_rate:.0%} of the samples are at full scale")
+    elif levels.high - levels.low < 2 * SILENT_PEAK:
         doubts.append(
             "silent: there is no sound in this recording, or its channels cancel each other"
         )
-    if (peak := max(-low, high)) > LOUD_PEAK:
+    if (peak := max(-levels.low, levels.high)) > LOUD_PEAK:
         doubts.append(f"level: samples reach {peak:g}; full scale is 1, so divide integers by it")
     if sample_rate_hz / 2 < 0.95 * fmax_hz:
         doubts.append(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xmoe.audio.samples import Heard
 from xmoe.audio.segment import Grid, Segment
 from xmoe.audio.sound import Sound, hold_sound
 from xmoe.base.config import RunConfig
@@ -155,23 +156,23 @@ class Predictor:
         samples: npt.NDArray[np.float32],
         sample_rate_hz: int,
         *,
-        clipped_rate: float = 0.0,
         k: int | None = None,
         k_max: int | None = None,
     ) -> Answer:
         """Return the answer to one recording [S], with what is doubtful about it."""
-        began = time.perf_counter()
-        specs, sound = self.hear(samples, sample_rate_hz)
-        answers = self.answer_segments(specs, sound, k=k, k_max=k_max)
-        doubts = self.doubts(samples, sample_rate_hz, clipped_rate)
-        return self.summarise(answers, warnings=doubts, seconds=time.perf_counter() - began)
+        return self.answer(Heard(samples, sample_rate_hz, 0.0), k=k, k_max=k_max)
 
-    def doubts(
-        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, clipped_rate: float
-    ) -> list[str]:
-        """Return warnings about a recording [S]."""
-        fmax_hz = self.config.spectro.fmax_hz
-        return find_doubts(samples, sample_rate_hz, clipped_rate, fmax_hz=fmax_hz)
+    def answer(self, heard: Heard, *, k: int | None = None, k_max: int | None = None) -> Answer:
+        """Return the answer to one recording, with what is doubtful about it."""
+        began = time.perf_counter()
+        specs, sound = self.hear(heard.samples, heard.sample_rate_hz)
+        answers = self.answer_segments(specs, sound, k=k, k_max=k_max)
+        seconds = time.perf_counter() - began
+        return self.summarise(answers, warnings=self.doubts(heard), seconds=seconds)
+
+    def doubts(self, heard: Heard) -> list[str]:
+        """Return warnings about a recording."""
+        return find_doubts(heard, fmax_hz=self.config.spectro.fmax_hz)
 
     def summarise(
         self, answers: SegmentAnswers, *, warnings: Sequence[str] = (), seconds: float = 0.0

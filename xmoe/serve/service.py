@@ -121,8 +121,7 @@ class Service:
         return await self._answer(read, options, len(samples))
 
     def _hear(self, data: bytes) -> Heard:
-        clip = self.decode(data)
-        return Heard(clip.samples, clip.sample_rate_hz, clip.clipped_rate)
+        return self.decode(data).heard
 
     async def _read_then(
         self, read: Callable[[], Heard], then: Callable[[Heard], Value], samples: int | None
@@ -182,10 +181,10 @@ class Service:
 
     def _prepare(self, heard: Heard, options: Options) -> Prepared:
         """Return a recording cut into segments, with what is doubtful about it."""
-        samples, rate, clipped_rate = heard
+        samples, rate = heard.samples, heard.sample_rate_hz
         decoded = time.monotonic()
         spectro, most = self.router.config.spectro, self.settings.http.max_windows
-        doubts = self.router.predictor.doubts(samples, rate, clipped_rate)
+        doubts = self.router.predictor.doubts(heard)
         hop_s = choose_hop_s(len(samples) / rate, spectro, options.hop_s, most)
         cut = self.router.cut(samples, rate, hop_s)
         return Prepared(heard, cut, doubts, decoded)
@@ -218,7 +217,7 @@ class Service:
 
     async def _measure(self, heard: Heard) -> Incoming:
         """Return the measures of a recording; taken while it is answered."""
-        return await self.router.work(lambda: measure_incoming(*heard), len(heard[0]))
+        return await self.router.work(lambda: measure_incoming(*heard[:3]), len(heard[0]))
 
     async def check_ready(self) -> Readiness:
         """Return whether every expert answers a real inference; the finding is kept for a second.
