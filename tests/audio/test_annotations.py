@@ -239,3 +239,53 @@ def test_tabs_and_breaks_in_labels_do_not_break_the_tables(tmp_path):
     odd = (Annotation(0.0, 1.0, "a\tb\nc"),)
     for text in (format_audacity(odd), format_raven(odd, band_hz=(0, 1))):
         assert read_annotations(write(tmp_path / "odd.txt", text))[0].label == "a b c"
+
+
+KALEIDOSCOPE = (
+    "INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,Fmin,Fmax,DATE,TIME,TOP1MATCH,MANUAL ID"
+)
+
+
+def test_a_table_of_kaleidoscope_has_starts_and_durations(tmp_path):
+    rows = (
+        r"D:\\survey,site_a,20240501_053000.wav,0,12.5,1.25,2000,4000,2024-05-01,05:30:12,C1,wren",
+        r"D:\\survey,,20240501_053000.wav,0,0,0.5,2000,4000,2024-05-01,05:30:00,C1,robin",
+    )
+    path = write(tmp_path / "cluster.csv", "\n".join((KALEIDOSCOPE, *rows)))
+    assert read_annotations(path) == (
+        Annotation(12.5, 13.75, "wren", None, "site_a/20240501_053000.wav"),
+        Annotation(0.0, 0.5, "robin", None, "20240501_053000.wav"),
+    )
+
+
+def test_where_nobody_named_anything_the_program_did(tmp_path):
+    row = "D:,,a.wav,0,1,2,2000,4000,2024-05-01,05:30:12,wren,"
+    path = write(tmp_path / "cluster.csv", f"{KALEIDOSCOPE}\n{row}")
+    assert [one.label for one in read_annotations(path)] == ["wren"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("start,duration,label", "1,3,R"),
+        ("onset;duration_s;label", "1,0;3,0;R"),
+        ("Begin Time (s)\tDelta Time (s)\tSpecies", "1\t3\tR"),
+        ("start_s,end_s,label", "0:01,00:00:04.000,R"),
+        ("start,duration,label", "0:00:01.0,0:03,R"),
+        ("onset,offset,duration,label", "1,4,99,R"),
+    ],
+)
+def test_durations_and_clock_times_are_times_too(tmp_path, header, row):
+    path = write(tmp_path / ("a.txt" if "\t" in row else "a.csv"), f"{header}\n{row}\n")
+    assert read_annotations(path) == (Annotation(1.0, 4.0, "R"),)
+
+
+def test_labels_of_audacity_may_have_clock_times(tmp_path):
+    path = write(tmp_path / "a.txt", "1:00:00.5\t1:00:01,25\twren\n")
+    assert read_annotations(path) == (Annotation(3600.5, 3601.25, "wren"),)
+
+
+def test_a_duration_that_is_none_is_named_as_one(tmp_path):
+    path = write(tmp_path / "a.csv", "start,duration,label\n1,long,R\n")
+    with pytest.raises(DatasetError, match="time '1' and the duration 'long'"):
+        read_annotations(path)

@@ -222,3 +222,44 @@ def test_a_closed_folder_is_named(tmp_path):
     with pytest.raises(DatasetError, match="permission denied"):
         read_layout(tmp_path)
     (tmp_path / "cat").chmod(0o700)
+
+
+def test_the_folder_of_a_file_may_stand_beside_its_name(tmp_path):
+    files = {"site_a/1.wav": "", "site_b/1.wav": "", "site_b/deep/2.wav": "", "1.wav": ""}
+    text = "file,folder,label\n1.wav,site_a,x\n1.wav,site_b,y\ndeep\\2.wav,site_b,y\n1.wav,,x\n"
+    layout = read_layout(write(tmp_path, files | {"metadata.csv": text}))
+    assert [entry.filepath for entry in layout.entries] == [
+        "site_a/1.wav",
+        "site_b/1.wav",
+        "site_b/deep/2.wav",
+        "1.wav",
+    ]
+
+
+def test_a_file_that_its_folder_lacks_is_missing_and_no_other_is_taken(tmp_path):
+    files = {"site_a/1.wav": "", "1.wav": ""}
+    text = "file,folder,label\n1.wav,site_a,x\n1.wav,site_b,y\n"
+    layout = read_layout(write(tmp_path, files | {"metadata.csv": text}))
+    assert [entry.filepath for entry in layout.entries] == ["site_a/1.wav", "site_b/1.wav"]
+
+
+def test_a_column_of_folders_that_means_something_else_is_left_alone(tmp_path):
+    files = {"audio/1.wav": "", "audio/2.wav": ""}
+    text = "file,folder,label\naudio/1.wav,audio,x\naudio/2.wav,/mnt/old,y\n"
+    layout = read_layout(write(tmp_path, files | {"metadata.csv": text}))
+    assert [entry.filepath for entry in layout.entries] == ["audio/1.wav", "audio/2.wav"]
+
+
+def test_urbansound8k_is_known_by_its_columns(tmp_path):
+    text = (
+        "slice_file_name,fsID,start,end,salience,fold,classID,class\n"
+        "100032-3-0-0.wav,100032,0.0,0.317551,1,5,3,dog_bark\n"
+        "100263-2-0-117.wav,100263,58.5,62.5,1,5,2,children_playing\n"
+    )
+    files = {"audio/fold5/100032-3-0-0.wav": "", "audio/fold5/100263-2-0-117.wav": ""}
+    layout = read_layout(write(tmp_path, files | {"metadata/UrbanSound8K.csv": text}))
+    first, second = layout.entries
+    assert (first.filepath, first.labels) == ("audio/fold5/100032-3-0-0.wav", ("dog_bark",))
+    assert (first.fold, first.group, first.start_s, first.end_s) == (5, "100032", 0.0, None)
+    assert second.filepath == "audio/fold5/100263-2-0-117.wav"
+    assert "UrbanSound8K's table" in layout.notes[0]

@@ -50,3 +50,15 @@ def test_a_name_that_fits_two_files_is_left_alone(root):
     (root / "mixed").mkdir()
     assert Finder(root).find("MIXED/Case.WAV") == "MIXED/Case.WAV"
     assert Finder(root).find("Mixed/Case.WAV") == "Mixed/Case.WAV"
+
+
+def test_folders_beside_names(tmp_path):
+    for name in ("set/a/1.wav", "set/1.wav", "set/b/2.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    finder = Finder(tmp_path)
+    names, folders = ["set/1.wav", "set/1.wav", "set/b/2.wav"], ["a", "", "gone"]
+    assert finder.find_beside(names, folders, "set/") == ["set/a/1.wav", "set/1.wav", "set/b/2.wav"]
+    assert finder.find_beside(names[:1], ["gone"], "set/") == ["set/1.wav"]
+    assert finder.holds("set\\a\\1.wav")
+    assert not finder.holds("set/c/1.wav")

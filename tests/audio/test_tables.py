@@ -8,7 +8,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from xmoe.audio.tables import header_of, parse_number, parse_table, pick_column, read_table
+from xmoe.audio.tables import (
+    header_of,
+    parse_number,
+    parse_table,
+    parse_time,
+    pick_column,
+    read_table,
+)
 from xmoe.base.errors import DatasetError
 
 ROWS = ({"filepath": "a.wav", "label": "x;y"}, {"filepath": "b.wav", "label": "5"})
@@ -179,3 +186,27 @@ def test_unicode_comes_through(tmp_path):
     row = {"file": "søn/ü.wav", "label": "Grünfink"}
     path = write(tmp_path, "t.jsonl", json.dumps(row, ensure_ascii=False))
     assert read_table(path).rows == (row,)
+
+
+@pytest.mark.parametrize(
+    ("cell", "seconds"),
+    [
+        ("12.5", 12.5),
+        ("12,5", 12.5),
+        ("2:03.5", 123.5),
+        ("02:03,5", 123.5),
+        ("1:02:03", 3723.0),
+        ("100:00:00", 360_000.0),
+        ("", None),
+        ("NA", None),
+    ],
+)
+def test_times_are_seconds_or_hours_minutes_and_seconds(cell, seconds):
+    assert parse_time(cell) == seconds
+
+
+@pytest.mark.parametrize(
+    "cell", ["1:60", "1:-2", "1.5:02", "1:02:03:04", "a:b", "1:", ":", "2024-05-01 05:30:00"]
+)
+def test_what_is_no_time_is_not_taken_for_one(cell):
+    assert math.isnan(parse_time(cell))

@@ -142,3 +142,10 @@ def test_name_that_no_table_can_hold(folder):
     with pytest.raises(DatasetError, match="not UTF-8") as caught:
         list_inputs(str(folder))
     assert "rename" in (caught.value.mend or "")
+
+
+def test_table_with_a_column_of_folders(folder):
+    first, second = sorted(path.relative_to(folder) for path in folder.rglob("*.wav"))[:2]
+    rows = "".join(f"{path.name},{path.parent}\n" for path in (first, second))
+    (folder / "list.csv").write_text(f"file,folder\n{rows}")
+    assert list_inputs(str(folder / "list.csv")).names == (str(first), str(second))

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from xmoe.audio.annotations import TEXTGRID_SUFFIX, Annotation, has_times, read_annotations
 from xmoe.audio.clip import AudioInfo, read_info
 from xmoe.audio.layouts import AUDIO_SUFFIXES
-from xmoe.audio.tables import TABLE_SUFFIXES, header_of, parse_number, read_table
+from xmoe.audio.tables import TABLE_SUFFIXES, header_of, parse_time, read_table
 from xmoe.audio.text import read_text
 from xmoe.base.errors import DatasetError
 
@@ -196,7 +196,7 @@ def _is_annotation(path: Path) -> bool:
     except DatasetError:
         return False
     cells = text.lstrip().partition("\n")[0].split("\t")[:2]
-    numbers = [number for cell in cells if (number := parse_number(cell)) is not None]
+    numbers = [number for cell in cells if (number := parse_time(cell)) is not None]
     return has_times(header_of(text)) or (len(numbers) == 2 and not math.isnan(sum(numbers)))
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from xmoe.audio import layouts
 from xmoe.audio.layouts import PATH_COLUMNS
 from xmoe.audio.tables import (
     TABLE_SUFFIXES,
@@ -27,6 +28,7 @@ from xmoe.audio.tables import (
     header_of,
     parse_number,
     parse_table,
+    parse_time,
     pick_column,
     read_table,
 )
@@ -37,12 +39,21 @@ RAVEN_START, RAVEN_END = "Begin Time (s)", "End Time (s)"
 RAVEN_LABELS = ("Annotation", "Label", "Species", "Class", "Type", "Call Type")
 RAVEN_SCORE = "Score"
 RAVEN_FILE, RAVEN_OFFSET = "Begin File", "File Offset (s)"
-FOLDER_COLUMNS = ("Begin Path", "folder", "directory")
+FOLDER_COLUMNS = ("Begin Path", *layouts.FOLDER_COLUMNS)
 LABEL_COLUMNS = ("label", "labels", "class", "category")
-# Names of BirdNET, OpenSoundscape and DCASE stand after our own and Raven's.
+# Names of BirdNET, OpenSoundscape, DCASE and Kaleidoscope stand after our own and Raven's.
 START_COLUMNS = ("start_s", RAVEN_START, "Start (s)", "start_time", "onset", "onset_s", "start")
 END_COLUMNS = ("end_s", RAVEN_END, "End (s)", "end_time", "offset", "offset_s", "end")
-OTHER_LABELS = ("event_label", "Common Name", "Scientific Name")
+OTHER_LABELS = (
+    "event_label",
+    "Common Name",
+    "Scientific Name",
+    "MANUAL ID",
+    "AUTO ID",
+    "TOP1MATCH",
+)
+DURATION_COLUMNS = ("duration", "duration_s", "Delta Time (s)")
+OTHER_FILES = ("IN FILE",)
 SCORE_COLUMNS = (RAVEN_SCORE, "probability", "confidence")
 TEXTGRID_SUFFIX = ".textgrid"
 MEND = (
@@ -82,7 +93,19 @@ def read_annotations(path: Path, *, label_column: str | None = None) -> tuple[An
 
 def has_times(columns: Sequence[str]) -> bool:
     """Return whether a table with these columns holds annotations."""
-    return bool(pick_column(columns, START_COLUMNS) and pick_column(columns, END_COLUMNS))
+    return all(find_times(columns)[:2])
+
+
+def find_times(columns: Sequence[str]) -> tuple[str | None, str | None, bool]:
+    """Return the columns of start and end, and whether the latter is a duration.
+
+    Kaleidoscope's ``OFFSET`` and ``DURATION`` are a start and a length; DCASE's ``offset`` ends.
+    """
+    start, end = (pick_column(columns, names) for names in (START_COLUMNS, END_COLUMNS))
+    length = pick_column(columns, DURATION_COLUMNS)
+    if length is None or (start and end):
+        return start, end, False
+    return start or pick_column(columns, ("offset", "offset_s")), length, True
 
 
 def _read_rows(table: Table, label_column: str | None) -> tuple[Annotation, ...]:
@@ -92,7 +115,7 @@ def _read_rows(table: Table, label_column: str | None) -> tuple[Annotation, ...]
     """
     if not table.columns:  # JSON Lines without a line
         return ()
-    start, end = table.pick(START_COLUMNS), table.pick(END_COLUMNS)
+    start, end, is_length = find_times(table.columns)
     if not (start and end):
         missing = "start_s" if end or not start else "end_s"
         what = f"no column {missing!r}; the columns are {', '.join(table.columns)}"
@@ -104,7 +127,9 @@ def _read_rows(table: Table, label_column: str | None) -> tuple[Annotation, ...]
     found: dict[tuple[str, Annotation], Annotation] = {}
     for index, row in enumerate(table.rows):
         where = table.where(index)
-        one = _make(row[start], row[end], row[column], row[score] if score else "", where)
+        one = _make(
+            row[start], row[end], row[column], row[score] if score else "", where, is_length
+        )
         one = _in_its_file(one, row, table, where)
         found.setdefault(((row[number] if number else "") or str(-index - 1), one), one)
     files = {one.file for one in found.values()}
@@ -123,7 +148,7 @@ def _in_its_file(one: Annotation, row: dict[str, str], table: Table, where: str)
     """
     offset, folder, name = (
         row[column] if (column := table.pick(names)) else ""
-        for names in ((RAVEN_OFFSET,), FOLDER_COLUMNS, (RAVEN_FILE, *PATH_COLUMNS))
+        for names in ((RAVEN_OFFSET,), FOLDER_COLUMNS, (RAVEN_FILE, *PATH_COLUMNS, *OTHER_FILES))
     )
     inside = folder.replace("\\", "/").rpartition("/")[2] == name
     file = f"{folder}/{name}" if folder and name and not inside else folder or name
@@ -173,20 +198,30 @@ def _read_textgrid(path: Path) -> tuple[Annotation, ...]:
 
 
 def _pick(table: Table, wanted: str | None, usual: Sequence[str]) -> str:
-    if column := table.pick((wanted,) if wanted else usual):
-        return column
+    """Return the column of the labels: the first usual one that holds any, else the first."""
+    names = (wanted,) if wanted else usual
+    found = [column for name in names if (column := table.pick((name,)))]
+    filled = [column for column in found if any(row[column] for row in table.rows)]
+    if found:
+        return (filled or found)[0]
     what = f"no column {wanted or usual[0]!r}; the columns are {', '.join(table.columns)}"
     mend = "name the column of the labels (--label-column)"
     raise DatasetError(what, where=str(table.path), mend=mend)
 
 
-def _make(start: str, end: str, label: str, score: str, where: str) -> Annotation:
-    """Return one annotation from text; a decimal comma is understood."""
+def _make(
+    start: str, end: str, label: str, score: str, where: str, is_length: bool = False
+) -> Annotation:
+    """Return one annotation from text; decimal commas and times like 1:02:03.5 are understood."""
     start_s, end_s = (
-        math.nan if (number := parse_number(cell)) is None else number for cell in (start, end)
+        math.nan if (number := parse_time(cell)) is None else number for cell in (start, end)
     )
+    if is_length:
+        end_s += start_s
     if not 0.0 <= start_s <= end_s < math.inf:
         what = f"the times {start!r} and {end!r} are not two rising numbers of seconds"
+        if is_length:
+            what = f"the time {start!r} and the duration {end!r} are not two numbers of seconds"
         raise DatasetError(what, where=where, mend=MEND)
     probability = parse_number(score)
     if probability is not None and math.isnan(probability):

@@ -2,7 +2,8 @@
 
 Accepted without conversion: ``metadata.csv`` with ``filepath,split,label``; Hugging Face
 AudioFolder (``file_name`` manifests, also one per split folder; class folders; split folders of
-class folders); ESC-50's ``filename,fold,category``; the same columns as JSON Lines or Parquet.
+class folders); ESC-50's ``filename,fold,category``; UrbanSound8K's table; the same columns as JSON
+Lines or Parquet. The folder of a file may stand in a column of its own.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmoe.audio.paths import Finder
-from xmoe.audio.tables import TABLE_SUFFIXES, Table, parse_number, read_table
+from xmoe.audio.tables import TABLE_SUFFIXES, Table, parse_number, parse_time, read_table
 from xmoe.base.errors import DatasetError
 
-PATH_COLUMNS = ("filepath", "file_name", "filename", "path", "file")
+PATH_COLUMNS = ("filepath", "file_name", "filename", "path", "file", "slice_file_name")
+FOLDER_COLUMNS = ("folder", "directory", "dir", "subfolder")
 LABEL_COLUMNS = ("label", "labels", "category", "class")
-GROUP_COLUMNS = ("group", "src_file")
+GROUP_COLUMNS = ("group", "src_file", "fsID")
 AUDIO_SUFFIXES = frozenset(
     [
         ".wav",
@@ -44,7 +46,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-_MANIFEST_STEMS = ("metadata", "manifest", "esc50", "meta/esc50")
+_MANIFEST_STEMS = ("metadata", "manifest", "esc50", "meta/esc50", "metadata/UrbanSound8K")
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,10 @@ def _read_manifest(root: Path, path: Path, *, prefix: str = "", split: str | Non
         for row in table.rows
     ]
     notes = list(table.notes)
-    if path_column == "filename" and known["fold"] and (root / "audio").is_dir():
-        prefix = "audio/"
-        notes.append(f"{path.name} is ESC-50's table: its files are taken from audio/")
-    finder = Finder(root)
+    files = _find_files(root, table, path_column, prefix, notes)
     entries = tuple(
         Entry(
-            filepath=finder.find(prefix + _parse_path(row[path_column], table, index, path_column)),
+            filepath=files[index],
             labels=_parse_labels(row[label_column]),
             split=split or _parse_split(row, table, index),
             fold=_parse_fold(row, table, index),
@@ -121,6 +120,25 @@ def _read_manifest(root: Path, path: Path, *, prefix: str = "", split: str | Non
         for index, row in enumerate(rows)
     )
     return Layout(path, entries, tuple(notes))
+
+
+def _find_files(
+    root: Path, table: Table, path_column: str, prefix: str, notes: list[str]
+) -> list[str]:
+    """Return the path of every row's file; two sets are known whose tables leave folders out."""
+    names = [
+        _parse_path(row[path_column], table, index, path_column)
+        for index, row in enumerate(table.rows)
+    ]
+    fold, folder = table.pick(("fold",)), table.pick(FOLDER_COLUMNS)
+    if path_column == "filename" and fold and (root / "audio").is_dir():
+        prefix = "audio/"
+        notes.append(f"{table.path.name} is ESC-50's table: its files are taken from audio/")
+    folders = [row[folder] if folder else "" for row in table.rows]
+    if path_column == "slice_file_name" and fold and (root / "audio").is_dir():
+        folders = [f"audio/fold{row[fold]}" for row in table.rows]
+        notes.append(f"{table.path.name} is UrbanSound8K's table: fold 1 is taken from audio/fold1")
+    return Finder(root).find_beside([prefix + name for name in names], folders, prefix)
 
 
 def _pick_column(table: Table, names: tuple[str, ...]) -> str:
@@ -166,10 +184,10 @@ def _parse_fold(row: dict[str, str], table: Table, index: int) -> int | None:
 
 
 def _parse_seconds(row: dict[str, str], column: str, table: Table, index: int) -> float | None:
-    seconds = parse_number(row.get(column, ""))
+    seconds = parse_time(row.get(column, ""))
     if seconds is not None and not 0.0 <= seconds < float("inf"):
         what = f"column {column!r} holds {row[column]!r}"
-        mend = "write seconds, 0 or more, like 1.5"
+        mend = "write seconds, 0 or more, like 1.5, or hours, minutes and seconds like 0:01:02.5"
         raise DatasetError(what, where=table.where(index), mend=mend)
     return seconds
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,13 +27,42 @@ class Finder:
 
     def find(self, written: str) -> str:
         """Return the path relative to the root, as it is on disk; as written if nothing is."""
+        names = self._forms(written)
+        return next(filter(None, map(self._spelled, names)), names[-1])
+
+    def find_beside(
+        self, names: Sequence[str], folders: Sequence[str], prefix: str = ""
+    ) -> list[str]:
+        """Return the paths of names that may lie in the folder that a table writes beside each.
+
+        Such a column may mean something else, so it is taken at its word where it leads to a file
+        for one row at least; then a bare name is never looked for elsewhere. All names begin with
+        ``prefix``, which comes before the folder.
+        """
+        pairs = zip(names, folders, strict=True)
+        inside = [f"{prefix}{folder}/{name.removeprefix(prefix)}" for name, folder in pairs]
+        there = [
+            bool(folder) and self.holds(path) for folder, path in zip(folders, inside, strict=True)
+        ]
+        meant, found = any(there), []
+        for name, folder, path, is_there in zip(names, folders, inside, there, strict=True):
+            whole = "/" in name.removeprefix(prefix).replace("\\", "/") and self.holds(name)
+            beside = meant and folder and (is_there or not whole)
+            found.append(self.find(path if beside else name))
+        return found
+
+    def holds(self, written: str) -> bool:
+        """Tell whether a path leads to something."""
+        return any(self._spelled(name) is not None for name in self._forms(written))
+
+    def _forms(self, written: str) -> list[str]:
+        """Return what a path may mean below the root: as written, and with its slashes turned."""
+        forms = []
         for text in (written, written.replace("\\", "/")):
             for prefix in self._prefixes:
                 text = text.removeprefix(prefix)
-            name = posixpath.normpath(text)
-            if (found := self._spelled(name)) is not None:
-                return found
-        return name
+            forms.append(posixpath.normpath(text))
+        return forms
 
     def _spelled(self, name: str) -> str | None:
         """Return a relative path in the spelling of the disk, None where nothing is there."""

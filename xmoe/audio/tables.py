@@ -73,6 +73,21 @@ def parse_number(cell: str) -> float | None:
         return math.nan
 
 
+def parse_time(cell: str) -> float | None:
+    """Return a number of seconds, which may be written ``1:02:03.5`` or ``2:03,5``.
+
+    NaN for other text, None for nothing.
+    """
+    parts = [parse_number(part) for part in cell.split(":")]
+    if len(parts) == 1:
+        return parts[0]
+    numbers = [math.nan if part is None else part for part in parts]
+    whole = all(number.is_integer() for number in numbers[:-1])
+    if len(numbers) > 3 or not whole or not all(0 <= number < 60 for number in numbers[1:]):
+        return math.nan
+    return math.fsum(number * 60**place for place, number in enumerate(reversed(numbers)))
+
+
 def read_table(path: Path, *, empty_ok: bool = False) -> Table:
     """Read a table by its suffix; raises ``DatasetError`` for anything wrong with the file.
 

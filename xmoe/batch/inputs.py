@@ -11,14 +11,14 @@ import posixpath
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmoe.audio.layouts import AUDIO_SUFFIXES, PATH_COLUMNS
+from xmoe.audio.layouts import AUDIO_SUFFIXES, FOLDER_COLUMNS, PATH_COLUMNS
 from xmoe.audio.paths import Finder
-from xmoe.audio.tables import TABLE_SUFFIXES, read_table
+from xmoe.audio.tables import TABLE_SUFFIXES, Table, read_table
 from xmoe.base.errors import DatasetError
 from xmoe.storage.place import CHECK_ADDRESS, Found, Place, open_place
 
@@ -136,8 +136,7 @@ def _list_table(place: Place) -> Inputs:
         line = table.lines[cells.index("")]
         where = f"{place.shown} line {line}"
         raise DatasetError("the row names no file", where=where, mend="write a path")
-    finder = Finder(base.path) if base.is_local else None
-    counts = Counter(_relative(cell, base, finder) for cell in cells)
+    counts = Counter(_name_files(cells, table, base))
     repeated = tuple(sorted(name for name, count in counts.items() if count > 1))
     names = tuple(sorted(counts))
     with ThreadPoolExecutor(STAMPERS) as pool:
@@ -145,13 +144,20 @@ def _list_table(place: Place) -> Inputs:
         return Inputs(base.address, names, tuple(stamps), repeated, table.notes)
 
 
-def _relative(cell: str, base: Place, finder: Finder | None) -> str:
-    """Return one form for each file: ``a.wav`` for ``./a.wav`` and for ``BASE/a.wav``."""
-    for prefix in (base.shown.rstrip("/") + "/", base.address.rstrip("/") + "/"):
-        cell = cell.removeprefix(prefix)
-    if "://" in cell:
-        return cell
-    return finder.find(cell) if finder else posixpath.normpath(cell)
+def _name_files(cells: Sequence[str], table: Table, base: Place) -> Iterator[str]:
+    """Yield one form for each file: ``a.wav`` for ``./a.wav`` and for ``BASE/a.wav``.
+
+    Here a column of folders beside the names is understood, and paths of other machines are.
+    """
+    addresses = (base.shown.rstrip("/") + "/", base.address.rstrip("/") + "/")
+    bare = [cell.removeprefix(addresses[0]).removeprefix(addresses[1]) for cell in cells]
+    if not base.is_local:
+        yield from (cell if "://" in cell else posixpath.normpath(cell) for cell in bare)
+        return
+    column = table.pick(FOLDER_COLUMNS)
+    folders = [row[column] if column else "" for row in table.rows]
+    found = Finder(base.path).find_beside(bare, folders)
+    yield from (cell if "://" in cell else path for cell, path in zip(bare, found, strict=True))
 
 
 def _check_names(names: Iterable[str], source: str) -> None:
