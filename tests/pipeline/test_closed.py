@@ -142,6 +142,23 @@ def test_what_was_fitted_is_not_fitted_again(closed_run, scenes, tmp_path, monke
     assert figures_of(copied)["accuracy"] == figures_of(closed_run)["accuracy"]
 
 
+def test_a_checkpoint_changes_weights_and_settings_at_once(closed_run, tmp_path, monkeypatch):
+    run = RunFolder(shutil.copytree(closed_run, tmp_path / "run"))
+    before = run.read_config()
+    after = before.model_copy(update={"classes": tuple("efgh")})
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "write_record", die)
+    with pytest.raises(KeyboardInterrupt):
+        run.save_checkpoint("new", {"stem": {}}, {}, which=("best",), config=after)
+    assert json.loads(run.file(RunFile.CONFIG).read_text())["classes"] == list(before.classes)
+    assert run.read_config() == after
+    assert run.checkpoint_folder("best").name == "new"
+    assert run.checkpoint_folder("last").name == "closed"
+
+
 @pytest.mark.parametrize("budget", ["soon", 99.0])
 def test_what_is_no_budget_is_refused_before_anything_is_fitted(scenes, tmp_path, budget):
     with pytest.raises(ConfigError, match="budget"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from xmoe.base.errors import RunFolderError
-from xmoe.run.folder import MANIFEST, RunFolder
+from xmoe.run.folder import MANIFEST, RunFile, RunFolder
 from xmoe.run.remote import fetched, fetched_for_predicting, identify_run, open_run
 from xmoe.storage.place import open_place
 
@@ -39,6 +39,16 @@ def test_store_gives_the_same_weights(tiny_run, stored):
             assert all(theirs[name].equal(ours[name]) for name in ours)
     assert not folder.path.exists()
     assert here.path.exists()
+
+
+def test_settings_that_a_checkpoint_brings_are_fetched_with_it(tiny_run, tmp_path):
+    run = RunFolder(shutil.copytree(tiny_run, tmp_path / "run"))
+    before = run.read_config()
+    weights = {"stem": run.load_tensors("stem")}
+    after = before.model_copy(update={"classes": ("other", "names")})
+    run.save_checkpoint("new", weights, {}, which=("best",), config=after)
+    run.write_record(RunFile.CONFIG, before)
+    assert open_run(f"file://{run.path}", ["stem"]).read_config() == after
 
 
 def test_identity_is_of_the_bytes_and_not_of_the_place(tiny_run, stored, tmp_path):

@@ -8,10 +8,11 @@ import torch
 from xmoe.base.device import choose_device
 from xmoe.mixture.combine import blend
 from xmoe.mixture.moe import load_weights_into, split_weights
+from xmoe.mixture.network import whole_logits
 from xmoe.run.folder import RunFolder
 from xmoe.training import loop
 from xmoe.training.batches import Share
-from xmoe.training.loop import choose_epochs, one_cycle, warm_average, whole_logits
+from xmoe.training.loop import choose_epochs, one_cycle, warm_average
 
 
 def run(trainer, epochs):

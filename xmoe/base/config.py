@@ -21,7 +21,7 @@ RouterEvidence = Literal["features", "saliency", "belief", "conditions"]
 StemKind = Literal["cnn", "kernels"]
 # ``gate``: trained by gradient with the experts. ``promise``: fitted on held-out answers.
 RouterKind = Literal["gate", "promise"]
-FitKind = Literal["closed", "gradient"]
+FitKind = Literal["closed", "gradient", "both"]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Workers = Count | tuple[Count, Count]
@@ -152,8 +152,35 @@ class BackboneSpec(Frozen):
         return 0.0, self.card.sample_rate_hz * self.card.speed_factor / 2
 
 
+class NetworkSpec(Frozen):
+    """An expert of kind ``network``: a whole mixture of CNNs that was trained by gradient.
+
+    It hears sound through the front end ``spectro``, and all of its own experts answer.
+    """
+
+    kind: Literal["network"] = "network"
+    name: str
+    family: str = "network"
+    spectro: SpectroConfig
+    mixture: ModelConfig
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> NetworkSpec:
+        if self.mixture.hears_sound:
+            raise ValueError(f"the experts of {self.name} must be CNNs on the map of its stem")
+        return self
+
+    @property
+    def band_hz(self) -> tuple[float, float]:
+        """The band that it sees."""
+        return self.spectro.fmin_hz, self.spectro.fmax_hz
+
+
 # One record a kind.
-ExpertSpec = Annotated[CnnSpec | KernelsSpec | BackboneSpec, Field(discriminator="kind")]
+ExpertSpec = Annotated[
+    CnnSpec | KernelsSpec | BackboneSpec | NetworkSpec, Field(discriminator="kind")
+]
 
 
 class ModelConfig(Frozen):
@@ -211,8 +238,13 @@ class ModelConfig(Frozen):
         raise KeyError(name)
 
 
+# Its mixture may be of any experts but networks, which are declared before it.
+NetworkSpec.model_rebuild()
+
+
 class TrainConfig(Frozen):
-    """How the mixture is fitted: in ``closed`` form on held-out answers, or by ``gradient``.
+    """How the mixture is fitted: in ``closed`` form on held-out answers, by ``gradient``, or
+    ``both``: in closed form, then with a network trained by gradient as one more expert.
 
     What follows ``seed`` matters to gradients, as do epochs, batches and rates before it;
     ``epochs=None`` lets the trainer choose from the set's size.

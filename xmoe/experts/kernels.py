@@ -10,8 +10,7 @@ segment is: shares of time are then of the same time for every clip, however clo
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +22,10 @@ from xmoe.base.config import KernelsSpec, ModelConfig
 from xmoe.base.task import task_of
 from xmoe.experts.cnn import band_rows
 from xmoe.experts.kernel_bank import KernelBank
-from xmoe.experts.protocol import Expert, Inputs, Payload
+from xmoe.experts.protocol import HearingExpert, Inputs, Payload
+from xmoe.frontend.base import Frontend
 from xmoe.frontend.registry import build_frontend
-from xmoe.frontend.threads import one_thread
+from xmoe.frontend.threads import time_ms
 
 Floats32 = npt.NDArray[np.float32]
 Span = tuple[float, float]
@@ -33,7 +33,6 @@ Span = tuple[float, float]
 WHOLE: tuple[Span, ...] = ((0.0, float("inf")),)
 # Spans that meet within this are one piece: edges are floats.
 _NEAR_S = 1e-3
-_TRIALS = 5
 
 
 class KernelsEar:
@@ -122,16 +121,10 @@ def measure_ms(spec: KernelsSpec, *, sample_rate_hz: int, duration_s: float | No
     count = max(round(length_s * sample_rate_hz), 1)
     noise = np.random.default_rng(0).standard_normal(count).astype(np.float32)
     ear = KernelsEar(spec)
-    taken = []
-    with one_thread():
-        for _ in range(_TRIALS + 1):
-            began = time.thread_time()
-            ear.measure(noise, sample_rate_hz)
-            taken.append(time.thread_time() - began)
-    return 1000.0 * min(taken[1:])
+    return time_ms(lambda: ear.measure(noise, sample_rate_hz))
 
 
-class KernelsExpert(Expert[KernelsSpec]):
+class KernelsExpert(HearingExpert[KernelsSpec]):
     """An ear with a head: sound of chosen spans -> logits, log-probabilities or log-odds of labels.
 
     ``weight`` [D, C] and ``bias`` [C] already hold the sharpness that makes probabilities of
@@ -162,37 +155,13 @@ class KernelsExpert(Expert[KernelsSpec]):
 
     @staticmethod
     def pack(spec: KernelsSpec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
-        """Return the sound of spans: ``samples`` int16 [b, S], and for each row its ``scale`` [b],
-        ``rate_hz`` [b] and how many samples each of its ``pieces`` [b, n] has, 0 for none.
+        """Return the sound of spans, as ``pack_sound`` makes it."""
+        return pack_sound(spec.name, inputs, rows, spans)
 
-        Neighbouring spans are one piece. ValueError where there is no sound.
-        """
-        if inputs.sound is None:
-            raise ValueError(f"expert {spec.name} hears sound, and none was given")
-        every = len(rows) == len(inputs.sound)  # else they are copied to pick them
-        sound = inputs.sound if every else inputs.sound.rows(rows.cpu())
-        clips = zip(sound.rate_hz.tolist(), sound.length.tolist(), strict=True)
-        cuts = [
-            place_spans(merge_spans(own), rate, size)
-            for own, (rate, size) in zip(spans.tolist(), clips, strict=True)
-        ]
-        pieces = torch.zeros(len(cuts), max(map(len, cuts)), dtype=torch.int64)
-        for row, own in enumerate(cuts):
-            pieces[row, : len(own)] = torch.tensor([last - first for first, last in own])
-        longest = int(pieces.sum(1).max())
-        if torch.equal(pieces, sound.length.unsqueeze(1)):  # whole segments are there as they are
-            samples = sound.samples[:, :longest]
-        else:
-            samples = torch.zeros(len(cuts), longest, dtype=torch.int16)
-            for row, own in enumerate(cuts):
-                joined = torch.cat([sound.samples[row, first:last] for first, last in own])
-                samples[row, : len(joined)] = joined
-        return {
-            "samples": samples,
-            "scale": sound.scale,
-            "rate_hz": sound.rate_hz,
-            "pieces": pieces,
-        }
+    @property
+    def frontend(self) -> Frontend:
+        """What it sees sound through."""
+        return self.ear.frontend
 
     def answer(self, payload: Payload) -> Tensor:
         """Return logits [b, C] of what ``pack`` made."""
@@ -202,15 +171,10 @@ class KernelsExpert(Expert[KernelsSpec]):
 
     def see(self, payload: Payload) -> list[list[Tensor]]:
         """Return for each row of what ``pack`` made the spectrograms [F, T_i] of its pieces."""
-        names = ("samples", "scale", "rate_hz", "pieces")
-        rows = zip(*(payload[name].cpu() for name in names), strict=True)
-        return [self._see(*row) for row in rows]
-
-    def _see(self, samples: Tensor, scale: Tensor, rate_hz: Tensor, pieces: Tensor) -> list[Tensor]:
-        sizes = pieces[pieces > 0].tolist()
-        floats = samples[: sum(sizes)].float() * scale
-        parts = [part.numpy() for part in floats.split(sizes)]
-        return [spec.clone() for spec in self.ear.see_pieces(parts, int(rate_hz))]
+        return [
+            [spec.clone() for spec in self.ear.see_pieces(pieces, rate_hz)]
+            for pieces, rate_hz in unpack_sound(payload)
+        ]
 
     def answer_softly(self, pieces: Sequence[Tensor]) -> Tensor:
         """Return logits [C] of the spectrograms [F, T_i] of one row, with gradients to them."""
@@ -228,6 +192,49 @@ class KernelsExpert(Expert[KernelsSpec]):
         spectro = self.spec.spectro
         window_ms = 1000.0 * spectro.win_length / spectro.sample_rate_hz
         return f"{spectro.frontend}, windows of {window_ms:.3g} ms, {self.ear.bank.total} kernels"
+
+
+def pack_sound(name: str, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
+    """Return the sound of spans: ``samples`` int16 [b, S], and for each row its ``scale`` [b],
+    ``rate_hz`` [b] and how many samples each of its ``pieces`` [b, n] has, 0 for none.
+
+    Neighbouring spans are one piece. ValueError where there is no sound.
+    """
+    if inputs.sound is None:
+        raise ValueError(f"expert {name} hears sound, and none was given")
+    every = len(rows) == len(inputs.sound)  # else they are copied to pick them
+    sound = inputs.sound if every else inputs.sound.rows(rows.cpu())
+    clips = zip(sound.rate_hz.tolist(), sound.length.tolist(), strict=True)
+    cuts = [
+        place_spans(merge_spans(own), rate, size)
+        for own, (rate, size) in zip(spans.tolist(), clips, strict=True)
+    ]
+    pieces = torch.zeros(len(cuts), max(map(len, cuts)), dtype=torch.int64)
+    for row, own in enumerate(cuts):
+        pieces[row, : len(own)] = torch.tensor([last - first for first, last in own])
+    longest = int(pieces.sum(1).max())
+    if torch.equal(pieces, sound.length.unsqueeze(1)):  # whole segments are there as they are
+        samples = sound.samples[:, :longest]
+    else:
+        samples = torch.zeros(len(cuts), longest, dtype=torch.int16)
+        for row, own in enumerate(cuts):
+            joined = torch.cat([sound.samples[row, first:last] for first, last in own])
+            samples[row, : len(joined)] = joined
+    return {
+        "samples": samples,
+        "scale": sound.scale,
+        "rate_hz": sound.rate_hz,
+        "pieces": pieces,
+    }
+
+
+def unpack_sound(payload: Payload) -> Iterator[tuple[list[Floats32], int]]:
+    """Yield the pieces [S_i] of each row of what ``pack_sound`` made, and their rate."""
+    names = ("samples", "scale", "rate_hz", "pieces")
+    for samples, scale, rate_hz, lengths in zip(*(payload[n].cpu() for n in names), strict=True):
+        sizes = lengths[lengths > 0].tolist()
+        floats = samples[: sum(sizes)].float() * scale
+        yield [part.numpy() for part in floats.split(sizes)], int(rate_hz)
 
 
 def merge_spans(spans: Sequence[Sequence[float]]) -> list[Span]:

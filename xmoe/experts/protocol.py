@@ -8,7 +8,7 @@ has at hand (``Inputs``), and only that travels. ``answer`` reads it, wherever t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from xmoe.base.config import Frozen, ModelConfig
 
 if TYPE_CHECKING:  # the process of an expert has no use for it
     from xmoe.audio.sound import Sound
+    from xmoe.frontend.base import Frontend
 
 Spec = TypeVar("Spec", bound=Frozen)
 
@@ -98,6 +99,26 @@ class Expert(nn.Module, ABC, Generic[Spec]):
     @abstractmethod
     def describe(self) -> str:
         """Return what is special about it, in a few words."""
+
+
+class HearingExpert(Expert[Spec]):
+    """An expert that sees sound through a front end of its own, and has a gradient to what it saw.
+
+    It eats sound of spans (``xmoe.experts.kernels.pack_sound``).
+    """
+
+    @property
+    @abstractmethod
+    def frontend(self) -> Frontend:
+        """What it sees sound through."""
+
+    @abstractmethod
+    def see(self, payload: Payload) -> list[list[Tensor]]:
+        """Return for each row of a payload the spectrograms [F, T_i] of its pieces."""
+
+    @abstractmethod
+    def answer_softly(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Return logits [C] of the spectrograms [F, T_i] of one row, with gradients to them."""
 
 
 # Of whichever kind: the registry and the router treat all alike.

@@ -1,7 +1,8 @@
 """Kinds of experts by name.
 
-A new kind is one file of this folder, its record in ``base.config``, and its name here. It is
-imported when one is asked for: the process of an expert brings what its own kind needs.
+A new kind is one file of this folder, its record in ``base.config``, and its name here; one that
+holds a mixture stands above it, in ``xmoe.mixture``. It is imported when one is asked for: the
+process of an expert brings what its own kind needs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from xmoe.experts.protocol import AnyExpert, Inputs, Payload
 KINDS: dict[str, tuple[str, str]] = {
     "cnn": ("xmoe.experts.cnn", "CnnExpert"),
     "kernels": ("xmoe.experts.kernels", "KernelsExpert"),
+    "network": ("xmoe.mixture.network", "NetworkExpert"),
 }
 
 

@@ -1,6 +1,6 @@
 """What an expert heard on its own spectrogram -> what of it spoke for a target, there and here.
 
-An expert of the kind ``kernels`` has bins and frames of its own. A cell of its map is gradient
+An expert that hears has bins and frames of its own. A cell of its map is gradient
 times rise over its frequency's mean, which is what it adds to the score; so maps of different
 experts add up on the run's grid, where each cell gives its amount to those that it overlaps. What
 lies below the mean counts nothing: that a place is quiet may speak for an answer too, but nothing
@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from xmoe.experts.kernel_bank import KERNEL_SIZE
-from xmoe.experts.kernels import KernelsExpert, merge_spans
+from xmoe.experts.kernels import merge_spans
+from xmoe.experts.protocol import HearingExpert
 from xmoe.explain.gradcam import gradients_of
 from xmoe.explain.scales import Scales, scales_of
 from xmoe.explain.targets import Target
@@ -62,8 +63,8 @@ def map_hearing(
     found: list[dict[str, OwnMap]] = [{} for _ in range(len(trace.spec))]
     for name, heard in trace.expert_specs.items():
         expert = model.experts[name]
-        assert isinstance(expert, KernelsExpert)
-        frontend, index = expert.ear.frontend, plan.expert_names.index(name)
+        assert isinstance(expert, HearingExpert)
+        frontend, index = expert.frontend, plan.expert_names.index(name)
         rate_hz = frontend.config.frame_rate_hz
         frames = round(plan.window_edges_s[-1] * rate_hz) + 1
         for row, pieces in zip(trace.expert_rows[name].tolist(), heard, strict=True):

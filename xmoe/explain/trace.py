@@ -16,8 +16,7 @@ from torch import Tensor
 
 from xmoe.audio.sound import Sound
 from xmoe.experts.cnn import CnnExpert, band_rows, gather_windows
-from xmoe.experts.kernels import KernelsExpert
-from xmoe.experts.protocol import Inputs
+from xmoe.experts.protocol import HearingExpert, Inputs
 from xmoe.experts.registry import pack_payload
 from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.glance.stem import StemOutput
@@ -65,8 +64,8 @@ def trace_plan(
             chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
             if len(chosen):
                 rows[name], expert = chosen, model.experts[name]
-                if isinstance(expert, KernelsExpert):
-                    seen[name] = see_expert(expert, sound, plan, name, gradient=gradient)
+                if isinstance(expert, HearingExpert):
+                    seen[name] = see_expert(model, sound, plan, name, gradient=gradient)
                     said = torch.stack([expert.answer_softly(pieces) for pieces in seen[name]])
                 else:
                     maps[name] = map_expert(model, stem.features, plan, name)
@@ -98,14 +97,16 @@ def map_expert(model: MoE, features: Tensor, plan: Plan, name: str) -> Tensor:
 
 
 def see_expert(
-    expert: KernelsExpert, sound: Sound | None, plan: Plan, name: str, *, gradient: bool = True
+    model: MoE, sound: Sound | None, plan: Plan, name: str, *, gradient: bool = True
 ) -> list[list[Tensor]]:
     """Return for each clip that asks an expert the spectrograms [F, T_i] of what it was sent."""
     index = plan.expert_names.index(name)
     chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
     nothing = torch.empty(0, dtype=torch.uint8)
     inputs = Inputs(nothing, nothing, column_s=0.0, window_columns=1, sound=sound)
-    payload = pack_payload(expert.spec, inputs, chosen, plan.spans[chosen, index])
+    payload = pack_payload(model.config.spec_of(name), inputs, chosen, plan.spans[chosen, index])
+    expert = model.experts[name]
+    assert isinstance(expert, HearingExpert)
     return [[piece.requires_grad_(gradient) for piece in row] for row in expert.see(payload)]
 
 

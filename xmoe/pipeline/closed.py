@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from xmoe.audio.dataset import Dataset
 from xmoe.audio.segment import Segment
@@ -18,7 +17,7 @@ from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig
 from xmoe.base.progress import Progress, silent
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
-from xmoe.frontend.threads import one_thread
+from xmoe.frontend.threads import time_ms
 from xmoe.glance.kernel_stem import KernelStem
 from xmoe.mixture.moe import MoE, split_weights
 from xmoe.mixture.promise_router import STEM_NAME
@@ -31,8 +30,6 @@ from xmoe.routing.stack import Stack
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.closed import ClosedJob, Fitted, fit_closed
 from xmoe.training.observe import observe, router_of
-
-_TRIALS = 5
 
 
 def fit_closed_run(
@@ -76,9 +73,12 @@ def fit_closed_run(
 def write_routing(folder: RunFolder, config: RunConfig, model: MoE, settled: Settled) -> None:
     """Write a mixture whose router was filled, as the checkpoint that answers, and its settings."""
     folder.save_checkpoint(
-        "closed", split_weights(model), {"phase": "closed"}, which=("best", "last")
+        "closed",
+        split_weights(model),
+        {"phase": "closed"},
+        which=("best", "last"),
+        config=config,
     )
-    folder.write_record(RunFile.CONFIG, config)
     folder.write_record(RunFile.EVENTS, settled.events)
     if settled.conformal is not None:
         folder.write_record(RunFile.CONFORMAL, settled.conformal)
@@ -116,14 +116,13 @@ def measure_glance_ms(model: MoE, sample_rate_hz: int) -> float:
     count = max(round(spectro.segment_s * sample_rate_hz), 1)
     noise = np.random.default_rng(0).standard_normal(count).astype(np.float32)
     segments = [Segment(noise, sample_rate_hz, 0)]
-    frontend, taken = build_frontend(spectro), []
-    with one_thread(), torch.inference_mode():
-        for _ in range(_TRIALS + 1):
-            began = time.thread_time()
-            spec = frontend.compress(*measure_segments(segments, frontend))
-            model.prepare(spec, RoutingConfig(), k=0)
-            taken.append(time.thread_time() - began)
-    return 1000.0 * min(taken[1:])
+    frontend = build_frontend(spectro)
+
+    def glance() -> None:
+        spec = frontend.compress(*measure_segments(segments, frontend))
+        model.prepare(spec, RoutingConfig(), k=0)
+
+    return time_ms(glance)
 
 
 def describe_fit(fitted: Fitted) -> dict[str, object]:

@@ -2,13 +2,14 @@
 
     every ``RunFile``
     checkpoints/<name>/stem.safetensors  router.safetensors  expert-<name>.safetensors
-                       training.safetensors  state.json  manifest.json
+                       training.safetensors  state.json  run_config.json  manifest.json
     checkpoints/best.json  checkpoints/last.json         pointers, replaced atomically
 
 A checkpoint is written to a temporary folder, synced, listed with its SHA-256 sums in
 ``manifest.json`` and renamed; only then does a pointer name it. Whatever moment a process dies at,
-both pointers name complete checkpoints. Weights are safetensors, everything else is JSON: nothing
-read from disk can run code.
+both pointers name complete checkpoints. One that changes who the experts are brings its settings:
+the pointer then changes both at once, and the file beside it is a copy. Weights are safetensors,
+everything else is JSON: nothing read from disk can run code.
 """
 
 from __future__ import annotations
@@ -141,8 +142,15 @@ class RunFolder:
         )
 
     def read_config(self) -> RunConfig:
-        """Return the run's configuration; RunVersionError where it is of another version."""
+        """Return the run's configuration; RunVersionError where it is of another version.
+
+        That of the best checkpoint, where it brings its own.
+        """
         self.check_version()
+        if self.exists("best"):
+            own = self.checkpoint_folder("best") / RunFile.CONFIG
+            if own.is_file():
+                return self.read_record(str(own.relative_to(self.path)), RunConfig)
         return self.read_record(RunFile.CONFIG, RunConfig)
 
     def exists(self, which: Which = "best") -> bool:
@@ -156,11 +164,14 @@ class RunFolder:
         state: Mapping[str, Any],
         *,
         which: tuple[Which, ...] = ("last",),
+        config: RunConfig | None = None,
     ) -> Path:
         """Write one safetensors file per entry of ``tensors`` plus ``state`` and point to it.
 
+        ``config`` are the run's settings from then on; without it they stay what they are.
         Returns the checkpoint's folder. The previous checkpoint stays until the new one is named.
         """
+        records = {STATE: state} | ({} if config is None else {RunFile.CONFIG: config})
         final = self.checkpoints / name
         while final.exists():  # a pointer may name it: never write over a named checkpoint
             final = final.with_name(f"{final.name}-again")
@@ -169,13 +180,15 @@ class RunFolder:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             try:
-                _fill_checkpoint(temporary, tensors, state)
+                _fill_checkpoint(temporary, tensors, records)
                 temporary.replace(final)
                 _sync_folder(self.checkpoints)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         for pointer in which:
             write_json(self.file(pointer_file(pointer)), {"folder": final.name})
+        if config is not None:
+            self.write_record(RunFile.CONFIG, config)
         self._prune()
         return final
 
@@ -257,12 +270,13 @@ def _read_sums(manifest: Path) -> dict[str, str]:
 
 
 def _fill_checkpoint(
-    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], records: Mapping[str, Any]
 ) -> None:
     for part, values in tensors.items():
         plain = {key: value.detach().cpu().contiguous() for key, value in values.items()}
         save_file(plain, folder / weights_file(part))
-    (folder / STATE).write_text(to_json(state), encoding="utf-8")
+    for name, record in records.items():
+        (folder / name).write_text(to_json(record), encoding="utf-8")
     sums = {}
     for path in sorted(folder.iterdir()):
         sums[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -121,6 +121,7 @@ def _fetch_parts(source: Place, target: Path, parts: Sequence[str], which: Which
         raise RunFolderError("names no checkpoint", where=where)
     for name in (MANIFEST, *map(weights_file, parts)):
         _copy(source, target, f"{CHECKPOINTS}/{folder}/{name}")
+    _fetch_wanted(source, target, [f"{CHECKPOINTS}/{folder}/{RunFile.CONFIG}"])
 
 
 def _fetch_wanted(source: Place, target: Path, wanted: Sequence[str]) -> None:

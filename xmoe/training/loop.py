@@ -23,8 +23,8 @@ from xmoe.features.segments import eval_segments
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.base import Frontend
 from xmoe.glance.stem import stem_columns
-from xmoe.mixture.combine import blend
 from xmoe.mixture.moe import MoE, TrainingDraws, TrainingOutput, load_weights_into, split_weights
+from xmoe.mixture.network import whole_logits
 from xmoe.run.folder import TRAINING
 from xmoe.training.batches import Share, steps_per_epoch, train_batches
 from xmoe.training.losses import compute_losses, draw_step
@@ -228,7 +228,8 @@ class Trainer:
         for first in range(0, len(self.val_store), EVAL_BATCH):
             rows = list(range(first, min(first + EVAL_BATCH, len(self.val_store))))
             segments = eval_segments(self.val_store, self.frontend, rows)
-            pooled = segments.pool(whole_logits(model, segments.spec.to(self.device)), len(rows))
+            logits = whole_logits(model, segments.spec.to(self.device)).cpu()
+            pooled = segments.pool(logits, len(rows))
             targets = task.soft_targets(self.val_store.targets[rows], classes)
             losses += [
                 float(task.loss(logits, target))
@@ -279,10 +280,3 @@ class Trainer:
         self.epoch, self.step = int(values["epoch"]), int(values["step"])
         best = values.get("best_loss")
         self.best_loss = float("inf") if best is None else float(best)
-
-
-def whole_logits(model: MoE, spec: Tensor) -> Tensor:
-    """Return logits [B, C], on the CPU, of all experts on the whole map, weighted by the gate."""
-    glance = model.glance(spec)
-    logits = model.answer_all(glance)
-    return blend(glance.stem.logits, logits, glance.routing.gate).cpu()
