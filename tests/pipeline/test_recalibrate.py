@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,48 @@ def test_an_expert_is_taken_out_and_the_others_weigh_anew(run):
     assert {use.name for use in answer.experts} == set(rest)
     again = recalibrate(run)
     assert again.routing.temperatures == pytest.approx(settled.routing.temperatures, rel=1e-4)
+
+
+def stop_at(monkeypatch, moment):
+    """Let nothing be renamed into place from that moment on; returns how often it was tried."""
+    seen = []
+
+    def replace(self, target):
+        if len(seen) == moment:
+            raise KeyboardInterrupt
+        seen.append(target)
+        return original(self, target)
+
+    original = Path.replace
+    monkeypatch.setattr(Path, "replace", replace)
+    return seen
+
+
+def test_wherever_a_removal_stops_the_run_answers_and_can_be_routed_anew(
+    closed_run, tmp_path, monkeypatch
+):
+    gone, *rest = Predictor.load(closed_run).config.model.expert_names
+    found = []
+    for moment in range(20):
+        run = shutil.copytree(closed_run, tmp_path / str(moment))
+        with monkeypatch.context() as patch:
+            seen = stop_at(patch, moment)
+            try:
+                recalibrate(run, without=[gone])
+            except KeyboardInterrupt:
+                assert len(seen) == moment
+        predictor = Predictor.load(run)
+        names = predictor.config.model.expert_names
+        assert names in ((gone, *rest), tuple(rest))
+        assert predictor.predict(sound(), RATE_HZ, k=len(names)).k == len(names)
+        settled = recalibrate(run)
+        assert settled.promised.depths.order == names
+        found.append(names)
+        if len(seen) < moment:
+            break
+    assert len(seen) >= 6
+    assert found[0] == (gone, *rest)
+    assert found[-1] == tuple(rest)
 
 
 def test_who_is_not_there_or_the_last_cannot_be_taken_out(run):

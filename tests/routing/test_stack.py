@@ -1,9 +1,8 @@
 """Logits and weights -> one answer, whoever is missing."""
 
-import numpy as np
 import pytest
 
-from xmoe.routing.stack import Stack, gated
+from xmoe.routing.stack import Stack
 
 STACK = Stack(weights={"a": 0.6, "b": 0.3, "idle": 0.0})
 
@@ -29,20 +28,6 @@ def test_an_expert_without_weight_answers_where_nobody_else_does(logits):
 def test_answers_of_strangers_do_not_count(logits):
     known = {"a": logits["a"], "b": logits["b"]}
     assert STACK.combine(known | {"new": logits["idle"]}) == pytest.approx(STACK.combine(known))
-
-
-def test_a_gate_moves_weight_and_keeps_its_sum(rng):
-    evidence = rng.normal(size=(50, 2))
-    gate = np.array([[3.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    table = gated(np.array([[0.5, 0.5]]), gate, evidence)
-    assert table.sum(axis=1) == pytest.approx(1.0)
-    assert np.corrcoef(table[:, 0], evidence[:, 0])[0, 1] > 0.8
-    assert (table > 0).all()
-
-
-def test_a_gate_of_nothing_changes_nothing(logits, rng):
-    same = STACK.model_copy(update={"gate": {"a": (0.0, 0.0), "b": (0.0, 0.0)}})
-    assert same.combine(logits, rng.normal(size=(4, 1))) == pytest.approx(STACK.combine(logits))
 
 
 def test_a_stack_goes_through_json(logits):

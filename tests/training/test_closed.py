@@ -67,12 +67,14 @@ def test_who_is_wrong_on_every_source_left_out_answers_nearly_flat(leaky):
 
 @pytest.mark.usefixtures("few_families")
 def test_a_second_fit_measures_nothing_and_finds_the_same(closed_job, closed_fit, monkeypatch):
-    def refuse(*_):
-        raise AssertionError("features were measured again")
+    def refuse(*_, **__):
+        raise AssertionError("features or costs were measured again")
 
     monkeypatch.setattr(kernel_features, "_measure_all", refuse)
+    monkeypatch.setattr(closed, "measure_ms", refuse)
     again = fit_closed(closed_job)
     assert again.stacks == closed_fit.stacks
+    assert again.ms == COSTS_MS
     for name, head in closed_fit.heads.items():
         assert (again.heads[name].head.weights == head.head.weights).all()
 

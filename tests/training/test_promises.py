@@ -62,6 +62,9 @@ def test_what_is_kept_of_held_out_answers_gives_the_same_promises(mixed, tmp_pat
     again = read_table(path, mixed.fitted.names, mixed.table.task)
     assert again.names == mixed.table.names
     assert again.logits == pytest.approx(mixed.table.logits, abs=1e-4)
+    last = read_table(path, mixed.fitted.names[-1:], mixed.table.task)
+    assert last.names == ("stem", mixed.fitted.names[-1])
+    assert (last.logits == again.logits[[0, -1]]).all()
     assert (again.units == mixed.table.units).all()
     known = promise(again, mixed.fitted.stacks, mixed.fitted.ms)
     assert known.mixed == pytest.approx(mixed.promised.mixed, abs=1e-4)

@@ -1,13 +1,15 @@
 """Settings + recordings -> a run folder that answers, in closed form: the first phase of training.
 
-The checkpoint is there before the settings name its experts, and the record of this phase comes
-last: a run that was stopped in between does this phase again, from features that are cached.
+A checkpoint knows the settings that it was made with, so that a run answers whatever moment it was
+stopped at. The record of this phase comes last: without it the phase is done again, from features
+that are cached.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +30,8 @@ from xmoe.policy.records import Choice, StackRow
 from xmoe.profile.profile import Profile
 from xmoe.routing.stack import Stack
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.training.closed import ClosedJob, Fitted, fit_closed
+from xmoe.training.closed import ClosedJob, Fitted, fit_closed, stem_spec
+from xmoe.training.kernel_features import feature_key
 from xmoe.training.observe import observe, router_of
 
 
@@ -56,7 +59,7 @@ def fit_closed_run(
     settings = model_config(config.model, fitted)
     model = build_model(fitted, settings)
     table = observe(fitted, model, progress=progress)
-    costs = Costs(measure_glance_ms(model, job.sample_rate_hz), fitted.ms)
+    costs = Costs(look_up_glance_ms(job, model), fitted.ms)
     settled = settle_routing(table, fitted.stacks, costs, request.budget, config.classes)
     router_of(model).fill(fitted.stacks, settled.promised.promises, fitted.names)
     progress("calibrate", 1, 1, "; ".join(settled.routing.reasons.values()))
@@ -108,6 +111,12 @@ def build_model(fitted: Fitted, settings: ModelConfig) -> MoE:
         expert = fitted.heads[spec.name].as_expert(spec)
         model.experts[spec.name].load_state_dict(expert.state_dict())
     return model
+
+
+def look_up_glance_ms(job: ClosedJob, model: MoE) -> float:
+    """Return what a glance costs, measured where that is not known."""
+    what = ["glance", feature_key(stem_spec(job.spectro)), job.sample_rate_hz, job.dataset.classes]
+    return job.costs.look_up(what, partial(measure_glance_ms, model, job.sample_rate_hz))
 
 
 def measure_glance_ms(model: MoE, sample_rate_hz: int) -> float:

@@ -48,7 +48,7 @@ def recalibrate(
     names = keep_names(config.model, without, folder)
     record = read_json(folder.file(RunFile.CLOSED))
     task = task_of(config.model.task)
-    table = read_table(folder.file(RunFile.HELD_OUT), config.model.expert_names, task).keep(names)
+    table = read_table(folder.file(RunFile.HELD_OUT), names, task)
     settings = config.model
     if without:
         kept = tuple(spec for spec in settings.experts if spec.name in names)
@@ -72,9 +72,9 @@ def recalibrate(
     settled = settle_routing(table, stacks, costs, budget, config.classes)
     router_of(model).fill(stacks, settled.promised.promises, names)
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
+    write_routing(folder, config, model, settled)
     if without:
         table.save(folder.file(RunFile.HELD_OUT))
-    write_routing(folder, config, model, settled)
     folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
     progress("costs", 1, 1, settled.priced.reason)
     return settled

@@ -28,6 +28,7 @@ from xmoe.policy.families import list_families
 from xmoe.policy.policy import NO_OVERRIDES
 from xmoe.policy.records import PolicyOverrides, StackRow
 from xmoe.routing.stack import Stack
+from xmoe.training.costs import CostBook
 from xmoe.training.heads import HeadFit, Targets, fit_either
 from xmoe.training.hold_out import HoldOut, choose_judges, plan_hold_out
 from xmoe.training.kernel_features import (
@@ -37,6 +38,7 @@ from xmoe.training.kernel_features import (
     Source,
     Spec,
     StemSpec,
+    feature_key,
     measure_features,
     run_here,
 )
@@ -70,6 +72,11 @@ class ClosedJob:
     def task(self) -> Task:
         """What the labels mean."""
         return task_of(self.dataset.task)
+
+    @property
+    def costs(self) -> CostBook:
+        """What experts cost, as it was measured once."""
+        return CostBook(self.cache / "costs.json")
 
     @property
     def source(self) -> Source:
@@ -226,7 +233,10 @@ def measure_costs(
     """Return the milliseconds of one segment for each candidate."""
     costs = {}
     for done, spec in enumerate(candidates, 1):
-        costs[spec.name] = measure_ms(spec, sample_rate_hz=job.sample_rate_hz)
+        rate = job.sample_rate_hz
+        costs[spec.name] = job.costs.look_up(
+            [feature_key(spec), rate], partial(measure_ms, spec, sample_rate_hz=rate)
+        )
         progress("costs", done, len(candidates))
     return costs
 

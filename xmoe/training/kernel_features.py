@@ -335,10 +335,15 @@ def block_key(block: Sequence[Example], digest: Callable[[Example], str], segmen
 
 
 def feature_file(folder: Path, spec: Spec, copy: CopyName) -> Path:
-    """Return where a block's features are; the same for specs that see the same."""
+    """Return where a block's features are."""
+    return folder / f"{feature_key(spec)}-{copy}.npy"
+
+
+def feature_key(spec: Spec) -> str:
+    """Return the name of what a spec measures; the same for specs that see the same."""
     kind = "stem" if isinstance(spec, StemSpec) else "kernels"
     seen = [_VERSION, kind, spec.spectro, spec.kernels, spec.seed]
-    return folder / f"{hashlib.sha256(to_json(seen).encode()).hexdigest()[:24]}-{copy}.npy"
+    return hashlib.sha256(to_json(seen).encode()).hexdigest()[:24]
 
 
 def seed_of(example: Example) -> int:

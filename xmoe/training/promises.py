@@ -6,17 +6,18 @@ less need neither recordings nor a fit of heads.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from xmoe.base.errors import RunFolderError
-from xmoe.base.files import TRAIN_AGAIN, write_bytes
+from xmoe.base.files import TRAIN_AGAIN, to_json, write_bytes
 from xmoe.base.task import Task
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.mixture.promise_router import STEM_NAME, renew_evidence, tabulate_shares
@@ -34,6 +35,7 @@ from xmoe.training.promise import (
 from xmoe.training.stack import HeldOut
 
 COPIES: tuple[CopyName, ...] = ("whole", "noisy")
+_NAMES = "names"
 _ARRAYS = ("logits", "glance", "rows", "units", "clips")
 
 
@@ -71,28 +73,38 @@ class HeldTable:
         return HeldOut(logits, self.rows, self.units, self.task)
 
     def save(self, path: Path) -> None:
-        """Write the numbers to a safetensors file; names and task are the run's settings."""
+        """Write names and numbers to a safetensors file; the task is in the run's settings."""
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         arrays["logits"] = arrays["logits"].astype(np.float32)
         arrays["glance"] = arrays["glance"].astype(np.float32)
-        write_bytes(path, save(arrays))
+        write_bytes(path, save(arrays, metadata={_NAMES: to_json(self.names)}))
 
 
-def read_table(path: Path, names: Sequence[str], task: Task) -> HeldTable:
-    """Return the table that ``HeldTable.save`` wrote; RunFolderError where it is torn."""
+def read_table(path: Path, experts: Sequence[str], task: Task) -> HeldTable:
+    """Return the table that ``HeldTable.save`` wrote, with these experts alone.
+
+    It may hold others, where a run was stopped while they came or went. Raises RunFolderError
+    where it is torn.
+    """
     try:
-        arrays = load_file(path)
+        with safe_open(path, framework="numpy") as file:
+            names = tuple(json.loads((file.metadata() or {}).get(_NAMES, "[]")))
+            arrays = {name: file.get_tensor(name) for name in _ARRAYS}
     except (OSError, SafetensorError) as error:
         raise RunFolderError(
             f"not a whole safetensors file: {error}", where=str(path), mend=TRAIN_AGAIN
         ) from error
     count, copies, rows, classes = arrays["logits"].shape
-    fits = count == 1 + len(names) and copies == len(COPIES)
-    if not fits or arrays["rows"].shape != (rows, classes):
-        raise RunFolderError("the held-out answers are those of other experts", where=str(path))
+    whole = count == len(names) and copies == len(COPIES)
+    if not whole or not {STEM_NAME, *experts} <= set(names):
+        raise RunFolderError(
+            "the held-out answers are those of other experts", where=str(path), mend=TRAIN_AGAIN
+        )
+    if arrays["rows"].shape != (rows, classes):
+        raise RunFolderError("numbers disagree", where=str(path), mend=TRAIN_AGAIN)
     logits, glance, truth = (arrays[name].astype(np.float64) for name in _ARRAYS[:3])
     units, clips = arrays["units"], arrays["clips"]
-    return HeldTable((STEM_NAME, *names), logits, glance, truth, units, clips, task)
+    return HeldTable(names, logits, glance, truth, units, clips, task).keep(experts)
 
 
 @dataclass(frozen=True)
