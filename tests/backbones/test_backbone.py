@@ -18,8 +18,10 @@ def expected(sound: np.ndarray) -> np.ndarray:
     """The tiny network in numpy."""
     loud = np.abs(sound.astype(np.float64))
     mean, peak = loud.mean(1, keepdims=True), loud.max(1, keepdims=True)
-    measured = np.concatenate([mean, mean - peak, (sound**2).mean(1, keepdims=True)], 1)
-    return measured @ np.random.default_rng(5).standard_normal((3, SIZE)).astype(np.float32)
+    steep = np.abs(np.diff(sound)).mean(1, keepdims=True)
+    power = (sound**2).mean(1, keepdims=True)
+    measured = np.concatenate([mean, mean - peak, power, steep], 1)
+    return measured @ np.random.default_rng(5).standard_normal((4, SIZE)).astype(np.float32)
 
 
 def test_embeds_any_number_of_windows(tmp_path):

@@ -25,9 +25,12 @@ GROUP = "xmoe.backbones"
 BUILT_IN = {
     "onnx": "xmoe.backbones.onnx:open_file",
     "litert": "xmoe.backbones.litert:open_file",
+    "huggingface": "xmoe.backbones.huggingface:open_file",
+    "torch_export": "xmoe.backbones.torch_files:open_export",
+    "torchscript": "xmoe.backbones.torch_files:open_script",
 }
 # Formats whose files can run code when they are opened.
-UNSAFE: frozenset[str] = frozenset()
+UNSAFE = frozenset({"torch_export", "torchscript"})
 
 
 def find_opener(name: str) -> Opener:

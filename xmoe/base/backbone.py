@@ -65,7 +65,8 @@ class BackboneCard(_Frozen):
     sound down to that is taken as it is. Windows lie ``hop_s`` apart, half a window without. Sound
     is played ``speed_factor`` times slower than it was recorded (below 1: faster), which brings
     ultrasound into the band: times here are the network's. ``pooling`` makes one vector of those
-    of several windows.
+    of several windows. ``golden`` are the first numbers that a known
+    sound gives (``xmoe.backbones.check``): a rate, a scale or a level that is wrong changes them.
     """
 
     schema_version: Literal[1] = 1
@@ -82,6 +83,7 @@ class BackboneCard(_Frozen):
     embedding_size: int = Field(ge=1)
     pooling: tuple[Pooling, ...] = Field(default=("mean", "max"), min_length=1)
     most_batch: int = Field(default=16, ge=1)
+    golden: tuple[float, ...] = ()
     remote_code: bool = False
     licence: str = Field(min_length=1)
     non_commercial: bool = False

@@ -15,6 +15,7 @@ import click
 from xmoe import __version__
 from xmoe.cli.ablate import ablate
 from xmoe.cli.annotations import cut_annotations
+from xmoe.cli.backbone import backbone
 from xmoe.cli.demo import demo
 from xmoe.cli.doctor import doctor
 from xmoe.cli.edge import EXIT_CODES_HELP, run
@@ -46,6 +47,7 @@ def cli() -> None:
     xmoe explain RUN FILE --out DIR           show why
     xmoe report RUN                           one page on all of it
     xmoe expert list RUN                      experts, what each costs and adds
+    xmoe backbone init NAME                   a pretrained network as an expert
     xmoe calibrate RUN --budget 20ms          another budget, costs of this machine
     xmoe ablate --dataset DIR --out OUT       does saliency matter for routing?
     xmoe serve RUN                            answer over HTTP
@@ -65,6 +67,7 @@ for _command in (
     explain,
     report,
     expert,
+    backbone,
     calibrate,
     ablate,
     serve,
