@@ -46,3 +46,30 @@ def test_a_manifest_without_its_folder_is_refused(calls, run_json, tmp_path):
     assert code == 2
     assert "--dataset" in fields["what"]
     assert calls == []
+
+
+def test_two_runs_are_compared_and_nothing_is_written(calls, run_json, tmp_path, capsys):
+    from tests.report.test_compare import write
+
+    one, other = write(tmp_path, "one", [True] * 8), write(tmp_path, "other", [False] * 8)
+    before = sorted(tmp_path.rglob("*"))
+    code, fields = run_json("report", "--compare", one, other)
+    assert (code, fields["figures"]["accuracy"]["difference"]) == (0, -1.0)
+    assert fields["runs"] == ["one", "other"]
+    assert sorted(tmp_path.rglob("*")) == before
+    assert calls == []
+    code, fields = run_json("report", "--compare", one, other, "--out", tmp_path / "r.html")
+    assert (code, "no other option" in fields["what"]) == (2, True)
+
+
+def test_people_see_both_runs_and_what_is_clear(tmp_path, capsys):
+    from tests.report.test_compare import write
+    from xmoe.cli import main
+
+    one, other = write(tmp_path, "one", [True] * 8), write(tmp_path, "other", [False] * 8)
+    with pytest.raises(SystemExit):
+        main(["report", "--compare", str(one), str(other)])
+    out = capsys.readouterr().out
+    assert "-1.0000 to -1.0000" in out
+    assert "clear" in out
+    assert "right: 0 by both, 8 by one alone, 0 by other alone, 0 by neither" in out

@@ -46,6 +46,7 @@ def cli() -> None:
     xmoe infer RUN FILE...                    answer for recordings
     xmoe explain RUN FILE --out DIR           show why
     xmoe report RUN                           one page on all of it
+    xmoe report --compare RUN1 RUN2           what the second run does better, and how surely
     xmoe expert list RUN                      experts, what each costs and adds
     xmoe backbone init NAME                   a pretrained network as an expert
     xmoe calibrate RUN --budget 20ms          another budget, costs of this machine

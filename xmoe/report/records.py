@@ -21,7 +21,16 @@ from xmoe.profile.profile import Profile, read_profile
 from xmoe.run.folder import RunFile, RunFolder
 
 Row = dict[str, Any]
-CLIP_COLUMNS = ["clip_id", "filepath", "start_s", "end_s", "split", "snr_db", "content_sha256"]
+CLIP_COLUMNS = [
+    "clip_id",
+    "filepath",
+    "start_s",
+    "end_s",
+    "split",
+    "group",
+    "snr_db",
+    "content_sha256",
+]
 
 
 class RunRecords:
