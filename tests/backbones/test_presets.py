@@ -42,6 +42,33 @@ def test_one_file_may_have_any_name(tmp_path):
     assert (tmp_path / "perch-v2" / "mine.onnx").read_bytes() == b"weights"
 
 
+def test_perch_as_its_users_describe_it(tmp_path):
+    """A tiny network with the names and shapes of Perch 2.0; outputs are found by name."""
+    onnx = pytest.importorskip("onnx")
+    info, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    weights = np.random.default_rng(2).standard_normal((1, 1536)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("Abs", ["inputs"], ["spectrogram"]),
+        onnx.helper.make_node("ReduceMean", ["spectrogram"], ["label"], axes=[1]),
+        onnx.helper.make_node("MatMul", ["label", "weights"], ["embedding"]),
+    ]
+    outputs = (("label", 1), ("embedding", 1536), ("spectrogram", 160_000))
+    graph = onnx.helper.make_graph(
+        nodes,
+        "perch",
+        [info("inputs", float32, ["batch", 160_000])],
+        [info(name, float32, ["batch", size]) for name, size in outputs],
+        [onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    opset = [onnx.helper.make_opsetid("", 13)]
+    made = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    onnx.save(made, tmp_path / "perch.onnx")
+    card = write_preset("perch-v2", tmp_path / "card.json", [tmp_path / "perch.onnx"])
+    heard = sounds(card, 6)
+    found = load_backbone(card, tmp_path).embed(heard)
+    assert found == pytest.approx(np.abs(heard).mean(1, keepdims=True) @ weights, abs=1e-5)
+
+
 def test_files_that_are_not_here_are_asked_for(tmp_path):
     with pytest.raises(ConfigError, match=r"perch_v2\.onnx: not here .*--file MODEL\.onnx"):
         write_preset("perch-v2", tmp_path / "card.json")

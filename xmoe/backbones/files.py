@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import ValidationError
@@ -55,6 +57,23 @@ def _verify(file: BackboneFile, path: Path) -> Path:
             mend="get the file again; only if you trust this one, make a card of it",
         )
     return path
+
+
+@contextmanager
+def only_listed(card: BackboneCard, file: BackboneFile, path: Path) -> Iterator[Path]:
+    """Yield ``path`` linked into a folder of its own, with the files that the card has beside it.
+
+    Some formats read more files than the one that is opened: those that nobody checked are not
+    there.
+    """
+    beside = PurePosixPath(file.path).parent
+    with TemporaryDirectory() as room:
+        for one in card.files:
+            if PurePosixPath(one.path).is_relative_to(beside):
+                name = PurePosixPath(one.path).relative_to(beside)
+                Path(room, name).parent.mkdir(parents=True, exist_ok=True)
+                Path(room, name).symlink_to(path.absolute().parent / name)
+        yield Path(room, path.name)
 
 
 def hash_file(path: Path) -> str:

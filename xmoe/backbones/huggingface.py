@@ -1,19 +1,17 @@
 """A folder as Hugging Face lays it out: config, preprocessor and safetensors.
 
 ``input`` is what the preprocessor makes of sound and ``output`` a field of the model's answer.
-The library sees the card's files alone, linked into a folder of their own: whatever else lies
-beside them, code above all, was not checked and is not read.
+The library sees the card's files alone: code that lies beside them was not checked.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xmoe.backbones.files import import_extra
+from xmoe.backbones.files import import_extra, only_listed
 from xmoe.backbones.formats import FloatArray, Runner
 from xmoe.backbones.torch_files import hold_threads, pick_output
 from xmoe.base.backbone import BackboneCard, BackboneFile
@@ -23,10 +21,9 @@ from xmoe.base.errors import ConfigError
 def open_file(card: BackboneCard, file: BackboneFile, path: Path, threads: int) -> Runner:
     """Return what runs the model whose weights are ``path``; ConfigError where it does not fit."""
     library = import_extra("transformers", "hf")
-    with tempfile.TemporaryDirectory() as name:
-        _link_files(card, file, path, Path(name))
+    with only_listed(card, file, path) as linked:
         try:
-            extractor, model = _load(library, name, remote_code=card.remote_code)
+            extractor, model = _load(library, linked.parent, remote_code=card.remote_code)
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             mend = "list every file of the model in the card; code of its own needs remote_code"
             raise ConfigError(f"cannot be loaded: {error}", where=str(path), mend=mend) from error
@@ -46,16 +43,7 @@ def open_file(card: BackboneCard, file: BackboneFile, path: Path, threads: int) 
     return run
 
 
-def _link_files(card: BackboneCard, file: BackboneFile, path: Path, folder: Path) -> None:
-    root, inside = path.absolute().parent, Path(file.path).parent
-    for one in card.files:
-        if Path(one.path).is_relative_to(inside):
-            name = Path(one.path).relative_to(inside)
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).symlink_to(root / name)
-
-
-def _load(library: Any, folder: str, *, remote_code: bool) -> tuple[Any, Any]:
+def _load(library: Any, folder: Path, *, remote_code: bool) -> tuple[Any, Any]:
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": remote_code}
     config = library.AutoConfig.from_pretrained(folder, **options)
     own = getattr(config, "auto_map", None) or {}

@@ -27,7 +27,7 @@ def count_macs(card: BackboneCard, folder: Path) -> int | None:
             fed = card.window_samples if index == 0 else None
             try:
                 total += count(folder / file.path, file, fed)
-            except (ImportError, _UnknownShapeError):
+            except (ImportError, KeyError, ValueError, RuntimeError, _UnknownShapeError):
                 return None
     return total
 
