@@ -39,6 +39,14 @@ def test_the_field_is_named(tmp_path, changed, said):
     assert "xmoe backbone init" in str(caught.value.mend)
 
 
+@pytest.mark.parametrize("path", ["/etc/passwd", "../tiny.onnx", "net/../../tiny.onnx"])
+def test_files_lie_beside_their_card(tmp_path, path):
+    card = tiny_backbone(tmp_path, file={"path": path})
+    (tmp_path / "tiny.json").write_text(card.model_dump_json())
+    with pytest.raises(ConfigError, match="leads out of the card's folder"):
+        read_card(tmp_path / "tiny.json")
+
+
 def test_no_card_torn_card_endless_card(tmp_path, monkeypatch):
     path = tmp_path / "tiny.json"
     with pytest.raises(ConfigError, match="no card: No such file"):

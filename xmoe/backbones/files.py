@@ -25,7 +25,7 @@ def read_card(path: Path) -> BackboneCard:
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
             raise ConfigError("too large for a card", where=str(path), mend=mend)
-        return BackboneCard.model_validate_json(path.read_bytes())
+        card = BackboneCard.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"no card: {error.strerror}", where=str(path), mend=mend) from error
     except ValidationError as error:
@@ -35,6 +35,11 @@ def read_card(path: Path) -> BackboneCard:
         raise ConfigError(
             what, where=str(path), mend="mend the card by hand, or " + mend
         ) from error
+    for file in card.files:
+        if PurePosixPath(file.path).is_absolute() or ".." in PurePosixPath(file.path).parts:
+            what = f"files: {file.path!r} leads out of the card's folder"
+            raise ConfigError(what, where=str(path), mend="put the file beside the card")
+    return card
 
 
 def verify_files(card: BackboneCard, folder: Path) -> list[Path]:
