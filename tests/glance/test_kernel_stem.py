@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from xmoe.glance.kernel_stem import DILATIONS, KERNEL_SIZE, KernelStem
+from xmoe.glance.kernel_stem import KERNEL_SIZE, LEAST_RESPONSE, SCALES, KernelStem
 
 
 def make(**changes):
@@ -12,35 +12,50 @@ def make(**changes):
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 5, 7, 8, 41])
-def test_the_map_is_a_dilated_convolution_averaged_to_cells_of_four_by_four(make_specs, frames):
+def test_the_map_is_the_root_of_dilated_convolutions_at_two_heights_of_each_cell(
+    make_specs, frames
+):
     stem, spec = make(), make_specs(2, frames=frames)
     mapped = stem.map_features(spec)
-    assert mapped.shape == (2, 12, 8, -(-frames // 4))
-    parts = []
-    for index, dilation in enumerate(DILATIONS):
-        mine = slice(3 * index, 3 * index + 3)
-        kernels = stem.kernels[mine].view(3, 1, KERNEL_SIZE, KERNEL_SIZE)
-        padding = tuple(KERNEL_SIZE // 2 * step for step in dilation)
-        plain = torch.relu(
-            functional.conv2d(
-                spec[:, None], kernels, stem.offsets[mine], 2, padding=padding, dilation=dilation
+    assert mapped.shape == (2, 24, 8, -(-frames // 4))
+    parts, first = [], 0
+    for factor, dilations in SCALES:
+        seen = functional.avg_pool2d(spec[:, None], factor, ceil_mode=True, count_include_pad=False)
+        for dilation in dilations:
+            mine = slice(first, first + 3)
+            kernels = stem.kernels[mine].view(3, 1, KERNEL_SIZE, KERNEL_SIZE)
+            padding = tuple(KERNEL_SIZE // 2 * step for step in dilation)
+            plain = functional.conv2d(
+                seen,
+                kernels,
+                stem.offsets[mine],
+                (2 // factor, 4 // factor),
+                padding=padding,
+                dilation=dilation,
             )
-        )
-        pooled = functional.avg_pool2d(plain, 2, ceil_mode=True, count_include_pad=False)
-        parts.append(pooled)
-    torch.testing.assert_close(mapped, torch.cat(parts, 1), atol=1e-5, rtol=1e-5)
+            parts += [plain[:, :, ::2], plain[:, :, 1::2]]
+            first += 3
+    heights = torch.cat([torch.stack(parts[i : i + 2], 2).flatten(1, 2) for i in (0, 2, 4, 6)], 1)
+    expected = heights.clamp_min(LEAST_RESPONSE).sqrt()
+    torch.testing.assert_close(mapped, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_cells_times_their_slopes_add_up_to_the_logit_and_slopes_are_gradients(specs):
+def test_cells_times_their_slopes_add_up_to_the_logit(specs):
     stem = make()
     torch.nn.init.normal_(stem.head.weight, generator=torch.Generator().manual_seed(0))
-    output = stem(specs)
-    slope = stem.slope(output.features, stem.head.weight[1].expand(len(specs), -1))
-    expected = output.logits[:, 1] - stem.head.bias[1]
-    torch.testing.assert_close((slope * output.features).sum((1, 2, 3)), expected)
-    leaf = output.features.clone().requires_grad_()
-    stem.answer(leaf).logits[:, 1].sum().backward()
-    torch.testing.assert_close(slope, leaf.grad, atol=1e-6, rtol=1e-4)
+    leaf = stem.map_features(specs).requires_grad_()
+    output = stem.answer(leaf)
+    amounts = stem.amounts(output, stem.head.weight[1].expand(len(specs), -1)).detach()
+    torch.testing.assert_close(amounts.sum((1, 2)), output.logits[:, 1] - stem.head.bias[1])
+    output.logits[:, 1].sum().backward()
+    torch.testing.assert_close(amounts, (leaf * leaf.grad).sum(1).detach(), atol=1e-6, rtol=1e-4)
+
+
+def test_gradients_reach_the_spectrogram_where_kernels_measure_nothing(make_specs):
+    stem, spec = make(), torch.zeros_like(make_specs(1)).requires_grad_()
+    torch.nn.init.normal_(stem.head.weight, generator=torch.Generator().manual_seed(0))
+    stem(spec).logits.sum().backward()
+    assert torch.isfinite(spec.grad).all()
 
 
 def test_a_belief_is_raised_where_its_evidence_rises(specs):
@@ -53,11 +68,11 @@ def test_a_belief_is_raised_where_its_evidence_rises(specs):
     assert stem.activate(output, belief).shape == (len(specs), 8, output.features.shape[3])
 
 
-def test_silence_has_a_finite_answer_and_slope():
+def test_silence_has_a_finite_answer_and_map():
     stem = make()
-    output = stem.answer(torch.zeros(1, 12, 8, 3))
+    output = stem.answer(torch.zeros(1, 24, 8, 3))
     assert torch.isfinite(output.logits).all()
-    assert torch.isfinite(stem.slope(output.features, stem.head.weight[:1])).all()
+    assert torch.isfinite(stem.amounts(output, stem.head.weight[:1])).all()
 
 
 def test_a_seed_gives_its_kernels_which_have_no_mean_and_length_one():

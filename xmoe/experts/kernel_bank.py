@@ -91,7 +91,8 @@ class KernelBank:
         """Return cells [B, count, F', T'] of one dilation."""
         weights = self.weights[index].to(specs.device).flatten(1)
         biases = self.biases[index].to(specs.device)
-        return convolve_rows(specs, weights, biases, dilation=dilation, stride=STRIDE)
+        cells = convolve_rows(specs, weights, biases, dilation=dilation, stride=(STRIDE, STRIDE))
+        return cells.flatten(1, 2)
 
     def measure_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
         """Return features [D] of pieces [F, T_i] of one clip, as if they were one after another.

@@ -1,30 +1,39 @@
 """Spectrogram [B, F, T] -> stem map [B, D, R, W] and a first answer, in closed form.
 
-A bank of random kernels under a ReLU, and a linear head on two means of each band: the plain one,
-which hears what goes on all the time, and one of fourth powers, which hears what stands out. Fitted
-by a ridge in a second, with held-out answers for all its clips. Both means grow in proportion with
-the map, so what each cell adds to an answer is its value times its slope, exactly: the class
-activation map needs no gradient. Same grid as the stem that is trained: cells of 4 by 4.
+A bank of random kernels at two scales, each read at two heights of every cell of 4 by 4, and a
+linear head on two means of each band: the plain one, which hears what goes on all the time, and one
+of eighth powers, which hears what stands out. Fitted by a ridge in a second, with held-out answers
+for all its clips. The map holds square roots of what the kernels measure, so that loud parts do not
+drown the others. Both means grow in proportion with the map, so what each cell adds to an answer is
+its value times its slope, exactly: the class activation map needs no gradient. Same grid as the
+stem that is trained.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from xmoe.base.layers import convolve_rows
 from xmoe.glance.stem import DECIMATION, StemOutput
 
-NUM_KERNELS = 256
+NUM_KERNELS = 128
 KERNEL_SIZE = 7
-DILATIONS: tuple[tuple[int, int], ...] = ((1, 1), (1, 3), (2, 1), (2, 4))
+# How many bins and frames are averaged to one, and the dilations of the kernels that see that.
+SCALES: tuple[tuple[int, tuple[tuple[int, int], ...]], ...] = (
+    (1, ((1, 1), (2, 4))),
+    (2, ((1, 2), (2, 1))),
+)
+HEIGHTS = 2
 NUM_BANDS = 8
-_STRIDE = DECIMATION // 2
-_LEAST = 1e-6
+# What kernels measure is raised to this: a root has no slope at 0.
+LEAST_RESPONSE = 0.01
+_LEAST_MEAN = 1e-16
 
 
 class KernelStem(nn.Module):
-    """Random kernels with a ridge as their head; R = F / 4, W = ceil(T / 4).
+    """Random kernels with a ridge as their head; R = F / 4, W = ceil(T / 4), D = 2 a kernel.
 
     The kernels are kept with the weights, so that no generator decides what they are.
     """
@@ -54,72 +63,94 @@ class KernelStem(nn.Module):
         return self.head.in_features
 
     def map_features(self, spec: Tensor) -> Tensor:
-        """Return the stem map [B, D, R, W] of spectrograms [B, F, T]."""
-        parts = zip(
-            self.kernels.chunk(len(DILATIONS)),
-            self.offsets.chunk(len(DILATIONS)),
-            DILATIONS,
-            strict=True,
-        )
-        maps = []
-        for kernels, offsets, dilation in parts:
-            cells = convolve_rows(spec, kernels, offsets, dilation=dilation, stride=_STRIDE)
-            maps.append(halve(cells.relu_()))
-        return torch.cat(maps, 1)
+        """Return the stem map [B, D, R, W] of spectrograms [B, F, T]; no cell is below 0.1."""
+        seen = []
+        for factor, dilations in SCALES:
+            stride = (DECIMATION // HEIGHTS // factor, DECIMATION // factor)
+            shrunk = shrink_cells(spec, factor)
+            seen += [(shrunk, dilation, stride) for dilation in dilations]
+        banks = zip(self.kernels.chunk(len(seen)), self.offsets.chunk(len(seen)), strict=True)
+        maps = [
+            convolve_rows(
+                shrunk, kernels, offsets, dilation=dilation, stride=stride, heights=HEIGHTS
+            )
+            for (kernels, offsets), (shrunk, dilation, stride) in zip(banks, seen, strict=True)
+        ]
+        return torch.cat(maps, 1).flatten(1, 2).clamp_min_(LEAST_RESPONSE).sqrt_()
 
     def pool_bands(self, features: Tensor) -> Tensor:
-        """Return what the head reads [B, 2 * D * bands] of a stem map [B, D, R, W]."""
-        cells = self._in_bands(features).flatten(3)
-        return torch.cat([cells.mean(3), power_mean(cells)], 1).flatten(1)
+        """Return what the head reads [B, 2 * kernels * bands] of a stem map [B, D, R, W]."""
+        cells = self._in_bands(features)
+        return torch.cat([join_heights(cells), power_mean(cells)], 1).flatten(1)
 
     def answer(self, features: Tensor) -> StemOutput:
         """Return the logits of a stem map [B, D, R, W]."""
-        return StemOutput(features=features, logits=self.head(self.pool_bands(features)))
+        pooled = self.pool_bands(features)
+        return StemOutput(features=features, logits=self.head(pooled), pooled=pooled)
 
     def activate(self, output: StemOutput, belief: Tensor) -> Tensor:
-        """Return what the rise of each cell over its mean in time adds to a belief [B, C].
+        """Return what each cell adds to a belief [B, C], less the mean of its row: [B, R, W].
 
-        It is [B, R, W]; weights are centred over classes.
+        Weights are centred over classes.
         """
         weight = self.head.weight - self.head.weight.mean(0, keepdim=True)
-        slope = self.slope(output.features, belief @ weight)
-        rise = output.features - output.features.mean(3, keepdim=True)
-        return (rise * slope).sum(1)
+        amounts = self.amounts(output, belief @ weight)
+        return amounts - amounts.mean(2, keepdim=True)
 
-    def slope(self, features: Tensor, weight: Tensor) -> Tensor:
-        """Return what a unit more in each cell of a map adds to an answer, both [B, D, R, W].
+    def amounts(self, output: StemOutput, weight: Tensor) -> Tensor:
+        """Return what each cell of a map adds to an answer [B, R, W]: its value times its slope.
 
-        ``weight`` [B, 2 * D * bands] are the weights of that answer, clip by clip.
+        ``weight`` [B, 2 * kernels * bands] are the weights of that answer, clip by clip.
         """
-        cells = self._in_bands(features)
-        batch, channels, bands, rows, columns = cells.shape
-        plain, peaks = weight.view(batch, 2, channels, bands, 1, 1).unbind(1)
-        mean = power_mean(cells.flatten(3))[..., None, None]
-        steep = cells / mean
-        steep = steep.square() * steep
-        slope = torch.addcmul(plain, peaks, steep) / (rows * columns)
-        return slope.view(batch, channels, bands * rows, columns)
+        assert output.pooled is not None
+        cells = self._in_bands(output.features)
+        batch, _, bands, count = cells.shape
+        share = 1.0 / (HEIGHTS * count)
+        plain, peaks = (weight * share).view(batch, 2, -1, bands).unbind(1)
+        means = output.pooled.view(batch, 2, -1, bands)[:, 1]
+        found = add_up(plain, cells) + add_up(peaks / means**7, eighth_power(cells))
+        return found.view(batch, self.num_rows, -1)
 
     def forward(self, spec: Tensor) -> StemOutput:
         """Return the stem's map and answer for spectrograms [B, F, T]."""
         return self.answer(self.map_features(spec))
 
     def _in_bands(self, features: Tensor) -> Tensor:
-        """Return a map [B, D, R, W] as [B, D, bands, rows of a band, W]."""
-        banded: Tensor = features.unflatten(2, (self.num_bands, -1))
+        """Return a map [B, D, R, W] as [B, D, bands, cells of a band]."""
+        banded: Tensor = features.unflatten(2, (self.num_bands, -1)).flatten(3)
         return banded
 
 
+def shrink_cells(spec: Tensor, factor: int) -> Tensor:
+    """Return spectrograms [B, F, T] with ``factor`` bins and frames averaged to one."""
+    if factor == 1:
+        return spec
+    shrunk: Tensor = functional.avg_pool2d(
+        spec.unsqueeze(1), factor, ceil_mode=True, count_include_pad=False
+    ).squeeze(1)
+    return shrunk
+
+
+def join_heights(cells: Tensor) -> Tensor:
+    """Return the mean [B, kernels, bands] of cells [B, D, bands, n]."""
+    mean: Tensor = cells.mean(3).unflatten(1, (-1, HEIGHTS)).mean(2)
+    return mean
+
+
 def power_mean(cells: Tensor) -> Tensor:
-    """Return the fourth root of the mean fourth power [...] of cells [..., n], not below 1e-6."""
-    mean: Tensor = cells.square().square_().mean(-1).clamp_min(_LEAST**4)
-    return mean.sqrt().sqrt()
+    """Return the eighth root of the mean eighth power of cells [B, D, bands, n], at least 0.01.
+
+    It is [B, kernels, bands].
+    """
+    return join_heights(eighth_power(cells)).clamp_min(_LEAST_MEAN).sqrt().sqrt().sqrt()
 
 
-def halve(cells: Tensor) -> Tensor:
-    """Return means of twos by twos of cells [B, D, 2 R, T]; a last column alone is its own."""
-    pairs = cells[:, :, ::2] + cells[:, :, 1::2]
-    if pairs.shape[3] % 2:
-        pairs = torch.cat([pairs, pairs[..., -1:]], 3)
-    halved: Tensor = (pairs[..., ::2] + pairs[..., 1::2]).mul_(0.25)
-    return halved
+def eighth_power(cells: Tensor) -> Tensor:
+    """Return cells to the power of eight, by three squares."""
+    return cells.square().square_().square_()
+
+
+def add_up(weight: Tensor, cells: Tensor) -> Tensor:
+    """Return the sum [B, bands, n] of cells [B, D, bands, n] by weights [B, kernels, bands]."""
+    rows = weight.repeat_interleave(HEIGHTS, 1).transpose(1, 2).unsqueeze(2)
+    return torch.matmul(rows, cells.transpose(1, 2)).squeeze(2)

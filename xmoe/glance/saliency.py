@@ -3,9 +3,10 @@
 The map is the class activation map of the stem's head, averaged over the classes that the stem
 believes in, times how far each cell of the spectrogram stands out. Because the head is linear in
 band means under a smooth maximum, the activation map equals gradient times (input less its mean
-over time) at the stem map exactly, times the rows of a band; nothing is approximated (class
-activation maps: Zhou et al. 2016, CVPR; gradient times the rise over a reference: Shrikumar et al.
-2017; the product with the spectrogram's own contrast is ours).
+over time) at the stem map exactly, times the rows of a band; of a stem of random kernels it is what
+each cell adds to the answer, less its mean over time. Nothing is approximated (class activation
+maps: Zhou et al. 2016, CVPR; gradient times the rise over a reference: Shrikumar et al. 2017; the
+product with the spectrogram's own contrast is ours).
 
 Neither factor is zero anywhere. Where evidence against the answer became zero, cells that matter
 came last, and deletion was worse than Grad-CAM's; where contrast became zero, maps of fresh weights

@@ -31,13 +31,14 @@ class StemOutput:
 
     ``features`` [B, D, R, W] and ``logits`` [B, C]. Of a stem that pools logits over time,
     ``column_logits`` [B, C, W] are the evidence of each column, and ``attention`` [B, C, W] is
-    d logits / d column_logits.
+    d logits / d column_logits. Of a stem of random kernels ``pooled`` [B, N] is what its head read.
     """
 
     features: Tensor
     logits: Tensor
     column_logits: Tensor | None = None
     attention: Tensor | None = None
+    pooled: Tensor | None = None
 
 
 class Stem(nn.Module):
