@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torchaudio.transforms import Resample
 
 from xmoe.audio.resample import MAX_KERNEL_VALUES, kernel_values, resample
 from xmoe.base.errors import ConfigError
@@ -47,6 +48,22 @@ def test_numpy_and_torch_agree_in_batches(rng):
     assert got.shape == (3, 2, 1452)
     one = resample(samples[1, 1], from_hz=44_100, to_hz=16_000)
     np.testing.assert_allclose(got[1, 1].numpy(), one, atol=1e-6)
+
+
+@pytest.mark.parametrize(("from_hz", "to_hz"), [*RATES[:4], (44_100, 7350), (8000, 4000)])
+@pytest.mark.parametrize("size", [1, 31, 5000])
+def test_samples_are_those_of_the_convolution(rng, from_hz, to_hz, size):
+    samples = torch.from_numpy(rng.standard_normal(size).astype(np.float32))
+    plain = Resample(
+        from_hz,
+        to_hz,
+        resampling_method="sinc_interp_kaiser",
+        lowpass_filter_width=32,
+        rolloff=0.96,
+        beta=12.0,
+    )
+    got = resample(samples, from_hz=from_hz, to_hz=to_hz)
+    torch.testing.assert_close(got, plain(samples), atol=2e-6, rtol=0.0)
 
 
 def test_awkward_ratios_take_the_other_way_and_agree_with_the_common_one():

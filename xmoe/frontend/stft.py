@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from xmoe.base.config import SpectroConfig
 from xmoe.frontend.base import Frontend, fft_macs, full_scale_window
 
+# So many samples of frames stay in a processor's cache until they are rows; fewer frames than that
+# at once cost more than they spare.
+_CACHED, _LEAST_FRAMES = 1 << 18, 32
+
 
 class FilteredStft(Frontend):
     """STFT power times a filter bank ``filters`` [n_fft // 2 + 1, F]."""
@@ -40,9 +44,16 @@ class FilteredStft(Frontend):
         n_fft, hop_length = self.config.n_fft, self.config.hop_length
         padded = nn.functional.pad(x, (n_fft // 2, n_fft - n_fft // 2))
         frames = padded.unfold(-1, n_fft, hop_length)[:, : self.num_frames(x.shape[-1])]
+        on_cpu = x.device.type == "cpu"
+        size = max(_CACHED // (len(x) * n_fft), _LEAST_FRAMES) if on_cpu else frames.shape[1]
+        parts = [self._filter(part) for part in frames.split(size, 1)]
+        return torch.cat(parts, 1).transpose(1, 2).contiguous()
+
+    def _filter(self, frames: Tensor) -> Tensor:
+        """Return power [B, t, F] of frames [B, t, n_fft]."""
         spectrum = torch.fft.rfft(frames * self.window)[..., self.first_bin : self.last_bin]
         density = spectrum.real.square() + spectrum.imag.square()
-        return torch.matmul(density, self.filters).transpose(1, 2).contiguous()
+        return torch.matmul(density, self.filters)
 
 
 class Stft(FilteredStft):

@@ -49,7 +49,7 @@ MOST_SEGMENTS = 8
 PART_SHARES = (0.125, 0.5)
 WORKERS = min(os.cpu_count() or 1, 8)
 # Raise it whenever the same spec would measure other features.
-_VERSION = 5
+_VERSION = 6
 
 
 class StemSpec(Frozen):
