@@ -17,6 +17,7 @@ COMMANDS = {
     "infer --input, run at an address": "infer file://{run} --input {set} --output {out}",
     "explain": "explain {run} {clip} --out {out}",
     "eval": "eval {run} --dataset {set}",
+    "suggest": "suggest {run} --input {set} --out {out}",
     "report": "report {run} --out {out}",
     "report, recordings at hand": "report {run} --dataset {set} --out {out}",
     "train --resume": "train --dataset {set} --out {run} --resume --local",

@@ -36,6 +36,7 @@ COMMANDS = {
     "report",
     "serve",
     "submit",
+    "suggest",
     "synth",
     "train",
     "tune",

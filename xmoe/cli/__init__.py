@@ -27,6 +27,7 @@ from xmoe.cli.profile import profile
 from xmoe.cli.report import report
 from xmoe.cli.serve import serve
 from xmoe.cli.submit import submit
+from xmoe.cli.suggest import suggest
 from xmoe.cli.synth import synth
 from xmoe.cli.train import train
 from xmoe.cli.tune import tune
@@ -47,6 +48,7 @@ def cli() -> None:
     xmoe explain RUN FILE --out DIR           show why
     xmoe report RUN                           one page on all of it
     xmoe report --compare RUN1 RUN2           what the second run does better, and how surely
+    xmoe suggest RUN --input DIR              which recordings to label next
     xmoe expert list RUN                      experts, what each costs and adds
     xmoe backbone init NAME                   a pretrained network as an expert
     xmoe calibrate RUN --budget 20ms          another budget, costs of this machine
@@ -67,6 +69,7 @@ for _command in (
     infer,
     explain,
     report,
+    suggest,
     expert,
     backbone,
     calibrate,
