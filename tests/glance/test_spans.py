@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from xmoe.glance.spans import (
     band_masks,
+    choose_runs,
     choose_windows,
     num_windows,
     score_cells,
@@ -135,3 +136,18 @@ def test_masks_mark_the_rows_that_are_seen():
 )
 def test_edges_lie_half_a_frame_before_the_first_frame_of_a_window(columns, frames, edges):
     assert window_edges_s(columns, 2, frames, 0.01) == pytest.approx(edges)
+
+
+def test_runs_of_windows_lie_where_their_sum_is_largest():
+    scores = torch.tensor([[0.0, 4.0, 1.0, 3.0, 3.0, 0.0], [5.0, 5.0, 0.0, 0.0, 0.0, 1.0]])
+    assert choose_runs(scores, 2, 1).tolist() == [[3, 4], [0, 1]]
+    assert choose_runs(scores, 2, 2).tolist() == [[1, 2, 3, 4], [0, 1, 4, 5]]
+
+
+def test_a_run_that_no_longer_fits_is_the_first_again():
+    scores = torch.tensor([[0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]])
+    assert choose_runs(scores, 3, 2).tolist() == [[2, 2, 3, 3, 4, 4]]
+
+
+def test_as_long_as_the_segment_runs_are_all_of_it():
+    assert choose_runs(torch.rand(2, 5), 3, 2).tolist() == [[0, 1, 2, 3, 4]] * 2

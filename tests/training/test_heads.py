@@ -10,7 +10,7 @@ from xmoe.audio.segment import Segment
 from xmoe.audio.sound import hold_sound
 from xmoe.base.config import KernelsSpec, SpectroConfig
 from xmoe.base.task import task_of
-from xmoe.experts.kernels import KernelsEar
+from xmoe.experts.kernels import KernelsEar, KernelsExpert
 from xmoe.experts.probabilities import log_losses
 from xmoe.experts.protocol import Inputs
 from xmoe.training import heads
@@ -143,13 +143,14 @@ def test_the_expert_answers_as_the_head_does(task):
     rows = np.eye(2)[np.arange(30) % 2]
     targets = Targets(rows, np.arange(30), np.ones(30, dtype=bool), task)
     fit = fit_head(features, targets)
-    expert = fit.as_expert(spec)
+    expert = KernelsExpert(spec, num_classes=2, exclusive=task.exclusive)
+    weight, bias = fit.sharp_head()
+    expert.load_state_dict({"weight": weight, "bias": bias})
     segments = [Segment(clip, 8000, 0) for clip in clips[:2]]
     inputs = Inputs(torch.zeros(2, 0, 4, 1), torch.ones(2), 0.04, 2, sound=hold_sound(segments))
     spans = torch.tensor([[[0.0, 0.25]]]).expand(2, 1, 2)
     answer = expert.answer(expert.pack(spec, inputs, torch.arange(2), spans))
     assert answer.numpy() == pytest.approx(fit.answer(features[:2]), abs=1e-3)
-    weight, bias = fit.sharp_head()
     assert expert(torch.from_numpy(features)).argmax(1).tolist() == (
         (torch.from_numpy(features) @ weight + bias).argmax(1).tolist()
     )

@@ -11,11 +11,10 @@ from xmoe.audio.store import load_clip
 from xmoe.base.config import KernelsSpec, SpectroConfig
 from xmoe.experts.kernels import KernelsEar
 from xmoe.training import kernel_features
+from xmoe.training.ears import StemSpec, build_ear
 from xmoe.training.kernel_features import (
     BlockTask,
     Source,
-    StemSpec,
-    build_ear,
     copy_pieces,
     cut_training,
     feature_file,
@@ -163,7 +162,7 @@ def test_of_a_long_recording_eight_segments_are_enough(dataset):
 def test_a_stem_is_measured_as_it_is_answered(dataset, tmp_path):
     spec = StemSpec(spectro=SPECTRO, kernels=8)
     found = measure_features(Source(dataset, 0.4, tmp_path / "cache"), dataset.examples[:2], [spec])
-    ear = build_ear(spec)
+    ear = build_ear(spec, 0.4)
     clip = load_clip(dataset, dataset.examples[0])
     assert found.table(spec).shape == (2, ear.num_features)
     assert found.table(spec)[0] == pytest.approx(ear.measure(clip.samples, RATE_HZ), abs=1e-5)

@@ -136,13 +136,15 @@ class KernelsSpec(Frozen):
 class BackboneSpec(Frozen):
     """An expert of kind ``backbone``: a pretrained network with a linear head.
 
-    It hears its ``windows`` most salient windows of a segment, all of them where that is None.
+    Its files lie in ``folder``, which in a run's settings is within the run. It hears its
+    ``windows`` most salient windows of a segment, all of them where that is None.
     """
 
     kind: Literal["backbone"] = "backbone"
     name: str
     family: str = "backbone"
     card: BackboneCard
+    folder: str = ""
     windows: Count | None = None
     reason: str = ""
 

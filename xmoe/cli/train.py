@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from xmoe.cli.options import (
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
+    from xmoe.base.config import BackboneSpec
     from xmoe.pipeline.request import FitRequest
 
 FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
@@ -63,6 +64,13 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 @click.option("--policy", type=click.Choice(["race", "rule"]), default="race", show_default=True)
 @click.option("--fit", type=click.Choice(["closed", "gradient"]), help=FIT_HELP)
 @click.option("--budget", type=Budget(), default="accuracy", show_default=True)
+@click.option(
+    "--backbone",
+    "cards",
+    type=EXISTING_FILE,
+    multiple=True,
+    help="Card of a pretrained network that may become an expert; can be given again.",
+)
 @click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
@@ -113,6 +121,7 @@ def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitReque
         train=TrainConfig(num_workers=asked["workers"], **train),
         policy=asked["policy"],
         overrides=PolicyOverrides(**wishes),
+        backbones=read_cards(asked["cards"]),
         strict=asked["strict"],
         resume=asked["resume"],
     )
@@ -123,6 +132,33 @@ def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitReque
     from xmoe.jobs.train import train_with_ray
 
     return replace(request, engine=train_with_ray, profiler=run_profile, measurer=run_features)
+
+
+def read_cards(paths: Sequence[Path]) -> tuple[BackboneSpec, ...]:
+    """Return the networks of cards; ConfigError for a card that is bad or repeats a name.
+
+    A licence that forbids commercial use is said aloud.
+    """
+    if not paths:
+        return ()
+    from xmoe.backbones import read_card
+    from xmoe.base.config import BackboneSpec
+    from xmoe.base.errors import ConfigError
+
+    specs = []
+    for path in paths:
+        card = read_card(path)
+        name = card.name.replace(".", "-")  # it names a part of a module
+        specs.append(BackboneSpec(name=name, card=card, folder=str(path.parent.absolute())))
+        if card.non_commercial:
+            click.echo(f"{card.name}: {card.licence}: NOT FOR COMMERCIAL USE", err=True)
+    names = [spec.name for spec in specs]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"two networks have one name: {', '.join(names)}",
+            mend="give each card a name of its own",
+        )
+    return tuple(specs)
 
 
 def describe_run(out: Path) -> Reply:

@@ -96,6 +96,9 @@ class Expert(nn.Module, ABC, Generic[Spec]):
     def answer(self, payload: Payload) -> Tensor:
         """Return logits [b, C] of what ``pack`` made."""
 
+    def load(self) -> None:
+        """Open what the expert needs beside its weights, as long as its run is at hand."""
+
     @abstractmethod
     def describe(self) -> str:
         """Return what is special about it, in a few words."""
@@ -104,7 +107,7 @@ class Expert(nn.Module, ABC, Generic[Spec]):
 class HearingExpert(Expert[Spec]):
     """An expert that sees sound through a front end of its own, and has a gradient to what it saw.
 
-    It eats sound of spans (``xmoe.experts.kernels.pack_sound``).
+    It eats sound of spans (``xmoe.experts.sound.pack_sound``).
     """
 
     @property

@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "cnn": ("xmoe.experts.cnn", "CnnExpert"),
     "kernels": ("xmoe.experts.kernels", "KernelsExpert"),
     "network": ("xmoe.mixture.network", "NetworkExpert"),
+    "backbone": ("xmoe.experts.backbone", "BackboneExpert"),
 }
 
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from xmoe.experts.kernel_bank import KERNEL_SIZE
-from xmoe.experts.kernels import merge_spans
 from xmoe.experts.protocol import HearingExpert
+from xmoe.experts.sound import merge_spans
 from xmoe.explain.gradcam import gradients_of
 from xmoe.explain.scales import Scales, scales_of
 from xmoe.explain.targets import Target

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmoe.experts.backbone import BackboneExpert
 from xmoe.experts.kernels import KernelsExpert
 from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
@@ -56,7 +57,8 @@ def draw_weights(model: MoE, seed: int) -> MoE:
         fresh = MoE(model.config, model.spectro)
         for name, expert in fresh.experts.items():
             fitted = model.experts[name]
-            if isinstance(expert, KernelsExpert) and isinstance(fitted, KernelsExpert):
+            heads = KernelsExpert | BackboneExpert
+            if isinstance(expert, heads) and isinstance(fitted, heads):
                 expert.weight.normal_(std=float(fitted.weight.std()))
     if isinstance(model.router, PromiseRouter):
         fresh.router.load_state_dict(model.router.state_dict())

@@ -4,7 +4,8 @@ Serving never needs a gradient; explanations do. What the plan decided (experts,
 is held fixed, and the stem map is not rounded to uint8, so the logits are those of the plan but for
 that rounding. No hooks: stem and experts expose their maps. An expert that hears sound has a
 spectrogram of its own, and gradients end there: those of the run's spectrogram come from the stem
-and the experts on its map alone.
+and the experts on its map alone. A pretrained network gives none: what of its spans spoke for an
+answer only rubbing out can tell.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.sound import Sound
+from xmoe.experts.backbone import BackboneExpert
 from xmoe.experts.cnn import CnnExpert, band_rows, gather_windows
-from xmoe.experts.protocol import HearingExpert, Inputs
+from xmoe.experts.protocol import HearingExpert, Inputs, Payload
 from xmoe.experts.registry import pack_payload
 from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.glance.stem import StemOutput
@@ -67,6 +69,8 @@ def trace_plan(
                 if isinstance(expert, HearingExpert):
                     seen[name] = see_expert(model, sound, plan, name, gradient=gradient)
                     said = torch.stack([expert.answer_softly(pieces) for pieces in seen[name]])
+                elif isinstance(expert, BackboneExpert):
+                    said = expert.answer(pack_for(model, sound, plan, name)).detach()
                 else:
                     maps[name] = map_expert(model, stem.features, plan, name)
                     said = expert_of(model, name).read_map(maps[name])
@@ -100,14 +104,18 @@ def see_expert(
     model: MoE, sound: Sound | None, plan: Plan, name: str, *, gradient: bool = True
 ) -> list[list[Tensor]]:
     """Return for each clip that asks an expert the spectrograms [F, T_i] of what it was sent."""
+    expert, payload = model.experts[name], pack_for(model, sound, plan, name)
+    assert isinstance(expert, HearingExpert)
+    return [[piece.requires_grad_(gradient) for piece in row] for row in expert.see(payload)]
+
+
+def pack_for(model: MoE, sound: Sound | None, plan: Plan, name: str) -> Payload:
+    """Return what an expert that hears sound is sent by a plan."""
     index = plan.expert_names.index(name)
     chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
     nothing = torch.empty(0, dtype=torch.uint8)
     inputs = Inputs(nothing, nothing, column_s=0.0, window_columns=1, sound=sound)
-    payload = pack_payload(model.config.spec_of(name), inputs, chosen, plan.spans[chosen, index])
-    expert = model.experts[name]
-    assert isinstance(expert, HearingExpert)
-    return [[piece.requires_grad_(gradient) for piece in row] for row in expert.see(payload)]
+    return pack_payload(model.config.spec_of(name), inputs, chosen, plan.spans[chosen, index])
 
 
 def expert_of(model: MoE, name: str) -> CnnExpert:

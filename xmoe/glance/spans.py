@@ -65,6 +65,30 @@ def choose_windows(scores: Tensor, keep: int) -> Tensor:
     return ranked[..., :keep].sort(dim=-1).values
 
 
+def choose_runs(scores: Tensor, width: int, count: int) -> Tensor:
+    """Return ``count`` best runs of ``width`` windows of scores [..., P] as rising indices.
+
+    Runs do not overlap; the indices are [..., n], n = width * count or P. A run that no longer fits
+    beside those before it is the first one again.
+    """
+    total = scores.shape[-1]
+    if width * count >= total:
+        return torch.arange(total, device=scores.device).expand(*scores.shape[:-1], total)
+    sums = F.pad(scores.double().cumsum(-1), (1, 0))
+    free = sums[..., width:] - sums[..., :-width]
+    starts = torch.arange(free.shape[-1], device=scores.device)
+    runs: list[Tensor] = []
+    for _ in range(count):
+        best, place = free.max(-1)
+        fits = best > float("-inf")
+        runs.append(torch.where(fits, place, runs[0]) if runs else place)
+        taken = (starts - place.unsqueeze(-1)).abs() < width
+        free = free.masked_fill(taken, float("-inf"))
+    inside = torch.arange(width, device=scores.device)
+    picked = (torch.stack(runs, -1).unsqueeze(-1) + inside).flatten(-2)
+    return picked.sort(-1).values
+
+
 def window_edges_s(
     columns: int, window_frames: int, num_frames: int, frame_s: float
 ) -> list[float]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xmoe.audio.sound import Sound
-from xmoe.base.config import ExpertSpec, ModelConfig, RoutingConfig, SpectroConfig
+from xmoe.base.config import BackboneSpec, ExpertSpec, ModelConfig, RoutingConfig, SpectroConfig
 from xmoe.base.task import Task, task_of
 from xmoe.experts.cnn import CnnExpert, gather_windows
 from xmoe.experts.protocol import Expert, ExpertRequest, Inputs
@@ -24,6 +25,7 @@ from xmoe.glance.router import Router, Routing, choose_counts
 from xmoe.glance.saliency import AnyStem, activation_map, pool_cells, saliency_cells
 from xmoe.glance.spans import (
     band_masks,
+    choose_runs,
     choose_windows,
     num_windows,
     score_cells,
@@ -142,6 +144,29 @@ class MoE(nn.Module):
             )
         return score_windows(cells, self.bands, self.config.window_frames)
 
+    def choose_windows(self, scores: Tensor, routing: RoutingConfig) -> Tensor:
+        """Return windows [B, E, n] of scores [B, E, P] as rising indices.
+
+        A share of all as the routing says; for an expert that names their number, the runs of its
+        windows' length. Who is sent fewer than n has one more than once.
+        """
+        keep = windows_kept(scores.shape[2], routing.window_fraction)
+        chosen = choose_windows(scores, keep)
+        window_s = self.config.window_frames * DECIMATION * self.frame_s
+        own = {
+            index: choose_runs(
+                scores[:, index], max(round(spec.card.span_s / window_s), 1), spec.windows
+            )
+            for index, spec in enumerate(self.config.experts)
+            if isinstance(spec, BackboneSpec) and spec.windows is not None
+        }
+        if not own:
+            return chosen
+        parts = [own.get(index, chosen[:, index]) for index in range(scores.shape[1])]
+        most = max(part.shape[1] for part in parts)
+        padded = [F.pad(p.float()[None], (0, most - p.shape[1]), "replicate")[0] for p in parts]
+        return torch.stack(padded, 1).long()
+
     def read_inputs(self, glance: Glance, sound: Sound | None = None) -> Inputs:
         """Return what the experts of a batch can be fed from."""
         features = glance.stem.features
@@ -171,7 +196,6 @@ class MoE(nn.Module):
         """
         glance = self.glance(spec)
         scores = self.rank_windows(glance, spec, routing)
-        keep = windows_kept(scores.shape[2], routing.window_fraction)
         promises, costs = glance.routing.promises, routing.costs_ms
         if k is None:
             # Nobody waits for answers where experts are asked even without a promise.
@@ -188,7 +212,7 @@ class MoE(nn.Module):
             stem_logits=glance.stem.logits,
             gate=glance.routing.gate,
             weights=preference.choose(count),
-            spans=spans_of(choose_windows(scores, keep), edges_s),
+            spans=spans_of(self.choose_windows(scores, routing), edges_s),
             promises=promises,
             window_scores=scores,
             **vars(preference),

@@ -17,8 +17,9 @@ from xmoe.audio.resample import resample
 from xmoe.audio.segment import Segment
 from xmoe.audio.sound import hold_sound
 from xmoe.base.config import ModelConfig, NetworkSpec
-from xmoe.experts.kernels import Floats32, pack_sound, unpack_sound
+from xmoe.experts.kernels import Floats32
 from xmoe.experts.protocol import HearingExpert, Inputs, Payload
+from xmoe.experts.sound import pack_sound, unpack_sound
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.measure import pad_frames
 from xmoe.frontend.registry import build_frontend

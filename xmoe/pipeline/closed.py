@@ -20,7 +20,6 @@ from xmoe.base.progress import Progress, silent
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import time_ms
-from xmoe.glance.kernel_stem import KernelStem
 from xmoe.mixture.moe import MoE, split_weights
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.pipeline.request import FitRequest
@@ -31,6 +30,7 @@ from xmoe.profile.profile import Profile
 from xmoe.routing.stack import Stack
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.closed import ClosedJob, Fitted, fit_closed, stem_spec
+from xmoe.training.dear import fitted_stem
 from xmoe.training.kernel_features import feature_key
 from xmoe.training.observe import observe, router_of
 
@@ -52,6 +52,7 @@ def fit_closed_run(
         folder.file(RunFile.FEATURES),
         profile.fs_mode_hz,
         wishes=request.overrides,
+        backbones=request.backbones,
         seed=config.train.seed,
         run=request.measurer,
     )
@@ -103,13 +104,11 @@ def model_config(model: ModelConfig, fitted: Fitted) -> ModelConfig:
 def build_model(fitted: Fitted, settings: ModelConfig) -> MoE:
     """Return the mixture with its stem and experts; its router promises nothing yet."""
     model = MoE(settings, fitted.job.spectro).eval()
-    assert isinstance(model.stem, KernelStem)
-    weight, bias = fitted.heads[STEM_NAME].sharp_head()
-    model.stem.head.weight.copy_(weight.T)
-    model.stem.head.bias.copy_(bias)
-    for spec in fitted.specs:
-        expert = fitted.heads[spec.name].as_expert(spec)
-        model.experts[spec.name].load_state_dict(expert.state_dict())
+    stem = fitted_stem(fitted.job.spectro, fitted.heads[STEM_NAME])
+    model.stem.load_state_dict(stem.state_dict())
+    for name in fitted.names:
+        weight, bias = fitted.heads[name].sharp_head()
+        model.experts[name].load_state_dict({"weight": weight, "bias": bias})
     return model
 
 

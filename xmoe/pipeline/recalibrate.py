@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from xmoe.base.config import KernelsSpec, ModelConfig
+from xmoe.base.config import BackboneSpec, KernelsSpec, ModelConfig
 from xmoe.base.errors import ConfigError
 from xmoe.base.files import read_json
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
-from xmoe.experts.kernels import measure_ms
+from xmoe.experts.cost import measure_ms
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.pipeline.closed import describe_routing, measure_glance_ms, write_routing
 from xmoe.pipeline.settle import Costs, Settled, settle_routing
@@ -62,9 +62,9 @@ def recalibrate(
     costs = Costs(
         measure_glance_ms(model, rate),
         {
-            spec.name: measure_ms(spec, sample_rate_hz=rate)
+            spec.name: measure_ms(spec, sample_rate_hz=rate, duration_s=config.spectro.segment_s)
             for spec in settings.experts
-            if isinstance(spec, KernelsSpec)
+            if isinstance(spec, KernelsSpec | BackboneSpec)
         },
     )
     stacks = stack_depths(table.hold(), names)

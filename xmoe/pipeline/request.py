@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from xmoe.audio.dataset import Dataset
-from xmoe.base.config import TaskName, TrainConfig
+from xmoe.base.config import BackboneSpec, TaskName, TrainConfig
 from xmoe.base.progress import Progress
 from xmoe.policy.policy import PolicyOverrides
 from xmoe.profile.assemble import ProfileResult, profile_dataset
@@ -28,7 +28,8 @@ class FitRequest:
     """What every stage is asked for.
 
     ``policy``: ``race`` measures the candidates that the rules leave, ``rule`` does not;
-    ``overrides`` replace its choices. ``strict`` makes an unreadable recording an error.
+    ``overrides`` replace its choices. ``backbones`` are networks that may be asked.
+    ``strict`` makes an unreadable recording an error.
     ``engine`` runs the training job, ``profiler`` the profile, ``measurer`` the features.
     """
 
@@ -41,6 +42,7 @@ class FitRequest:
     train: TrainConfig = field(default_factory=TrainConfig)
     policy: Literal["race", "rule"] = "race"
     overrides: PolicyOverrides = field(default_factory=PolicyOverrides)
+    backbones: tuple[BackboneSpec, ...] = ()
     strict: bool = False
     resume: bool = False
     engine: Engine = train_here

@@ -4,6 +4,7 @@
     checkpoints/<name>/stem.safetensors  router.safetensors  expert-<name>.safetensors
                        training.safetensors  state.json  run_config.json  manifest.json
     checkpoints/best.json  checkpoints/last.json         pointers, replaced atomically
+    pretrained/<hash>-<file>                             networks that experts ask
 
 A checkpoint is written to a temporary folder, synced, listed with its SHA-256 sums in
 ``manifest.json`` and renamed; only then does a pointer name it. Whatever moment a process dies at,
@@ -31,6 +32,7 @@ from torch import Tensor
 from xmoe.base.config import Frozen, RunConfig
 from xmoe.base.errors import RunFolderError
 from xmoe.base.files import TRAIN_AGAIN, read_json, storage_errors, to_json, write_json
+from xmoe.run.pretrained import keep_pretrained, locate_pretrained
 from xmoe.run.version import check_version
 
 Which = Literal["best", "last"]
@@ -147,11 +149,12 @@ class RunFolder:
         That of the best checkpoint, where it brings its own.
         """
         self.check_version()
+        name: str = RunFile.CONFIG
         if self.exists("best"):
             own = self.checkpoint_folder("best") / RunFile.CONFIG
             if own.is_file():
-                return self.read_record(str(own.relative_to(self.path)), RunConfig)
-        return self.read_record(RunFile.CONFIG, RunConfig)
+                name = str(own.relative_to(self.path))
+        return locate_pretrained(self.read_record(name, RunConfig), self.path)
 
     def exists(self, which: Which = "best") -> bool:
         """Whether a checkpoint pointer of that kind is there."""
@@ -168,9 +171,11 @@ class RunFolder:
     ) -> Path:
         """Write one safetensors file per entry of ``tensors`` plus ``state`` and point to it.
 
-        ``config`` are the run's settings from then on; without it they stay what they are.
-        Returns the checkpoint's folder. The previous checkpoint stays until the new one is named.
+        ``config`` are the run's settings from then on; without it they stay what they are. Networks
+        that it names are copied into the run. Returns the checkpoint's folder. The previous
+        checkpoint stays until the new one is named.
         """
+        config = None if config is None else keep_pretrained(config, self.path)
         records = {STATE: state} | ({} if config is None else {RunFile.CONFIG: config})
         final = self.checkpoints / name
         while final.exists():  # a pointer may name it: never write over a named checkpoint

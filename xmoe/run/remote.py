@@ -22,9 +22,11 @@ from xmoe.run.folder import (
     RunFolder,
     Which,
     answering_parts,
+    expert_part,
     pointer_file,
     weights_file,
 )
+from xmoe.run.pretrained import kept_files
 from xmoe.run.version import check_version
 from xmoe.storage.place import CHECK_ADDRESS, Place, open_place
 
@@ -122,6 +124,9 @@ def _fetch_parts(source: Place, target: Path, parts: Sequence[str], which: Which
     for name in (MANIFEST, *map(weights_file, parts)):
         _copy(source, target, f"{CHECKPOINTS}/{folder}/{name}")
     _fetch_wanted(source, target, [f"{CHECKPOINTS}/{folder}/{RunFile.CONFIG}"])
+    for spec in RunFolder(target).read_config().model.experts:
+        for name in kept_files(spec) if expert_part(spec.name) in parts else ():
+            _copy(source, target, name)
 
 
 def _fetch_wanted(source: Place, target: Path, wanted: Sequence[str]) -> None:

@@ -68,6 +68,7 @@ class ExpertCore:
                 raise RunFolderError(f"has no expert {name!r}", where=run)
             expert = build_expert(config.model, name)
             expert.load_state_dict(folder.load_tensors(expert_part(name), which))
+            expert.load()
             check_unchanged(sha256, hash_weights(folder, which), run)
         fold_norms(expert)
         return cls(expert, device=device, weights_sha256=sha256)

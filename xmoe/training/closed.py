@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.base.config import KernelsSpec, SpectroConfig
+from xmoe.base.config import BackboneSpec, KernelsSpec, SpectroConfig
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import Task, task_of
-from xmoe.experts.kernels import measure_ms
+from xmoe.experts.cost import measure_ms
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.frontend.threads import one_thread
 from xmoe.mixture.promise_router import STEM_NAME
@@ -29,6 +29,8 @@ from xmoe.policy.policy import NO_OVERRIDES
 from xmoe.policy.records import PolicyOverrides, StackRow
 from xmoe.routing.stack import Stack
 from xmoe.training.costs import CostBook
+from xmoe.training.dear import fitted_stem, list_backbones, look_where, select_in_tiers
+from xmoe.training.ears import SoundSpec, Spec, StemSpec
 from xmoe.training.heads import HeadFit, Targets, fit_either
 from xmoe.training.hold_out import HoldOut, choose_judges, plan_hold_out
 from xmoe.training.kernel_features import (
@@ -36,13 +38,11 @@ from xmoe.training.kernel_features import (
     Features,
     Runner,
     Source,
-    Spec,
-    StemSpec,
     feature_key,
     measure_features,
     run_here,
 )
-from xmoe.training.stack import HeldOut, fit_stack, select_experts
+from xmoe.training.stack import HeldOut, fit_stack
 
 SEARCH_CLIPS = 1000
 HEADS_AT_ONCE = min(WORKERS, 4)
@@ -56,7 +56,8 @@ class ClosedJob:
 
     Clips come at ``sample_rate_hz`` as a rule, for which costs are measured; ``cache`` keeps
     features from one fit to the next, and ``run`` measures them. Of the user's ``wishes`` those
-    for experts count: how many, or of which families or names.
+    for experts count: how many, or of which families or names. ``backbones`` are networks that may
+    be asked too.
     """
 
     dataset: Dataset
@@ -64,6 +65,7 @@ class ClosedJob:
     cache: Path
     sample_rate_hz: int
     wishes: PolicyOverrides = NO_OVERRIDES
+    backbones: tuple[BackboneSpec, ...] = ()
     balanced: bool = False
     seed: int = 0
     run: Runner = run_here
@@ -95,7 +97,7 @@ class Fitted:
     """
 
     job: ClosedJob
-    specs: tuple[KernelsSpec, ...]
+    specs: tuple[SoundSpec, ...]
     features: Features
     targets: Targets
     units: Ints
@@ -122,27 +124,23 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
     """Fit stem and experts; DatasetError where no clip can be read."""
     known = [*job.dataset.split("train"), *job.dataset.split("val")]
     candidates, dropped = list_families(job.spectro, num_clips=len(known))
-    candidates = pick_wanted(candidates, job.wishes)
-    stem = stem_spec(job.spectro)
-    measure = partial(measure_features, job.source)
+    cheap = pick_wanted(candidates, job.wishes)
+    dear = list_backbones(job.backbones, job.spectro.segment_s)
     searched = spread(known, SEARCH_CLIPS, job.seed)
-    few = measure(searched, [stem, *candidates], progress=progress)
-    targets, plan, judged = read_targets(job, few, stem)
-    heads = fit_heads(few, {STEM_NAME: stem, **by_name(candidates)}, targets, progress)
-    ms = measure_costs(candidates, job, progress)
+    few, targets, plan, judged, heads = _fit_all(job, searched, [*cheap, *dear], progress)
+    ms = measure_costs([*cheap, *dear], job, progress)
     held = hold_out(heads, targets, plan.units[few.owners])
-    selection = select_experts(held, ms, always=[STEM_NAME])
-    taken = [name for name in selection.stack.weights if name != STEM_NAME]
-    taken = taken[: most_wanted(job.wishes)]
-    progress("experts", 1, 1, f"{', '.join(taken)} of {len(candidates)} candidates")
-    specs = [by_name(candidates)[name] for name in taken]
+    names = [spec.name for spec in dear]
+    selection, first, added = select_in_tiers(held, ms, dear=names, always=[STEM_NAME])
+    first = first[: most_wanted(job.wishes, len(added))]
+    taken = [*first, *added]
+    progress("experts", 1, 1, f"{', '.join(taken)} of {len(cheap) + len(dear)} candidates")
+    specs = [by_name([*cheap, *dear])[name] for name in taken]
     features = few
     if len(known) > len(searched):
-        features = measure(known, [stem, *specs], progress=progress)
-        targets, plan, judged = read_targets(job, features, stem)
-        heads = fit_heads(features, {STEM_NAME: stem, **by_name(specs)}, targets, progress)
+        features, targets, plan, judged, heads = _fit_all(job, known, specs, progress)
     units = plan.units[features.owners]
-    kept = weigh_by_depth(hold_out(heads, targets, units), taken)
+    kept = weigh_by_depth(hold_out(heads, targets, units), first, added)
     return Fitted(
         job=job,
         specs=tuple(spec for spec in specs if spec.name in kept[-1].weights),
@@ -157,6 +155,24 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
         judged=judged,
         sources=plan.words,
     )
+
+
+def _fit_all(
+    job: ClosedJob, clips: Sequence[Example], specs: Sequence[SoundSpec], progress: Progress
+) -> tuple[Features, Targets, HoldOut, str, dict[str, HeadFit]]:
+    """Return features of clips, what heads are fitted to, who is held out and judges, and heads."""
+    stem = stem_spec(job.spectro)
+    features = measure_features(job.source, clips, [stem, *specs], progress=progress)
+    targets, plan, judged = read_targets(job, features, stem)
+    heads = fit_heads(features, {STEM_NAME: stem}, targets, silent)
+    if any(isinstance(spec, BackboneSpec) and spec.windows for spec in specs):
+        belief = job.task.belief(torch.from_numpy(heads[STEM_NAME].held_out).float())
+        fitted = fitted_stem(job.spectro, heads[STEM_NAME])
+        features = look_where(
+            job.source, features, fitted, {"whole": belief}, spectro=job.spectro, progress=progress
+        )
+    heads |= fit_heads(features, by_name(specs), targets, progress)
+    return features, targets, plan, judged, heads
 
 
 def spread(known: Sequence[Example], most: int, seed: int) -> list[Example]:
@@ -175,15 +191,15 @@ def pick_wanted(candidates: Sequence[KernelsSpec], wishes: PolicyOverrides) -> l
     return [spec for spec in candidates if {spec.name, spec.family} & wanted] or list(candidates)
 
 
-def most_wanted(wishes: PolicyOverrides) -> int | None:
-    """Return how many experts there may be, None where the user does not mind."""
+def most_wanted(wishes: PolicyOverrides, others: int = 0) -> int | None:
+    """Return how many experts there may be beside ``others``, None where the user does not mind."""
     most = [wishes.k_max] if wishes.k_max is not None else []
     if isinstance(wishes.experts, int):
         most.append(wishes.experts)
-    return max(min(most), 1) if most else None
+    return max(min(most) - others, 1) if most else None
 
 
-def by_name(specs: Sequence[KernelsSpec]) -> dict[str, KernelsSpec]:
+def by_name(specs: Sequence[SoundSpec]) -> dict[str, SoundSpec]:
     """Return specs by their names."""
     return {spec.name: spec for spec in specs}
 
@@ -228,14 +244,21 @@ def fit_heads(
 
 
 def measure_costs(
-    candidates: Sequence[KernelsSpec], job: ClosedJob, progress: Progress
+    candidates: Sequence[SoundSpec], job: ClosedJob, progress: Progress
 ) -> dict[str, float]:
     """Return the milliseconds of one segment for each candidate."""
     costs = {}
     for done, spec in enumerate(candidates, 1):
-        rate = job.sample_rate_hz
+        windows = spec.windows if isinstance(spec, BackboneSpec) else None
+        what = [feature_key(spec), job.sample_rate_hz, job.spectro.segment_s, windows]
         costs[spec.name] = job.costs.look_up(
-            [feature_key(spec), rate], partial(measure_ms, spec, sample_rate_hz=rate)
+            what,
+            partial(
+                measure_ms,
+                spec,
+                sample_rate_hz=job.sample_rate_hz,
+                duration_s=job.spectro.segment_s,
+            ),
         )
         progress("costs", done, len(candidates))
     return costs
@@ -248,13 +271,19 @@ def hold_out(heads: Mapping[str, HeadFit], targets: Targets, units: Ints) -> Hel
     return HeldOut(logits, targets.rows[judges], units[judges], targets.task)
 
 
-def weigh_by_depth(held: HeldOut, taken: Sequence[str]) -> tuple[Stack, ...]:
+def weigh_by_depth(
+    held: HeldOut, first: Sequence[str], added: Sequence[str] = ()
+) -> tuple[Stack, ...]:
     """Return the weights of the stem and the first 0, 1, ... experts.
 
-    An expert that weighs nothing beside all the others is left out.
+    An expert that weighs nothing beside all the others is left out; of the ``first`` beside each
+    other, for they are asked where the dear ones that were ``added`` are not.
     """
-    weights = fit_stack(held, [STEM_NAME, *taken]).weights
-    names = [name for name in taken if weights[name] > LEAST_WEIGHT] or list(taken[:1])
+    weights = fit_stack(held, [STEM_NAME, *first]).weights
+    names = [name for name in first if weights[name] > LEAST_WEIGHT] or list(first[:1])
+    if added:
+        weights = fit_stack(held, [STEM_NAME, *names, *added]).weights
+        names += [name for name in added if weights[name] > LEAST_WEIGHT]
     return stack_depths(held, names)
 
 

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmoe.base.config import KernelsSpec
 from xmoe.base.task import Task
 from xmoe.experts.gram import Block, GramFit, fit_sums, sum_blocks
-from xmoe.experts.kernels import Floats32, KernelsExpert
+from xmoe.experts.kernels import Floats32
 from xmoe.experts.probabilities import balanced_weights, fit_sharpness, to_logits
 from xmoe.experts.ridge import Bools, Floats, Head, Ints, RidgeProblem
 from xmoe.training.promise import fold_units
@@ -87,14 +86,6 @@ class HeadFit:
         assert self.problem is not None
         scores = self.problem.answer_copies(copies, owners, targets.groups, self.penalty)
         return to_logits(scores, self.sharpness, self.task)
-
-    def as_expert(self, spec: KernelsSpec) -> KernelsExpert:
-        """Return the expert that answers with this head."""
-        num_classes, exclusive = len(self.head.bias), self.task.exclusive
-        expert = KernelsExpert(spec, num_classes=num_classes, exclusive=exclusive)
-        weight, bias = self.sharp_head()
-        expert.load_state_dict({"weight": weight, "bias": bias})
-        return expert
 
     def sharp_head(self) -> tuple[Tensor, Tensor]:
         """Return weights [D, C] and bias [C] with the sharpness in them: features -> logits."""

@@ -14,31 +14,28 @@ import hashlib
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from xmoe.audio.clip import Clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.quarantine import Quarantined
-from xmoe.audio.segment import Grid, Samples, Segment
+from xmoe.audio.segment import Grid, Samples
 from xmoe.audio.store import load_clips
-from xmoe.base.config import Frozen, KernelsSpec, SpectroConfig
+from xmoe.base.config import BackboneSpec
 from xmoe.base.errors import AudioError
 from xmoe.base.files import read_json, to_json, write_bytes, write_json
 from xmoe.base.progress import Progress, silent
-from xmoe.experts.kernels import Floats32, KernelsEar
-from xmoe.frontend.measure import measure_segments
-from xmoe.frontend.registry import build_frontend
+from xmoe.experts.kernels import Floats32
 from xmoe.frontend.threads import one_thread
-from xmoe.glance.kernel_stem import NUM_KERNELS, KernelStem
 from xmoe.policy.copies import loudest_part, noisy_copy
+from xmoe.training.ears import Spec, build_ear, pool_windows, seen_by
 
 CopyName = Literal["whole", "part", "noisy"]
 Ints = npt.NDArray[np.int64]
@@ -52,63 +49,13 @@ WORKERS = min(os.cpu_count() or 1, 8)
 _VERSION = 6
 
 
-class StemSpec(Frozen):
-    """A stem of random kernels on the run's own front end."""
-
-    spectro: SpectroConfig
-    kernels: int = NUM_KERNELS
-    seed: int = 0
-
-
-class Ear(Protocol):
-    """Sound -> features."""
-
-    @property
-    def num_features(self) -> int:
-        """D."""
-        ...
-
-    def measure(self, samples: Samples, sample_rate_hz: int) -> Floats32:
-        """Return features [D] of samples [S]."""
-        ...
-
-
-class StemEar:
-    """What the head of a stem of random kernels reads of a segment, measured as it is answered."""
-
-    def __init__(self, spec: StemSpec) -> None:
-        self.frontend = build_frontend(spec.spectro)
-        bins = spec.spectro.num_bins
-        self.stem = KernelStem(num_bins=bins, num_classes=1, count=spec.kernels, seed=spec.seed)
-
-    @property
-    def num_features(self) -> int:
-        """D."""
-        return self.stem.num_features
-
-    @torch.inference_mode()
-    def measure(self, samples: Samples, sample_rate_hz: int) -> Floats32:
-        """Return features [D] of samples [S]."""
-        segment = Segment(samples, sample_rate_hz, 0)
-        spec = self.frontend.compress(*measure_segments([segment], self.frontend))
-        features: Floats32 = self.stem.pool_bands(self.stem.map_features(spec))[0].numpy()
-        return features
-
-
-Spec = KernelsSpec | StemSpec
-
-
-def build_ear(spec: Spec) -> Ear:
-    """Return what measures the features of a spec."""
-    return StemEar(spec) if isinstance(spec, StemSpec) else KernelsEar(spec)
-
-
 @dataclass(frozen=True)
 class Features:
     """Where the features of recordings are: blocks of ``examples`` in their order.
 
-    Example i has ``counts[i]`` rows, one for each segment. ``bad`` are recordings that cannot be
-    used; they have no row and are not among the examples.
+    Example i has ``counts[i]`` rows, one for each segment of ``segment_s``. ``bad`` are recordings
+    that cannot be used; they have no row and are not among the examples. ``focus`` [rows, columns]
+    is how salient each moment of a row is, by copy, where a spec hears salient windows alone.
     """
 
     folder: Path
@@ -116,6 +63,8 @@ class Features:
     counts: Ints
     keys: tuple[str, ...]
     bad: tuple[Quarantined, ...]
+    segment_s: float = 1.0
+    focus: Mapping[CopyName, Floats32] = field(default_factory=dict)
 
     @property
     def owners(self) -> Ints:
@@ -124,8 +73,15 @@ class Features:
 
     def blocks(self, spec: Spec, copy: CopyName = "whole") -> Iterator[Floats32]:
         """Yield features [b, D] block by block."""
+        first = 0
         for key in self.keys:
-            yield np.load(feature_file(self.folder / key, spec, copy), allow_pickle=False)
+            table = np.load(feature_file(self.folder / key, spec, copy), allow_pickle=False)
+            if isinstance(spec, BackboneSpec):
+                focus = self.focus.get(copy)
+                own = None if focus is None else focus[first : first + len(table)]
+                first += len(table)
+                table = pool_windows(spec, table, self.segment_s, own)
+            yield table
 
     def table(self, spec: Spec, copy: CopyName = "whole") -> Floats32:
         """Return the features [rows, D] of all examples."""
@@ -159,7 +115,14 @@ def measure_features(
         counts += [count for count in rows.counts if count]
         bad += rows.bad
     keys = tuple(task.folder.name for task in tasks)
-    return Features(source.cache, tuple(heard), np.array(counts, np.int64), keys, tuple(bad))
+    return Features(
+        source.cache,
+        tuple(heard),
+        np.array(counts, np.int64),
+        keys,
+        tuple(bad),
+        segment_s=source.segment_s,
+    )
 
 
 @dataclass(frozen=True)
@@ -185,8 +148,12 @@ class BlockTask:
 
     def lacking(self) -> list[tuple[Spec, CopyName]]:
         """Return what the folder does not hold yet."""
-        wanted = [(spec, copy) for spec in self.specs for copy in self.copies]
-        return [pair for pair in wanted if not feature_file(self.folder, *pair).is_file()]
+        wanted = {
+            feature_file(self.folder, spec, copy): (spec, copy)
+            for spec in self.specs
+            for copy in self.copies
+        }
+        return [pair for file, pair in wanted.items() if not file.is_file()]
 
 
 # Blocks -> their rows, in the order of the blocks.
@@ -244,7 +211,7 @@ def _measure_all(
     task: BlockTask, wanted: Sequence[tuple[Spec, CopyName]], note: Callable[[int], None]
 ) -> tuple[list[Floats32], BlockRows]:
     """Return a table [rows, D] for each spec and copy."""
-    ears = {spec: build_ear(spec) for spec, _ in wanted}
+    ears = {spec: build_ear(spec, task.segment_s) for spec, _ in wanted}
     parts: list[list[Floats32]] = [[] for _ in wanted]
     counts: list[int] = []
     bad: list[Quarantined] = []
@@ -341,9 +308,8 @@ def feature_file(folder: Path, spec: Spec, copy: CopyName) -> Path:
 
 def feature_key(spec: Spec) -> str:
     """Return the name of what a spec measures; the same for specs that see the same."""
-    kind = "stem" if isinstance(spec, StemSpec) else "kernels"
-    seen = [_VERSION, kind, spec.spectro, spec.kernels, spec.seed]
-    return hashlib.sha256(to_json(seen).encode()).hexdigest()[:24]
+    seen = to_json([_VERSION, *seen_by(spec)])
+    return hashlib.sha256(seen.encode()).hexdigest()[:24]
 
 
 def seed_of(example: Example) -> int:

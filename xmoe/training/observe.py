@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xmoe.audio.segment import Samples, Segment
 from xmoe.audio.store import load_clips
+from xmoe.base.config import BackboneSpec
 from xmoe.base.errors import AudioError
 from xmoe.base.progress import Progress, silent
 from xmoe.experts.ridge import Floats, Ints
@@ -25,9 +26,10 @@ from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.promise_router import STEM_NAME, PromiseRouter
 from xmoe.training.closed import Fitted, stem_spec
+from xmoe.training.dear import fitted_stem, look_where
+from xmoe.training.ears import Spec
 from xmoe.training.kernel_features import (
     CopyName,
-    Spec,
     copy_pieces,
     cut_training,
     measure_features,
@@ -76,11 +78,17 @@ def answer_noisy(fitted: Fitted, picked: Ints, progress: Progress) -> Floats:
     specs: list[Spec] = [stem_spec(job.spectro), *fitted.specs]
     known = [fitted.features.examples[clip] for clip in clips]
     copies = measure_features(job.source, known, specs, copies=("noisy",), progress=progress)
-    heads = [fitted.heads[name] for name in (STEM_NAME, *fitted.names)]
-    answers = [
-        head.answer_copies(copies.table(spec, "noisy"), fitted.targets, picked)
-        for head, spec in zip(heads, specs, strict=True)
-    ]
+
+    def answer(name: str, spec: Spec) -> Floats:
+        table = copies.table(spec, "noisy")
+        return fitted.heads[name].answer_copies(table, fitted.targets, picked)
+
+    answers = [answer(STEM_NAME, specs[0])]
+    if any(isinstance(spec, BackboneSpec) and spec.windows for spec in fitted.specs):
+        belief = job.task.belief(torch.from_numpy(answers[0]).float())
+        stem = fitted_stem(job.spectro, fitted.heads[STEM_NAME])
+        copies = look_where(job.source, copies, stem, {"noisy": belief}, spectro=job.spectro)
+    answers += [answer(spec.name, spec) for spec in fitted.specs]
     return np.stack(answers)
 
 

@@ -95,15 +95,19 @@ def fit_stack(held: HeldOut, names: Sequence[str], *, l2: float = SMALL_L2) -> S
 
 
 def select_experts(
-    held: HeldOut, costs_ms: Mapping[str, float], *, always: Sequence[str] = ()
+    held: HeldOut,
+    costs_ms: Mapping[str, float],
+    *,
+    always: Sequence[str] = (),
+    at_least: int = 1,
 ) -> Selection:
-    """Take experts by held-out log loss per millisecond; at least one is taken.
+    """Take experts by held-out log loss per millisecond, ``at_least`` so many.
 
     ``costs_ms`` names the candidates, the policy's own front end first. ``always`` are answers that
     are there anyway: what a candidate gains is what it adds to them.
     """
     held = thin_out(held, len(costs_ms) + len(always))
-    search = _Search(held, costs_ms, always)
+    search = _Search(held, costs_ms, always, at_least)
     while search.take():
         pass
     search.take_better_alone()
@@ -153,8 +157,15 @@ class _Gain:
 class _Search:
     """Experts taken so far, and what each of the others would add."""
 
-    def __init__(self, held: HeldOut, costs_ms: Mapping[str, float], always: Sequence[str]) -> None:
+    def __init__(
+        self,
+        held: HeldOut,
+        costs_ms: Mapping[str, float],
+        always: Sequence[str],
+        at_least: int,
+    ) -> None:
         self.held, self.costs_ms, self.always = held, costs_ms, list(always)
+        self.at_least = at_least
         self.logits = held.prior()
         self.stack = Stack(weights={})
         if always:
@@ -175,7 +186,7 @@ class _Search:
         best = max(gains, key=lambda gain: gain.mean, default=None)
         if best is None or len(self.taken) == MOST_EXPERTS:
             return False
-        if not best.counts and self.taken:
+        if not best.counts and len(self.taken) >= self.at_least:
             return False
         near = [gain for gain in gains if gain.counts and gain.mean >= best.mean - best.error]
         chosen = max(near, key=lambda gain: gain.per_ms, default=best)

@@ -1,0 +1,160 @@
+"""Sound of chosen spans -> windows of a pretrained network -> their embedding -> an answer.
+
+An expert of the kind ``backbone`` is a network that others trained, frozen, with a linear head that
+is fitted in closed form. What it costs is windows: all of a call go through the network as one
+batch, whichever segments they are of. W windows, D numbers of an embedding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.audio.resample import resample
+from xmoe.backbones import Backbone, load_backbone
+from xmoe.backbones.windows import place_windows
+from xmoe.base.backbone import BackboneCard
+from xmoe.base.config import BackboneSpec, ModelConfig
+from xmoe.base.task import task_of
+from xmoe.experts.protocol import Expert, Inputs, Payload
+from xmoe.experts.sound import pack_sound, place_spans, unpack_sound
+
+Floats32 = npt.NDArray[np.float32]
+
+# Cards by name whose files may run code, separated by commas.
+TRUST = "XMOE_TRUST"
+
+
+@lru_cache(maxsize=4)
+def open_backbone(card: BackboneCard, folder: str) -> Backbone:
+    """Load the network whose files lie in a folder; once in a process, however many ask."""
+    trusted = {name.strip() for name in os.environ.get(TRUST, "").split(",")}
+    return load_backbone(card, Path(folder), trust=trusted - {""})
+
+
+class BackboneEar:
+    """Windows of sound and their embeddings; the network is loaded when it first hears one."""
+
+    def __init__(self, card: BackboneCard, folder: str) -> None:
+        self.card, self.folder = card, folder
+
+    def open(self) -> Backbone:
+        """Load the network; ConfigError where its files are not those of the card."""
+        return open_backbone(self.card, self.folder)
+
+    def embed(self, windows: Sequence[Floats32]) -> Floats32:
+        """Return the embeddings [W, D] of windows [S_i] at the network's rate."""
+        table = np.empty((len(windows), self.card.embedding_size), np.float32)
+        lengths = np.array([len(window) for window in windows])
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length).tolist()
+            table[rows] = self.open().embed(np.stack([windows[row] for row in rows]))
+        return table
+
+    def cut(self, samples: Floats32, sample_rate_hz: int, *, apart: bool = False) -> list[Floats32]:
+        """Return the windows of a piece [S] at the network's rate.
+
+        They overlap as the card says; ``apart``, as few as cover the piece lie side by side.
+        """
+        card, duration_s = self.card, len(samples) / sample_rate_hz
+        from_hz = round(sample_rate_hz / card.speed_factor)
+        own = resample(samples, from_hz=from_hz, to_hz=card.sample_rate_hz)
+        spans = spread(duration_s, card.span_s) if apart else place_windows(duration_s, card)
+        paced = [(start * card.speed_factor, end * card.speed_factor) for start, end in spans]
+        cuts = place_spans(paced, card.sample_rate_hz, len(own))
+        return [own[first : min(last, first + card.window_samples)] for first, last in cuts]
+
+
+def pool_embeddings(card: BackboneCard, embeddings: Tensor) -> Tensor:
+    """Return what a head reads [..., P * D] of embeddings [..., W, D]; NaN is no window."""
+    missing = torch.isnan(embeddings)
+    parts = []
+    for pooling in card.pooling:
+        if pooling == "mean":
+            parts.append(embeddings.nanmean(-2))
+        else:
+            parts.append(embeddings.masked_fill(missing, float("-inf")).amax(-2))
+    return torch.cat(parts, -1)
+
+
+def spread(duration_s: float, span_s: float) -> list[tuple[float, float]]:
+    """Return as many spans (start, end in s) as fit a duration best, evenly spaced in it."""
+    if duration_s <= span_s:
+        return [(0.0, duration_s)]
+    count, last_s = max(round(duration_s / span_s), 1), duration_s - span_s
+    starts = np.linspace(0.0, last_s, count).tolist() if count > 1 else [last_s / 2]
+    return [(start, start + span_s) for start in starts]
+
+
+class BackboneExpert(Expert[BackboneSpec]):
+    """A network with a head: sound of chosen spans -> logits, log-probabilities or log-odds.
+
+    ``weight`` [P * D, C] and ``bias`` [C] already hold the sharpness that makes probabilities of
+    scores. The network is no part of them: its files lie beside the run's checkpoints.
+    """
+
+    kind = "backbone"
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, spec: BackboneSpec, *, num_classes: int, exclusive: bool) -> None:
+        super().__init__()
+        self.spec, self.exclusive = spec, exclusive
+        self.ear = BackboneEar(spec.card, spec.folder)
+        self.register_buffer("weight", torch.zeros(spec.card.num_features, num_classes))
+        self.register_buffer("bias", torch.zeros(num_classes))
+
+    @classmethod
+    def build(cls, spec: BackboneSpec, config: ModelConfig) -> BackboneExpert:
+        """Return the expert of a spec that knows nothing yet."""
+        exclusive = task_of(config.task).exclusive
+        return cls(spec, num_classes=config.num_classes, exclusive=exclusive)
+
+    @staticmethod
+    def rows(spec: BackboneSpec, num_rows: int) -> tuple[int, int]:
+        """Return all stem rows: whatever stands out may be worth its look."""
+        return 0, num_rows
+
+    @staticmethod
+    def pack(spec: BackboneSpec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
+        """Return the sound of the spans (``pack_sound``)."""
+        return pack_sound(spec.name, inputs, rows, spans)
+
+    def answer(self, payload: Payload) -> Tensor:
+        """Return logits [b, C] of what ``pack`` made."""
+        windows: list[Floats32] = []
+        counts = []
+        for pieces, rate_hz in unpack_sound(payload):
+            own = [
+                window
+                for piece in pieces
+                for window in self.ear.cut(piece, rate_hz, apart=self.spec.windows is not None)
+            ]
+            windows += own
+            counts.append(len(own))
+        embedded = torch.from_numpy(self.ear.embed(windows)).split(counts)
+        features = torch.stack([pool_embeddings(self.spec.card, own) for own in embedded])
+        logits: Tensor = self(features.to(self.weight.device))
+        return logits
+
+    def load(self) -> None:
+        """Open the network; ConfigError where its files are not those of the card."""
+        self.ear.open()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits [b, C] of features [b, P * D]."""
+        scores = features @ self.weight + self.bias
+        return torch.log_softmax(scores, 1) if self.exclusive else scores
+
+    def describe(self) -> str:
+        """Return whose network it is, how much it hears at once, and its licence."""
+        card = self.spec.card
+        most = "" if self.spec.windows is None else f", {self.spec.windows} of them"
+        return f"{card.name}, windows of {card.span_s:.3g} s{most}; licence {card.licence}"

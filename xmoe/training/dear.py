@@ -1,0 +1,126 @@
+"""Pretrained networks as candidates: what is offered of each, and where in a segment they listen.
+
+A network costs tens of times what an expert of random kernels does. It is chosen after those, by
+what it adds to them, and asked after them, where they leave doubt. Of a segment longer than its
+window it may hear all, or only the most salient moments: both are offered, and held-out answers
+per millisecond decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from xmoe.audio.segment import Segment
+from xmoe.audio.store import load_clips
+from xmoe.base.config import BackboneSpec, SpectroConfig
+from xmoe.base.errors import AudioError
+from xmoe.base.progress import Progress, silent
+from xmoe.frontend.measure import measure_segments
+from xmoe.frontend.registry import build_frontend
+from xmoe.frontend.threads import one_thread
+from xmoe.glance.kernel_stem import KernelStem
+from xmoe.glance.saliency import activation_map, saliency_cells
+from xmoe.training.heads import HeadFit
+from xmoe.training.kernel_features import (
+    CopyName,
+    Features,
+    Source,
+    copy_pieces,
+    cut_training,
+    seed_of,
+)
+from xmoe.training.stack import HeldOut, Selection, select_experts
+
+# So many windows' worth of sound, and all of it may be heard instead of one window.
+MANY_WINDOWS = 4
+
+
+def list_backbones(offered: Sequence[BackboneSpec], segment_s: float) -> list[BackboneSpec]:
+    """Return what is tried of each network ``offered`` for segments of ``segment_s``."""
+    specs = []
+    for spec in offered:
+        card = spec.card
+        words = f"{card.source}, trained on {card.trained_on or 'what its card does not say'}"
+        specs.append(spec.model_copy(update={"reason": words}))
+        fit = round(segment_s / card.span_s)
+        counts = [1] if segment_s > card.span_s + card.step_s / 2 else []
+        counts += [fit // 2] if fit >= MANY_WINDOWS else []
+        for count in counts:
+            own = f"{words}; only the {count} most salient windows of {card.span_s:.3g} s"
+            changed = {"name": f"{spec.name}-{count}w", "windows": count, "reason": own}
+            specs.append(spec.model_copy(update=changed))
+    return specs
+
+
+def look_where(
+    source: Source,
+    features: Features,
+    stem: KernelStem,
+    beliefs: Mapping[CopyName, Tensor],
+    *,
+    spectro: SpectroConfig,
+    progress: Progress = silent,
+) -> Features:
+    """Return features that know how salient each moment of their rows is, as the glance finds.
+
+    ``stem`` is fitted; ``beliefs`` [rows, C] by copy come from held-out answers. ValueError where a
+    recording that could be read no longer can.
+    """
+    frontend, first = build_frontend(spectro), 0
+    found: dict[CopyName, list[Tensor]] = {copy: [] for copy in beliefs}
+    clips = load_clips(source.dataset, features.examples)
+    with one_thread(), torch.inference_mode():
+        for done, (example, clip) in enumerate(clips, 1):
+            if isinstance(clip, AudioError):
+                raise clip  # it was read before
+            pieces = cut_training(clip, source.segment_s)
+            rows = slice(first, first + len(pieces))
+            for copy, belief in beliefs.items():
+                sound = copy_pieces(pieces, copy, seed_of(example))
+                segments = [Segment(one, clip.sample_rate_hz, 0) for one in sound]
+                spec = frontend.compress(*measure_segments(segments, frontend))
+                cam = activation_map(stem, stem(spec), belief[rows])
+                found[copy].append(saliency_cells(cam, spec).sum(1))
+            first += len(pieces)
+            progress("where to listen", done, len(features.examples))
+    focus = {copy: torch.cat(parts).numpy() for copy, parts in found.items()}
+    return replace(features, focus=dict(features.focus) | focus)
+
+
+def fitted_stem(spectro: SpectroConfig, head: HeadFit) -> KernelStem:
+    """Return the stem that answers with this head."""
+    weight, bias = head.sharp_head()
+    stem = KernelStem(num_bins=spectro.num_bins, num_classes=len(bias))
+    stem.head.weight.copy_(weight.T)
+    stem.head.bias.copy_(bias)
+    return stem.eval()
+
+
+def select_in_tiers(
+    held: HeldOut, ms: Mapping[str, float], *, dear: Sequence[str], always: Sequence[str]
+) -> tuple[Selection, tuple[str, ...], tuple[str, ...]]:
+    """Return the selection among all but the ``dear``, then of those that add to it, with both.
+
+    The second and the third value are the cheap and the dear that were taken, in order.
+    """
+    cheap = {name: cost for name, cost in ms.items() if name not in dear}
+    first = select_experts(held, cheap, always=always)
+    taken = tuple(name for name in first.stack.weights if name not in always)
+    if not dear:
+        return first, taken, ()
+    costs = {name: ms[name] for name in dear}
+    second = select_experts(held, costs, always=[*always, *taken], at_least=0)
+    added = tuple(name for name in second.stack.weights if name in costs)
+    rows = tuple(
+        row.model_copy(update={"weight": round(second.stack.weights.get(row.name, 0.0), 4)})
+        for row in first.rows
+    )
+    later = tuple(
+        row.model_copy(update={"place": len(taken) + row.place if row.place else None})
+        for row in second.rows
+    )
+    return second.model_copy(update={"rows": rows + later}), taken, added
