@@ -51,3 +51,19 @@ def test_no_event_is_an_empty_file_with_a_header(tmp_path):
     assert read_annotations(files["raven"]) == ()
     assert read_annotations(files["audacity"]) == ()
     assert pq.read_table(files["parquet"]).num_rows == 0
+
+
+def test_raven_and_audacity_show_a_slow_file_as_it_is(tmp_path):
+    rows = event_rows([Event(0.5, 0.75, "bat", 0.9, 0.95, 3)], file="a.wav", sample_rate_hz=480_000)
+    files = write_events(
+        tmp_path,
+        rows,
+        stem="a",
+        formats=("csv", "raven", "audacity"),
+        band_hz=(20_000.0, 120_000.0),
+        time_expansion=10.0,
+    )
+    assert "0.5,0.75,bat" in files["csv"].read_text()
+    assert files["audacity"].read_text() == "5.000000000\t7.500000000\tbat\n"
+    cells = files["raven"].read_text().splitlines()[1].split("\t")
+    assert cells[3:7] == ["5.000000000", "7.500000000", "2000.000", "12000.000"]

@@ -8,7 +8,9 @@ import pytest
 import soundfile as sf
 import torch
 
+from xmoe.audio.clip import read_clip
 from xmoe.audio.hearing import hear, is_one
+from xmoe.audio.reading import Reading
 from xmoe.base.errors import AudioError, InputError
 
 RATE_HZ = 8000
@@ -73,3 +75,11 @@ def test_bytes_that_are_no_recording_are_an_audio_error():
 )
 def test_one_recording_is_told_from_several(given, one):
     assert is_one(given, RATE_HZ) is one
+
+
+def test_a_clip_that_was_read_is_heard_as_it_is(tmp_path):
+    stereo = np.stack([np.zeros(8000), 0.5 * np.ones(8000)], 1)
+    sf.write(tmp_path / "a.wav", stereo, 8000)
+    clip = read_clip(tmp_path / "a.wav", reading=Reading(channel=2))
+    assert hear(clip).samples is clip.samples
+    assert is_one(clip, None)

@@ -66,3 +66,11 @@ def test_implausible_samples_are_refused(value):
 
 def test_integers_written_as_floats_are_plausible():
     assert tally_of(column(0.0, -32_768.0, 0.0)).peak == 32_768.0
+
+
+def test_the_share_of_clipped_samples_is_of_all_that_came():
+    tally = Tally(8000, 2, full_scale=1.0)
+    assert tally.clipped_rate == 0.0
+    tally.add(np.ones((4, 2), np.float32), where="x")
+    tally.add(np.zeros((12, 2), np.float32), where="x")
+    assert tally.clipped_rate == 0.25

@@ -81,9 +81,12 @@ def test_clips_are_read_a_batch_at_a_time(predictor, clips, monkeypatch):
     """When the first answer comes out, one batch and what is fetched ahead have been read."""
     monkeypatch.setattr(predictor, "batch", 4)
     read = []
-    monkeypatch.setattr(
-        module, "read_clip", lambda source, name: read.append(name) or read_clip(source, name=name)
-    )
+
+    def count(source, *, name, **how):
+        read.append(name)
+        return read_clip(source, name=name, **how)
+
+    monkeypatch.setattr(module, "read_clip", count)
     inputs = list_inputs(str(clips))
     next(iter(answer_names(predictor, inputs.base, inputs.names)))
     assert len(read) <= 4

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from xmoe.audio.reading import Reading
 from xmoe.base.errors import ConfigError, StorageError
 from xmoe.batch.inputs import list_inputs
 from xmoe.batch.run import BatchRequest, infer_batch
@@ -198,3 +199,19 @@ def test_doubtful_answers_are_counted_and_say_why(request_of, own_clips, tmp_pat
     rows = {row["file"]: row for row in pq.read_table(tmp_path / "preds").to_pylist()}
     assert "silent" in rows["silent.wav"]["warnings"]
     assert summary.doubtful == sum(bool(row["warnings"]) for row in rows.values())
+
+
+def test_channel_and_time_expansion_belong_to_the_plan(request_of, own_clips, tmp_path):
+    for path in own_clips.rglob("0*.wav"):
+        samples, rate = sf.read(path)
+        sf.write(path, np.stack([np.zeros_like(samples), samples], 1), rate, subtype="PCM_16")
+    first = request_of(source=str(own_clips), reading=Reading(channel=1))
+    assert infer_batch(first).doubtful == 20
+    with pytest.raises(ConfigError, match="another channel"):
+        infer_batch(request_of(source=str(own_clips)))
+    second = request_of(
+        source=str(own_clips), output=str(tmp_path / "b"), reading=Reading(2, time_expansion=10.0)
+    )
+    infer_batch(second)
+    rows = pq.read_table(tmp_path / "b").to_pylist()
+    assert not any("silent" in (row["warnings"] or "") for row in rows)

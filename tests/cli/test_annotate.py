@@ -123,3 +123,16 @@ def test_people_see_counts_notes_and_files(run, recording, tmp_path, capsys):
     assert "no event: noise" in shown
     assert "note: the hop is longer than a window" in shown
     assert "long.events.csv" in shown
+
+
+def test_one_channel_of_a_slow_file(run, run_json, tmp_path):
+    path = tmp_path / "bat.wav"
+    noise = np.random.default_rng(0).normal(0, 0.1, 30_000)
+    sf.write(path, np.stack([0 * noise, noise], 1), 8000)
+    options = ("--hop", "0.1", "--out", tmp_path / "out", "--time-expansion", 5)
+    _, fields = run_json("infer", run, path, *options, "--channel", 2)
+    (row,) = fields["recordings"]
+    assert (row["duration_s"], row["sample_rate_hz"]) == (0.75, 40_000)
+    assert row["warnings"] == []
+    _, fields = run_json("infer", run, path, *options, "--channel", 1)
+    assert fields["recordings"][0]["warnings"][0].startswith("silent")

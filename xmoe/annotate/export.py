@@ -62,9 +62,18 @@ def write_events(
     stem: str,
     formats: Sequence[EventFormat],
     band_hz: tuple[float, float],
+    time_expansion: float = 1.0,
 ) -> dict[str, Path]:
-    """Write the rows in each format, each file at once or not at all; returns their paths."""
-    spans = [Annotation(r["start_s"], r["end_s"], r["label"], r["peak"]) for r in rows]
+    """Write the rows in each format, each file at once or not at all; returns their paths.
+
+    Raven and Audacity show a file that is ``time_expansion`` times slower than life as it is, so
+    theirs are the times and frequencies of the file; those of the other tables are of life.
+    """
+    slower = time_expansion
+    spans = [
+        Annotation(r["start_s"] * slower, r["end_s"] * slower, r["label"], r["peak"]) for r in rows
+    ]
+    band_hz = (band_hz[0] / slower, band_hz[1] / slower)
     name = rows[0]["file"] if rows else ""
     encoders: dict[str, Callable[[], bytes]] = {
         "csv": lambda: _encode_csv(rows),

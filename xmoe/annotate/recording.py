@@ -19,6 +19,7 @@ from xmoe.annotate.overview import Overview
 from xmoe.annotate.thresholds import Thresholds
 from xmoe.annotate.window_table import WindowTable
 from xmoe.audio.clip import AudioInfo, open_blocks
+from xmoe.audio.reading import AS_IT_IS, Reading
 from xmoe.audio.segment import Grid
 from xmoe.base.errors import ConfigError
 from xmoe.base.progress import Progress, silent
@@ -39,6 +40,7 @@ class AnnotateOptions:
     hop_s: float
     rules: MergeRules = field(default_factory=MergeRules)
     threads: int = 1
+    reading: Reading = AS_IT_IS
     block_frames: int = BLOCK_FRAMES
 
 
@@ -99,7 +101,7 @@ def annotate_recording(
     began = time.monotonic()
     with ExitStack() as stack:
         info, blocks, measured = stack.enter_context(
-            open_blocks(path, block_frames=options.block_frames)
+            open_blocks(path, block_frames=options.block_frames, reading=options.reading)
         )
         grid = grid_of(predictor, info, options.hop_s)
         tally = _Tally(predictor, grid, info, progress)
@@ -114,7 +116,7 @@ def annotate_recording(
             for row in list_rows(group.probabilities, group.cells / rate, classes, options.rules)
         )
         events = merge_events(rows, options.rules)
-    warnings = tally.judge(measured.num_clipped, fmax_hz=predictor.config.spectro.fmax_hz)
+    warnings = tally.judge(measured.clipped_rate, fmax_hz=predictor.config.spectro.fmax_hz)
     return tally.close(events, warnings, time.monotonic() - began)
 
 
@@ -154,10 +156,9 @@ class _Tally:
             self.high = max(self.high, float(block.max()))
             yield block
 
-    def judge(self, num_clipped: int, *, fmax_hz: float) -> list[str]:
+    def judge(self, clipped_rate: float, *, fmax_hz: float) -> list[str]:
         """Return what is doubtful about the recording that has passed, as about a short one."""
-        share = num_clipped / (self.frames * self.info.channels)
-        levels = Levels(self.low, self.high, share)
+        levels = Levels(self.low, self.high, clipped_rate)
         rate = self.info.sample_rate_hz
         return [*self.info.notes, *judge_levels(levels, rate, fmax_hz=fmax_hz)]
 

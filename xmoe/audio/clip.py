@@ -21,6 +21,7 @@ import soundfile as sf
 
 from xmoe.audio.containers import CONVERT, COPY_AGAIN
 from xmoe.audio.opening import MAX_BYTES, OpenSound, Source, decoder_reason, open_sound
+from xmoe.audio.reading import AS_IT_IS, Block, Reading, mix_down, pick_channel
 from xmoe.audio.samples import (
     HIGHEST_RATE_HZ,
     LOWEST_RATE_HZ,
@@ -59,6 +60,7 @@ _COMPANDED_PEAKS = {"ULAW": 32_124 / 32_768, "ALAW": 32_256 / 32_768}
 class AudioInfo:
     """What the header says: rate, channels, frames, container and coding.
 
+    The rate is that of life where the file is slower (see ``Reading``).
     ``bit_depth`` is that of the stored samples and 0 for lossy codings (Vorbis, Opus, MP3).
     ``frames`` of an MP3 may be an estimate; ``streams`` of an Ogg file may follow one another.
     """
@@ -126,10 +128,13 @@ class DecodeLimits:
     max_samples: int = 180_000_000
     max_bytes: int = MAX_BYTES
 
+    def slowed(self, reading: Reading) -> DecodeLimits:
+        """Return the limits of a file that is slower than life: its own rate is what is bounded."""
+        return replace(self, max_rate_hz=round(self.max_rate_hz * reading.time_expansion))
+
 
 DEFAULT_LIMITS = DecodeLimits()
 STREAM_LIMITS = replace(DEFAULT_LIMITS, max_duration_s=float("inf"), max_samples=1 << 62)
-Block = npt.NDArray[np.float32]
 
 
 def read_info(source: Source, *, name: str | None = None) -> AudioInfo:
@@ -144,6 +149,7 @@ def read_clip(
     start_s: float = 0.0,
     end_s: float | None = None,
     limits: DecodeLimits = DEFAULT_LIMITS,
+    reading: Reading = AS_IT_IS,
     name: str | None = None,
 ) -> Clip:
     """Decode a file, or the part from ``start_s`` to ``end_s``, exact to a sample.
@@ -152,16 +158,21 @@ def read_clip(
     errors. Raises ``AudioError``; its codes are listed there.
     """
     with open_sound(source, name=name, max_bytes=limits.max_bytes) as (sound, where):
-        info = _describe(sound, where)
+        info = _describe(sound, where, reading)
+        limits = limits.slowed(reading)
         first, last = _frame_range(info, start_s, end_s, where)
         _check_limits(info, last - first, limits, where)
-        clip = _decode(sound, info, first, last, where)
+        clip = _decode(sound, info, (first, last), reading.channel, where)
         _check_limits(info, len(clip.samples), limits, where)  # an MP3 may hold less than it says
         return clip
 
 
-def _describe(sound: OpenSound, where: str) -> AudioInfo:
+def _describe(sound: OpenSound, where: str, reading: Reading = AS_IT_IS) -> AudioInfo:
     """Read the header's fields off an open file and refuse codings that are not ours."""
+    if reading.channel is not None and not 1 <= reading.channel <= sound.channels:
+        what = f"channel {reading.channel} was asked for, there are {sound.channels}"
+        mend = "name one from 1 up, or leave --channel out"
+        raise AudioError("bad_channels", what, where=where, mend=mend)
     subtype = str(sound.subtype)
     if subtype not in _BIT_DEPTHS:
         what = f"{sound.format} with {subtype} coding is not read"
@@ -173,7 +184,7 @@ def _describe(sound: OpenSound, where: str) -> AudioInfo:
         what = "the header does not say how long the recording is"
         raise AudioError("unreadable", what, where=where, mend=CONVERT)
     return AudioInfo(
-        sample_rate_hz=int(sound.samplerate),
+        sample_rate_hz=round(sound.samplerate * reading.time_expansion),
         channels=int(sound.channels),
         frames=int(sound.frames),
         format="WAV" if sound.format == "WAVEX" else str(sound.format),
@@ -241,14 +252,18 @@ def _check_limits(info: AudioInfo, frames: int, limits: DecodeLimits, where: str
             raise AudioError(code, what, where=where, mend=mend)
 
 
-def _decode(sound: OpenSound, info: AudioInfo, first: int, last: int, where: str) -> Clip:
-    """Read frames ``first`` to ``last`` in blocks, mixing down and measuring as they come."""
-    frames, done = last - first, 0
-    tally = Tally(info.sample_rate_hz, info.channels, full_scale=_full_scale(info))
+def _decode(
+    sound: OpenSound, info: AudioInfo, span: tuple[int, int], channel: int | None, where: str
+) -> Clip:
+    """Read a span of frames in blocks, mixing down and measuring as they come."""
+    frames, done = span[1] - span[0], 0
+    heard = info.channels if channel is None else 1
+    tally = Tally(info.sample_rate_hz, heard, full_scale=_full_scale(info))
     size = max(BLOCK_VALUES // info.channels, 1)
     try:
         mono = np.empty(frames, dtype=np.float32)
-        for block in _read_blocks(sound, info, (first, last), size, where):
+        for whole in _read_blocks(sound, info, span, size, where):
+            block = pick_channel(whole, channel)
             tally.add(block, where=where)
             mono[done : done + len(block)] = mix_down(block)
             done += len(block)
@@ -259,7 +274,7 @@ def _decode(sound: OpenSound, info: AudioInfo, first: int, last: int, where: str
         samples=mono[:done],
         sample_rate_hz=info.sample_rate_hz,
         info=info,
-        clipped_rate=tally.num_clipped / (done * info.channels),
+        clipped_rate=tally.clipped_rate,
         peak=tally.peak,
         content_sha256=tally.hexdigest(),
     )
@@ -267,7 +282,11 @@ def _decode(sound: OpenSound, info: AudioInfo, first: int, last: int, where: str
 
 @contextmanager
 def open_blocks(
-    source: Source, *, block_frames: int, limits: DecodeLimits = STREAM_LIMITS
+    source: Source,
+    *,
+    block_frames: int,
+    limits: DecodeLimits = STREAM_LIMITS,
+    reading: Reading = AS_IT_IS,
 ) -> Iterator[tuple[AudioInfo, Iterator[Block], Tally]]:
     """Give the header of a recording of any length and its samples, mixed down, block by block.
 
@@ -275,23 +294,19 @@ def open_blocks(
     those that were read. Raises ``AudioError`` as ``read_clip`` does, while blocks are read too.
     """
     with open_sound(source, max_bytes=limits.max_bytes) as (sound, where):
-        info = _describe(sound, where)
+        info = _describe(sound, where, reading)
         span = _frame_range(info, 0.0, None, where)
-        _check_limits(info, span[1], limits, where)
-        tally = Tally(info.sample_rate_hz, info.channels, full_scale=_full_scale(info))
+        _check_limits(info, span[1], limits.slowed(reading), where)
+        heard = info.channels if reading.channel is None else 1
+        tally = Tally(info.sample_rate_hz, heard, full_scale=_full_scale(info))
 
         def blocks() -> Iterator[Block]:
-            for block in _read_blocks(sound, info, span, block_frames, where):
+            for whole in _read_blocks(sound, info, span, block_frames, where):
+                block = pick_channel(whole, reading.channel)
                 tally.add(block, where=where)
                 yield mix_down(block)
 
         yield info, blocks(), tally
-
-
-def mix_down(block: Block) -> Block:
-    """Return the mean [n] of the channels of a block [n, channels]."""
-    mean: Block = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
-    return mean
 
 
 def _read_blocks(

@@ -1,6 +1,7 @@
 """A recording in any form that Python has for one -> mono float32, or why it is no recording.
 
-A path, the bytes of a file, an open file, or samples as ``xmoe.audio.samples`` takes them.
+A path, the bytes of a file, an open file, a clip that was read (``xmoe.audio.clip``: one channel of
+it, or slower than life), or samples as ``xmoe.audio.samples`` takes them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Any, BinaryIO
 
 import numpy.typing as npt
 
-from xmoe.audio.clip import read_clip
+from xmoe.audio.clip import Clip, read_clip
 from xmoe.audio.samples import LOWEST_RATE_HZ, MOST_CHANNELS, SHORTEST_S, Heard, check_samples
 from xmoe.base.errors import InputError
 
-Audio = str | os.PathLike[str] | bytes | BinaryIO | npt.ArrayLike
+Audio = str | os.PathLike[str] | bytes | BinaryIO | Clip | npt.ArrayLike
 
 
 def hear(audio: Any, sample_rate_hz: int | None = None) -> Heard:
@@ -26,6 +27,8 @@ def hear(audio: Any, sample_rate_hz: int | None = None) -> Heard:
     if isinstance(audio, io.TextIOBase):
         what, mend = "the file was opened as text", 'open it with mode "rb"'
         raise InputError(what, where=str(getattr(audio, "name", "audio")), mend=mend)
+    if isinstance(audio, Clip):
+        return audio.heard
     if not is_stored(audio):
         return check_samples(audio, sample_rate_hz)
     if isinstance(audio, (bytes, bytearray, memoryview)):
@@ -46,7 +49,7 @@ def is_one(audio: Any, sample_rate_hz: int | None) -> bool:
 
     The rows of an array are recordings, as in scikit-learn, unless they are too short to be.
     """
-    if is_stored(audio):
+    if is_stored(audio) or isinstance(audio, Clip):
         return True
     if not hasattr(audio, "ndim"):  # a list, a generator
         return False

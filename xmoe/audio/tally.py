@@ -30,10 +30,16 @@ class Tally:
     def __init__(self, sample_rate_hz: int, channels: int, *, full_scale: float) -> None:
         self.peak = 0.0
         self.num_clipped = 0
+        self.values = 0
         self._sha256 = hashlib.sha256(f"{sample_rate_hz}:{channels}:".encode())
         self._full_scale = np.float32(full_scale)
         self._tail: Block = np.empty((0, channels), dtype=np.float32)
         self._tail_marks = np.empty((0, channels), dtype=bool)
+
+    @property
+    def clipped_rate(self) -> float:
+        """The share of all samples so far that are clipped."""
+        return self.num_clipped / max(self.values, 1)
 
     def hexdigest(self) -> str:
         """Return the SHA-256 of rate, channels and all samples so far, interleaved."""
@@ -48,6 +54,7 @@ class Tally:
             mend = "export it again with samples from -1 to 1"
             raise AudioError("non_finite", f"holds {kind}", where=where, mend=mend)
         self.peak = max(self.peak, block_peak)
+        self.values += block.size
         self._sha256.update(np.ascontiguousarray(block, dtype="<f4").tobytes())
         if block_peak >= self._full_scale or len(self._tail):
             self._count_clipped(block)

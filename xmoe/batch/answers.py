@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.clip import Clip, read_clip
+from xmoe.audio.reading import AS_IT_IS, Reading
 from xmoe.audio.sound import Sound, join_sounds
 from xmoe.base.errors import AudioError
 from xmoe.batch.inputs import place_of
@@ -38,13 +39,15 @@ FETCHERS = 8
 MAX_FETCHED_BYTES = 1 << 30
 
 
-def answer_names(predictor: Predictor, base: str, names: Sequence[str]) -> Iterator[Row]:
+def answer_names(
+    predictor: Predictor, base: str, names: Sequence[str], reading: Reading = AS_IT_IS
+) -> Iterator[Row]:
     """Yield one row for each name, in order; a recording that cannot be read has an ``error``.
 
     ``sha256`` is of the file's bytes: what was answered, wherever it lies and whatever its date.
     """
     digests: dict[str, str] = {}
-    for name, outcome in answer_clips(predictor, read_names(base, names, digests)):
+    for name, outcome in answer_clips(predictor, read_names(base, names, digests, reading)):
         if isinstance(outcome, AudioError):
             row = _error_row(name, outcome)
         else:
@@ -92,7 +95,7 @@ def _answer_waiting(
 
 
 def read_names(
-    base: str, names: Sequence[str], digests: dict[str, str]
+    base: str, names: Sequence[str], digests: dict[str, str], reading: Reading = AS_IT_IS
 ) -> Iterator[tuple[str, Clip | AudioError]]:
     """Yield every name with its clip or its error; what is far away is fetched a little ahead.
 
@@ -106,7 +109,7 @@ def read_names(
                 waiting.append((following, pool.submit(_fetch, base, following)))
             _, future = waiting.popleft()
             data = future.result()
-            clip = _decode(base, name, data)
+            clip = _decode(base, name, data, reading)
             digests[name] = _digest(base, name, data)
             yield name, clip
 
@@ -127,12 +130,14 @@ def _fetch(base: str, name: str) -> bytes | AudioError | None:
     return data
 
 
-def _decode(base: str, name: str, data: bytes | AudioError | None) -> Clip | AudioError:
+def _decode(
+    base: str, name: str, data: bytes | AudioError | None, reading: Reading
+) -> Clip | AudioError:
     if isinstance(data, AudioError):
         return data
     try:
         source = place_of(base, name).path if data is None else io.BytesIO(data)
-        return read_clip(source, name=name)
+        return read_clip(source, reading=reading, name=name)
     except AudioError as error:
         return error
 

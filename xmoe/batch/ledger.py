@@ -54,6 +54,8 @@ class BatchPlan(Frozen):
     names_sha256: str
     shard_size: int
     format: Format
+    channel: int | None = None
+    time_expansion: float = 1.0
 
 
 class Receipt(Frozen):

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from xmoe.audio.reading import AS_IT_IS, Reading
 from xmoe.base.config import Device
 from xmoe.base.progress import Progress, silent
 from xmoe.batch.inputs import Inputs, list_inputs, place_of
@@ -34,6 +35,7 @@ class BatchRequest:
     shard_size: int = SHARD_SIZE
     format: Format = "parquet"
     device: Device = "auto"
+    reading: Reading = AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def infer_batch(
         output=_absolute(request.output),
         format=request.format,
         device=request.device,
+        channel=request.reading.channel,
+        time_expansion=request.reading.time_expansion,
     )
     plan = make_plan(request, inputs)
     ledger = Ledger(open_place(job.output))
@@ -130,6 +134,8 @@ def make_plan(request: BatchRequest, inputs: Inputs) -> BatchPlan:
         names_sha256=hash_names(inputs.names),
         shard_size=request.shard_size,
         format=request.format,
+        channel=request.reading.channel,
+        time_expansion=request.reading.time_expansion,
     )
 
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
+from xmoe.audio.reading import Reading
 from xmoe.base.config import Device
 from xmoe.base.device import choose_device
 from xmoe.batch.answers import answer_names, rows_to_bytes
@@ -28,6 +29,13 @@ class ShardJob:
     output: str
     format: Format
     device: Device = "cpu"
+    channel: int | None = None
+    time_expansion: float = 1.0
+
+    @property
+    def reading(self) -> Reading:
+        """How recordings are read."""
+        return Reading(self.channel, self.time_expansion)
 
 
 class ShardWorker:
@@ -42,7 +50,8 @@ class ShardWorker:
     def __call__(self, shard: Shard) -> Receipt:
         """Answer a shard, write its part and then its entry; StorageError where it cannot."""
         with one_thread():
-            rows = list(answer_names(self.predictor, self.job.base, shard.names))
+            answers = answer_names(self.predictor, self.job.base, shard.names, self.job.reading)
+            rows = list(answers)
         data = rows_to_bytes(rows, self.predictor.config.classes, self.job.format)
         name = part_name(shard.number, self.job.format)
         (self.output / name).write(data)

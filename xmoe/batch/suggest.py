@@ -26,7 +26,7 @@ from xmoe.base.files import write_bytes
 from xmoe.base.progress import Progress, silent
 from xmoe.batch.answers import read_names
 from xmoe.batch.choose import SHORTLIST, Candidate, Shortlist, choose
-from xmoe.batch.inputs import Inputs, list_inputs
+from xmoe.batch.inputs import list_inputs
 from xmoe.glance.kernel_stem import KernelStem
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder
@@ -88,7 +88,7 @@ def suggest(
     known = known_sounds(RunFolder(run))
     shortlist: Shortlist[Suggestion] = Shortlist(SHORTLIST * count)
     bad, left_out = [], 0
-    for done, (name, clip) in enumerate(_read(inputs), 1):
+    for done, (name, clip) in enumerate(read_names(inputs.base, inputs.names, {}), 1):
         if isinstance(clip, AudioError):
             bad.append(f"{name}: {clip.what}")
         elif clip.content_sha256 in known:
@@ -98,10 +98,6 @@ def suggest(
         progress("suggest", done, len(inputs.names))
     rows = tuple(_pick(shortlist, count))
     return Suggested(rows, shortlist.count, left_out, tuple(bad), inputs.notes)
-
-
-def _read(inputs: Inputs) -> Iterator[tuple[str, Clip | AudioError]]:
-    return read_names(inputs.base, inputs.names, {})
 
 
 def known_sounds(folder: RunFolder) -> frozenset[str]:

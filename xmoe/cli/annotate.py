@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from xmoe.annotate.recording import Annotated
+    from xmoe.audio.reading import Reading
     from xmoe.base.config import Device
     from xmoe.base.progress import Progress
     from xmoe.predict.predictor import Predictor
@@ -42,6 +43,7 @@ class EventOptions(TypedDict):
     windows: bool
     picture: bool
     threads: int | None
+    reading: Reading
 
 
 def event_options(function: Function) -> Function:
@@ -155,7 +157,7 @@ def annotate_file(
     done = annotate_recording(
         predictor,
         path,
-        AnnotateOptions(hop_s=options["hop"] or 0.0, rules=rules, threads=threads),
+        AnnotateOptions(options["hop"] or 0.0, rules, threads=threads, reading=options["reading"]),
         windows_to=out / f"{stem}.windows.parquet" if options["windows"] else None,
         progress=progress,
     )
@@ -167,6 +169,7 @@ def annotate_file(
         stem=stem,
         formats=pick_formats(options["formats"]),
         band_hz=(spectro.fmin_hz, spectro.fmax_hz),
+        time_expansion=options["reading"].time_expansion,
     )
     note_recording(out, stem, path)
     if options["picture"]:

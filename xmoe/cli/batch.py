@@ -15,6 +15,7 @@ from xmoe.cli.options import session
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
+    from xmoe.audio.reading import Reading
     from xmoe.base.config import Device
     from xmoe.batch.ledger import Format
     from xmoe.batch.run import BatchSummary
@@ -33,6 +34,7 @@ class BatchOptions(TypedDict):
     engine: Literal["auto", "loop", "ray"]
     workers: int | None
     strict: bool
+    reading: Reading
 
 
 def batch_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
@@ -78,7 +80,9 @@ def answer_batch(run: str, files: Sequence[Path], device: Device, options: Batch
     if source is None or output is None or files:
         raise click.UsageError("--input and --output go together, and without FILES")
     kind = pick_format(options["formats"])
-    request = BatchRequest(run, source, output, options["shard_size"], kind, device)
+    request = BatchRequest(
+        run, source, output, options["shard_size"], kind, device, options["reading"]
+    )
     again = shlex.join(["xmoe", "infer", run, "--input", source, "--output", output])
     session().resume_hint = f"finished shards are kept; go on with: {again}"
     with show_progress(quiet=session().quiet) as progress:

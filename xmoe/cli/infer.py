@@ -13,16 +13,17 @@ from xmoe.cli.annotate import FORMATS, EventOptions, annotate_files, event_optio
 from xmoe.cli.batch import BatchOptions, answer_batch, batch_options
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
 from xmoe.cli.figures import answers_table
-from xmoe.cli.options import ANY_PATH, command, session
+from xmoe.cli.options import ANY_PATH, command, reading_options, session
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
+    from xmoe.audio.reading import Reading
     from xmoe.base.config import Device
     from xmoe.base.progress import Progress
     from xmoe.pipeline.classifier import MoEAudioClassifier
 
 
-SHARED = frozenset(("output", "formats"))
+SHARED = frozenset(("output", "formats", "reading"))
 OF_BATCH = frozenset(BatchOptions.__annotations__) - SHARED
 OF_EVENTS = frozenset(EventOptions.__annotations__) - SHARED
 
@@ -46,6 +47,7 @@ OF_EVENTS = frozenset(EventOptions.__annotations__) - SHARED
     help="With --input: parquet (if left out), csv or jsonl. With --hop: any, also several times; "
     "csv if left out.",
 )
+@reading_options
 @batch_options
 @event_options
 def infer(*, run: str, files: Sequence[Path], device: Device, **options: Any) -> Reply:
@@ -58,6 +60,9 @@ def infer(*, run: str, files: Sequence[Path], device: Device, **options: Any) ->
     FILES may be of any length: windows that begin every so many seconds are answered, neighbours of
     one class become events, and these are written to files.
     """
+    from xmoe.audio.reading import Reading
+
+    options["reading"] = Reading(options["channel"], options["time_expansion"])
     if options["source"] is not None:
         refuse(OF_EVENTS, "does not go with --input")
         batch: Any = {name: options[name] for name in BatchOptions.__annotations__}
@@ -69,7 +74,7 @@ def infer(*, run: str, files: Sequence[Path], device: Device, **options: Any) ->
     if not files:
         raise click.UsageError("name FILES, or --input and --output")
     if options["hop"] is None:
-        return answer_listed(Path(run), files, device)
+        return answer_listed(Path(run), files, device, options["reading"])
     events: Any = {name: options[name] for name in EventOptions.__annotations__}
     return annotate_files(Path(run), files, events, device)
 
@@ -87,14 +92,14 @@ def refuse(names: Collection[str], why: str) -> None:
         raise click.UsageError(f"{', '.join(given)}: {why}", context)
 
 
-def answer_listed(run: Path, files: Sequence[Path], device: Device) -> Reply:
+def answer_listed(run: Path, files: Sequence[Path], device: Device, reading: Reading) -> Reply:
     """Return the reply for files that were named one by one."""
     from xmoe.base.progress import show_progress
     from xmoe.pipeline.classifier import MoEAudioClassifier
 
     classifier = MoEAudioClassifier.load(run, device=device)
     with show_progress(quiet=session().quiet or len(files) < 10) as progress:
-        rows = list(answer_files(classifier, files, progress))
+        rows = list(answer_files(classifier, files, reading, progress))
     failed = sum("error" in row for row in rows)
     fields = {"ok": not failed, "run": run, "answers": rows, "failed": failed}
     doubts = [f"note: {row['file']}: {one}" for row in rows for one in row.get("warnings", ())]
@@ -102,12 +107,16 @@ def answer_listed(run: Path, files: Sequence[Path], device: Device) -> Reply:
 
 
 def answer_files(
-    classifier: MoEAudioClassifier, files: Sequence[Path], progress: Progress
+    classifier: MoEAudioClassifier, files: Sequence[Path], reading: Reading, progress: Progress
 ) -> Iterator[dict[str, Any]]:
     """Yield the fields of each answer, or of the error that a file met."""
+    from xmoe.audio.clip import read_clip
+    from xmoe.audio.reading import AS_IT_IS
+
     for done, path in enumerate(files, 1):
         try:
-            answer = classifier.predict(path)
+            usual = reading == AS_IT_IS
+            answer = classifier.predict(path if usual else read_clip(path, reading=reading))
             yield {"file": str(path), **answer.model_dump(mode="json")}
         except AudioError as error:
             yield {"file": str(path), "code": error.code, **error.as_dict()}

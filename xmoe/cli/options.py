@@ -94,6 +94,20 @@ class ExpertNames(click.ParamType):  # type: ignore[type-arg]
         return names
 
 
+def reading_options(function: Function) -> Function:
+    """Add how recordings are read, as ``channel`` and ``time_expansion``."""
+    channel = click.option(
+        "--channel", type=click.IntRange(1), help="Listen to this one; the mean of all if left out."
+    )
+    slower = click.option(
+        "--time-expansion",
+        type=click.FloatRange(1.0),
+        default=1.0,
+        help="How many times slower than life the files are, as of bat detectors: 10.",
+    )
+    return channel(slower(function))
+
+
 def command(
     name: str, *, takes_command: bool = False
 ) -> Callable[[Callable[..., Reply]], click.Command]:
