@@ -8,6 +8,7 @@ import pytest
 from xmoe.annotate.events import Event
 from xmoe.annotate.export import SUFFIXES, event_rows, write_events
 from xmoe.audio.annotations import read_annotations
+from xmoe.audio.field_notes import FieldNotes
 
 RATE_HZ = 44_100
 SAMPLES = [(0, 4410), (12_345_678, 12_389_778), (317_519_999, 317_520_000)]
@@ -67,3 +68,13 @@ def test_raven_and_audacity_show_a_slow_file_as_it_is(tmp_path):
     assert files["audacity"].read_text() == "5.000000000\t7.500000000\tbat\n"
     cells = files["raven"].read_text().splitlines()[1].split("\t")
     assert cells[3:7] == ["5.000000000", "7.500000000", "2000.000", "12000.000"]
+
+
+def test_events_have_a_time_of_day_where_the_recording_has(tmp_path):
+    known = FieldNotes(recorded_at="2024-05-01T23:59:59+00:00", recorder="AudioMoth", latitude=1.5)
+    event = Event(1.25, 2.0, "bat", 0.9, 0.95, 3)
+    (row,) = event_rows([event], file="a.wav", sample_rate_hz=8000, field=known)
+    assert row["clock_time"] == "2024-05-02T00:00:00.250+00:00"
+    assert (row["recorder"], row["latitude"], row["longitude"]) == ("AudioMoth", 1.5, None)
+    (bare,) = event_rows([event], file="a.wav", sample_rate_hz=8000)
+    assert bare["clock_time"] is None

@@ -3,12 +3,17 @@
 import hashlib
 import io
 import json
+import os
+import struct
 
+import numpy as np
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import soundfile as sf
 
 from xmoe.audio.clip import read_clip
+from xmoe.audio.reading import Reading
 from xmoe.base.errors import InputError
 from xmoe.batch import answers as module
 from xmoe.batch.answers import answer_names, row_schema, rows_to_bytes
@@ -124,3 +129,29 @@ def test_every_kind_holds_the_same_rows(rows, kind):
     assert table.column_names == row_schema(("click", "tone")).names
     assert table["file"].to_pylist() == [row["file"] for row in rows]
     assert table["p_tone"].to_pylist() == [row.get("p_tone") for row in rows]
+
+
+def test_a_pipe_in_a_table_is_refused_without_waiting(predictor, tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    (row,) = answer_names(predictor, str(tmp_path), ["a.wav"])
+    assert (row["error"], row["sha256"]) == ("unreadable", "")
+
+
+def test_rows_say_when_where_and_by_whom_a_recording_was_made(predictor, tmp_path, bucket):
+    lines = ("Make: Pettersson", "Timestamp: 2024-05-01T05:30:00+02:00", "Loc Position: 47.5 -8.25")
+    guano = "\n".join((*lines, "TE: 10")).encode()
+    name = "20230101_000000.wav"
+    sf.write(tmp_path / name, 0.1 * np.sin(np.arange(4000) * 0.2), 8000, subtype="PCM_16")
+    data = (tmp_path / name).read_bytes() + b"guan" + struct.pack("<I", len(guano)) + guano
+    (tmp_path / name).write_bytes(data)
+    (row,) = answer_names(predictor, str(tmp_path), [name])
+    assert row["recorded_at"] == "2024-05-01T05:30:00+02:00"
+    assert (row["recorder"], row["latitude"], row["longitude"]) == ("Pettersson", 47.5, -8.25)
+    assert "10 times slower than life, it was heard as 1 times" in row["warnings"]
+    (open_place(bucket) / name).write(data)
+    assert list(answer_names(predictor, bucket, [name])) == [row]
+    (fast,) = answer_names(predictor, str(tmp_path), [name], Reading(time_expansion=10.0))
+    assert "slow" not in fast["warnings"]
+    table = pq.read_table(io.BytesIO(rows_to_bytes([row], predictor.config.classes, "parquet")))
+    assert table["recorded_at"].to_pylist() == ["2024-05-01T05:30:00+02:00"]
+    assert table["gain"].to_pylist() == [None]

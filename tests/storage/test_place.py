@@ -205,4 +205,6 @@ def test_hash_is_of_all_bytes_and_empty_where_nothing_can_be_read(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * (3 << 19))
     place = open_place(tmp_path)
     assert (place / "a").sha256() == hashlib.sha256(b"x" * (3 << 19)).hexdigest()
+    os.mkfifo(tmp_path / "pipe")
+    assert (place / "pipe").sha256() == ""
     assert ((place / "gone").sha256(), place.sha256(), (place / "a\0").sha256()) == ("", "", "")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from xmoe.annotate.events import Event
 from xmoe.audio.annotations import Annotation, format_audacity, format_raven
+from xmoe.audio.field_notes import NOTHING_KNOWN, FieldNotes
 from xmoe.base.files import write_bytes
 
 EventFormat = Literal["csv", "jsonl", "parquet", "raven", "audacity"]
@@ -34,12 +35,21 @@ SCHEMA = pa.schema(
         ("peak", pa.float64()),
         ("start_sample", pa.int64()),
         ("end_sample", pa.int64()),
+        ("clock_time", pa.string()),
+        ("recorder", pa.string()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
     ]
 )
 
 
-def event_rows(events: Sequence[Event], *, file: str, sample_rate_hz: int) -> list[dict[str, Any]]:
-    """Return the events as rows; seconds are samples over the rate, exactly."""
+def event_rows(
+    events: Sequence[Event], *, file: str, sample_rate_hz: int, field: FieldNotes = NOTHING_KNOWN
+) -> list[dict[str, Any]]:
+    """Return the events as rows; seconds are samples over the rate, exactly.
+
+    ``clock_time`` is when an event began, where its recorder wrote when the recording did.
+    """
     return [
         {
             "file": file,
@@ -50,6 +60,10 @@ def event_rows(events: Sequence[Event], *, file: str, sample_rate_hz: int) -> li
             "peak": round(event.peak, 6),
             "start_sample": round(event.start_s * sample_rate_hz),
             "end_sample": round(event.end_s * sample_rate_hz),
+            "clock_time": field.clock_time(event.start_s),
+            "recorder": field.recorder,
+            "latitude": field.latitude,
+            "longitude": field.longitude,
         }
         for event in events
     ]

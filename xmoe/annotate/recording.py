@@ -19,6 +19,7 @@ from xmoe.annotate.overview import Overview
 from xmoe.annotate.thresholds import Thresholds
 from xmoe.annotate.window_table import WindowTable
 from xmoe.audio.clip import AudioInfo, open_blocks
+from xmoe.audio.field_notes import NOTHING_KNOWN, FieldNotes, read_field_notes
 from xmoe.audio.reading import AS_IT_IS, Reading
 from xmoe.audio.segment import Grid
 from xmoe.base.errors import ConfigError
@@ -53,6 +54,7 @@ class Annotated:
 
     events: tuple[Event, ...]
     warnings: tuple[str, ...]
+    field: FieldNotes
     info: AudioInfo
     grid: Grid
     frames: int
@@ -99,6 +101,7 @@ def annotate_recording(
     AudioError for a recording that cannot be read to its end.
     """
     began = time.monotonic()
+    field = _field_notes(Path(path))
     with ExitStack() as stack:
         info, blocks, measured = stack.enter_context(
             open_blocks(path, block_frames=options.block_frames, reading=options.reading)
@@ -117,7 +120,17 @@ def annotate_recording(
         )
         events = merge_events(rows, options.rules)
     warnings = tally.judge(measured.clipped_rate, fmax_hz=predictor.config.spectro.fmax_hz)
-    return tally.close(events, warnings, time.monotonic() - began)
+    if doubt := field.doubt(options.reading.time_expansion):
+        warnings.append(doubt)
+    return tally.close(events, warnings, field, time.monotonic() - began)
+
+
+def _field_notes(path: Path) -> FieldNotes:
+    try:
+        with path.open("rb") as file:
+            return read_field_notes(file, name=path.name)
+    except (OSError, ValueError):
+        return NOTHING_KNOWN
 
 
 def grid_of(predictor: Predictor, info: AudioInfo, hop_s: float) -> Grid:
@@ -173,11 +186,16 @@ class _Tally:
             yield group
 
     def close(
-        self, events: tuple[Event, ...], warnings: Sequence[str], seconds: float
+        self,
+        events: tuple[Event, ...],
+        warnings: Sequence[str],
+        field: FieldNotes,
+        seconds: float,
     ) -> Annotated:
         return Annotated(
             events=events,
             warnings=tuple(warnings),
+            field=field,
             info=self.info,
             grid=self.grid,
             frames=self.frames,

@@ -13,6 +13,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.clip import Clip, read_clip
+from xmoe.audio.field_notes import NOTHING_KNOWN, FieldNotes, read_field_notes
 from xmoe.audio.reading import AS_IT_IS, Reading
 from xmoe.audio.sound import Sound, join_sounds
 from xmoe.base.errors import AudioError
@@ -37,6 +39,15 @@ Waiting = tuple[str, Heard | AudioError, list[str]]
 
 FETCHERS = 8
 MAX_FETCHED_BYTES = 1 << 30
+FIELD_NUMBERS = ("temperature_c", "battery_v", "latitude", "longitude", "time_expansion")
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """The SHA-256 of a file, empty where it cannot be opened, and what its recorder wrote."""
+
+    sha256: str = ""
+    field: FieldNotes = NOTHING_KNOWN
 
 
 def answer_names(
@@ -46,13 +57,15 @@ def answer_names(
 
     ``sha256`` is of the file's bytes: what was answered, wherever it lies and whatever its date.
     """
-    digests: dict[str, str] = {}
-    for name, outcome in answer_clips(predictor, read_names(base, names, digests, reading)):
+    facts: dict[str, FileFacts] = {}
+    for name, outcome in answer_clips(predictor, read_names(base, names, facts, reading)):
+        known = facts.pop(name)
         if isinstance(outcome, AudioError):
             row = _error_row(name, outcome)
         else:
-            row = _answer_row(name, outcome)
-        yield {**row, "sha256": digests.pop(name)}
+            doubt = known.field.doubt(reading.time_expansion)
+            row = _answer_row(name, outcome, (*outcome.warnings, *filter(None, [doubt])))
+        yield {**row, "sha256": known.sha256, **known.field.as_row()}
 
 
 def answer_clips(
@@ -95,11 +108,11 @@ def _answer_waiting(
 
 
 def read_names(
-    base: str, names: Sequence[str], digests: dict[str, str], reading: Reading = AS_IT_IS
+    base: str, names: Sequence[str], facts: dict[str, FileFacts], reading: Reading = AS_IT_IS
 ) -> Iterator[tuple[str, Clip | AudioError]]:
     """Yield every name with its clip or its error; what is far away is fetched a little ahead.
 
-    The SHA-256 of each file is put into ``digests``, empty for one that cannot be opened.
+    What is known of each file beside its sound is put into ``facts``.
     """
     waiting: deque[tuple[str, Future[bytes | AudioError | None]]] = deque()
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
@@ -110,7 +123,7 @@ def read_names(
             _, future = waiting.popleft()
             data = future.result()
             clip = _decode(base, name, data, reading)
-            digests[name] = _digest(base, name, data)
+            facts[name] = _find_facts(base, name, data)
             yield name, clip
 
 
@@ -142,13 +155,23 @@ def _decode(
         return error
 
 
-def _digest(base: str, name: str, data: bytes | AudioError | None) -> str:
+def _find_facts(base: str, name: str, data: bytes | AudioError | None) -> FileFacts:
     if isinstance(data, AudioError):
-        return ""
-    return place_of(base, name).sha256() if data is None else hashlib.sha256(data).hexdigest()
+        return FileFacts()
+    if data is not None:
+        field = read_field_notes(io.BytesIO(data), name=name)
+        return FileFacts(hashlib.sha256(data).hexdigest(), field)
+    place = place_of(base, name)
+    if not place.path.is_file():  # a pipe would wait for ever
+        return FileFacts()
+    try:
+        with place.path.open("rb") as file:
+            return FileFacts(place.sha256(), read_field_notes(file, name=name))
+    except (OSError, ValueError):
+        return FileFacts()
 
 
-def _answer_row(name: str, answer: Answer) -> Row:
+def _answer_row(name: str, answer: Answer, warnings: Sequence[str]) -> Row:
     return {
         "file": name,
         "label": answer.label,
@@ -159,7 +182,7 @@ def _answer_row(name: str, answer: Answer) -> Row:
         "k": answer.k,
         "experts": ";".join(use.name for use in answer.experts),
         "segments": answer.segments,
-        "warnings": " | ".join(answer.warnings),
+        "warnings": " | ".join(warnings),
         **{f"p_{name}": value for name, value in answer.probabilities.items()},
     }
 
@@ -188,6 +211,10 @@ def row_schema(classes: Sequence[str]) -> pa.Schema:
             ("reason", text),
             ("what_to_do", text),
             ("sha256", text),
+            ("recorded_at", text),
+            ("recorder", text),
+            ("gain", text),
+            *((name, number) for name in FIELD_NUMBERS),
             *((f"p_{name}", number) for name in classes),
         ]
     )

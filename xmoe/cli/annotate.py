@@ -161,7 +161,9 @@ def annotate_file(
         windows_to=out / f"{stem}.windows.parquet" if options["windows"] else None,
         progress=progress,
     )
-    rows = event_rows(done.events, file=str(path), sample_rate_hz=done.grid.sample_rate_hz)
+    rows = event_rows(
+        done.events, file=str(path), sample_rate_hz=done.grid.sample_rate_hz, field=done.field
+    )
     spectro = predictor.config.spectro
     files = write_events(
         out,

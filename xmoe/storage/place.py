@@ -163,6 +163,8 @@ class Place:
 
     def sha256(self) -> str:
         """Return the SHA-256 of this file, empty where it cannot be read; the file is not held."""
+        if self.is_local and not self.path.is_file():  # a pipe would wait for ever
+            return ""
         try:
             with reading(self), self._open() as stream:
                 digest = hashlib.sha256()
