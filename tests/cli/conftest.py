@@ -7,11 +7,11 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tests.fixtures.closed import closed_run, scenes
+from tests.fixtures.closed import backbone_run, closed_run, loud_scenes, scenes, tiny_card
 from xmoe.base.errors import AudioError
 from xmoe.cli import main
 
-__all__ = ["closed_run", "scenes"]
+__all__ = ["backbone_run", "closed_run", "loud_scenes", "scenes", "tiny_card"]
 
 METRICS = {"accuracy": 0.9, "accuracy_ci": [0.8, 0.95], "majority_accuracy": 0.2, "mean_k": 1.5}
 RECORD = {

@@ -3,9 +3,11 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from xmoe.cli import main
+from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFolder
 
 
@@ -49,3 +51,31 @@ def test_an_expert_goes_and_a_stranger_is_refused(run, capsys):
     code, said = call(capsys, "expert", "remove", run, name)
     assert code != 0
     assert name in said.err
+
+
+@pytest.fixture
+def asking(backbone_run, tmp_path):
+    return shutil.copytree(backbone_run, tmp_path / "run")
+
+
+def test_the_list_says_whose_a_network_is(asking, capsys):
+    _, said = call(capsys, "expert", "list", asking, "--json")
+    row = json.loads(said.out)["experts"][1]
+    assert (row["expert"], row["kind"], row["front end"]) == ("tiny", "backbone", None)
+    assert (row["licence"], row["source"]) == ("CC BY-NC 4.0", "a test")
+    _, said = call(capsys, "expert", "list", asking)
+    assert "tiny: tiny, CC BY-NC 4.0: NOT FOR COMMERCIAL USE  (a test)" in said.out
+
+
+def test_a_network_is_calibrated_and_taken_out_like_any_expert(asking, capsys):
+    code, said = call(capsys, "calibrate", asking, "--json")
+    assert code == 0
+    costs = json.loads(said.out)["routing"]["costs_ms"]
+    assert len(costs) == 2
+    assert 0.0 < costs[1] < 8.0  # what was said of it at training
+    code, _ = call(capsys, "expert", "remove", asking, "tiny")
+    assert code == 0
+    config = RunFolder(asking).read_config()
+    assert config.model.expert_names == ("low",)
+    assert len(config.routing.costs_ms) == 1
+    assert Predictor.load(asking).predict(np.zeros(4000, np.float32), 8000).k <= 1.0

@@ -2,9 +2,11 @@
 
 import pytest
 
+from xmoe.base.backbone import TRUST
 from xmoe.base.errors import RunFolderError
 from xmoe.cli import main
 from xmoe.cli.train import describe_run
+from xmoe.experts.backbone import read_trusted
 from xmoe.pipeline import fit
 from xmoe.profile.assemble import profile_dataset
 from xmoe.training.session import train_here
@@ -81,3 +83,9 @@ def test_missing_dataset_is_the_users_mistake(run_json, tmp_path):
     code, fields = run_json("train", "--dataset", tmp_path / "no", "--out", tmp_path / "run")
     assert code == 2
     assert "does not exist" in fields["what"]
+
+
+def test_trusted_names_join_those_of_the_environment(asked, monkeypatch):
+    monkeypatch.setenv(TRUST, "one")
+    asked("--local --trust two --trust net.pt2")
+    assert read_trusted() == ["one", "two", "net.pt2"]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fixtures.backbones import RATE_HZ, SIZE, tiny_backbone
+from tests.fixtures.backbones import RATE_HZ, SIZE, describe, tiny_backbone
 from xmoe.audio.segment import Segment
 from xmoe.audio.sound import hold_sound
+from xmoe.base.backbone import TRUST
 from xmoe.base.config import BackboneSpec, ModelConfig
 from xmoe.base.errors import ConfigError
 from xmoe.experts.backbone import (
@@ -113,7 +114,7 @@ def test_a_row_is_answered_alike_alone_and_beside_others(make_expert):
 
 def test_it_says_whose_it_is(make_expert):
     expert = make_expert(windows=2)
-    assert expert.describe() == "tiny, windows of 0.1 s, 2 of them; licence MIT"
+    assert expert.describe() == "tiny, windows of 0.1 s, 2 of them; licence MIT  (a test)"
     assert expert.rows(expert.spec, 16) == (0, 16)
 
 
@@ -124,3 +125,19 @@ def test_files_that_are_not_there_are_told_when_it_is_loaded(make_expert, tmp_pa
     (tmp_path / "tiny.onnx").unlink()
     with pytest.raises(ConfigError, match=r"tiny\.onnx"):
         expert.load()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_code_runs_where_the_environment_names_the_card(tmp_path, monkeypatch):
+    class Loudness(torch.nn.Module):
+        def forward(self, sound):
+            return sound.abs().mean(1, keepdim=True)
+
+    path = tmp_path / "net.ts"
+    torch.jit.trace(Loudness(), torch.zeros(2, 800)).save(path)
+    card = describe(path, format="torchscript", embedding_size=1, file={"output": 0})
+    monkeypatch.setenv(TRUST, "another")
+    with pytest.raises(ConfigError, match=r"XMOE_TRUST=tiny"):
+        open_backbone(card, str(tmp_path))
+    monkeypatch.setenv(TRUST, "another, tiny")
+    assert open_backbone(card, str(tmp_path)).card == card

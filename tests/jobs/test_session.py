@@ -70,3 +70,10 @@ def test_sockets_of_ray_have_a_path_that_is_short_enough(monkeypatch, temp, give
         monkeypatch.delenv("RAY_TMPDIR")
     shorten_temp()
     assert os.environ.get("RAY_TMPDIR") == wanted
+
+
+def test_workers_are_told_whom_the_user_trusts(fake_ray, monkeypatch):
+    monkeypatch.setenv("XMOE_TRUST", "net")
+    with ray_session():
+        pass
+    assert fake_ray.calls[0][1]["runtime_env"] == {"env_vars": {"XMOE_TRUST": "net"}}

@@ -6,28 +6,34 @@ from dataclasses import replace
 import pytest
 
 from tests.fixtures.closed import (
+    backbone_run,
     closed_fit,
     closed_job,
     closed_run,
     few_families,
     leaky,
+    loud_scenes,
     mixed,
     scenes,
+    tiny_card,
 )
 from tests.fixtures.fitted import fitted, small, tone, tones, write_tones
 from xmoe.base.config import TrainConfig
 from xmoe.pipeline.request import FitRequest
 
 __all__ = [
+    "backbone_run",
     "closed_fit",
     "closed_job",
     "closed_run",
     "few_families",
     "fitted",
     "leaky",
+    "loud_scenes",
     "mixed",
     "scenes",
     "small",
+    "tiny_card",
     "tone",
     "tones",
     "write_tones",

@@ -15,6 +15,7 @@ from xmoe.audio.dataset import load_dataset
 from xmoe.base.config import RunConfig
 from xmoe.base.errors import ConfigError
 from xmoe.batch.answers import answer_clips
+from xmoe.cli.train import read_cards
 from xmoe.pipeline import closed as module
 from xmoe.pipeline import fit
 from xmoe.pipeline.fit import fit_run
@@ -167,3 +168,32 @@ def test_what_is_no_budget_is_refused_before_anything_is_fitted(scenes, tmp_path
 
 def test_the_glance_costs_time(leaky):
     assert 0.0 < module.measure_glance_ms(leaky.model, RATE_HZ) < 1000.0
+
+
+@pytest.mark.usefixtures("few_families", "undrawn")
+def test_a_run_that_was_stopped_still_knows_the_networks_it_was_offered(
+    backbone_run, loud_scenes, tiny_card, tmp_path, monkeypatch
+):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fit_closed", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit_run(ask_closed(loud_scenes, out, backbones=read_cards([tiny_card])))
+    fit_run(ask_closed(loud_scenes, out, resume=True))
+    assert RunFolder(out).read_config().model.expert_names == ("low", "tiny")
+    assert weights_of(out) == weights_of(backbone_run)
+
+
+def test_a_run_tells_whose_its_networks_are_and_what_they_cost(backbone_run):
+    page = (backbone_run / RunFile.ARCHITECTURE).read_text()
+    assert "licence CC BY-NC 4.0: NOT FOR COMMERCIAL USE  (a test)" in page
+    config = json.loads((backbone_run / RunFile.CONFIG).read_text())
+    (card,) = [one["card"] for one in config["model"]["experts"] if one["kind"] == "backbone"]
+    assert (card["licence"], card["non_commercial"]) == ("CC BY-NC 4.0", True)
+    assert "CC BY-NC 4.0: not for commercial use" in (backbone_run / RunFile.REPORT).read_text()
+    # Five windows of 0.3 s; a convolution of two taps, and four numbers by six weights.
+    counted = 5 * (2 * 799 + 4 * 6) / 1e6
+    assert figures_of(backbone_run)["mmacs"]["tiny"] == pytest.approx(counted)

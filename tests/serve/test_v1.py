@@ -195,6 +195,8 @@ def test_a_run_that_hears_sound_is_described(ask, serve_run, closed_run):
         "name": "second",
         "kind": "kernels",
         "front_end": "pcen, windows of 50 ms, 16 kernels",
+        "licence": None,
+        "source": None,
         "band_hz": None,
         "ms": 2.0,
         "masked": False,

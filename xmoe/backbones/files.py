@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from xmoe.base.backbone import BackboneCard, BackboneFile
+from xmoe.base.backbone import TRUST, BackboneCard, BackboneFile
 from xmoe.base.errors import ConfigError
 
 MAX_CARD_BYTES = 1_000_000
@@ -93,7 +93,8 @@ def demand_trust(card: BackboneCard, path: Path, trust: Collection[str]) -> None
         raise ConfigError(
             f"a file of format {card.format} can run code when it is opened",
             where=str(path),
-            mend=f"if you know where it comes from, trust it by name: --trust {card.name}",
+            mend=f"if you know where it comes from, trust it by name: --trust {card.name}, or "
+            f"{TRUST}={card.name} in the environment",
         )
 
 

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Pooling = Literal["mean", "max"]
 
+# The variable that names cards whose files may run code, separated by commas.
+TRUST = "XMOE_TRUST"
+
 Positive = Annotated[float, Field(gt=0.0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -107,6 +110,12 @@ class BackboneCard(_Frozen):
     def step_s(self) -> float:
         """Seconds of a recording from one window to the next."""
         return (self.hop_s or self.window_s / 2) / self.speed_factor
+
+    @property
+    def terms(self) -> str:
+        """Whose weights these are, and aloud where they are not for commerce."""
+        warning = ": NOT FOR COMMERCIAL USE" if self.non_commercial else ""
+        return f"{self.licence}{warning}  ({self.source})"
 
     @property
     def num_features(self) -> int:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
 from xmoe.cli.options import ANY_PATH, EXISTING_FILE, command
 from xmoe.cli.output import Reply, make_table
-
-if TYPE_CHECKING:
-    from xmoe.base.backbone import BackboneCard
 
 
 @click.group("backbone")
@@ -65,7 +62,7 @@ def init_backbone(*, name: str, files: tuple[Path, ...], out: Path | None) -> Re
     out = out or Path(f"{name}.json")
     card = write_preset(name, out, files)
     lines = [f"card     {out}", *(f"file     {file.path}" for file in card.files)]
-    lines += [say_licence(card), f"next     xmoe backbone check {out}"]
+    lines += [f"licence  {card.terms}", f"next     xmoe backbone check {out}"]
     return Reply({"card": out, **card.model_dump(mode="json")}, lines)
 
 
@@ -93,7 +90,7 @@ def check_card(*, card: Path, trust: tuple[str, ...]) -> Reply:
         make_table("", ("check", "", "found"), cells),
         *mends,
         f"cost     {cost}, {macs} multiply-adds a window of {described.window_s:g} s, one thread",
-        say_licence(described),
+        f"licence  {described.terms}",
     ]
     fields = {
         "ok": checked.ok,
@@ -105,12 +102,6 @@ def check_card(*, card: Path, trust: tuple[str, ...]) -> Reply:
         "non_commercial": described.non_commercial,
     }
     return Reply(fields, lines, EXIT_OK if checked.ok else EXIT_INPUT)
-
-
-def say_licence(card: BackboneCard) -> str:
-    """Whose weights these are, and aloud where they are not for commerce."""
-    warning = ": NOT FOR COMMERCIAL USE" if card.non_commercial else ""
-    return f"licence  {card.licence}{warning}  ({card.source})"
 
 
 for _command in (list_backbones, init_backbone, check_card):

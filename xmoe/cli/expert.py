@@ -36,7 +36,9 @@ def list_experts(*, run: Path) -> Reply:
     rows = [_describe(config, index, table, usage) for index in range(len(config.model.experts))]
     names = ("expert", "kind", "front end", "band_hz", "ms", "weight", "gain", "asked")
     cells = [[_show(row[name]) for name in names] for row in rows]
-    return Reply({"run": run, "experts": rows}, [make_table("", names, cells)])
+    cards = [(spec.name, spec.card) for spec in config.model.experts if spec.kind == "backbone"]
+    terms = [f"{name}: {card.name}, {card.terms}" for name, card in cards]
+    return Reply({"run": run, "experts": rows}, [make_table("", names, cells), *terms])
 
 
 @command("remove")
@@ -93,12 +95,15 @@ def _describe(
 ) -> dict[str, Any]:
     spec, costs = config.model.experts[index], config.routing.costs_ms
     row = table.get(spec.name, {})
-    own = getattr(spec, "spectro", config.spectro)
+    own = getattr(spec, "spectro", None)
+    card = spec.card if spec.kind == "backbone" else None
     low, high = spec.band_hz
     return {
         "expert": spec.name,
         "kind": spec.kind,
-        "front end": own.frontend,
+        "front end": None if own is None else own.frontend,
+        "licence": None if card is None else card.licence,
+        "source": None if card is None else card.source,
         "band_hz": [round(low, 1), round(high, 1)],
         "ms": costs[index] if costs else None,
         "weight": row.get("weight"),

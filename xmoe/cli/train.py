@@ -71,6 +71,12 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
     multiple=True,
     help="Card of a pretrained network that may become an expert; can be given again.",
 )
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="NAME",
+    help="A card, or a file of it, that may run code when it is opened.",
+)
 @click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
@@ -86,7 +92,8 @@ def train(*, dataset: Path, out: Path, **asked: Any) -> Reply:
     from xmoe.base.progress import show_progress
     from xmoe.pipeline.fit import fit_run
 
-    where = shlex.join(["--dataset", str(dataset), "--out", str(out)])
+    trusted = [part for name in asked["trust"] for part in ("--trust", name)]
+    where = shlex.join(["--dataset", str(dataset), "--out", str(out), *trusted])
     session().resume_hint = f"the run so far can be used; go on with: xmoe train {where} --resume"
     request = make_request(dataset, out, asked)
     with show_progress(quiet=session().quiet) as progress:
@@ -121,7 +128,7 @@ def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitReque
         train=TrainConfig(num_workers=asked["workers"], **train),
         policy=asked["policy"],
         overrides=PolicyOverrides(**wishes),
-        backbones=read_cards(asked["cards"]),
+        backbones=read_cards(asked["cards"], asked["trust"]),
         strict=asked["strict"],
         resume=asked["resume"],
     )
@@ -134,24 +141,27 @@ def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitReque
     return replace(request, engine=train_with_ray, profiler=run_profile, measurer=run_features)
 
 
-def read_cards(paths: Sequence[Path]) -> tuple[BackboneSpec, ...]:
+def read_cards(paths: Sequence[Path], trusted: Sequence[str] = ()) -> tuple[BackboneSpec, ...]:
     """Return the networks of cards; ConfigError for a card that is bad or repeats a name.
 
-    A licence that forbids commercial use is said aloud.
+    Files or cards that are ``trusted`` by name may run code. A licence that forbids commercial use
+    is said aloud.
     """
-    if not paths:
+    if not paths and not trusted:
         return ()
     from xmoe.backbones import read_card
     from xmoe.base.config import BackboneSpec
     from xmoe.base.errors import ConfigError
+    from xmoe.experts.backbone import trust_more
 
+    trust_more(trusted)
     specs = []
     for path in paths:
         card = read_card(path)
         name = card.name.replace(".", "-")  # it names a part of a module
         specs.append(BackboneSpec(name=name, card=card, folder=str(path.parent.absolute())))
         if card.non_commercial:
-            click.echo(f"{card.name}: {card.licence}: NOT FOR COMMERCIAL USE", err=True)
+            click.echo(f"{card.name}: {card.terms}", err=True)
     names = [spec.name for spec in specs]
     if len(set(names)) < len(names):
         raise ConfigError(

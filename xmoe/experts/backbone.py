@@ -20,7 +20,7 @@ from torch import Tensor
 from xmoe.audio.resample import resample
 from xmoe.backbones import Backbone, load_backbone
 from xmoe.backbones.windows import place_windows
-from xmoe.base.backbone import BackboneCard
+from xmoe.base.backbone import TRUST, BackboneCard
 from xmoe.base.config import BackboneSpec, ModelConfig
 from xmoe.base.task import task_of
 from xmoe.experts.protocol import Expert, Inputs, Payload
@@ -28,15 +28,23 @@ from xmoe.experts.sound import pack_sound, place_spans, unpack_sound
 
 Floats32 = npt.NDArray[np.float32]
 
-# Cards by name whose files may run code, separated by commas.
-TRUST = "XMOE_TRUST"
-
 
 @lru_cache(maxsize=4)
 def open_backbone(card: BackboneCard, folder: str) -> Backbone:
     """Load the network whose files lie in a folder; once in a process, however many ask."""
-    trusted = {name.strip() for name in os.environ.get(TRUST, "").split(",")}
-    return load_backbone(card, Path(folder), trust=trusted - {""})
+    return load_backbone(card, Path(folder), trust=read_trusted())
+
+
+def read_trusted() -> list[str]:
+    """Return the cards and files that the user lets run code, by name."""
+    names = [name.strip() for name in os.environ.get(TRUST, "").split(",")]
+    return [name for name in names if name]
+
+
+def trust_more(names: Sequence[str]) -> None:
+    """Let files of these names run code too, in this process and those that it starts."""
+    if names:
+        os.environ[TRUST] = ",".join([*read_trusted(), *names])
 
 
 class BackboneEar:
@@ -154,7 +162,7 @@ class BackboneExpert(Expert[BackboneSpec]):
         return torch.log_softmax(scores, 1) if self.exclusive else scores
 
     def describe(self) -> str:
-        """Return whose network it is, how much it hears at once, and its licence."""
+        """Return which network it is, how much it hears at once, its licence and its source."""
         card = self.spec.card
         most = "" if self.spec.windows is None else f", {self.spec.windows} of them"
-        return f"{card.name}, windows of {card.span_s:.3g} s{most}; licence {card.licence}"
+        return f"{card.name}, windows of {card.span_s:.3g} s{most}; licence {card.terms}"

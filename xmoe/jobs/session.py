@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from xmoe.base.backbone import TRUST
+
 # A socket's path may have 107 bytes, and Ray adds about 65 to its temporary folder.
 LONGEST_TEMP = 40
 
@@ -30,7 +32,13 @@ def ray_session() -> Iterator[None]:
     started = not ray.is_initialized()
     if started:
         shorten_temp()
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        trusted = os.environ.get(TRUST)  # a cluster at hand has an environment of its own
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": {TRUST: trusted}} if trusted else None,
+        )
     try:
         yield
     finally:

@@ -54,7 +54,8 @@ def _describe_expert(predictor: Predictor, spec: ExpertSpec, macs: Mapping[str, 
     low, high = map(format_hz, spec.band_hz)
     expert = predictor.model.experts[name]
     assert isinstance(expert, Expert)
-    state = "masked" if masked else f"{macs.get(name, 0.0):.2f} MMAC"
+    state = f"{macs[name]:.2f} MMAC" if name in macs else "MMAC not known"
+    state = "masked" if masked else state
     return (
         f"  {name:<15} {spec.kind}: {low} to {high}, {expert.describe()}, "
         f"{count_weights(expert):,} weights, {state}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from xmoe.backbones.macs import count_macs
+from xmoe.backbones.windows import place_windows
+from xmoe.base.config import ExpertSpec, RunConfig
 from xmoe.base.progress import Progress, silent
 from xmoe.experts.kernels import macs_per_s
 from xmoe.features.segments import eval_segments
@@ -183,6 +187,18 @@ def _trace_table(
     )
 
 
+def hearing_macs(spec: ExpertSpec, config: RunConfig) -> float | None:
+    """Return the multiply-accumulates of a segment to an expert that hears it, None if unknown."""
+    segment_s = config.spectro.segment_s
+    if spec.kind == "kernels":
+        return macs_per_s(spec) * segment_s
+    if spec.kind != "backbone":
+        return None
+    macs = count_macs(spec.card, Path(spec.folder))
+    windows = spec.windows or len(place_windows(segment_s, spec.card))
+    return None if macs is None else float(macs * windows)
+
+
 def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
     """Return millions of multiply-accumulates per segment: stem, experts, and a mean answer."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -198,11 +214,8 @@ def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
     model = predictor.model
     result = {"stem": count(model.stem, spec)}
     if config.model.hears_sound:
-        result |= {
-            one.name: macs_per_s(one) * config.spectro.segment_s / 1e6
-            for one in config.model.experts
-            if one.kind == "kernels"
-        }
+        counted = {one.name: hearing_macs(one, config) for one in config.model.experts}
+        result |= {name: macs / 1e6 for name, macs in counted.items() if macs is not None}
     else:
         plan, inputs = model.prepare(spec, config.routing, k=len(config.model.experts))
         callers = model.callers()

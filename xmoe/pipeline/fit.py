@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
 
 from xmoe.audio.dataset import SPLITS, Dataset
-from xmoe.base.config import RunConfig, SpectroConfig
+from xmoe.base.config import BackboneSpec, RunConfig, SpectroConfig
 from xmoe.base.errors import ConfigError, DatasetError
 from xmoe.base.files import storage_errors
 from xmoe.base.progress import Progress, silent
@@ -24,7 +25,7 @@ from xmoe.pipeline.closed import fit_closed_run
 from xmoe.pipeline.decide import decide
 from xmoe.pipeline.outcome import calibrate_run, evaluate_closed_run, evaluate_run
 from xmoe.pipeline.reporting import try_report
-from xmoe.pipeline.request import FitRequest
+from xmoe.pipeline.request import FitRequest, Offered
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.session import TrainingJob
 
@@ -38,10 +39,20 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
     folder = RunFolder(request.out_dir)
     check_vacant(folder, resume=request.resume)
     config, dataset = decide(folder, request, progress=progress)
+    request = replace(request, backbones=offer_backbones(folder, request))
     fit = fit_in_closed_form if config.train.fit == "closed" else fit_by_gradient
     fit(folder, config, dataset, request, progress)
     try_report(folder.path, progress=progress)
     return folder
+
+
+def offer_backbones(folder: RunFolder, request: FitRequest) -> tuple[BackboneSpec, ...]:
+    """Return the networks that may be asked, those of before where a run resumes without any."""
+    if request.backbones:
+        folder.write_record(RunFile.OFFERED, Offered(backbones=request.backbones))
+    elif request.resume and folder.file(RunFile.OFFERED).is_file():
+        return folder.read_record(RunFile.OFFERED, Offered).backbones
+    return request.backbones
 
 
 def fit_in_closed_form(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from xmoe.audio.dataset import Dataset
-from xmoe.base.config import BackboneSpec, TaskName, TrainConfig
+from xmoe.base.config import BackboneSpec, Frozen, TaskName, TrainConfig
 from xmoe.base.progress import Progress
 from xmoe.policy.policy import PolicyOverrides
 from xmoe.profile.assemble import ProfileResult, profile_dataset
@@ -21,6 +21,13 @@ class Profiler(Protocol):
     def __call__(self, dataset: Dataset, *, workers: int, progress: Progress) -> ProfileResult:
         """Return the profile of a data set."""
         ...
+
+
+class Offered(Frozen):
+    """The networks that were offered to a run."""
+
+    schema_version: Literal[1] = 1
+    backbones: tuple[BackboneSpec, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from xmoe.base.config import BackboneSpec
 from xmoe.policy.records import Race, StackRow
 from xmoe.report.html import DASH, Markup, element, join, paragraph, percent, table
 from xmoe.report.records import RunRecords
@@ -31,6 +32,8 @@ def describe_choices(records: RunRecords) -> Markup:
         )
     if policy.candidates:
         parts += [element("h3", "Candidates for experts"), describe_candidates(policy.candidates)]
+    if networks := [spec for spec in records.config.model.experts if spec.kind == "backbone"]:
+        parts += [element("h3", "Networks that others trained"), describe_networks(networks)]
     if reasons := records.config.routing.reasons:
         caption = "What validation clips set after the training"
         parts += [
@@ -85,6 +88,24 @@ def describe_candidates(candidates: Sequence[StackRow]) -> Markup:
     )
     columns = ("Candidate", "ms", "Alone", "Gain", "Weight", "Why")
     return join(paragraph(words), table("Candidates", columns, rows))
+
+
+def describe_networks(networks: Sequence[BackboneSpec]) -> Markup:
+    """Return whose the networks are that experts ask, and what they have heard."""
+    rows = [
+        (
+            one.name,
+            one.card.name,
+            f"{one.card.licence}: not for commercial use"
+            if one.card.non_commercial
+            else one.card.licence,
+            one.card.source,
+            one.card.trained_on or DASH,
+        )
+        for one in networks
+    ]
+    columns = ("Expert", "Network", "Licence", "Source", "Trained on")
+    return table("Networks", columns, rows, texts=5)
 
 
 def say_value(value: Any) -> str:

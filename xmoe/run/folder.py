@@ -53,6 +53,7 @@ class RunFile(StrEnum):
     CLIPS = "clips.parquet"
     QUARANTINE = "quarantine.csv"
     POLICY = "policy.json"
+    OFFERED = "offered.json"
     SPECTRO = "spectro_config.json"
     STORES = "cache"
     CLOSED = "closed_form.json"

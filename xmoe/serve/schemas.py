@@ -188,11 +188,14 @@ class ExpertDescription(Frozen):
     """One expert: its kind, its front end in words, the band it sees, and why it is there or not.
 
     ``ms`` is what a segment cost it where the run was trained, null where that was not measured.
+    ``licence`` and ``source`` are those of a network that others trained.
     """
 
     name: str
     kind: str
     front_end: str
+    licence: str | None = None
+    source: str | None = None
     band_hz: tuple[float, float]
     ms: float | None = None
     masked: bool

@@ -258,10 +258,13 @@ class Service:
         model, costs_ms = self.router.config.model, self.router.config.routing.costs_ms
         costs = dict(zip(model.expert_names, costs_ms, strict=False))
         low_hz, high_hz = spec.band_hz
+        card = spec.card if spec.kind == "backbone" else None
         return ExpertDescription(
             name=spec.name,
             kind=spec.kind,
             front_end=build_expert(model, spec.name).describe(),
+            licence=None if card is None else card.licence,
+            source=None if card is None else card.source,
             band_hz=(round(low_hz, 1), round(high_hz, 1)),
             ms=costs.get(spec.name),
             masked=spec.name in model.masked_experts,
