@@ -62,6 +62,11 @@ ROUTING = (
     "| set | test split | 10 % of the ms: routed / blind | 20 % | 35 % | 50 % | one expert dead: "
     "mean (worst) | two dead | sets at 90 %: coverage, labels |\n" + "|---" * 9 + "|"
 )
+NETWORKS = (
+    "| set | test split | networks taken | all experts % | windows heard | at 99 %: accuracy | ms "
+    "| windows heard | at a quarter of the windows: accuracy |\n" + "|---" * 9 + "|"
+)
+KEPT, QUARTER = 0.99, 0.25
 
 
 def command(job: Job, data: Path, run: Path, extra: Sequence[str]) -> list[str]:
@@ -89,7 +94,13 @@ def run_job(job: Job, data: Path, run: Path, extra: Sequence[str]) -> dict[str, 
         )
     found = {**read_json(run / "metrics.json"), **read_json(run / "wall.json")}
     sets = run / "conformal.json"
-    return found | {"sets": read_json(sets)["measured"] if sets.is_file() else []}
+    fit = read_json(run / "closed_form.json")
+    experts = read_json(run / "run_config.json")["model"]["experts"]
+    return found | {
+        "sets": read_json(sets)["measured"] if sets.is_file() else [],
+        "prices": fit["prices"],
+        "networks": [one["name"] for one in experts if one["kind"] == "backbone"],
+    }
 
 
 def _wait_for(line: Sequence[str], record: Path, began: float) -> float:
@@ -142,6 +153,39 @@ def routing_row(job: Job, found: Mapping[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def keep_most(found: Mapping[str, Any]) -> Mapping[str, float]:
+    """Return the test figures at the cheapest price that keeps 99 % on held-out clips."""
+    least = KEPT * max(point["right_clean"] for point in found["prices"])
+    good = [point for point in found["prices"] if point["right_clean"] >= least]
+    price = min(good, key=lambda point: point["mean_ms"])["price"]
+    at_price = [point for point in found["curve"] if point["price"] == price]
+    chosen: Mapping[str, float] = at_price[0] if at_price else found["everyone"]
+    return chosen
+
+
+def at_quarter(found: Mapping[str, Any]) -> float:
+    """Return the test accuracy at the lowest price that asks for a quarter of all windows."""
+    good = [point for point in found["curve"] if point.get("calls", 0.0) <= QUARTER]
+    return float(min(good, key=lambda point: point["price"])["accuracy"])
+
+
+def network_row(job: Job, found: Mapping[str, Any]) -> str:
+    """Return a line of the table of pretrained networks."""
+    every, most = found["everyone"], keep_most(found)
+    cells = [
+        job.folder,
+        job.asks,
+        ", ".join(found["networks"]) or "none",
+        f"{100 * every['accuracy']:.1f}",
+        f"{every.get('calls', 0.0):.2f}",
+        f"{100 * most['accuracy']:.1f}",
+        f"{most['mean_ms']:.1f}",
+        f"{most.get('calls', 0.0):.2f}",
+        f"{100 * at_quarter(found):.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 def percent(value: float, interval: Sequence[float]) -> str:
     """Return a figure in per cent with its interval."""
     return f"{100 * value:.1f} ({100 * interval[0]:.1f} - {100 * interval[1]:.1f})"
@@ -169,7 +213,9 @@ def summarise(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         f"{mean(lambda f: max(f['alone'].values())):.1f} %, ridge "
         f"{mean(lambda f: f['baseline_accuracy']):.1f} %; at 35 % of the milliseconds "
         f"{mean(lambda f: f['at_share']['0.35']['routed']):.1f} %, spent blindly "
-        f"{mean(lambda f: f['at_share']['0.35']['random']):.1f} %"
+        f"{mean(lambda f: f['at_share']['0.35']['random']):.1f} %; at the price that keeps 99 % on "
+        f"held-out clips {mean(lambda f: keep_most(f)['accuracy']):.1f} %, at a quarter of the "
+        f"networks' windows {mean(at_quarter):.1f} %"
     ]
     if len(folds) > 1:
         lines.append(
@@ -208,6 +254,7 @@ def main() -> None:
         print(mixture_row(job, found[job.name]), file=sys.stderr, flush=True)
     lines = [MIXTURES, *(mixture_row(job, found[job.name]) for job in jobs), ""]
     lines += [ROUTING, *(routing_row(job, found[job.name]) for job in jobs), ""]
+    lines += [NETWORKS, *(network_row(job, found[job.name]) for job in jobs), ""]
     lines += summarise(found)
     text = "\n".join(lines) + "\n"
     write_bytes(options.out / "results.md", text.encode())

@@ -58,13 +58,14 @@ def planted():
         ("2", ("k", 2.0)),
         ("20ms", ("ms", 20.0)),
         (" 0.5 MS", ("ms", 0.5)),
+        ("99%", ("share", 99.0)),
     ],
 )
 def test_a_budget_is_a_word_a_number_or_milliseconds(budget, expected):
     assert parse_budget(budget, 3) == expected
 
 
-@pytest.mark.parametrize("budget", ["fast", "ms", -1, "-2ms", "nan", "infms", 3.5, "20 s"])
+@pytest.mark.parametrize("budget", ["fast", "ms", -1, "-2ms", "nan", "infms", 3.5, "20 s", "101%"])
 def test_what_is_no_budget_is_refused(budget):
     with pytest.raises(ConfigError, match="budget"):
         parse_budget(budget, 3)
@@ -76,6 +77,18 @@ def test_accuracy_is_kept_at_a_fraction_of_the_cost(planted):
     assert point.right > 0.95
     assert point.mean_ms < 0.6 * (GLANCE_MS + 11.0)
     assert "loses no more" in priced.reason
+
+
+def test_a_share_of_the_accuracy_is_kept_as_cheaply_as_can_be(planted):
+    whole, most, some = (
+        choose_price(planted, budget, GLANCE_MS) for budget in ("100%", "95%", "60%")
+    )
+    found = [next(p for p in one.points if p.price == one.price) for one in (whole, most, some)]
+    best = max(point.right for point in whole.points)
+    assert found[0].right == best
+    assert found[1].right >= 0.95 * best > 0.6 * best
+    assert found[0].mean_ms > found[1].mean_ms > found[2].mean_ms
+    assert "keeps 95 %" in most.reason
 
 
 @pytest.mark.parametrize(("budget", "name", "aim"), [("2ms", "mean_ms", 2.0), (0.5, "mean_k", 0.5)])

@@ -42,22 +42,22 @@ class Range(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
 
 
 class Budget(click.ParamType):  # type: ignore[type-arg]
-    """``latency``, ``accuracy``, the mean number of experts per clip, or mean milliseconds."""
+    """``latency``, ``accuracy``, a share of it, a mean number of experts, or mean milliseconds."""
 
-    name = "latency|accuracy|NUMBER|NUMBERms"
+    name = "latency|accuracy|NUMBER%|NUMBER|NUMBERms"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | float:
         """Return the word or the milliseconds as text, or the number as float; fails below 0."""
         if value in ("latency", "accuracy"):
             return str(value)
         try:
-            number = float(str(value).removesuffix("ms"))
+            number = float(str(value).removesuffix("ms").removesuffix("%"))
         except ValueError:
             number = -1.0
         if not 0 <= number < float("inf"):
-            known = "latency, accuracy, a number from 0 up or milliseconds such as 20ms"
+            known = "latency, accuracy, 99%, a number from 0 up or milliseconds such as 20ms"
             self.fail(f"{value!r} is none of {known}", param)
-        return str(value) if str(value).endswith("ms") else number
+        return str(value) if str(value).endswith(("ms", "%")) else number
 
 
 class WorkerCount(click.ParamType):  # type: ignore[type-arg]

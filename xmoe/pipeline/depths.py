@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xmoe.backbones.windows import place_windows
+from xmoe.base.config import BackboneSpec
 from xmoe.base.progress import Progress, silent
 from xmoe.features.segments import eval_segments
 from xmoe.features.store import SpectrogramStore
@@ -110,6 +112,7 @@ class DepthJudge:
             "alone": {name: self.alone(index) for index, name in enumerate(self.names)},
             "ms_alone": dict(zip(self.names, self.routing.costs_ms, strict=True)),
             "dead": {str(count): self.dead(count) for count in (1, 2) if count < everyone},
+            "everyone": self.point(torch.full((len(self.heard.stem),), everyone)),
             "curve": self.curve(),
             "at_share": {f"{share:g}": self.at_share(share) for share in SHARES},
         }
@@ -146,19 +149,27 @@ class DepthJudge:
         return {"mean": float(np.mean(rights)), "worst": min(rights)}
 
     def curve(self) -> list[dict[str, float]]:
-        """Return mean milliseconds, mean K and accuracy at each price."""
-        points = []
-        for price in PRICES:
-            k = self.count_at(price)
-            points.append(
-                {
-                    "price": price,
-                    "mean_ms": round(self.routing.glance_ms + float(self.costs[k].mean()), 4),
-                    "mean_k": round(float(k.double().mean()), 4),
-                    "accuracy": float(self.right_of(k).mean()),
-                }
-            )
-        return points
+        """Return mean milliseconds, mean K, accuracy and calls at each price."""
+        return [{"price": price, **self.point(self.count_at(price))} for price in PRICES]
+
+    def point(self, k: Tensor) -> dict[str, float]:
+        """Return what it costs and brings that segment i asks ``k[i]`` experts [n].
+
+        ``calls`` is there where pretrained networks may be asked: windows that they hear, as a
+        share of all windows of all segments.
+        """
+        found = {
+            "mean_ms": round(self.routing.glance_ms + float(self.costs[k].mean()), 4),
+            "mean_k": round(float(k.double().mean()), 4),
+            "accuracy": float(self.right_of(k).mean()),
+        }
+        heard, whole = 0.0, 0
+        for index, spec in enumerate(self.predictor.config.model.experts):
+            if isinstance(spec, BackboneSpec):
+                every = len(place_windows(self.predictor.config.spectro.segment_s, spec.card))
+                heard += float((k > index).double().mean()) * min(spec.windows or every, every)
+                whole += every
+        return found | ({"calls": round(heard / whole, 4)} if whole else {})
 
     def at_share(self, share: float) -> dict[str, float]:
         """Return what the router scores at a share of the experts' milliseconds, and chance.

@@ -1,7 +1,8 @@
 """Promises on held-out clips + a budget -> the price of a millisecond, and what is known of doubt.
 
-A budget is ``accuracy`` (the dearest price that loses nothing that could be told), ``latency`` or a
-mean number of experts, or a mean cost such as ``20ms``. All prices are kept with what they bring.
+A budget is ``accuracy`` (the dearest price that loses nothing that could be told), a share of it
+such as ``99%``, ``latency`` or a mean number of experts, or a mean cost such as ``20ms``. All
+prices are kept with what they bring.
 """
 
 from __future__ import annotations
@@ -23,19 +24,23 @@ from xmoe.training.stack import MOST_EXPERTS
 # Whoever costs a microsecond is asked at this price, without any promise.
 ALL = -1000.0
 ALLOWED_LOSS_SE = 0.25
-MS = "ms"
+MS, PERCENT = "ms", "%"
 # Answers under a threshold must be wrong more often than the others by so many standard errors.
 DOUBT_SE = 2.0
 SHARES = tuple(round(0.02 * step, 2) for step in range(1, 21))
 
 
 class PricePoint(Frozen):
-    """What a price brings on held-out clips, clean and noisy: mean cost, experts, rightness."""
+    """What a price brings on held-out clips, clean and noisy: mean cost, experts, rightness.
+
+    ``right_clean`` is that of the clean ones.
+    """
 
     price: float
     mean_ms: float
     mean_k: float
     right: float
+    right_clean: float
 
 
 class Doubt(Frozen):
@@ -58,7 +63,7 @@ class Priced:
 
 
 def parse_budget(budget: str | float, k_max: int) -> tuple[str, float]:
-    """Return what a budget bounds (``accuracy``, ``k`` or ``ms``) and by how much.
+    """Return what a budget bounds (``accuracy``, ``share``, ``k`` or ``ms``) and by how much.
 
     Raises ConfigError where it is none.
     """
@@ -68,14 +73,15 @@ def parse_budget(budget: str | float, k_max: int) -> tuple[str, float]:
         return "k", LATENCY_K
     text = str(budget).strip().lower()
     try:
-        value = float(text.removesuffix(MS))
+        value = float(text.removesuffix(MS).removesuffix(PERCENT))
     except ValueError:
         value = -1.0
-    kind = "ms" if text.endswith(MS) else "k"
-    if value < 0.0 or not np.isfinite(value) or (kind == "k" and value > k_max):
+    kind = "ms" if text.endswith(MS) else "share" if text.endswith(PERCENT) else "k"
+    most = {"k": k_max, "share": 100.0}.get(kind, np.inf)
+    if value < 0.0 or not np.isfinite(value) or value > most:
         raise ConfigError(
-            f"budget {budget!r} is neither 'accuracy', 'latency', milliseconds such as '20ms' nor "
-            f"a mean number of experts from 0 to {k_max}",
+            f"budget {budget!r} is neither 'accuracy', 'latency', milliseconds such as '20ms', a "
+            f"share of the accuracy such as '99%' nor a mean number of experts from 0 to {k_max}",
             where="--budget",
             mend="name one of these",
         )
@@ -97,12 +103,18 @@ def choose_price(promised: Promised, budget: str | float, glance_ms: float) -> P
             mean_ms=round(glance_ms + float(costs[k].mean()), 4),
             mean_k=round(float(k.mean()), 4),
             right=round(float(right.mean()), 4),
+            right_clean=round(float(right[promised.clean].mean()), 4),
         )
         for price, k, right in zip(prices, asked, rights, strict=True)
     )
     if kind == "accuracy":
         place = _cheapest_good(points, rights, depths.units)
         why = "the cheapest price that loses no more than a quarter of a standard error"
+    elif kind == "share":
+        least = aim / 100.0 * max(point.right_clean for point in points)
+        good = [place for place, point in enumerate(points) if point.right_clean >= least]
+        place = min(good, key=lambda place: points[place].mean_ms)
+        why = f"the cheapest price that keeps {aim:g} % of the best accuracy on clean clips"
     else:
         name = "mean_ms" if kind == "ms" else "mean_k"
         gaps = [abs(getattr(point, name) - aim) for point in points]
