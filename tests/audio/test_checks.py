@@ -160,6 +160,13 @@ def test_the_same_content(make_dataset):
     assert check_content(data, {}) == []
 
 
+def test_dead_recordings_are_silent_and_no_copies_of_each_other(make_dataset):
+    data = make_dataset(("1.wav", "train", "x"), ("2.wav", "test", "y"), ("3.wav", "train", "x"))
+    (found,) = check_content(data, {"1.wav": "0", "2.wav": "0", "3.wav": "A"}, {"1.wav", "2.wav"})
+    assert (found.code, found.severity, found.files) == ("silent", "warning", ("1.wav", "2.wav"))
+    assert "hold no sound" in str(found)
+
+
 def test_a_clip_is_no_copy_of_itself(make_dataset):
     data = make_dataset(("1.wav", "train", "x"), ("1.wav", "train", "x"))
     assert check_content(data, {"1.wav": "A"}) == []

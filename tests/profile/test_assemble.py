@@ -69,6 +69,13 @@ def test_bad_files_are_quarantined_and_the_rest_is_profiled(folder):
     assert set(result.hashes) == {row.clip_id for row in result.stats}
 
 
+def test_silent_clips_are_those_without_any_sound(make_rows):
+    rates = (0.0, 1.0, 0.999, 1.0)
+    rows = make_rows(4, change=lambda i, label: {"silence_rate": rates[i]})
+    result = assemble(rows, task="single_label")
+    assert result.silent == {rows[1].clip_id, rows[3].clip_id}
+
+
 def test_numbers_of_white_noise_make_sense(folder):
     profile = profile_dataset(folder).profile
     assert profile.fmax_eff_hz == pytest.approx(7900, abs=120)

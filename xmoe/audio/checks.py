@@ -14,7 +14,7 @@ import re
 import stat
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -92,6 +92,11 @@ RULES: dict[str, tuple[Severity, str, str]] = {
         "classes have no test clips, so their accuracy will not be known",
         "move some of their clips to test",
     ),
+    "silent": (
+        "warning",
+        "recordings hold no sound, or their channels cancel each other",
+        "leave them out, or record them again",
+    ),
     "content_in_test_and_train": (
         "error",
         "the same sound is in test and outside it",
@@ -143,14 +148,17 @@ def check_manifest(dataset: Dataset) -> list[Finding]:
     return sorted(findings, key=lambda finding: finding.severity == "warning")
 
 
-def check_content(dataset: Dataset, hashes: Mapping[str, str]) -> list[Finding]:
+def check_content(
+    dataset: Dataset, hashes: Mapping[str, str], silent: Collection[str] = ()
+) -> list[Finding]:
     """Find clips of the same decoded content; ``hashes`` maps clip ids to ``content_sha256``.
 
-    Clips without a hash (they could not be decoded) are passed over.
+    Clips without a hash (they could not be decoded) are passed over. Those that are ``silent`` are
+    called so, not copies of each other.
     """
     same: dict[str, list[Example]] = defaultdict(list)
     for example in dataset.examples:
-        if example.clip_id in hashes:
+        if example.clip_id in hashes and example.clip_id not in silent:
             same[hashes[example.clip_id]].append(example)
     found: dict[str, list[str]] = defaultdict(list)
     for examples in same.values():
@@ -158,7 +166,8 @@ def check_content(dataset: Dataset, hashes: Mapping[str, str]) -> list[Finding]:
         if len(names) > 1:
             for code in _judge_copies(examples):
                 found[code] += names
-    codes = ("content_in_test_and_train", "content_with_two_labels", "content_twice")
+    found["silent"] += silent
+    codes = ("content_in_test_and_train", "content_with_two_labels", "content_twice", "silent")
     return [finding for code in codes for finding in _found(code, found[code])]
 
 

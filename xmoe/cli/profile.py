@@ -50,7 +50,7 @@ def profile(
     raise_on_errors(findings)
     with show_progress(quiet=session().quiet) as progress:
         result = run_profile(data, engine=engine, workers=workers, progress=progress)
-    findings += check_content(data, result.hashes)
+    findings += check_content(data, result.hashes, result.silent)
     folder = out or Path("runs") / f"profile-{dataset.resolve().name}"
     written = write_outputs(folder, result)
     if strict:

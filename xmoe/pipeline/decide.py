@@ -88,7 +88,7 @@ def check_readable(dataset: Dataset, result: ProfileResult) -> tuple[Dataset, li
 
     Raises DatasetError where the content forbids training.
     """
-    findings = check_content(dataset, result.hashes)
+    findings = check_content(dataset, result.hashes, result.silent)
     raise_on_errors(findings)
     return keep_readable(dataset, result.hashes), [str(finding) for finding in findings]
 

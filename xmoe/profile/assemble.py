@@ -41,6 +41,11 @@ class ProfileResult:
         """Clip id -> SHA-256 of the decoded content, for the check for duplicates."""
         return {row.clip_id: row.content_sha256 for row in self.stats}
 
+    @property
+    def silent(self) -> frozenset[str]:
+        """The ids of the clips in which there is nothing but silence."""
+        return frozenset(row.clip_id for row in self.stats if row.silence_rate == 1.0)
+
 
 def profile_dataset(
     dataset: Dataset,
