@@ -25,6 +25,13 @@ def test_slowed_sound_is_cut_in_its_own_seconds():
     assert place_windows(0.45, slowed) == [(0.0, 0.3), pytest.approx((0.15, 0.45))]
 
 
+def test_silence_at_the_edges_is_heard_too():
+    edged = card(edge_s=2.0)
+    assert place_windows(1.0, edged) == [(-2.0, 1.0), (-0.5, 2.5), (0.0, 3.0)]
+    slowed = card(edge_s=1.0, speed_factor=10.0)
+    assert place_windows(0.1, slowed) == [pytest.approx((-0.1, 0.2))]
+
+
 @pytest.mark.parametrize("duration_s", [3.1, 7.7, 60.0, 3600.0])
 def test_no_second_is_left_out(duration_s):
     windows = place_windows(duration_s, card(hop_s=2.5))

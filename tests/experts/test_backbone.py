@@ -85,6 +85,14 @@ def test_sound_is_played_slower_where_the_card_says_so(card):
     assert [len(window) for window in windows] == [800] * 3
 
 
+def test_silence_is_heard_at_the_edges_where_the_card_says_so(card):
+    edged = BackboneEar(card.model_copy(update={"edge_s": 0.05}), "")
+    windows = edged.cut(noise(0.1), RATE_HZ)
+    np.testing.assert_array_equal(windows[0], np.pad(noise(0.1)[:400], (400, 0)))
+    np.testing.assert_array_equal(windows[-1], np.pad(noise(0.1)[400:], (0, 400)))
+    assert [len(window) for window in edged.cut(noise(0.1), RATE_HZ, apart=True)] == [800]
+
+
 def test_an_embedding_is_pooled_over_windows_that_are_there(card):
     table = torch.tensor([[1.0, 5.0], [3.0, 1.0], [float("nan")] * 2])
     assert pool_embeddings(card, table).tolist() == [2.0, 3.0, 3.0, 5.0]

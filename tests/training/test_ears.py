@@ -10,7 +10,7 @@ from xmoe.experts.kernels import KernelsEar
 from xmoe.training.ears import StemSpec, build_ear, pool_windows, rank_windows, seen_by
 
 SPECTRO = SpectroConfig(sample_rate_hz=8000, fmax_hz=4000.0, n_fft=256, win_length=200)
-SPANS = [(0.0, 0.2), (0.1, 0.3), (0.2, 0.4)]
+SPANS = np.array([(0.0, 0.5), (0.25, 0.75), (0.5, 1.0)])
 ALL_THERE = torch.zeros(1, 3, dtype=torch.bool)
 
 

@@ -73,6 +73,8 @@ PRESETS: dict[str, Preset] = {
             "sample_rate_hz": 16_000,
             "window_s": 0.785,
             "hop_s": 0.16,
+            # It knows a word by where in the window it ends.
+            "edge_s": 0.5,
             "embedding_size": 96,
             "most_batch": 64,
             "licence": "Apache-2.0",

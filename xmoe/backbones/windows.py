@@ -11,11 +11,13 @@ _EPSILON_S = 1e-9
 def place_windows(duration_s: float, card: BackboneCard) -> list[tuple[float, float]]:
     """Return windows (start_s, end_s) of a recording: a grid, its last one aligned to the end.
 
-    Sound that is no longer than a window is one window, which ends with it.
+    Sound that is no longer than a window is one window, which ends with it. Silence at the edges
+    counts as sound: there windows begin before 0, and end after the recording.
     """
-    if duration_s <= card.span_s + _EPSILON_S:
-        return [(0.0, duration_s)]
-    last_s = duration_s - card.span_s
-    steps = int((last_s - _EPSILON_S) / card.step_s) + 1
-    starts = [step * card.step_s for step in range(steps)] + [last_s]
+    first_s, end_s = -card.margin_s, duration_s + card.margin_s
+    if end_s - first_s <= card.span_s + _EPSILON_S:
+        return [(first_s, end_s)]
+    last_s = end_s - card.span_s
+    steps = int((last_s - first_s - _EPSILON_S) / card.step_s) + 1
+    starts = [first_s + step * card.step_s for step in range(steps)] + [last_s]
     return [(start, start + card.span_s) for start in starts]

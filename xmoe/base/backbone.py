@@ -70,6 +70,7 @@ class BackboneCard(_Frozen):
     window_s: Positive
     least_s: Positive | None = None
     hop_s: Positive | None = None
+    edge_s: float = Field(default=0.0, ge=0.0)
     speed_factor: Positive = 1.0
     normalise: Literal["none", "peak", "rms"] = "none"
     padding: Literal["silence", "repeat"] = "silence"
@@ -110,6 +111,11 @@ class BackboneCard(_Frozen):
     def step_s(self) -> float:
         """Seconds of a recording from one window to the next."""
         return (self.hop_s or self.window_s / 2) / self.speed_factor
+
+    @property
+    def margin_s(self) -> float:
+        """Seconds of silence before and after a recording."""
+        return self.edge_s / self.speed_factor
 
     @property
     def terms(self) -> str:

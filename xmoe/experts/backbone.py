@@ -75,7 +75,11 @@ class BackboneEar:
         from_hz = round(sample_rate_hz / card.speed_factor)
         own = resample(samples, from_hz=from_hz, to_hz=card.sample_rate_hz)
         spans = spread(duration_s, card.span_s) if apart else place_windows(duration_s, card)
-        paced = [(start * card.speed_factor, end * card.speed_factor) for start, end in spans]
+        edge = 0 if apart else round(card.edge_s * card.sample_rate_hz)
+        own = np.pad(own, edge)
+        margin_s = edge / card.sample_rate_hz
+        pace = card.speed_factor
+        paced = [(margin_s + start * pace, margin_s + end * pace) for start, end in spans]
         cuts = place_spans(paced, card.sample_rate_hz, len(own))
         return [own[first : min(last, first + card.window_samples)] for first, last in cuts]
 

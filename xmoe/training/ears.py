@@ -17,6 +17,7 @@ from xmoe.backbones.windows import place_windows
 from xmoe.base.config import BackboneSpec, Frozen, KernelsSpec, SpectroConfig
 from xmoe.experts.backbone import BackboneEar, pool_embeddings
 from xmoe.experts.kernels import Floats32, KernelsEar
+from xmoe.experts.ridge import Floats
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
 from xmoe.glance.kernel_stem import NUM_KERNELS, KernelStem
@@ -116,26 +117,26 @@ def pool_windows(
     if spec.windows is not None:
         assert focus is not None, "nobody said where it is to look"
         spans = place_windows(segment_s, spec.card)
-        chosen = rank_windows(torch.isnan(embeddings[..., 0]), spans, focus, spec.windows)
+        inside = [(max(start, 0.0), min(end, segment_s)) for start, end in spans]
+        missing = torch.isnan(embeddings[..., 0])
+        chosen = rank_windows(missing, np.array(inside) / segment_s, focus, spec.windows)
         embeddings = embeddings.masked_fill(~chosen.unsqueeze(2), float("nan"))
     features: Floats32 = pool_embeddings(spec.card, embeddings).numpy()
     return features
 
 
-def rank_windows(
-    missing: torch.Tensor, spans: list[tuple[float, float]], focus: Floats32, count: int
-) -> torch.Tensor:
+def rank_windows(missing: torch.Tensor, spans: Floats, focus: Floats32, count: int) -> torch.Tensor:
     """Return which [b, W] of the windows at ``spans`` are the ``count`` most salient.
 
-    They do not overlap. ``missing`` [b, W] are not there; ``focus`` [b, columns] ends where the
-    last span does.
+    They do not overlap. ``missing`` [b, W] are not there; ``spans`` [W, 2] are shares of the time
+    that ``focus`` [b, columns] covers.
     """
     sums = np.concatenate([np.zeros((len(focus), 1)), focus.cumsum(1, dtype=np.float64)], 1)
-    edges = np.array(spans) / spans[-1][1] * focus.shape[1]
+    edges = spans * focus.shape[1]
     left = np.minimum(edges.astype(np.int64), focus.shape[1] - 1)
     upto = sums[:, left] + (edges - left) * (sums[:, left + 1] - sums[:, left])
     scores = torch.from_numpy(upto[..., 1] - upto[..., 0]).masked_fill(missing, float("-inf"))
-    starts, ends = torch.tensor(spans, dtype=torch.float64).unbind(1)
+    starts, ends = torch.from_numpy(spans).unbind(1)
     meet = (starts[:, None] < ends[None] - 1e-6) & (starts[None] < ends[:, None] - 1e-6)
     chosen = torch.zeros_like(missing)
     for _ in range(count):
