@@ -11,6 +11,7 @@ loop over frames.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def smooth(values: Tensor, start: Tensor, smoothing: float) -> Tensor:
     end of each block is carried on.
     """
     frames = values.shape[-1]
-    table = _recursion_table(smoothing, min(frames, _BLOCK), values)
+    table = _recursion_table(smoothing, min(frames, _BLOCK), values.dtype, values.device)
     blocks = []
     for block in values.split(_BLOCK, dim=-1):
         size = block.shape[-1]
@@ -76,10 +77,17 @@ def smooth(values: Tensor, start: Tensor, smoothing: float) -> Tensor:
     return torch.cat(blocks, dim=-1)
 
 
-def _recursion_table(smoothing: float, size: int, like: Tensor) -> Tensor:
-    """Return [1 + size, size]: what the start state and each value add to each frame."""
-    frames = torch.arange(size, dtype=torch.float64)
-    lag = frames[None, :] - frames[:, None]
-    decay = (1.0 - smoothing) ** lag.clamp_min(0) * (lag >= 0)
-    carried = (1.0 - smoothing) ** (frames + 1)
-    return torch.cat([carried[None], smoothing * decay]).to(like)
+@lru_cache(maxsize=16)
+def _recursion_table(
+    smoothing: float, size: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return [1 + size, size]: what the start state and each value add to each frame.
+
+    An ordinary tensor whoever asks first: one of inference mode could not be used in training.
+    """
+    with torch.inference_mode(False):
+        frames = torch.arange(size, dtype=torch.float64)
+        lag = frames[None, :] - frames[:, None]
+        decay = (1.0 - smoothing) ** lag.clamp_min(0) * (lag >= 0)
+        carried = (1.0 - smoothing) ** (frames + 1)
+        return torch.cat([carried[None], smoothing * decay]).to(device, dtype)
