@@ -163,7 +163,7 @@ def test_a_second_round_is_told(ordered):
 
 
 def test_a_run_that_asks_always_says_so(ordered):
-    routing = ordered.routing.model_copy(update={"k_price": -1.0})
+    routing = ordered.routing.model_copy(update={"k_price": -1000.0})
     del ordered.whys["k"]
     found = say_whys(dataclasses.replace(ordered, routing=routing))["k"]
     assert "this run asks experts for every clip, whatever they promise." in found

@@ -115,7 +115,7 @@ def test_a_fixed_order_is_priced_within_the_first_round(closed, heard):
     promised = dataclasses.replace(plan, promises=torch.tensor([[0.1, 0.5, 0.6, 0.99]]))
     target = choose_k_target(promised.with_counts(torch.tensor([1])), closed.routing, 2)
     assert target == KTarget(1, 2, 0.01, (0.0, 1.0, 3.0))
-    always = closed.routing.model_copy(update={"k_price": -1.0})
+    always = closed.routing.model_copy(update={"k_price": -1000.0})
     assert choose_k_target(promised, always, 2) is None
 
 

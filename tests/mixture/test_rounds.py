@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xmoe.base.config import RoutingConfig
+from xmoe.base.config import ASK_ALL, RoutingConfig
 from xmoe.mixture.calls import call_experts
 from xmoe.mixture.combine import combine, stack_replies
 from xmoe.mixture.rounds import answer_plan, ask_further
@@ -59,7 +59,7 @@ def spread(model, first):
 def test_the_first_round_asks_no_more_than_it_may(model, first, make_specs):
     assert first[0].k.tolist() == [1] * CLIPS
     assert model.prepare(make_specs(CLIPS), CHEAP, k_max=0)[0].k.tolist() == [0] * CLIPS
-    for_nothing = RoutingConfig(k_price=-10.0)  # without a promise: at once
+    for_nothing = RoutingConfig(k_price=ASK_ALL)  # without a promise: at once
     assert model.prepare(make_specs(CLIPS), for_nothing)[0].k.tolist() == [4] * CLIPS
 
 

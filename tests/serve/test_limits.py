@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from xmoe.base.config import RoutingConfig
+from xmoe.base.config import ASK_ALL, RoutingConfig
 from xmoe.base.errors import InputError
 from xmoe.serve.limits import Limits, count_experts
 
@@ -49,9 +49,9 @@ def test_accuracy_is_the_usual_answer_of_a_run_that_was_trained_for_it(costs_ms)
 
 
 def test_without_a_price_nobody_waits_for_the_first_answers():
-    assert count(Limits(), price=-1.0, most=1) == [2, 2, 2, 2]
-    assert count(Limits(k_max=1), price=-1.0) == [1, 1, 1, 1]
-    assert count(Limits(budget=1.5), price=-1.0, most=1) == [1, 1, 1, 0]
+    assert count(Limits(), price=ASK_ALL, most=1) == [2, 2, 2, 2]
+    assert count(Limits(k_max=1), price=ASK_ALL) == [1, 1, 1, 1]
+    assert count(Limits(budget=1.5), price=ASK_ALL, most=1) == [1, 1, 1, 0]
 
 
 def test_each_request_has_its_own():

@@ -39,6 +39,8 @@ EXPERT_NAMES: tuple[str, ...] = (
 
 # The mean number of experts that the budget ``latency`` stands for.
 LATENCY_K = 0.5
+# At this price whoever costs a microsecond is asked, whatever is promised.
+ASK_ALL = -1000.0
 # The peak of the one-cycle schedule.
 LEARNING_RATE = 4e-3
 
@@ -306,6 +308,11 @@ class RoutingConfig(Frozen):
     temperatures: tuple[Positive, ...] = ()
     uncertain_below: float = Field(default=0.0, ge=0.0, le=1.0)
     reasons: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def asks_all(self) -> bool:
+        """Whether every expert is asked at once: nobody waits for what the first ones say."""
+        return self.k_price <= ASK_ALL
 
 
 class RunConfig(Frozen):

@@ -128,7 +128,7 @@ def say_k(reasons: Reasons) -> str:
     k, promises = reasons.first_k, reasons.plan.promises[0].tolist()
     why = reasons.whys.get("k")
     if why is None or not isinstance(why.aim, KTarget):
-        if reasons.asked and reasons.routing.k_price < 0:
+        if reasons.asked and reasons.routing.asks_all:
             total = int(reasons.plan.k[0])
             return f"K = {total}: this run asks experts for every clip, whatever they promise."
         return f"K = {k}, which the router did not choose."

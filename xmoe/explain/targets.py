@@ -146,8 +146,7 @@ def choose_k_target(plan: Plan, routing: RoutingConfig, most: int) -> KTarget | 
     all the same.
     """
     promises, k = plan.promises[0, : most + 1], int(plan.k[0])
-    always = bool(routing.costs_ms) and routing.k_price < 0
-    if len(promises) < 2 or k >= len(promises) or always:
+    if len(promises) < 2 or k >= len(promises) or routing.asks_all:
         return None
     costs = count_costs(len(promises), routing.costs_ms, promises.device)
     worth = promises - routing.k_price * costs

@@ -198,8 +198,7 @@ class MoE(nn.Module):
         scores = self.rank_windows(glance, spec, routing)
         promises, costs = glance.routing.promises, routing.costs_ms
         if k is None:
-            # Nobody waits for answers where experts are asked even without a promise.
-            first = self.config.k_max if routing.k_price < 0.0 else self.first_most
+            first = self.config.k_max if routing.asks_all else self.first_most
             first = first if k_max is None else min(k_max, first)
             count = choose_counts(promises, routing.k_price, first, costs_ms=costs)
         else:

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from xmoe.base.config import LATENCY_K, Frozen, RoutingConfig
+from xmoe.base.config import ASK_ALL, LATENCY_K, Frozen, RoutingConfig
 from xmoe.base.errors import InputError
 from xmoe.glance.router import choose_counts, count_costs
 
@@ -76,7 +76,7 @@ def _count_request(promises: Tensor, limits: Limits, routing: RoutingConfig, mos
     costs_ms, price = routing.costs_ms, routing.k_price
 
     def choose(price: float) -> Tensor:
-        first = k_max if price < 0.0 else min(k_max, most)
+        first = k_max if price <= ASK_ALL else min(k_max, most)
         return choose_counts(promises, price, first, costs_ms=costs_ms)
 
     if limits.budget == "accuracy" and routing.budget != "accuracy":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xmoe.base.config import LATENCY_K, Frozen
+from xmoe.base.config import ASK_ALL, LATENCY_K, Frozen
 from xmoe.base.errors import ConfigError
 from xmoe.base.task import Task
 from xmoe.experts.probabilities import to_probabilities
@@ -21,8 +21,6 @@ from xmoe.training.promise import PRICES
 from xmoe.training.promises import Promised
 from xmoe.training.stack import MOST_EXPERTS
 
-# Whoever costs a microsecond is asked at this price, without any promise.
-ALL = -1000.0
 ALLOWED_LOSS_SE = 0.25
 MS, PERCENT = "ms", "%"
 # Answers under a threshold must be wrong more often than the others by so many standard errors.
@@ -93,7 +91,7 @@ def choose_price(promised: Promised, budget: str | float, glance_ms: float) -> P
     depths = promised.depths
     kind, aim = parse_budget(budget, MOST_EXPERTS)
     costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
-    prices = (ALL, *PRICES)
+    prices = (ASK_ALL, *PRICES)
     asked = [promised.asked_at(price) for price in prices]
     rows = np.arange(len(depths.right))
     rights = [depths.right[rows, k] for k in asked]

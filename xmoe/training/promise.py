@@ -20,7 +20,10 @@ from xmoe.routing.promise import REACH, Promise, Promises
 
 STRENGTHS: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)
 NUM_FOLDS = 5
-PRICES: tuple[float, ...] = (0.0, *map(float, np.geomspace(1e-5, 1.0, 60)))
+# Below 0 more experts are asked than is promised to gain: a promise is no certainty.
+PRICES: tuple[float, ...] = tuple(
+    np.concatenate([-np.geomspace(0.03, 1e-5, 20), [0.0], np.geomspace(1e-5, 1.0, 60)]).tolist()
+)
 SHOWN_SHARES = (0.1, 0.2, 0.3, 0.5)
 _LEAST_SCALE = 1e-6
 

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from xmoe.base.config import ASK_ALL
 from xmoe.base.errors import RunFolderError
 from xmoe.base.files import TRAIN_AGAIN, to_json, write_bytes
 from xmoe.base.task import Task
@@ -127,7 +128,7 @@ class Promised:
 
     def asked_at(self, price: float) -> Ints:
         """Return how many experts each row asks at a price."""
-        if price < 0.0 or not self.folds:
+        if price <= ASK_ALL or not self.folds:
             return np.full(len(self.rows), len(self.depths.order), dtype=np.int64)
         asked = np.zeros(len(self.rows), dtype=np.int64)
         for rows, promises in self.folds:
