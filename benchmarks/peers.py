@@ -45,10 +45,17 @@ HEADER = (
 )
 
 
-class Embedded:
-    """Windows of all clips of one split: their embeddings, and whose they are."""
+# Embeddings [windows, D] of a recording by network and file, and the seconds that they took.
+Book = dict[tuple[str, str], tuple[npt.NDArray[np.float32], float]]
 
-    def __init__(self, dataset: Dataset, split: str, ear: BackboneEar) -> None:
+
+class Embedded:
+    """Windows of all clips of one split: their embeddings, and whose they are.
+
+    What is in the book is not measured again: folds of a set hold the same recordings.
+    """
+
+    def __init__(self, dataset: Dataset, split: str, ear: BackboneEar, book: Book) -> None:
         self.rows: list[npt.NDArray[np.float32]] = []
         self.owners: list[int] = []
         self.labels: list[str] = []
@@ -56,9 +63,13 @@ class Embedded:
         for example, clip in load_clips(dataset, dataset.split(split)):
             if isinstance(clip, AudioError):
                 continue
-            began = time.thread_time()
-            found = ear.embed(ear.cut(clip.samples, clip.sample_rate_hz))
-            self.seconds += time.thread_time() - began
+            key = (ear.card.name, str(dataset.path(example)))
+            if key not in book:
+                began = time.thread_time()
+                embedded = ear.embed(ear.cut(clip.samples, clip.sample_rate_hz))
+                book[key] = embedded, time.thread_time() - began
+            found, taken = book[key]
+            self.seconds += taken
             self.rows.append(found)
             self.owners += [len(self.labels)] * len(found)
             self.labels.append(example.labels[0])
@@ -92,10 +103,12 @@ def fit(parts: Sequence[Embedded], penalty: float) -> Any:
         return model.fit(features, np.concatenate([part.window_labels for part in parts]))
 
 
-def judge_peer(dataset: Dataset, ear: BackboneEar) -> dict[str, float]:
+def judge_peer(dataset: Dataset, ear: BackboneEar, book: Book) -> dict[str, float]:
     """Return accuracy on test, seconds to train, and milliseconds for a clip."""
     with one_thread():
-        train, val, test = (Embedded(dataset, split, ear) for split in ("train", "val", "test"))
+        train, val, test = (
+            Embedded(dataset, split, ear, book) for split in ("train", "val", "test")
+        )
         began = time.thread_time()
         penalty = max(PENALTIES, key=lambda c: val.score(fit([train], c)))
         model = fit([train, val], penalty)
@@ -173,6 +186,7 @@ def main() -> None:
     networks = read_cards(options.card)
     kept = options.runs / "peers.json"
     found: dict[str, Any] = read_json(kept) if kept.is_file() else {}
+    book: Book = {}
     jobs = [job for job in JOBS if job.folder != SPARSE]
     jobs = [job for job in jobs if not options.only or job.name in options.only]
     for job in jobs:
@@ -180,7 +194,7 @@ def main() -> None:
         dataset = load_dataset(options.data / job.folder, options.data / job.folder / job.manifest)
         for spec in networks:
             if spec.name not in peers:
-                peers[spec.name] = judge_peer(dataset, BackboneEar(spec.card, spec.folder))
+                peers[spec.name] = judge_peer(dataset, BackboneEar(spec.card, spec.folder), book)
         found[job.name] = {"peers": peers, "xmoe": describe_run(options.runs / job.name)}
         write_json(kept, found)
         print(row(job, peers, found[job.name]["xmoe"]), file=sys.stderr, flush=True)
