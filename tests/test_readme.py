@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from xmoe import MoEAudioClassifier
@@ -18,7 +19,10 @@ TREE = re.findall(r"^  ([a-z_]+(?:/|\.py))", README, re.MULTILINE)
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_command_lines_name_commands_and_options_that_exist(line):
     name, *rest = line.split()
-    options = {option for param in cli.commands[name].params for option in param.opts}
+    known = cli.commands[name]
+    if isinstance(known, click.Group):
+        known = known.commands[rest.pop(0)]
+    options = {option for param in known.params for option in param.opts}
     assert {word for word in rest if word.startswith("--")} <= options
 
 
