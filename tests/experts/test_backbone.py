@@ -120,6 +120,23 @@ def test_a_row_is_answered_alike_alone_and_beside_others(make_expert):
         torch.testing.assert_close(together[[row]], alone)
 
 
+def test_windows_of_all_clips_are_one_batch_and_none_is_heard_twice(make_expert, monkeypatch):
+    expert, heard = make_expert(), []
+    expert.load()
+    embed = expert.ear.open().embed
+    monkeypatch.setattr(
+        expert.ear.open(), "embed", lambda windows: heard.append(len(windows)) or embed(windows)
+    )
+    clips = [noise(0.2, seed=1), noise(0.3, seed=2)]
+    payload = pack(expert, clips, [[[0.0, 0.3]]] * 2)
+    first, again = expert.answer(payload), expert.answer(payload)
+    assert heard == [3 + 5]
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    one_more = [clips[1], noise(0.1, seed=3)]
+    expert.answer(pack(expert, one_more, [[[0.0, 0.3]]] * 2))
+    assert heard == [8, 1]
+
+
 def test_it_says_whose_it_is(make_expert):
     expert = make_expert(windows=2)
     assert expert.describe() == "tiny, windows of 0.1 s, 2 of them; licence MIT  (a test)"
@@ -127,12 +144,13 @@ def test_it_says_whose_it_is(make_expert):
 
 
 def test_files_that_are_not_there_are_told_when_it_is_loaded(make_expert, tmp_path):
-    expert = make_expert()
+    expert, late = make_expert(), make_expert()
     expert.load()
     open_backbone.cache_clear()
     (tmp_path / "tiny.onnx").unlink()
+    expert.load()  # it has it
     with pytest.raises(ConfigError, match=r"tiny\.onnx"):
-        expert.load()
+        late.load()
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

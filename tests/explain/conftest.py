@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from tests.fixtures.closed_runs import closed_config, closed_model
+from tests.fixtures.closed_runs import closed_config, closed_model, write_backbone_run
 from tests.fixtures.runs import RATE_HZ, make_sound
 from xmoe.audio.segment import Segment
 from xmoe.audio.sound import Sound, hold_sound
@@ -17,6 +17,7 @@ from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
 from xmoe.mixture.moe import MoE, TrainingDraws
 from xmoe.policy.specs import list_specs
+from xmoe.predict.predictor import Predictor
 
 SPECTRO = SpectroConfig(num_bins=32, segment_s=0.4)
 CLASSES = ("click", "tone", "sweep")
@@ -117,6 +118,14 @@ def closed() -> Subject:
     config = closed_config()
     frontend = build_frontend(config.spectro)
     return Subject(closed_model(config, seed=1), frontend, config.routing, config.classes)
+
+
+@pytest.fixture(scope="session")
+def asking(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """Return such a mixture whose third expert asks a network about two windows of 80 ms."""
+    run = tmp_path_factory.mktemp("asking") / "run"
+    own = Predictor.load(write_backbone_run(run, seed=1, k_price=-1000.0))
+    return Subject(own.model, own.frontend, own.config.routing, own.config.classes)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from tests.fixtures.mixtures import carry_out
+from xmoe.explain.mask_sound import MaskableSound
+from xmoe.explain.methods import METHODS
 from xmoe.explain.reasons import find_reasons
+from xmoe.explain.scales import scales_of
+from xmoe.explain.targets import ClassTarget
 
 
 def test_probabilities_are_calibrated_by_the_number_of_experts(subject, specs):
@@ -119,3 +123,37 @@ def test_a_plan_that_is_given_is_carried_out_as_it_stands(closed, heard):
     expected = closed.carry_out(plan, inputs)[0].numpy()
     assert reasons.probabilities == pytest.approx(expected, abs=1e-6)
     assert reasons.again is not None
+
+
+def test_a_network_is_explained_like_any_voice_but_for_its_map(asking, heard):
+    spec, sound = heard
+    reasons = find_reasons(asking, spec, sound=sound, method="occlusion")
+    assert [voice.name for voice in reasons.asked] == ["stem", "first", "second", "third"]
+    own = reasons.own_maps["third"]
+    assert not own.values.any()
+    sent = np.isfinite(own.spec).all(0)
+    times = own.scales.frame_times_s
+    for start, end in reasons.spans_of("third"):
+        assert sent[(times >= start) & (times <= end)].all()
+    assert 0.0 < sent.mean() < 0.5
+    np.testing.assert_allclose(own.spec[:, sent], spec.numpy()[:, sent], atol=1e-6)
+    (windows,) = [windows for name, _, windows in reasons.chosen() if name == "third"]
+    assert len(windows) == len(set(windows)) == 2
+
+
+def test_occlusion_reaches_a_network(asking, heard):
+    spec, sound = heard
+    alone = asking.model.prepare(spec[None], asking.routing, sound=sound, k=3)[0]
+    only = dataclasses.replace(
+        alone,
+        weights=torch.tensor([[0.0, 0.0, 1.0]]),
+        stem_shares=torch.zeros_like(alone.stem_shares),
+    )
+    heard_whole = MaskableSound.of(asking.frontend, sound, spec.shape[1])
+    target = ClassTarget(1)
+    found = METHODS["occlusion"](asking.model, spec[None], only, target, heard_whole)[0]
+    assert float(found.abs().max()) > 1e-4
+    times = torch.from_numpy(scales_of(asking.frontend, spec.shape[1], 0.0).frame_times_s)
+    spans = only.spans[0, 2]
+    far = torch.stack([(times < a - 0.1) | (times > b + 0.1) for a, b in spans]).all(0)
+    assert float(found[:, far].abs().max()) < 0.1 * float(found.abs().max())

@@ -11,6 +11,7 @@ from xmoe.base.config import RoutingConfig
 from xmoe.explain.reasons import find_reasons
 from xmoe.explain.render import PICTURES, draw_answer, draw_why
 from xmoe.explain.render_routing import draw_routing
+from xmoe.explain.sentences import say_whys
 from xmoe.mixture.moe import MoE
 
 
@@ -91,3 +92,16 @@ def test_experts_of_two_kinds_are_drawn_side_by_side(closed, heard):
     assert [axes.get_title().split(",")[0] for axes in panels] == [
         name.replace("_", " ") for name, _, _ in reasons.chosen()
     ]
+
+
+def test_a_network_is_drawn_on_what_it_was_sent(asking, heard, cut_off):
+    spec, sound = heard
+    reasons = find_reasons(asking, spec, sound=sound)
+    figure = draw_answer(reasons)
+    assert cut_off(figure) < 0.02
+    by_name = {axes.get_title().split(",")[0]: axes for axes in figure.axes[2:]}
+    assert by_name["third"].get_title().endswith(", no map")
+    assert len(by_name["third"].images) == 1
+    assert len(by_name["first"].images) == 2
+    assert "third hears what stands out most, 0.00-0.08 s" in say_whys(reasons)["k"]
+    assert "third what stands out most" in draw_routing(reasons).get_suptitle().replace("\n", " ")

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.closed_runs import write_backbone_run
+from tests.fixtures.runs import RATE_HZ, make_sound
 from xmoe.base.errors import RunFolderError
+from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import MANIFEST, RunFile, RunFolder
 from xmoe.run.remote import fetched, fetched_for_predicting, identify_run, open_run
 from xmoe.storage.place import open_place
@@ -104,3 +107,19 @@ def test_identity_of_a_torn_run_is_an_error(tiny_run, tmp_path):
     (RunFolder(torn).checkpoint_folder() / MANIFEST).unlink()
     with pytest.raises(RunFolderError, match="cannot be read"):
         identify_run(torn)
+
+
+def test_files_of_a_network_are_fetched_with_the_expert_that_asks_it(tmp_path, bucket):
+    run = write_backbone_run(tmp_path / "run")
+    for found in open_place(run).walk():
+        (open_place(f"{bucket}/run") / found.name).write((run / found.name).read_bytes())
+    with fetched(f"{bucket}/run", ["expert-second"]) as folder:
+        assert not folder.file("pretrained").exists()
+    with fetched(f"{bucket}/run", ["expert-third"]) as folder:
+        (kept,) = folder.file("pretrained").rglob("tiny.onnx")
+        assert kept.read_bytes() == (tmp_path / "run-network" / "tiny.onnx").read_bytes()
+    with fetched_for_predicting(f"{bucket}/run") as folder:
+        far = Predictor.load(folder.path)
+    noise = make_sound(1.0)
+    expected = Predictor.load(run).predict(noise, RATE_HZ).probabilities
+    assert far.predict(noise, RATE_HZ).probabilities == expected

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tests.fixtures.closed_runs import write_closed_run
+from tests.fixtures.closed_runs import write_backbone_run, write_closed_run
 from tests.fixtures.runs import RATE_HZ, make_sound, to_wav
 from xmoe.predict.predictor import Predictor
 from xmoe.profile.clip_stats import ClipStats, measure_samples
@@ -117,6 +117,18 @@ def closed_run(tmp_path_factory):
 def closed_in_process(closed_run):
     """The same run in this process, without serving."""
     return Predictor.load(closed_run)
+
+
+@pytest.fixture(scope="session")
+def backbone_run(tmp_path_factory):
+    """A run whose third expert asks a network that others trained."""
+    return write_backbone_run(tmp_path_factory.mktemp("backbone") / "run")
+
+
+@pytest.fixture(scope="session")
+def backbone_in_process(backbone_run):
+    """The same run in this process, without serving."""
+    return Predictor.load(backbone_run)
 
 
 @pytest.fixture

@@ -176,11 +176,13 @@ def test_requests_are_answered_while_an_expert_is_dead_and_it_comes_back(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("topology", ["colocated", "distributed"])
+@pytest.mark.parametrize("kind", ["closed", "backbone"])
 def test_experts_that_hear_sound_are_served_in_two_rounds(
-    address, topology, closed_run, closed_in_process, sound, wav
+    address, topology, kind, request, sound, wav
 ):
+    in_process = request.getfixturevalue(f"{kind}_in_process")
     settings = {
-        "run": str(closed_run),
+        "run": str(request.getfixturevalue(f"{kind}_run")),
         "topology": topology,
         "router": NO_CPU | {"replicas": 1},
         "expert": NO_CPU,
@@ -196,7 +198,7 @@ def test_experts_that_hear_sound_are_served_in_two_rounds(
             urls = [f"{address}/closed/v1/classify"] * len(clips)
             answers = list(pool.map(post, urls, [wav(*clip) for clip in clips]))
         for answer, clip in zip(answers, clips, strict=True):
-            expected = closed_in_process.predict(*clip)
+            expected = in_process.predict(*clip)
             assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
             assert answer["k"] == expected.k
             assert not answer["degraded"]

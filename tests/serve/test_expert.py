@@ -81,3 +81,18 @@ def test_weights_that_change_while_they_are_read_are_refused(tiny_run, monkeypat
     with pytest.raises(RunFolderError, match="changed while") as raised:
         ExpertCore.load(str(tiny_run), "low")
     assert "give every run its own" in (raised.value.mend or "")
+
+
+def test_a_network_of_a_run_at_an_address_answers_once_the_copy_is_gone(backbone_run):
+    near = ExpertCore.load(str(backbone_run), "third")
+    far = ExpertCore.load(f"file://{backbone_run}", "third")
+    assert not RunFolder(far.expert.spec.folder).path.exists()
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        payload = {
+            "samples": rng.integers(-9999, 9999, (2, 3200)).astype(np.int16),
+            "scale": np.full(2, 1e-4, np.float32),
+            "rate_hz": np.full(2, 8000),
+            "pieces": np.array([[800, 800], [1600, 0]]),
+        }
+        np.testing.assert_array_equal(far.infer(payload), near.infer(payload))

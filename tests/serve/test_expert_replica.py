@@ -20,6 +20,7 @@ from xmoe.serve.local import to_arrays
 MAY_IMPORT = {
     "xmoe",
     "xmoe.base",
+    "xmoe.base.backbone",
     "xmoe.base.config",
     "xmoe.base.errors",
     "xmoe.base.files",
@@ -31,6 +32,7 @@ MAY_IMPORT = {
     "xmoe.experts.registry",
     "xmoe.run",
     "xmoe.run.folder",
+    "xmoe.run.pretrained",
     "xmoe.run.remote",
     "xmoe.run.version",
     "xmoe.serve",
@@ -49,6 +51,7 @@ HEARS = {
     "xmoe.base.units",
     "xmoe.experts.kernel_bank",
     "xmoe.experts.kernels",
+    "xmoe.experts.sound",
     "xmoe.frontend",
     "xmoe.frontend.base",
     "xmoe.frontend.cqt",
@@ -58,7 +61,6 @@ HEARS = {
     "xmoe.frontend.pcen",
     "xmoe.frontend.registry",
     "xmoe.frontend.stft",
-    "xmoe.frontend.threads",
 }
 # Ray brings some of these into each of its processes; we bring none.
 NOT_OURS_TO_BRING = {
@@ -111,6 +113,13 @@ def test_one_that_hears_sound_brings_front_ends_too(modules_of, closed_run):
     imported = modules_of(closed_run, "second")
     assert ours(imported) == MAY_IMPORT | HEARS
     assert imported & NOT_OURS_TO_BRING == {"torchaudio"}
+
+
+def test_one_that_asks_a_network_brings_no_front_end(modules_of, backbone_run):
+    imported = modules_of(backbone_run, "third")
+    assert {"xmoe.backbones.onnx", "onnxruntime"} <= imported
+    assert not {"xmoe.experts.kernels", "xmoe.frontend.base"} & imported
+    assert imported & (NOT_OURS_TO_BRING - {"scipy"}) == {"torchaudio"}
 
 
 def test_a_call_of_sound_is_answered_beside_the_event_loop(closed_run, closed_in_process):

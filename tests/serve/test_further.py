@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.fixtures.closed_runs import NAMES, write_closed_run
+from tests.fixtures.closed_runs import NAMES, write_backbone_run, write_closed_run
 from tests.fixtures.runs import RATE_HZ, make_sound
 from xmoe.audio.resample import resample
 from xmoe.mixture.calls import CallFailed
@@ -111,13 +111,12 @@ def test_who_asks_no_further_waits_for_nobody(serve_run, closed_run, closed_in_p
 
 
 @pytest.mark.parametrize("how", ["fails", "hangs"])
-def test_an_expert_lost_in_the_second_round_leaves_the_others(
-    serve_run, closed_run, closed_in_process, how
-):
-    service = serve_run(run=closed_run)
+@pytest.mark.parametrize("kind", ["closed", "backbone"])
+def test_an_expert_lost_in_the_second_round_leaves_the_others(serve_run, request, kind, how):
+    service = serve_run(run=request.getfixturevalue(f"{kind}_run"))
     lost = {"fails": ("third",)} if how == "fails" else {"slow_s": {"third": 30.0}}
     Calls(service, **lost)
-    clip, _ = find_doubtful(closed_in_process)
+    clip, _ = find_doubtful(request.getfixturevalue(f"{kind}_in_process"))
     began = time.monotonic()
     (answer,) = classify(service, [clip], Options(deadline_ms=1500.0))
     assert time.monotonic() - began < 2.5
@@ -125,6 +124,19 @@ def test_an_expert_lost_in_the_second_round_leaves_the_others(
     assert answer.missing_experts == ("third",)
     assert answer.k == len(NAMES)
     assert {use.name for use in answer.experts} == {"first", "second"}
+
+
+def test_a_network_that_says_nan_is_left_out_and_then_shut_out(serve_run, tmp_path):
+    run = write_backbone_run(tmp_path / "run", fault="silence", k_price=-1000.0)
+    service = serve_run(run=run, faults={"breaker_failures": 3})
+    silence = (np.zeros(RATE_HZ // 2, np.float32), RATE_HZ)
+    for _ in range(3):
+        (answer,) = classify(service, [silence])
+        assert answer.degraded
+        assert answer.missing_experts == ("third",)
+        assert {use.name for use in answer.experts} == {"first", "second"}
+        assert sum(answer.probabilities.values()) == pytest.approx(1.0)
+    assert service.router.fanout.shut_out() == {"third"}
 
 
 def test_an_expert_lost_in_the_first_round_is_replaced_and_more_are_asked(

@@ -207,6 +207,12 @@ def test_a_run_that_hears_sound_is_described(ask, serve_run, closed_run):
     assert {expert["kind"] for expert in experts} == {"kernels"}
 
 
+def test_the_licence_of_a_network_is_told(ask, serve_run, backbone_run):
+    model = ask("GET", "/v1/model", service=serve_run(run=backbone_run)).json()
+    told = [(one["kind"], one["licence"], one["source"]) for one in model["experts"]]
+    assert told == [("kernels", None, None)] * 2 + [("backbone", "MIT", "a test")]
+
+
 def test_budget_in_milliseconds_needs_a_run_that_knows_them(ask, serve_run, closed_run, wav, sound):
     body, service = wav(sound(1.0, seed=2)), serve_run(run=closed_run)
     free = ask("POST", "/v1/classify", service=service, body=body).json()

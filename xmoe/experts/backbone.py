@@ -23,10 +23,14 @@ from xmoe.backbones.windows import place_windows
 from xmoe.base.backbone import TRUST, BackboneCard
 from xmoe.base.config import BackboneSpec, ModelConfig
 from xmoe.base.task import task_of
+from xmoe.experts.memory import EmbeddingMemory
 from xmoe.experts.protocol import Expert, Inputs, Payload
 from xmoe.experts.sound import pack_sound, place_spans, unpack_sound
 
 Floats32 = npt.NDArray[np.float32]
+
+# Of each expert: four thousand windows of a network that makes a thousand numbers of one.
+MEMORY_BYTES = 16 << 20
 
 
 @lru_cache(maxsize=4)
@@ -48,22 +52,37 @@ def trust_more(names: Sequence[str]) -> None:
 
 
 class BackboneEar:
-    """Windows of sound and their embeddings; the network is loaded when it first hears one."""
+    """Windows of sound and their embeddings; the network is loaded when it first hears one.
 
-    def __init__(self, card: BackboneCard, folder: str) -> None:
+    Embeddings of the last windows are remembered, in ``memory_bytes`` at most.
+    """
+
+    def __init__(self, card: BackboneCard, folder: str, *, memory_bytes: int = 0) -> None:
         self.card, self.folder = card, folder
+        self.memory = EmbeddingMemory(memory_bytes)
+        self._network: Backbone | None = None
 
     def open(self) -> Backbone:
-        """Load the network; ConfigError where its files are not those of the card."""
-        return open_backbone(self.card, self.folder)
+        """Load the network for good; ConfigError where its files are not those of the card."""
+        if self._network is None:
+            self._network = open_backbone(self.card, self.folder)
+        return self._network
 
     def embed(self, windows: Sequence[Floats32]) -> Floats32:
         """Return the embeddings [W, D] of windows [S_i] at the network's rate."""
         table = np.empty((len(windows), self.card.embedding_size), np.float32)
-        lengths = np.array([len(window) for window in windows])
-        for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length).tolist()
+        keys, fresh = self.memory.keys(windows), []
+        for row, key in enumerate(keys):
+            known = self.memory.recall(key)
+            if known is None:
+                fresh.append(row)
+            else:
+                table[row] = known
+        for length in sorted({len(windows[row]) for row in fresh}):
+            rows = [row for row in fresh if len(windows[row]) == length]
             table[rows] = self.open().embed(np.stack([windows[row] for row in rows]))
+        for row in fresh:
+            self.memory.keep(keys[row], table[row])
         return table
 
     def cut(self, samples: Floats32, sample_rate_hz: int, *, apart: bool = False) -> list[Floats32]:
@@ -119,7 +138,7 @@ class BackboneExpert(Expert[BackboneSpec]):
     def __init__(self, spec: BackboneSpec, *, num_classes: int, exclusive: bool) -> None:
         super().__init__()
         self.spec, self.exclusive = spec, exclusive
-        self.ear = BackboneEar(spec.card, spec.folder)
+        self.ear = BackboneEar(spec.card, spec.folder, memory_bytes=MEMORY_BYTES)
         self.register_buffer("weight", torch.zeros(spec.card.num_features, num_classes))
         self.register_buffer("bias", torch.zeros(num_classes))
 

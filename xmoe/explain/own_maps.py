@@ -7,6 +7,7 @@ lies below the mean counts nothing: that a place is quiet may speak for an answe
 can be rubbed out there, and with it maps found events less often and were no more faithful.
 ``spread`` sums such amounts, of either sign, over the reach of a kernel, as Grad-CAM would at the
 kernels' own cells; without it they stay where the gradient ends, through maxima in few cells.
+A pretrained network gives no gradient: it is shown on the run's spectrogram, with an empty map.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.nn import functional
 
 from xmoe.experts.kernel_bank import KERNEL_SIZE
 from xmoe.experts.protocol import HearingExpert
-from xmoe.experts.sound import merge_spans
+from xmoe.experts.sound import Span, merge_spans
 from xmoe.explain.gradcam import gradients_of
 from xmoe.explain.scales import Scales, scales_of
 from xmoe.explain.targets import Target
@@ -80,6 +81,21 @@ def map_hearing(
                 scales_of(frontend, frames, start_s),
             )
     return found
+
+
+def show_sent(
+    spec: Array, scales: Scales, spans: Sequence[Span], band_hz: tuple[float, float]
+) -> OwnMap:
+    """Return what a network without a gradient was sent of a clip's spectrogram [F, T].
+
+    ``spans`` are on the clock of ``scales``. Its map is empty: what spoke for the answer only
+    rubbing out can tell.
+    """
+    times, edges = scales.frame_times_s, scales.bin_edges_hz
+    heard = np.any([(times >= first) & (times <= last) for first, last in spans], axis=0)
+    within = (edges[:-1] < band_hz[1]) & (edges[1:] > band_hz[0])
+    shown = np.where(within[:, None] & heard, spec, np.nan)
+    return OwnMap(shown, np.zeros_like(spec), scales)
 
 
 def weigh_pieces(

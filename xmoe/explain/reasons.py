@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.sound import Sound
-from xmoe.base.config import RoutingConfig
+from xmoe.base.config import BackboneSpec, RoutingConfig
 from xmoe.experts.protocol import Inputs
+from xmoe.experts.sound import merge_spans
 from xmoe.explain.asked import Asked, ask_each, look_again
 from xmoe.explain.gradcam import expert_grad_cam
 from xmoe.explain.grid import grow_cells, place_expert_cells
@@ -27,7 +28,7 @@ from xmoe.explain.judge import RANDOM, Verdict, judge_maps
 from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.methods import METHODS
 from xmoe.explain.occlusion import repeat_rows
-from xmoe.explain.own_maps import OwnMap, map_hearing
+from xmoe.explain.own_maps import OwnMap, map_hearing, show_sent
 from xmoe.explain.scales import Scales, scales_of
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget, Target, choose_experts_target, choose_k_target
@@ -66,8 +67,9 @@ class Reasons:
 
     ``spec`` [F, T]; ``maps`` {method: [F, T]} and ``verdicts`` {method or "random": verdict} of
     the label; ``expert_maps`` {name: [F, T]} of the experts asked, ``own_maps`` of those that hear,
-    each on a spectrogram of its own; ``plan`` holds this clip alone, as it was in the end; ``whys``
-    has an answer for each question that has one; ``random_windows`` is the answer's probability
+    each on a spectrogram of its own (a pretrained network on the run's, its map empty); ``plan``
+    holds this clip alone, as it was in the end; ``whys`` has an answer for each question that has
+    one; ``random_windows`` is the answer's probability
     where experts are sent random windows, None where that is no difference; ``bands_hz`` the band
     of each expert. Where experts stand in a fixed order, ``asked`` holds them, stem first;
     ``first_k`` were asked at first, and ``again`` [K_max + 1] was promised once they had answered.
@@ -113,14 +115,16 @@ class Reasons:
     def sent_to(self, name: str) -> list[tuple[float, float]]:
         """Return the spans that an expert was sent, in seconds from the segment's start."""
         spans = self.plan.spans[0, self.plan.expert_names.index(name)].tolist()
-        return [(start, end) for start, end in spans]
+        return list(dict.fromkeys((start, end) for start, end in spans))
 
     def chosen(self) -> list[tuple[str, float, list[int]]]:
         """Return (name, weight, windows in the order of time) of the experts asked, best first."""
         weights = self.plan.weights[0].tolist()
         order = sorted((i for i, w in enumerate(weights) if w > 0), key=lambda i: -weights[i])
         windows = self.plan.windows[0]
-        return [(self.plan.expert_names[i], weights[i], windows[i].tolist()) for i in order]
+        # Who is sent fewer windows than another has one of them more than once.
+        own = {i: list(dict.fromkeys(windows[i].tolist())) for i in order}
+        return [(self.plan.expert_names[i], weights[i], own[i]) for i in order]
 
 
 def find_reasons(
@@ -154,6 +158,7 @@ def find_reasons(
     trace = trace_plan(model, batch, plan, sound=sound)
     own = map_hearing(model, trace, plan, target, spread=True, start_s=start_s)[0]
     scales = scales_of(subject.frontend, spec.shape[1], start_s)
+    own |= show_networks(model, plan, spec, scales)
     return Reasons(
         spec=spec.cpu().numpy(),
         scales=scales,
@@ -174,6 +179,16 @@ def find_reasons(
         first_k=int(first.k[0]),
         **hear_voices(subject, first, plan, inputs),
     )
+
+
+def show_networks(model: MoE, plan: Plan, spec: Tensor, scales: Scales) -> dict[str, OwnMap]:
+    """Return what each pretrained network that a plan of one clip asks was sent of its [F, T]."""
+    shown = {}
+    for index, one in enumerate(model.config.experts):
+        if isinstance(one, BackboneSpec) and float(plan.weights[0, index]) > 0:
+            spans = scales.merge_spans(merge_spans(plan.spans[0, index].tolist()))
+            shown[one.name] = show_sent(spec.double().cpu().numpy(), scales, spans, one.band_hz)
+    return shown
 
 
 def explain_label(

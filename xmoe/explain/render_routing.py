@@ -146,4 +146,7 @@ def _say_routing(reasons: Reasons) -> str:
     keep, total = plan.spans.shape[2], plan.num_windows
     whole = bool(reasons.own_maps) and keep == total
     sent = "hears the whole segment" if whole else f"is sent {keep} of {total} windows of its band"
+    few = [name for name, _, windows in chosen if len(windows) < keep]
+    if whole and few:
+        sent = f"hears the whole segment, {' and '.join(few)} what stands out most"
     return f"K = {len(chosen)} of {len(plan.expert_names)} experts: {who}; each {sent}"

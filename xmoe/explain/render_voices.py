@@ -44,6 +44,8 @@ def draw_experts(figure: Figure, cells: Any, reasons: Reasons) -> None:
         axes.spines[:].set_color(colour)
         axes.spines[:].set_linewidth(1.6)
         title = f"{name.replace('_', ' ')}, weight {weight:.2f}{_say_alone(reasons, name)}"
+        if own is not None and not own.values.any():
+            title += ", no map"
         axes.set_title(title, fontsize=9, color=colour)
 
 

@@ -174,7 +174,7 @@ def say_windows(reasons: Reasons) -> str:
         return "No window is sent."
     keep, total = plan.spans.shape[2], plan.num_windows
     if keep == total and reasons.own_maps:
-        return "Every expert hears the whole segment."
+        return _say_heard(reasons)
     if keep == total:
         return f"Every expert is sent all {total} windows of its band."
     scores = plan.window_scores[0].cpu()
@@ -187,6 +187,20 @@ def say_windows(reasons: Reasons) -> str:
         f"Each expert is sent the {keep} of {total} windows with the most {what}, {share:.0%} of "
         f"it; with random windows instead p is {reasons.random_windows:.2f} (now {answer:.2f})."
     )
+
+
+def _say_heard(reasons: Reasons) -> str:
+    """Return who hears the whole segment, and what of it others hear."""
+    total = reasons.plan.num_windows
+    few = [name for name, _, windows in reasons.chosen() if len(windows) < total]
+    if not few:
+        return "Every expert hears the whole segment."
+    parts = []
+    for name in few:
+        spans = " and ".join(f"{a:.2f}-{b:.2f} s" for a, b in sorted(reasons.spans_of(name)))
+        parts.append(f"{name.replace('_', ' ')} hears what stands out most, {spans}")
+    others = "the others hear" if len(few) < len(reasons.chosen()) else "nobody hears"
+    return f"Where: {'; '.join(parts)}; {others} the whole segment."
 
 
 def say_place(values: npt.NDArray[np.floating], scales: Scales) -> str:

@@ -21,6 +21,7 @@ from xmoe.audio.sound import Sound, hold_sound
 from xmoe.base.config import RunConfig
 from xmoe.base.layers import fold_norms
 from xmoe.base.task import Task, task_of
+from xmoe.experts.protocol import Expert
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
@@ -71,6 +72,9 @@ class Predictor:
         model = MoE(config.model, config.spectro)
         parts = answering_parts(config.model.expert_names)
         load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
+        for expert in model.experts.values():
+            assert isinstance(expert, Expert)
+            expert.load()  # a run that was fetched is here no longer than it is loaded
         fold_norms(model)
         return cls(config, model, device=device)
 
