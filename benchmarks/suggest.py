@@ -28,7 +28,7 @@ from xmoe.experts.probabilities import fit_sharpness, to_logits
 from xmoe.experts.ridge import RidgeProblem
 from xmoe.frontend.threads import one_thread
 from xmoe.run.folder import RunFolder
-from xmoe.training.kernel_features import StemEar, StemSpec
+from xmoe.training.ears import StemEar, StemSpec
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
