@@ -1,10 +1,20 @@
 """Options are checked where they enter; the common ones reach the session."""
 
+import shlex
+
 import click
 import pytest
 
 from xmoe.cli.edge import run
-from xmoe.cli.options import Budget, ExpertNames, Range, WorkerCount, command, session
+from xmoe.cli.options import (
+    Budget,
+    ExpertNames,
+    Range,
+    WorkerCount,
+    command,
+    repeat_command,
+    session,
+)
 from xmoe.cli.output import Reply
 
 
@@ -53,3 +63,23 @@ def test_workers_are_a_number_or_the_fewest_and_the_most():
     for wrong in ("0", "0:2", "4:1", "1:2:3", "-1", "", ":", "a:b", "1.5"):
         with pytest.raises(click.BadParameter, match="rising"):
             WorkerCount().convert(wrong, None, None)
+
+
+def test_a_command_is_repeated_as_it_was_given_but_for_resuming(capsys):
+    @command("again")
+    @click.option("--resume", is_flag=True)
+    @click.option("--local", is_flag=True)
+    @click.option("--card", "cards", multiple=True)
+    @click.option("--band", type=Range("Hz"))
+    @click.option("--workers", type=WorkerCount(), default=1)
+    @click.option("--experts", type=ExpertNames())
+    def again(**asked):
+        return Reply({"line": repeat_command()}, [repeat_command()])
+
+    given = (
+        "--local --card one --card 'the other' --band 20.0:400.0 --workers 1:4 --experts low,high"
+    )
+    assert run(again, [*shlex.split(given), "--resume"]) == 0
+    assert capsys.readouterr().out.strip() == f"xmoe xmoe {given}"
+    assert run(again, []) == 0
+    assert capsys.readouterr().out.strip() == "xmoe xmoe"

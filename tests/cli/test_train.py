@@ -71,7 +71,9 @@ def test_interruption_names_the_command_that_goes_on(monkeypatch, tmp_path, caps
     with pytest.raises(SystemExit) as left:
         main(["train", "--dataset", str(tmp_path), "--out", str(out), "--local", "-q"])
     assert left.value.code == 130
-    assert f"xmoe train --dataset {tmp_path} --out {out} --resume" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"xmoe train --dataset {tmp_path} --out {out} --local --resume" in said
+    assert "nothing answers yet" in said
 
 
 def test_run_without_figures_is_named(tmp_path):

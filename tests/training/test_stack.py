@@ -6,7 +6,13 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from xmoe.base.task import task_of
-from xmoe.training.stack import HeldOut, fit_stack, fit_weights, select_experts
+from xmoe.training.stack import (
+    HeldOut,
+    fit_stack,
+    fit_weights,
+    judge_addition,
+    select_experts,
+)
 
 ONE, MANY = task_of("single_label"), task_of("multi_label")
 CLIPS, CLASSES = 300, 4
@@ -106,3 +112,21 @@ def test_many_values_are_thinned_out(truth, monkeypatch):
     held = hold(truth, {"a": 2.0, "b": 2.0})
     assert len(stack.thin_out(held, 2).rows) == 20
     assert set(select_experts(held, {"a": 1.0, "b": 1.0}).stack.weights) <= {"a", "b"}
+
+
+@pytest.mark.parametrize("clips", [30, CLIPS])
+def test_one_more_answer_is_judged_on_sources_that_its_weight_does_not_know(truth, clips):
+    held = hold(truth, {"a": 1.5, "b": 1.0, "better": 3.0, "useless": 0.0})
+    copied = {**held.logits, "copy": held.logits["a"]}
+    held = HeldOut(copied, truth, held.units, ONE).pick(np.arange(clips))
+    rows = {name: judge_addition(held, ["a", "b"], name, 9.0) for name in held.logits}
+    assert {name for name, row in rows.items() if row.taken} == {"better"}
+    row = rows["better"]
+    assert row.gain > row.gain_se > 0.0
+    assert (row.ms, row.reason) == (9.0, "more than a standard error")
+    assert row.weight == pytest.approx(
+        fit_stack(held, ["a", "b", "better"]).weights["better"], abs=1e-4
+    )
+    assert rows["useless"].gain <= rows["useless"].gain_se
+    assert rows["useless"].weight == 0.0
+    assert rows["copy"].gain == pytest.approx(0.0, abs=5e-3)

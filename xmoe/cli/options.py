@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from xmoe.cli.edge import ResultsOnly, Session
 from xmoe.cli.output import Reply
@@ -134,6 +136,25 @@ def session() -> Session:
     """Return what the common options of the running command say."""
     found = click.get_current_context().find_object(Session)
     return found if found is not None else Session()
+
+
+def repeat_command() -> str:
+    """Return the command line that is running, without --resume, for a shell."""
+    context = click.get_current_context()
+    words = ["xmoe", str(context.info_name)]
+    for option in context.command.params:
+        name = str(option.name)
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not given or name not in context.params or name == "resume":
+            continue
+        value = context.params[name]
+        for one in value if getattr(option, "multiple", False) else [value]:
+            words.append(option.opts[0])
+            if isinstance(one, tuple):
+                words.append(("," if isinstance(one[0], str) else ":").join(map(str, one)))
+            elif one is not True:
+                words.append(str(one))
+    return shlex.join(words)
 
 
 def _session_flag(flag: str, name: str, text: str, *more: str) -> Callable[[Function], Function]:

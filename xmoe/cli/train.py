@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from xmoe.cli.options import (
     Range,
     WorkerCount,
     command,
+    repeat_command,
     session,
 )
 from xmoe.cli.output import Reply
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
 TASKS = ("single_label", "multi_label")
-FIT_HELP = "In closed form (the default), or by gradient (as with --epochs, --settings)."
+FIT_HELP = "In closed form (the default), by gradient (as with --epochs), or one after the other."
 
 
 def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
@@ -62,7 +62,7 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 @click.option("--workers", type=WorkerCount(), default=1, help="Ray Train workers; MIN:MAX.")
 @click.option("--task", type=click.Choice(TASKS), help="Told by the labels if left out.")
 @click.option("--policy", type=click.Choice(["race", "rule"]), default="race", show_default=True)
-@click.option("--fit", type=click.Choice(["closed", "gradient"]), help=FIT_HELP)
+@click.option("--fit", type=click.Choice(["closed", "gradient", "both"]), help=FIT_HELP)
 @click.option("--budget", type=Budget(), default="accuracy", show_default=True)
 @click.option(
     "--backbone",
@@ -86,19 +86,33 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 def train(*, dataset: Path, out: Path, **asked: Any) -> Reply:
     """Profile the recordings, choose settings for them, train, and evaluate on the test split.
 
-    Writes everything to --out. Ctrl-C leaves a run that can be used and gone on with (--resume).
+    Writes everything to --out. With --fit both a run that was fitted in closed form answers before
+    a network is trained beside it, which is kept where validation clips say that it pays; --resume
+    --fit both goes on so from an older run. Ctrl-C leaves what was reached: --resume goes on.
     Options from --frontend on replace a choice of the policy, or of --settings.
     """
     from xmoe.base.progress import show_progress
     from xmoe.pipeline.fit import fit_run
 
-    trusted = [part for name in asked["trust"] for part in ("--trust", name)]
-    where = shlex.join(["--dataset", str(dataset), "--out", str(out), *trusted])
-    session().resume_hint = f"the run so far can be used; go on with: xmoe train {where} --resume"
     request = make_request(dataset, out, asked)
-    with show_progress(quiet=session().quiet) as progress:
-        fit_run(request, progress=progress)
+    try:
+        with show_progress(quiet=session().quiet) as progress:
+            fit_run(request, progress=progress)
+    finally:  # what a run is after Ctrl-C is known only then
+        session().resume_hint = f"{say_state(out)}; go on with: {repeat_command()} --resume"
     return describe_run(out)
+
+
+def say_state(out: Path) -> str:
+    """Return what can be done with a run that was stopped."""
+    from xmoe.run.folder import RunFile, RunFolder
+
+    folder = RunFolder(out)
+    if not folder.exists("best"):
+        return "nothing answers yet"
+    if folder.file(RunFile.BY_GRADIENT).is_dir():
+        return "the run answers with what was fitted in closed form, and the network if it was kept"
+    return "the run so far can be used"
 
 
 def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitRequest:

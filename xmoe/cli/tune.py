@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, Budget, command, session
+from xmoe.cli.options import (
+    EXISTING_FILE,
+    EXISTING_FOLDER,
+    FOLDER,
+    Budget,
+    command,
+    repeat_command,
+    session,
+)
 from xmoe.cli.output import Reply, make_table
 from xmoe.cli.train import FRONTENDS
 
@@ -74,20 +81,6 @@ def tune(*, out: Path, trials: int, resume: bool, **asked: Any) -> Reply:
             results = run_search(folder, request, trials, progress)
         chosen = folder.finish(request, results)
     return describe_search(folder, request, results, chosen)
-
-
-def repeat_command() -> str:
-    """Return the command line that is running, without --resume, for a shell."""
-    context = click.get_current_context()
-    words = ["xmoe", str(context.info_name)]
-    for option in context.command.params:
-        name = str(option.name)
-        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if not given or name not in context.params or name == "resume":
-            continue
-        value = context.params[name]
-        words += [option.opts[0], ",".join(value) if isinstance(value, tuple) else str(value)]
-    return shlex.join(words)
 
 
 def make_request(asked: dict[str, Any]) -> SearchRequest:

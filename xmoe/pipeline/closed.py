@@ -32,7 +32,7 @@ from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.closed import ClosedJob, Fitted, fit_closed, stem_spec
 from xmoe.training.dear import fitted_stem
 from xmoe.training.kernel_features import feature_key
-from xmoe.training.observe import observe, router_of
+from xmoe.training.observe import observe, pick_rows, router_of
 
 
 def fit_closed_run(
@@ -135,6 +135,7 @@ def measure_glance_ms(model: MoE, sample_rate_hz: int) -> float:
 
 def describe_fit(fitted: Fitted) -> dict[str, object]:
     """Return what the record of this phase says of the clips and the candidates."""
+    held_out = np.unique(fitted.features.owners[pick_rows(fitted)])
     return {
         "schema_version": 1,
         "sources": fitted.sources,
@@ -142,6 +143,7 @@ def describe_fit(fitted: Fitted) -> dict[str, object]:
         "clips": len(fitted.features.examples),
         "segments": len(fitted.targets.rows),
         "sample_rate_hz": fitted.job.sample_rate_hz,
+        "held_out": [fitted.features.examples[clip].clip_id for clip in held_out],
         "candidates": [row.model_dump() for row in fitted.rows],
         "dropped": dict(fitted.dropped),
     }

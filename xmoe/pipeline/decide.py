@@ -57,7 +57,7 @@ def decide(
         progress=progress,
     )
     config = make_config(policy, dataset, request.train)
-    if request.train.fit == "closed":
+    if request.train.fit != "gradient":
         parse_budget(request.budget, MOST_EXPERTS)
     else:
         check_budget(request.budget, config.model.k_max)
@@ -113,7 +113,10 @@ def make_config(policy: Policy, dataset: Dataset, train: TrainConfig) -> RunConf
 
 
 def resume_config(folder: RunFolder, dataset: Dataset, request: FitRequest) -> RunConfig:
-    """Return the settings of the run that is gone on with; ConfigError where they differ."""
+    """Return the settings of the run that is gone on with; ConfigError where they differ.
+
+    A run that was fitted in closed form may go on by gradient.
+    """
     config = folder.read_config()
     if config.classes != dataset.classes:
         raise ConfigError(
@@ -122,20 +125,20 @@ def resume_config(folder: RunFolder, dataset: Dataset, request: FitRequest) -> R
             where=str(folder.path),
             mend="resume with the data set that the run was begun with",
         )
-    device = {"device": request.train.device, "num_workers": request.train.num_workers}
     wanted = request.train.model_dump()
-    differ = [
-        name
-        for name, value in config.train.model_dump().items()
-        if name not in device and wanted[name] != value
-    ]
+    free = {"device", "num_workers"}
+    if (config.train.fit, request.train.fit) == ("closed", "both"):
+        free = wanted.keys() - {"seed"}  # the others are for gradients
+    known = config.train.model_dump()
+    differ = [name for name in known if name not in free and wanted[name] != known[name]]
     if differ:
         raise ConfigError(
             f"the run was begun with other settings for: {', '.join(differ)}",
             where=str(folder.path),
             mend="resume with the same settings, or train into another folder",
         )
-    return config.model_copy(update={"train": config.train.model_copy(update=device)})
+    changed = {name: wanted[name] for name in free}
+    return config.model_copy(update={"train": config.train.model_copy(update=changed)})
 
 
 def record_quarantine(folder: RunFolder, bad: Sequence[Quarantined], *, strict: bool) -> None:

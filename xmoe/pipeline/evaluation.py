@@ -25,6 +25,7 @@ from xmoe.features.segments import eval_segments
 from xmoe.features.store import SpectrogramStore
 from xmoe.frontend.threads import one_thread
 from xmoe.metrics import compute_metrics
+from xmoe.mixture.network import NetworkExpert
 from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import Predictor
 
@@ -216,6 +217,12 @@ def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
     if config.model.hears_sound:
         counted = {one.name: hearing_macs(one, config) for one in config.model.experts}
         result |= {name: macs / 1e6 for name, macs in counted.items() if macs is not None}
+        for one in config.model.experts:
+            if one.kind == "network":
+                expert = model.experts[one.name]
+                assert isinstance(expert, NetworkExpert)
+                own = expert.frontend.macs(one.spectro.num_frames) / 1e6
+                result[one.name] = own + count(expert.read, spec)
     else:
         plan, inputs = model.prepare(spec, config.routing, k=len(config.model.experts))
         callers = model.callers()

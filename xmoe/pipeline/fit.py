@@ -1,8 +1,8 @@
 """A folder of labelled recordings -> a run folder with a classifier that was chosen for them.
 
 The stages follow each other and each leaves its record in the run folder before the next begins,
-so that a run that was stopped goes on where its records end: decide, spectrograms, train,
-calibrate, evaluate, report.
+so that a run that was stopped goes on where its records end: decide, then fit in closed form,
+evaluate, report, train a network beside it; or spectrograms, train, calibrate, evaluate, report.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from xmoe.features.store import SpectrogramStore, build_store, matches, open_sto
 from xmoe.frontend.registry import build_frontend
 from xmoe.pipeline.closed import fit_closed_run
 from xmoe.pipeline.decide import decide
+from xmoe.pipeline.network import add_network, judged_row
 from xmoe.pipeline.outcome import calibrate_run, evaluate_closed_run, evaluate_run
 from xmoe.pipeline.reporting import try_report
 from xmoe.pipeline.request import FitRequest, Offered
@@ -40,8 +41,14 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
     check_vacant(folder, resume=request.resume)
     config, dataset = decide(folder, request, progress=progress)
     request = replace(request, backbones=offer_backbones(folder, request))
-    fit = fit_in_closed_form if config.train.fit == "closed" else fit_by_gradient
-    fit(folder, config, dataset, request, progress)
+    if config.train.fit == "gradient":
+        fit_by_gradient(folder, config, dataset, request, progress)
+    else:
+        fit_in_closed_form(folder, config, dataset, request, progress)
+        if config.train.fit == "both":
+            try_report(folder.path, progress=progress)
+            go_on_by_gradient(folder, config, dataset, request, progress)
+        clear(folder)
     try_report(folder.path, progress=progress)
     return folder
 
@@ -58,17 +65,44 @@ def offer_backbones(folder: RunFolder, request: FitRequest) -> tuple[BackboneSpe
 def fit_in_closed_form(
     folder: RunFolder, config: RunConfig, dataset: Dataset, request: FitRequest, progress: Progress
 ) -> None:
-    """Fit a mixture of kernels experts, from features that are kept until it is evaluated."""
-    if not (request.resume and folder.file(RunFile.CLOSED).is_file()):
+    """Fit a mixture of kernels experts and measure it, what was not done before."""
+    fitted = request.resume and folder.file(RunFile.CLOSED).is_file()
+    if not fitted:
         config = fit_closed_run(folder, config, dataset, request, progress=progress)
+    if not (fitted and folder.file(RunFile.METRICS).is_file()):
+        evaluate_closed(folder, config, dataset, progress)
+
+
+def go_on_by_gradient(
+    folder: RunFolder, config: RunConfig, dataset: Dataset, request: FitRequest, progress: Progress
+) -> None:
+    """Train a network beside what was fitted in closed form; measure both where it is kept."""
+    if not request.resume:
+        shutil.rmtree(folder.file(RunFile.BY_GRADIENT), ignore_errors=True)
+    config = folder.read_config().model_copy(update={"train": config.train})
+    if judged_row(folder) is None:
+        where = folder.file(RunFile.STORES)
+        build_stores(where, dataset, config.spectro, ["train", "val"], progress=progress)
+    if add_network(folder, config, dataset, request, progress=progress).taken:
+        evaluate_closed(folder, config, dataset, progress)
+
+
+def evaluate_closed(
+    folder: RunFolder, config: RunConfig, dataset: Dataset, progress: Progress
+) -> None:
+    """Measure a run in closed form on the test split."""
     where = folder.file(RunFile.STORES)
     stores = build_stores(
         where, dataset, config.spectro, ["test"], with_sound=True, progress=progress
     )
     evaluate_closed_run(folder, dataset, stores["test"], progress=progress)
+
+
+def clear(folder: RunFolder) -> None:
+    """Remove the spectrograms and features of a run that is complete."""
     with storage_errors(folder.path):
-        shutil.rmtree(where)
-        shutil.rmtree(folder.file(RunFile.FEATURES), ignore_errors=True)
+        for name in (RunFile.STORES, RunFile.FEATURES):
+            shutil.rmtree(folder.file(name), ignore_errors=True)
 
 
 def fit_by_gradient(

@@ -112,8 +112,8 @@ def evaluate_closed_run(
     extra |= {
         "mean_ms": routing.glance_ms + float(np.dot(asked, routing.costs_ms)),
         "mmacs": mean_macs(predictor, evaluation.usage),
-        "epochs": 0,
-        "train_minutes": closed["minutes"],
+        "epochs": len(read_history(RunFolder(folder.file(RunFile.BY_GRADIENT)))),
+        "train_minutes": closed["minutes"] + closed.get("network_minutes", 0.0),
     }
     metrics = write_evaluation(folder.path, predictor, evaluation, extra=extra)
     page = describe_architecture(predictor, extra["mmacs"])

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import nn
+
 from xmoe.base.config import BackboneSpec, KernelsSpec, ModelConfig
 from xmoe.base.errors import ConfigError
 from xmoe.base.files import read_json
@@ -16,6 +18,8 @@ from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
 from xmoe.experts.cost import measure_ms
 from xmoe.mixture.moe import MoE, load_weights_into
+from xmoe.mixture.network import NetworkExpert
+from xmoe.mixture.network import measure_ms as measure_network_ms
 from xmoe.pipeline.closed import describe_routing, measure_glance_ms, write_routing
 from xmoe.pipeline.settle import Costs, Settled, settle_routing
 from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts
@@ -62,9 +66,8 @@ def recalibrate(
     costs = Costs(
         measure_glance_ms(model, rate),
         {
-            spec.name: measure_ms(spec, sample_rate_hz=rate, duration_s=config.spectro.segment_s)
-            for spec in settings.experts
-            if isinstance(spec, KernelsSpec | BackboneSpec)
+            name: measure_expert(expert, rate, config.spectro.segment_s)
+            for name, expert in model.experts.items()
         },
     )
     stacks = stack_depths(table.hold(), names)
@@ -78,6 +81,14 @@ def recalibrate(
     folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
     progress("costs", 1, 1, settled.priced.reason)
     return settled
+
+
+def measure_expert(expert: nn.Module, sample_rate_hz: int, duration_s: float) -> float:
+    """Return the milliseconds that an expert takes for a segment on this machine."""
+    if isinstance(expert, NetworkExpert):
+        return measure_network_ms(expert, sample_rate_hz=sample_rate_hz)
+    assert isinstance(expert.spec, KernelsSpec | BackboneSpec)
+    return measure_ms(expert.spec, sample_rate_hz=sample_rate_hz, duration_s=duration_s)
 
 
 def keep_names(model: ModelConfig, without: Sequence[str], folder: RunFolder) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,10 @@ def describe_figures(records: RunRecords) -> Markup:
 
 def describe_learning(records: RunRecords) -> Markup:
     """Return the learning curves, or how a fit in closed form went."""
-    if records.closed_form is not None:
-        return describe_fit(records.closed_form)
+    record = records.closed_form
+    if record is not None:
+        beside = [describe_network(record, records.history)] if "network" in record else []
+        return join(describe_fit(record), *beside)
     if not records.history:
         return paragraph("The run folder holds no history of the training.")
     return drawn(draw_learning_curves(records.history), "Learning curves")
@@ -74,6 +76,18 @@ def describe_fit(record: Mapping[str, Any]) -> Markup:
         ),
         paragraph(f"Doubt: {doubt}."),
     )
+
+
+def describe_network(record: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return what became of the network that was trained beside a fit in closed form."""
+    row = record["network"]
+    became = "It is the last expert" if row["taken"] else "It is no expert"
+    words = (
+        f"Then a network was trained by gradient, for {record['network_minutes']:.1f} minutes. "
+        f"{became}: it takes {row['gain']:.4f} ± {row['gain_se']:.4f} nats off the log loss "
+        f"({row['reason']})."
+    )
+    return join(paragraph(words), drawn(draw_learning_curves(history), "Learning curves"))
 
 
 def describe_calibration(records: RunRecords) -> Markup:

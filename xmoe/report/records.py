@@ -92,8 +92,11 @@ class RunRecords:
 
     @cached_property
     def history(self) -> list[Row]:
-        """One record per epoch."""
-        lines = self._text(RunFile.HISTORY).splitlines()
+        """One record per epoch: of the run, or of the network beside what was fitted."""
+        beside = self.closed_form is not None
+        lines = self._text(
+            f"{RunFile.BY_GRADIENT}/{RunFile.HISTORY}" if beside else RunFile.HISTORY
+        ).splitlines()
         return [json.loads(line) for line in lines if line.strip()]
 
     @cached_property

@@ -58,6 +58,7 @@ class RunFile(StrEnum):
     STORES = "cache"
     CLOSED = "closed_form.json"
     FEATURES = "feature_cache"
+    BY_GRADIENT = "by_gradient"
     CONFORMAL = "conformal.json"
     HELD_OUT = "held_out.safetensors"
     HISTORY = "history.jsonl"

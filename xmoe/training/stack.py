@@ -20,12 +20,15 @@ from scipy.optimize import minimize
 from xmoe.base.config import Frozen
 from xmoe.base.task import Task
 from xmoe.experts.probabilities import log_losses, to_probabilities
-from xmoe.experts.ridge import Floats, Ints
+from xmoe.experts.ridge import Bools, Floats, Ints
 from xmoe.policy.race import mean_and_error
 from xmoe.policy.records import StackRow
 from xmoe.routing.stack import Stack
+from xmoe.training.promise import fold_units
 
 SMALL_L2 = 0.1
+# With more, a copy of an expert would seem to gain; with none, few clips give wild weights.
+JUDGING_L2 = 0.01
 # Nats; two copies of one expert gain less from each other, however surely.
 LEAST_GAIN = 1e-3
 MOST_EXPERTS = 8
@@ -47,6 +50,11 @@ class HeldOut:
     def table(self, names: Sequence[str]) -> Floats:
         """Return the logits [E, n, C] of ``names``."""
         return np.stack([self.logits[name] for name in names])
+
+    def pick(self, kept: Ints | Bools) -> HeldOut:
+        """Return only these clips."""
+        logits = {name: answer[kept] for name, answer in self.logits.items()}
+        return HeldOut(logits, self.rows[kept], self.units[kept], self.task)
 
     def losses(self, logits: Floats) -> Floats:
         """Return the log loss [n] of logits [n, C]."""
@@ -124,14 +132,41 @@ def select_experts(
     )
 
 
+def judge_addition(held: HeldOut, taken: Sequence[str], name: str, cost_ms: float) -> StackRow:
+    """Return what one more answer gains beside all that are ``taken``, the stem first.
+
+    The gain is that on sources that the weights were not learned on: few clips may judge here.
+    """
+    folds, gains = fold_units(held.units), np.zeros(len(held.rows))
+    for fold in range(int(folds.max()) + 1):
+        known, fresh = held.pick(folds != fold), held.pick(folds == fold)
+        losses = [
+            fresh.losses(fit_stack(known, names, l2=JUDGING_L2).combine(fresh.logits))
+            for names in (taken, [*taken, name])
+        ]
+        gains[folds == fold] = losses[0] - losses[1]
+    gain = _Gain(name, cost_ms, *mean_and_error(gains, held.units))
+    weight = fit_stack(held, [*taken, name]).weights[name] if gain.counts else 0.0
+    return StackRow(
+        name=name,
+        ms=round(cost_ms, 3),
+        alone=round(float(held.losses(held.logits[name]).mean()), 4),
+        gain=gain.mean,
+        gain_se=gain.error,
+        taken=gain.counts,
+        place=None,
+        weight=round(weight, 4),
+        reason=f"{'more' if gain.counts else 'no more'} than a standard error",
+    )
+
+
 def thin_out(held: HeldOut, candidates: int) -> HeldOut:
     """Return as many of the clips as the search can look at again and again, spread evenly."""
     most = max(MOST_VALUES // (candidates * held.rows.shape[1]), LEAST_CLIPS)
     if len(held.rows) <= most:
         return held
     kept = np.unique(np.linspace(0, len(held.rows) - 1, most).round().astype(np.int64))
-    logits = {name: answer[kept] for name, answer in held.logits.items()}
-    return HeldOut(logits, held.rows[kept], held.units[kept], held.task)
+    return held.pick(kept)
 
 
 @dataclass(frozen=True)

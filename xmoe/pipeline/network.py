@@ -1,0 +1,268 @@
+"""A run in closed form -> the same run with a network beside it, where validation says it pays.
+
+The second phase of training. The network is trained as a run of its own, in a folder of the run, so
+that its checkpoints and all that goes on from them are those of any training by gradient. Until it
+is trained and judged nothing else of the run changes, and then it changes at once: whatever moment
+it is stopped at, the better of the two answers.
+
+Validation clips judge, on which the network was not fitted; they chose its epoch, though, as they
+do for any training by gradient. It has to take more than a standard error off their log loss beside
+the stem and all experts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.segment import Samples, Segment
+from xmoe.audio.store import load_clips
+from xmoe.base.config import NetworkSpec, RunConfig
+from xmoe.base.errors import AudioError
+from xmoe.base.files import read_json, write_bytes
+from xmoe.base.progress import Progress, silent
+from xmoe.base.task import task_of
+from xmoe.experts.probabilities import fit_sharpness, to_logits
+from xmoe.experts.ridge import Floats
+from xmoe.frontend.threads import one_thread
+from xmoe.mixture.moe import MoE, load_weights_into
+from xmoe.mixture.network import NetworkExpert, hear_segments, measure_ms
+from xmoe.mixture.promise_router import STEM_NAME
+from xmoe.pipeline.closed import describe_routing, with_selection, write_routing
+from xmoe.pipeline.request import FitRequest
+from xmoe.pipeline.settle import Costs, settle_routing
+from xmoe.policy.policy import Policy, choose_policy
+from xmoe.policy.records import StackRow
+from xmoe.profile.profile import Profile
+from xmoe.routing.stack import Stack
+from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts, expert_part
+from xmoe.training.closed import weigh_by_depth
+from xmoe.training.kernel_features import copy_pieces, cut_training, seed_of
+from xmoe.training.observe import router_of
+from xmoe.training.promises import COPIES, HeldTable, read_table
+from xmoe.training.session import TrainingJob
+from xmoe.training.stack import HeldOut, judge_addition, select_experts
+
+NETWORK = "network"
+# With fewer sources than this their spread says little, and recordings stand for them.
+LEAST_SOURCES = 5
+
+
+def add_network(
+    folder: RunFolder,
+    config: RunConfig,
+    dataset: Dataset,
+    request: FitRequest,
+    *,
+    progress: Progress = silent,
+) -> StackRow:
+    """Train the network, or go on with it, and judge it; returns what became of it.
+
+    The spectrograms of the training and validation splits are in the run's stores. A network that
+    was judged before is not judged again.
+    """
+    if (judged := judged_row(folder)) is not None:
+        return judged
+    began = time.monotonic()
+    own = RunFolder(folder.file(RunFile.BY_GRADIENT))
+    train = config.train.model_copy(update={"fit": "gradient"})
+    if not own.file(RunFile.CONFIG).is_file():
+        known = config.model_copy(update={"train": train})
+        own.write_record(RunFile.CONFIG, network_config(folder, known, request))
+    trained = own.read_config().model_copy(update={"train": train})
+    request.engine(
+        TrainingJob(own.path, trained, folder.file(RunFile.STORES), resume=True), progress
+    )
+    trial = try_network(folder, config, dataset, load_network(own), progress=progress)
+    if trial.row.taken:
+        config = keep_network(folder, config, trial)
+    policy = folder.read_record(RunFile.POLICY, Policy)
+    rows = [*(row for row in policy.candidates if row.name != NETWORK), trial.row]
+    rows = renumber(rows, config.model.expert_names)
+    row = next(row for row in rows if row.name == NETWORK)
+    folder.write_record(RunFile.POLICY, with_selection(policy, config.model, rows))
+    minutes = round((time.monotonic() - began) / 60, 3)
+    told = {NETWORK: row.model_dump(), "network_minutes": minutes}
+    folder.write_record(RunFile.CLOSED, read_json(folder.file(RunFile.CLOSED)) | told)
+    progress(NETWORK, 1, 1, row.reason)
+    return row
+
+
+def judged_row(folder: RunFolder) -> StackRow | None:
+    """Return what became of the network of a run, None where it was not judged."""
+    row = read_json(folder.file(RunFile.CLOSED)).get(NETWORK)
+    return None if row is None else StackRow.model_validate(row)
+
+
+def network_config(folder: RunFolder, config: RunConfig, request: FitRequest) -> RunConfig:
+    """Return the settings of a mixture of CNNs on the run's front end, by rule."""
+    profile = folder.read_record(RunFile.PROFILE, Profile)
+    policy = choose_policy(profile, method="rule", overrides=request.overrides)
+    policy = policy.model_copy(update={"spectro": config.spectro})
+    model = policy.as_model_config(task=config.model.task, num_classes=len(config.classes))
+    return RunConfig(
+        classes=config.classes, spectro=config.spectro, model=model, train=config.train
+    )
+
+
+def load_network(own: RunFolder) -> NetworkExpert:
+    """Return the best of a training by gradient as an expert."""
+    config = own.read_config()
+    spec = NetworkSpec(name=NETWORK, spectro=config.spectro, mixture=config.model)
+    expert = NetworkExpert(spec).eval()
+    parts = answering_parts(config.model.expert_names)
+    load_weights_into(expert.mixture, {part: own.load_tensors(part) for part in parts})
+    return expert
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A network, what it costs and gains, and the held-out answers that it was judged by."""
+
+    expert: NetworkExpert
+    row: StackRow
+    table: HeldTable
+
+
+def try_network(
+    folder: RunFolder,
+    config: RunConfig,
+    dataset: Dataset,
+    expert: NetworkExpert,
+    *,
+    progress: Progress = silent,
+) -> Trial:
+    """Judge a network by its answers to the validation clips for which the run has held-out ones.
+
+    Its sharpness is fitted to them.
+    """
+    own = RunFolder(folder.file(RunFile.BY_GRADIENT))
+    names = tuple(name for name in config.model.expert_names if name != NETWORK)
+    if not own.file(RunFile.HELD_OUT).is_file():  # the run's own is replaced where it is kept
+        write_bytes(own.file(RunFile.HELD_OUT), folder.file(RunFile.HELD_OUT).read_bytes())
+    table = read_table(own.file(RunFile.HELD_OUT), names, task_of(config.model.task))
+    record = read_json(folder.file(RunFile.CLOSED))
+    table, examples = pick_validation(table, record["held_out"], dataset)
+    ms = measure_ms(expert, sample_rate_hz=int(record["sample_rate_hz"]))
+    said = answer_copies(expert, dataset, examples, progress)
+    scores = said if table.task.exclusive else said + 0.5  # where log-odds are 0, a score is not
+    sharpness = fit_sharpness(scores[0], table.rows, table.task)
+    expert.sharpness.fill_(sharpness)
+    sharp = np.stack([to_logits(one, sharpness, table.task) for one in scores])
+    table = replace(
+        table, names=(*table.names, NETWORK), logits=np.concatenate([table.logits, sharp[None]])
+    )
+    heard, sources = len(examples), len(np.unique(table.units))
+    judged = f"{heard} validation clips of {sources} sources, which chose its epoch too"
+    if sources < LEAST_SOURCES:
+        judged += "; clip by clip, for so few sources tell no error"
+        table = replace(table, units=table.clips)
+    row = judge_addition(table.hold(), [STEM_NAME, *names], NETWORK, ms)
+    reason = f"trained by gradient: {row.reason} on {judged}"
+    return Trial(expert, row.model_copy(update={"reason": reason}), table)
+
+
+def pick_validation(
+    table: HeldTable, clip_ids: Sequence[str], dataset: Dataset
+) -> tuple[HeldTable, list[Example]]:
+    """Return the rows of validation clips, and these; ``clip_ids`` name the table's recordings."""
+    known = {example.clip_id: example for example in dataset.split("val")}
+    places = [place for place, name in enumerate(clip_ids) if name in known]
+    rows = np.flatnonzero(np.isin(table.clips, places))
+    picked = replace(
+        table,
+        logits=table.logits[:, :, rows],
+        glance=table.glance[:, rows],
+        rows=table.rows[rows],
+        units=table.units[rows],
+        clips=np.unique(table.clips[rows], return_inverse=True)[1].astype(np.int64),
+    )
+    return picked, [known[clip_ids[place]] for place in places]
+
+
+def answer_copies(
+    expert: NetworkExpert, dataset: Dataset, examples: Sequence[Example], progress: Progress
+) -> Floats:
+    """Return logits [2, n, C] of the segments of clips, clean and under noise."""
+    said: list[list[Floats]] = [[] for _ in COPIES]
+    with one_thread():
+        for done, (example, clip) in enumerate(load_clips(dataset, examples), 1):
+            if isinstance(clip, AudioError):
+                raise clip  # it was read before
+            pieces = cut_training(clip, expert.spec.spectro.segment_s)
+            for into, copy in zip(said, COPIES, strict=True):
+                heard = copy_pieces(pieces, copy, seed_of(example))
+                into.append(_answer(expert, heard, clip.sample_rate_hz))
+            progress("network answers", done, len(examples))
+    return np.stack([np.concatenate(parts) for parts in said])
+
+
+def _answer(expert: NetworkExpert, pieces: Sequence[Samples], rate_hz: int) -> Floats:
+    segments = [Segment(piece, rate_hz, 0) for piece in pieces]
+    return hear_segments(expert, segments).double().numpy()
+
+
+def keep_network(folder: RunFolder, config: RunConfig, trial: Trial) -> RunConfig:
+    """Make the network an expert: order, weights and promises are found again, no head is fitted.
+
+    It may be worth asking before others, which then have less to add. Nothing of the run changes
+    before its checkpoint does. Returns the settings.
+    """
+    held = trial.table.hold()
+    known = dict(zip(config.model.expert_names, config.routing.costs_ms, strict=True))
+    costs = Costs(config.routing.glance_ms, known | {NETWORK: trial.row.ms})
+    stacks = order_anew(held, trial.table.experts, costs.experts_ms)
+    names = tuple(name for name in stacks[-1].weights if name != STEM_NAME)
+    table = trial.table.keep(names)
+    spec = trial.expert.spec.model_copy(update={"reason": trial.row.reason})
+    specs = {one.name: one for one in config.model.experts} | {NETWORK: spec}
+    experts = tuple(specs[name] for name in names)
+    settings = config.model.model_copy(update={"experts": experts, "k_max": len(names)})
+    model = MoE(settings, config.spectro).eval()
+    weights = {part: folder.load_tensors(part) for part in parts_beside_network(names)}
+    weights |= {
+        ROUTER: model.router.state_dict(),
+        expert_part(NETWORK): trial.expert.state_dict(),
+    }
+    load_weights_into(model, weights)
+    settled = settle_routing(table, stacks, costs, config.routing.budget, config.classes)
+    router_of(model).fill(stacks, settled.promised.promises, names)
+    config = config.model_copy(update={"model": settings, "routing": settled.routing})
+    write_routing(folder, config, model, settled)
+    table.save(folder.file(RunFile.HELD_OUT))
+    record = read_json(folder.file(RunFile.CLOSED))
+    folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
+    return config
+
+
+def order_anew(
+    held: HeldOut, experts: Sequence[str], costs_ms: Mapping[str, float]
+) -> tuple[Stack, ...]:
+    """Return the weights of the stem and the first 0, 1, ... experts, the most worth asking first.
+
+    Who no longer gains more than a standard error comes last, who weighs nothing not at all.
+    """
+    own = {name: costs_ms[name] for name in experts}
+    selected = select_experts(held, own, always=[STEM_NAME]).stack.weights
+    first = [name for name in selected if name != STEM_NAME]
+    return weigh_by_depth(held, [*first, *(name for name in experts if name not in first)])
+
+
+def parts_beside_network(names: Sequence[str]) -> list[str]:
+    """Return the parts that a run has before a network is one of its experts ``names``."""
+    parts = answering_parts(name for name in names if name != NETWORK)
+    return [part for part in parts if part != ROUTER]
+
+
+def renumber(rows: Sequence[StackRow], names: Sequence[str]) -> list[StackRow]:
+    """Return the table of candidates with the experts ``names`` in their order, then the others."""
+    places = {name: place for place, name in enumerate(names, 1)}
+    numbered = [
+        row.model_copy(update={"taken": row.name in places, "place": places.get(row.name)})
+        for row in rows
+    ]
+    return sorted(numbered, key=lambda row: row.place or len(rows) + 1)
