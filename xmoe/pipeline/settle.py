@@ -25,7 +25,7 @@ from xmoe.training.budget import (
 from xmoe.training.closed import rightness
 from xmoe.training.promises import HeldTable, Promised, promise
 
-_WHOLE = "experts of the kind kernels hear whole segments"
+_WHOLE = "whole segments; networks that name how many windows hear the most salient ones"
 
 
 @dataclass(frozen=True)
