@@ -40,6 +40,7 @@ COMMANDS = {
     "synth",
     "train",
     "tune",
+    "update",
 }
 
 

@@ -7,11 +7,18 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tests.fixtures.closed import backbone_run, closed_run, loud_scenes, scenes, tiny_card
+from tests.fixtures.closed import (
+    backbone_run,
+    closed_run,
+    few_families,
+    loud_scenes,
+    scenes,
+    tiny_card,
+)
 from xmoe.base.errors import AudioError
 from xmoe.cli import main
 
-__all__ = ["backbone_run", "closed_run", "loud_scenes", "scenes", "tiny_card"]
+__all__ = ["backbone_run", "closed_run", "few_families", "loud_scenes", "scenes", "tiny_card"]
 
 METRICS = {"accuracy": 0.9, "accuracy_ci": [0.8, 0.95], "majority_accuracy": 0.2, "mean_k": 1.5}
 RECORD = {

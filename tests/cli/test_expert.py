@@ -5,7 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile as sf
 
+from tests.fixtures.closed import COSTS_MS, RATE_HZ, make_scene
 from xmoe.cli import main
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFolder
@@ -79,3 +81,36 @@ def test_a_network_is_calibrated_and_taken_out_like_any_expert(asking, capsys):
     assert config.model.expert_names == ("low",)
     assert len(config.routing.costs_ms) == 1
     assert Predictor.load(asking).predict(np.zeros(4000, np.float32), 8000).k <= 1.0
+
+
+@pytest.mark.usefixtures("few_families")
+def test_an_expert_comes_back_from_a_file_of_its_spec(run, scenes, tmp_path, capsys):
+    spec = RunFolder(run).read_config().model.experts[-1]
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    add = ("expert", "add", run, tmp_path / "spec.json", "--dataset", scenes)
+    code, said = call(capsys, *add)
+    assert code != 0
+    assert "already" in said.err
+    call(capsys, "expert", "remove", run, spec.name)
+    code, said = call(capsys, *add, "--json")
+    assert code == 0
+    added = json.loads(said.out)["added"]
+    assert added["name"] == spec.name
+    assert added["ms"] == COSTS_MS[spec.name]
+    assert spec.name in RunFolder(run).read_config().model.expert_names
+
+
+@pytest.mark.usefixtures("few_families")
+def test_recordings_are_added_and_counted(run, tmp_path, capsys):
+    more = tmp_path / "more"
+    names = RunFolder(run).read_config().classes
+    for kind, name in enumerate(names):
+        (more / name).mkdir(parents=True)
+        sf.write(more / name / "new.wav", make_scene(kind, 90 + kind), RATE_HZ, subtype="PCM_16")
+    code, said = call(capsys, "update", run, "--dataset", more, "--json")
+    assert code == 0
+    reply = json.loads(said.out)
+    assert (reply["added"], reply["known"]) == (len(names), 0)
+    code, said = call(capsys, "update", run, "--dataset", more)
+    assert code != 0
+    assert "nothing is new" in said.err

@@ -1,5 +1,7 @@
 """Two rounds: who is asked further and who is not, what was heard is kept, what is dead is dead."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -120,21 +122,63 @@ def test_milliseconds_that_cost_too_much_are_not_spent(model, first):
 
 
 @torch.no_grad()
-def test_where_the_first_expert_is_dead_nobody_else_is_asked(model, first):
-    spread(model, first)
+def test_the_next_expert_stands_in_for_one_that_is_dead(model, first):
+    plan, inputs = first
+    callers = model.callers()
+    callers.pop("broadband")
+    told, said = answer_plan(model, plan, inputs, CHEAP, callers=callers, k_max=1)
+    assert told.k.tolist() == [1] * CLIPS
+    assert said.answered.nonzero()[:, 1].tolist() == [1] * CLIPS
+    assert said.missing.nonzero()[:, 1].tolist() == [0] * CLIPS
+    gone = torch.arange(len(plan.expert_names)) == 0
+    other = replace(plan, weights=plan.preference.without(gone).choose(plan.k))
+    replies = call_experts(callers, model.requests(other, inputs))
+    torch.testing.assert_close(said.logits, combine(other, replies).logits)
+    assert not torch.allclose(said.logits, plan.stem_logits)
+
+
+@torch.no_grad()
+def test_another_stands_in_only_for_the_clip_that_lacks_one(model, first):
+    whole = answer_plan(model, *first, CHEAP, k_max=1)[1].logits
+    callers = model.callers()
+    ask = callers["broadband"]
+
+    def fail_on_the_third(request):
+        return ask(request).masked_fill((request.rows == 2).unsqueeze(1), torch.nan)
+
+    callers["broadband"] = fail_on_the_third
+    said = answer_plan(model, *first, CHEAP, callers=callers, k_max=1)[1]
+    others = torch.arange(CLIPS) != 2
+    assert said.answered.nonzero()[:, 1].tolist() == [0, 0, 1, 0, 0, 0]
+    torch.testing.assert_close(said.logits[others], whole[others])
+    assert said.missing.any(1).tolist() == [False, False, True, False, False, False]
+
+
+@torch.no_grad()
+def test_who_is_dead_is_passed_over_in_the_second_round_too(model, first):
+    model.router.bias[1, 2:] = odds(0.9)
     callers = model.callers()
     callers.pop("broadband")
     plan, said = answer_plan(model, *first, CHEAP, callers=callers)
-    assert plan.k.tolist() == [1] * CLIPS
-    assert said.missing[:, 0].all()
+    assert (plan.k > 1).all()
+    assert not said.answered[:, 0].any()
+    assert (said.answered == (plan.weights > 0)).all()
+    assert (said.missing.nonzero()[:, 1] == 0).all()
+
+
+@torch.no_grad()
+def test_the_stem_answers_where_nobody_is_left(model, first):
+    plan, said = answer_plan(model, *first, CHEAP, callers={})
     torch.testing.assert_close(said.logits, plan.stem_logits)
+    assert said.missing[:, 0].all()
+    assert plan.k.tolist() == [0] * CLIPS
 
 
 @torch.no_grad()
 def test_an_expert_that_dies_in_the_second_round_is_missing_there(model, first, make_specs):
     unsure = spread(model, first)
     callers = model.callers()
-    callers.pop("transient")
+    callers["transient"] = lambda request: torch.full((len(request.rows), 3), torch.nan)
     said = answer_plan(model, *first, CHEAP, callers=callers)[1]
     assert said.missing[:, 2].tolist() == unsure.tolist()
     together, inputs = model.prepare(make_specs(CLIPS), CHEAP, k=3)

@@ -1,11 +1,18 @@
 """Heads: the same by both ways of fitting, as sharp as held-out answers allow, ready to answer."""
 
+import os
+import resource
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from xmoe.audio.dataset import Example
 from xmoe.audio.segment import Segment
 from xmoe.audio.sound import hold_sound
 from xmoe.base.config import KernelsSpec, SpectroConfig
@@ -21,7 +28,10 @@ from xmoe.training.heads import (
     fit_head_from_blocks,
     gather_folds,
 )
+from xmoe.training.kernel_features import Features, feature_file
 
+SPEC = KernelsSpec(name="one", family="broadband", spectro=SpectroConfig(), kernels=1)
+BLOCK_ROWS = 4096
 ONE, MANY = task_of("single_label"), task_of("multi_label")
 CLIPS, FEATURES = 120, 20
 
@@ -154,3 +164,43 @@ def test_the_expert_answers_as_the_head_does(task):
     assert expert(torch.from_numpy(features)).argmax(1).tolist() == (
         (torch.from_numpy(features) @ weight + bias).argmax(1).tolist()
     )
+
+
+def grow_by_fitting(folder):
+    """Fit a head to blocks in a folder; return features in MB, and by how much memory grew."""
+    keys = sorted(path.name for path in Path(folder).iterdir())
+    examples = tuple(Example(key, "train", ("a",)) for key in keys)
+    counts = np.full(len(keys), BLOCK_ROWS)
+    features = Features(Path(folder), examples, counts, tuple(keys), ("",) * len(keys), ())
+    owners = features.owners
+    rows = np.eye(2)[owners % 2]
+    targets = Targets(rows, owners % 5, np.ones(len(rows), dtype=bool), ONE)
+    table = next(features.blocks(SPEC))
+    few = targets.pick(np.arange(len(table)))
+    fit_head_from_blocks(lambda: iter([table]), replace(few, groups=np.arange(len(table)) % 5))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fit = fit_either(partial(features.blocks, SPEC), targets)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert fit.problem is None
+    assert (fit.held_out.argmax(1) == owners % 2).mean() > 0.9
+    return table.nbytes * len(keys) / 2**20, grown / 1024
+
+
+def test_a_set_larger_than_memory_is_fitted_within_a_bound(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in range(2):
+        block = rng.normal(size=(BLOCK_ROWS, 256)) + 0.3 * kind
+        first = feature_file(tmp_path / f"{kind:03d}", SPEC, "whole")
+        first.parent.mkdir()
+        np.save(first, block.astype(np.float16))
+        for place in range(2 + kind, 40, 2):  # the same again: only how much there is matters
+            again = feature_file(tmp_path / f"{place:03d}", SPEC, "whole")
+            again.parent.mkdir()
+            os.link(first, again)
+    call = f"print(*test_heads.grow_by_fitting({str(tmp_path)!r}))"
+    command = [sys.executable, "-c", f"from tests.training import test_heads; {call}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    features_mb, grown_mb = map(float, done.stdout.split())
+    assert features_mb == 160.0
+    assert 0.0 < grown_mb < 0.5 * features_mb

@@ -8,7 +8,6 @@ import pytest
 from xmoe.base.errors import RunFolderError
 from xmoe.experts.probabilities import to_probabilities
 from xmoe.routing.promise import ANSWER_NUMBERS
-from xmoe.training.observe import pick_rows
 from xmoe.training.promises import promise, read_table
 
 
@@ -28,7 +27,7 @@ def test_clean_answers_are_the_stacks_of_held_out_ones_but_for_their_length(mixe
     held = {name: head.held_out for name, head in fitted.heads.items()}
     for k, stack in enumerate(fitted.stacks):
         expected = stack.combine(held) / sum(stack.weights.values())
-        assert known.mixed[k][known.clean] == pytest.approx(expected[pick_rows(fitted)], abs=1e-5)
+        assert known.mixed[k][known.clean] == pytest.approx(expected, abs=1e-5)
 
 
 def test_neither_answers_nor_copies_know_their_source(leaky):
@@ -37,7 +36,7 @@ def test_neither_answers_nor_copies_know_their_source(leaky):
 
 def test_the_glance_is_the_first_evidence_with_the_held_out_belief(mixed):
     fitted, known = mixed.fitted, mixed.promised
-    belief = to_probabilities(fitted.heads["stem"].held_out[pick_rows(fitted)], fitted.job.task)
+    belief = to_probabilities(fitted.heads["stem"].held_out, fitted.job.task)
     ranked = np.sort(belief, axis=1)
     margin = known.depths.evidence[0][known.clean, 3]
     assert margin == pytest.approx(ranked[:, -1] - ranked[:, -2], abs=1e-5)
@@ -66,6 +65,10 @@ def test_what_is_kept_of_held_out_answers_gives_the_same_promises(mixed, tmp_pat
     assert last.names == ("stem", mixed.fitted.names[-1])
     assert (last.logits == again.logits[[0, -1]]).all()
     assert (again.units == mixed.table.units).all()
+    assert again.clip_ids == mixed.table.clip_ids
+    seen = again.glances()
+    assert tuple(seen) == again.clip_ids
+    assert (np.concatenate(list(seen.values()), 1) == again.glance).all()
     known = promise(again, mixed.fitted.stacks, mixed.fitted.ms)
     assert known.mixed == pytest.approx(mixed.promised.mixed, abs=1e-4)
     assert known.depths.right == pytest.approx(mixed.promised.depths.right)

@@ -125,6 +125,18 @@ def load_dataset(
     return Dataset(Path(root).resolve(), tuple(examples), tuple(classes), task, tuple(notes))
 
 
+def load_more(root: str | Path, metadata: str | Path | None, task: TaskName) -> Dataset:
+    """Read clips that are to be added to a set: no split is made, what is in none is for training.
+
+    Otherwise as ``load_dataset``.
+    """
+    layout = read_layout(Path(root), None if metadata is None else Path(metadata))
+    _check_labels(layout, task)
+    examples = [_as_example(entry, entry.split or "train", entry.group) for entry in layout.entries]
+    classes = sorted({name for example in examples for name in example.labels}, key=natural_key)
+    return Dataset(Path(root).resolve(), tuple(examples), tuple(classes), task, layout.notes)
+
+
 def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Return a sort key that puts ``9`` before ``10`` and is total."""
     parts = re.findall(r"[0-9]+|[^0-9]+", text)

@@ -41,6 +41,8 @@ EXPERT_NAMES: tuple[str, ...] = (
 LATENCY_K = 0.5
 # At this price whoever costs a microsecond is asked, whatever is promised.
 ASK_ALL = -1000.0
+# An answer needs so much of the weight that was planned; below it other experts are asked.
+MIN_GATE_MASS = 0.5
 # The peak of the one-cycle schedule.
 LEARNING_RATE = 4e-3
 

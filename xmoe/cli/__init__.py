@@ -20,7 +20,7 @@ from xmoe.cli.demo import demo
 from xmoe.cli.doctor import doctor
 from xmoe.cli.edge import EXIT_CODES_HELP, run
 from xmoe.cli.evaluate import evaluate
-from xmoe.cli.expert import calibrate, expert
+from xmoe.cli.expert import calibrate, expert, update
 from xmoe.cli.explain import explain
 from xmoe.cli.infer import infer
 from xmoe.cli.profile import profile
@@ -52,6 +52,7 @@ def cli() -> None:
     xmoe expert list RUN                      experts, what each costs and adds
     xmoe backbone init NAME                   a pretrained network as an expert
     xmoe calibrate RUN --budget 20ms          another budget, costs of this machine
+    xmoe update RUN --dataset MORE            more labelled clips, in seconds
     xmoe ablate --dataset DIR --out OUT       does saliency matter for routing?
     xmoe serve RUN                            answer over HTTP
     xmoe submit COMMAND ...                   any of them as a job on a Ray cluster
@@ -73,6 +74,7 @@ for _command in (
     expert,
     backbone,
     calibrate,
+    update,
     ablate,
     serve,
     submit,

@@ -1,4 +1,4 @@
-"""``xmoe expert``, ``xmoe calibrate``: what the experts of a run cost and add, and which stay."""
+"""``xmoe expert``, ``calibrate``, ``update``: a run in closed form, looked at and changed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmoe.cli.options import EXISTING_FOLDER, Budget, command, session
+from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, Budget, command, session
 from xmoe.cli.output import Reply, make_table
+from xmoe.cli.train import read_cards
 
 if TYPE_CHECKING:
-    from xmoe.base.config import RunConfig
+    from xmoe.base.config import BackboneSpec, RunConfig
     from xmoe.pipeline.settle import Settled
 
 
 @click.group("expert")
 def expert() -> None:
-    """Experts of a run in closed form: list them, take one out."""
+    """Experts of a run in closed form: list them, add one, take one out."""
 
 
 @command("list")
@@ -34,11 +35,42 @@ def list_experts(*, run: Path) -> Reply:
     policy = read_json(folder.file(RunFile.POLICY))
     table = {row["name"]: row for row in policy.get("candidates", ())}
     rows = [_describe(config, index, table, usage) for index in range(len(config.model.experts))]
-    names = ("expert", "kind", "front end", "band_hz", "ms", "weight", "gain", "asked")
+    names = ("expert", "kind", "front end", "band_hz", "ms", "weight", "gain", "gain_se", "asked")
     cells = [[_show(row[name]) for name in names] for row in rows]
     cards = [(spec.name, spec.card) for spec in config.model.experts if spec.kind == "backbone"]
     terms = [f"{name}: {card.name}, {card.terms}" for name, card in cards]
     return Reply({"run": run, "experts": rows}, [make_table("", names, cells), *terms])
+
+
+@command("add")
+@click.argument("run", type=EXISTING_FOLDER)
+@click.argument("spec")
+@click.option("--dataset", "datasets", type=EXISTING_FOLDER, required=True, multiple=True)
+@click.option("--trust", multiple=True, metavar="NAME", help="A card or file that may run code.")
+def add_expert(
+    *, run: Path, spec: str, datasets: tuple[Path, ...], trust: tuple[str, ...]
+) -> Reply:
+    """Add the expert SPEC to RUN: a family such as low_pcen, or a JSON file with a spec or with the
+    card of a pretrained network.
+
+    --dataset is the folder that RUN was trained on; once more for each that it was updated with.
+    The new expert alone is measured and fitted; weights and promises are fitted again, and the
+    others' heads stay. RUN is changed; figures on test are those of before.
+    """
+    from xmoe.base.progress import show_progress
+    from xmoe.pipeline import refit
+    from xmoe.run.folder import RunFolder
+
+    new = _read_card(Path(spec), trust) or refit.read_spec(spec, RunFolder(run))
+    with show_progress(quiet=session().quiet) as progress:
+        grown = refit.add_expert(run, new, datasets, progress=progress)
+    reply = _describe_routing(run, grown.settled)
+    row = next(row for row in grown.rows if row.name == new.name)
+    said = f"{row.gain:+.4f} +- {row.gain_se:.4f} nats for {row.ms:.3g} ms, weight {row.weight:.3g}"
+    if not row.taken:
+        said += f"; {row.reason}: `xmoe expert remove {run} {row.name}` takes it out"
+    fields = {**reply.fields, "added": row.model_dump()}
+    return Reply(fields, [f"{row.name:<10} {said}", *reply.shown])
 
 
 @command("remove")
@@ -53,6 +85,7 @@ def remove_expert(*, run: Path, name: str) -> Reply:
 
 
 expert.add_command(list_experts)
+expert.add_command(add_expert)
 expert.add_command(remove_expert)
 
 
@@ -66,6 +99,40 @@ def calibrate(*, run: Path, budget: str | float | None) -> Reply:
     those of before.
     """
     return _reroute(run, budget, ())
+
+
+@command("update")
+@click.argument("run", type=EXISTING_FOLDER)
+@click.option("--dataset", type=EXISTING_FOLDER, required=True, help="Folder of new recordings.")
+@click.option("--metadata", type=EXISTING_FILE, help="The manifest; found by itself if left out.")
+def update(*, run: Path, dataset: Path, metadata: Path | None) -> Reply:
+    """Fit RUN to more labelled recordings as well: heads, weights and promises, in seconds.
+
+    The recordings of before are not needed, their features are kept with RUN. All new ones are
+    trained on but those of a test split. Experts stay who they are; labels must be known ones. RUN
+    is changed; figures on test are those of before.
+    """
+    from xmoe.audio.dataset import load_more
+    from xmoe.base.progress import show_progress
+    from xmoe.pipeline.refit import update_run
+    from xmoe.run.folder import RunFolder
+
+    more = load_more(dataset, metadata, RunFolder(run).read_config().model.task)
+    with show_progress(quiet=session().quiet) as progress:
+        grown = update_run(run, more, progress=progress)
+    reply = _describe_routing(run, grown.settled)
+    counts = {"clips": grown.clips, "added": grown.added, "known": grown.passed}
+    line = f"clips      {grown.clips}, {grown.added} of them new; {grown.passed} were known already"
+    return Reply({**reply.fields, **counts}, [line, *reply.shown])
+
+
+def _read_card(path: Path, trust: tuple[str, ...]) -> BackboneSpec | None:
+    """Return the network whose card a file is, None where it is none."""
+    from xmoe.base.files import read_json
+
+    record = read_json(path) if path.is_file() else None
+    is_card = isinstance(record, dict) and "embedding_size" in record
+    return read_cards([path], trust)[0] if is_card else None
 
 
 def _reroute(run: Path, budget: str | float | None, without: tuple[str, ...]) -> Reply:
@@ -108,6 +175,7 @@ def _describe(
         "ms": costs[index] if costs else None,
         "weight": row.get("weight"),
         "gain": row.get("gain"),
+        "gain_se": row.get("gain_se"),
         "asked": usage.get("selection_rate", {}).get(spec.name),
     }
 

@@ -7,7 +7,7 @@ any subset of experts gives a sane answer; with none left, the stem's own head a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -90,3 +90,8 @@ def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
         missing=planned & ~answered,
         gate_mass=mass.squeeze(1).masked_fill(~planned.any(1), 1.0),
     )
+
+
+def mark_missing(wanted: Tensor, combined: Combined) -> Combined:
+    """Return the answer with those missing that were ``wanted`` [B, E] and did not answer."""
+    return replace(combined, missing=wanted & ~combined.answered)

@@ -35,7 +35,7 @@ class Preference:
         return choose_experts(self.ranking, k, shares)
 
     def without(self, gone: Tensor) -> Preference:
-        """Return the preference with the experts marked in ``gone`` [E] never asked."""
+        """Return the preference with the experts marked in ``gone`` [E] or [B, E] never asked."""
         return replace(self, ranking=self.ranking.masked_fill(gone, float("-inf")))
 
 

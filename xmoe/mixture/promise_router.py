@@ -78,9 +78,8 @@ class PromiseRouter(nn.Module):
 
         ``features`` of the stem map are not read: they differ from stem to stem.
         """
-        logits = belief.clamp_min(1e-9).log() if self.task.exclusive else torch.logit(belief, 1e-9)
-        answer = describe_answer(logits.unsqueeze(0), logits, self.task)
-        return torch.cat([answer, answer, describe_saliency(cells), measure_conditions(spec)], 1)
+        first = describe_belief(belief, self.task)
+        return torch.cat([first, describe_saliency(cells), measure_conditions(spec)], 1)
 
     def gather_evidence(
         self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
@@ -118,6 +117,18 @@ class PromiseRouter(nn.Module):
             shares.expand(batch, -1, -1),
             stem.expand(batch, -1),
         )
+
+
+def describe_belief(belief: Tensor, task: Task) -> Tensor:
+    """Return what evidence holds of a belief [n, C]: the stem's answer, and all that is said."""
+    logits = belief.clamp_min(1e-9).log() if task.exclusive else torch.logit(belief, 1e-9)
+    answer = describe_answer(logits.unsqueeze(0), logits, task)
+    return torch.cat([answer, answer], 1)
+
+
+def renew_belief(evidence: Tensor, belief: Tensor, task: Task) -> Tensor:
+    """Return evidence [n, G] of a glance with another belief [n, C] in it."""
+    return torch.cat([describe_belief(belief, task), evidence[:, 2 * ANSWER_NUMBERS :]], 1)
 
 
 def renew_evidence(evidence: Tensor, experts: Tensor, mixed: Tensor, task: Task) -> Tensor:

@@ -1,5 +1,6 @@
 """A plan + callers -> an answer, in one round or two.
 
+Where less answers than an answer needs, the next experts are asked in the place of those missing.
 Once the experts of a plan have answered, a router that promises looks again: where their answer
 does not promise enough for its price, the next experts are asked, once. What was heard is kept.
 """
@@ -7,15 +8,16 @@ does not promise enough for its price, the next experts are asked, once. What wa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from xmoe.base.config import RoutingConfig
+from xmoe.base.config import MIN_GATE_MASS, RoutingConfig
 from xmoe.experts.protocol import ExpertReply, Inputs
 from xmoe.glance.router import choose_counts
 from xmoe.mixture.calls import AskExpert, call_experts, merge_replies
-from xmoe.mixture.combine import Combined, combine, stack_replies
+from xmoe.mixture.combine import Combined, combine, mark_missing, stack_replies
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan, drop_rows
 from xmoe.mixture.promise_router import PromiseRouter, renew_evidence
@@ -35,13 +37,41 @@ def answer_plan(
     ``callers`` are other experts to ask; ``k_max`` bounds how many are asked in all.
     """
     callers = model.callers() if callers is None else callers
-    replies = call_experts(callers, model.requests(plan, inputs))
-    further = ask_further(model, plan, replies, routing, k_max=k_max)
+    wanted = plan.weights > 0
+    plan, replies = ask_with_others(model, plan, inputs, callers)
+    lost = wanted & ~stack_replies(plan, replies)[1] | missing_of(plan, callers)
+    further = ask_further(model, plan, replies, routing, k_max=k_max, lost=lost)
     if further is not None:
         others = drop_rows(further, plan.weights > 0)
         replies = merge_replies(replies, call_experts(callers, model.requests(others, inputs)))
         plan = further
-    return plan, combine(plan, replies)
+    return plan, mark_missing(wanted | (plan.weights > 0), combine(plan, replies))
+
+
+def ask_with_others(
+    model: MoE, plan: Plan, inputs: Inputs, callers: Mapping[str, AskExpert]
+) -> tuple[Plan, dict[str, ExpertReply]]:
+    """Return the plan and its replies, with others in the place of experts that do not answer.
+
+    They are asked for clips that lack more than an answer needs; each keeps its K while there are
+    enough. Where nobody is left the stem answers.
+    """
+    replies = call_experts(callers, model.requests(plan, inputs))
+    heard = combine(plan, replies)
+    weak = heard.gate_mass < MIN_GATE_MASS
+    if not bool(weak.any()):
+        return plan, replies
+    lost = heard.missing | missing_of(plan, callers)
+    weights = plan.preference.without(lost).choose(plan.k)
+    plan = replace(plan, weights=torch.where(weak.unsqueeze(1), weights, plan.weights))
+    others = drop_rows(plan, heard.answered)
+    return plan, merge_replies(replies, call_experts(callers, model.requests(others, inputs)))
+
+
+def missing_of(plan: Plan, callers: Mapping[str, AskExpert]) -> Tensor:
+    """Return which experts of a plan are not there, [E]."""
+    gone = [name not in callers for name in plan.expert_names]
+    return torch.tensor(gone, device=plan.weights.device)
 
 
 @torch.no_grad()
@@ -52,17 +82,22 @@ def ask_further(
     routing: RoutingConfig,
     *,
     k_max: int | None = None,
+    lost: Tensor | None = None,
 ) -> Plan | None:
     """Return the plan with the experts that the answer so far makes worth asking.
 
     None where no clip asks more. A clip for which an expert is missing goes on with those it has.
+    Experts that are ``lost`` [B, E] are passed over.
     """
     if not isinstance(model.router, PromiseRouter):
         return None
-    wanted = count_further(model.router, plan, replies, routing, k_max=k_max)
-    if not bool((wanted > plan.k).any()):
+    counts = count_further(model.router, plan, replies, routing, k_max=k_max)
+    more = counts > plan.k
+    if not bool(more.any()):
         return None
-    return plan.with_counts(wanted)
+    preference = plan.preference if lost is None else plan.preference.without(lost)
+    weights = torch.where(more.unsqueeze(1), preference.choose(counts), plan.weights)
+    return replace(plan, weights=weights)
 
 
 def count_further(

@@ -31,8 +31,10 @@ from xmoe.routing.stack import Stack
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.closed import ClosedJob, Fitted, fit_closed, stem_spec
 from xmoe.training.dear import fitted_stem
-from xmoe.training.kernel_features import feature_key
-from xmoe.training.observe import observe, pick_rows, router_of
+from xmoe.training.kernel_features import Features, feature_key
+from xmoe.training.known import Known
+from xmoe.training.observe import hear_noisy, observe, router_of
+from xmoe.training.promises import HeldTable
 
 
 def fit_closed_run(
@@ -57,21 +59,43 @@ def fit_closed_run(
         run=request.measurer,
     )
     fitted = fit_closed(job, progress=progress)
+    heard = hear_noisy(fitted, progress=progress)
+    wished = RoutingConfig(budget=request.budget)
+    config = config.model_copy(update={"routing": wished})
+    config, settled = settle_fit(folder, config, fitted, heard, progress=progress)
+    Known(fitted.features, heard).save(folder.file(RunFile.KNOWN))
+    record = describe_fit(fitted) | {"minutes": round((time.monotonic() - began) / 60, 3)}
+    folder.write_record(RunFile.CLOSED, record | describe_routing(fitted.stacks, settled))
+    return config
+
+
+def settle_fit(
+    folder: RunFolder,
+    config: RunConfig,
+    fitted: Fitted,
+    heard: Features,
+    *,
+    before: HeldTable | None = None,
+    progress: Progress = silent,
+) -> tuple[RunConfig, Settled]:
+    """Route a mixture that was fitted by the budget of ``config``; all but its records is written.
+
+    ``heard`` and ``before`` are those of ``observe``.
+    """
     settings = model_config(config.model, fitted)
     model = build_model(fitted, settings)
-    table = observe(fitted, model, progress=progress)
-    costs = Costs(look_up_glance_ms(job, model), fitted.ms)
-    settled = settle_routing(table, fitted.stacks, costs, request.budget, config.classes)
+    table = observe(fitted, model, heard, before=before, progress=progress)
+    costs = Costs(look_up_glance_ms(fitted.job, model), fitted.ms)
+    budget = config.routing.budget
+    settled = settle_routing(table, fitted.stacks, costs, budget, config.classes)
     router_of(model).fill(fitted.stacks, settled.promised.promises, fitted.names)
     progress("calibrate", 1, 1, "; ".join(settled.routing.reasons.values()))
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
     table.save(folder.file(RunFile.HELD_OUT))
-    record = describe_fit(fitted) | {"minutes": round((time.monotonic() - began) / 60, 3)}
     policy = folder.read_record(RunFile.POLICY, Policy)
     folder.write_record(RunFile.POLICY, with_selection(policy, settings, fitted.rows))
     write_routing(folder, config, model, settled)
-    folder.write_record(RunFile.CLOSED, record | describe_routing(fitted.stacks, settled))
-    return config
+    return config, settled
 
 
 def write_routing(folder: RunFolder, config: RunConfig, model: MoE, settled: Settled) -> None:
@@ -135,7 +159,6 @@ def measure_glance_ms(model: MoE, sample_rate_hz: int) -> float:
 
 def describe_fit(fitted: Fitted) -> dict[str, object]:
     """Return what the record of this phase says of the clips and the candidates."""
-    held_out = np.unique(fitted.features.owners[pick_rows(fitted)])
     return {
         "schema_version": 1,
         "sources": fitted.sources,
@@ -143,7 +166,6 @@ def describe_fit(fitted: Fitted) -> dict[str, object]:
         "clips": len(fitted.features.examples),
         "segments": len(fitted.targets.rows),
         "sample_rate_hz": fitted.job.sample_rate_hz,
-        "held_out": [fitted.features.examples[clip].clip_id for clip in held_out],
         "candidates": [row.model_dump() for row in fitted.rows],
         "dropped": dict(fitted.dropped),
     }

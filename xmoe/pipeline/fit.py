@@ -25,6 +25,7 @@ from xmoe.pipeline.closed import fit_closed_run
 from xmoe.pipeline.decide import decide
 from xmoe.pipeline.network import add_network, judged_row
 from xmoe.pipeline.outcome import calibrate_run, evaluate_closed_run, evaluate_run
+from xmoe.pipeline.refit import keep_features
 from xmoe.pipeline.reporting import try_report
 from xmoe.pipeline.request import FitRequest, Offered
 from xmoe.run.folder import RunFile, RunFolder
@@ -99,10 +100,11 @@ def evaluate_closed(
 
 
 def clear(folder: RunFolder) -> None:
-    """Remove the spectrograms and features of a run that is complete."""
+    """Remove the spectrograms of a run that is complete, and features that are no expert's."""
     with storage_errors(folder.path):
-        for name in (RunFile.STORES, RunFile.FEATURES):
-            shutil.rmtree(folder.file(name), ignore_errors=True)
+        shutil.rmtree(folder.file(RunFile.STORES), ignore_errors=True)
+    if folder.file(RunFile.KNOWN).is_file():
+        keep_features(folder)
 
 
 def fit_by_gradient(

@@ -41,8 +41,8 @@ from xmoe.profile.profile import Profile
 from xmoe.routing.stack import Stack
 from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts, expert_part
 from xmoe.training.closed import weigh_by_depth
-from xmoe.training.kernel_features import copy_pieces, cut_training, seed_of
 from xmoe.training.observe import router_of
+from xmoe.training.pieces import copy_pieces, cut_training, seed_of
 from xmoe.training.promises import COPIES, HeldTable, read_table
 from xmoe.training.session import TrainingJob
 from xmoe.training.stack import HeldOut, judge_addition, select_experts
@@ -146,7 +146,7 @@ def try_network(
         write_bytes(own.file(RunFile.HELD_OUT), folder.file(RunFile.HELD_OUT).read_bytes())
     table = read_table(own.file(RunFile.HELD_OUT), names, task_of(config.model.task))
     record = read_json(folder.file(RunFile.CLOSED))
-    table, examples = pick_validation(table, record["held_out"], dataset)
+    table, examples = pick_validation(table, dataset)
     ms = measure_ms(expert, sample_rate_hz=int(record["sample_rate_hz"]))
     said = answer_copies(expert, dataset, examples, progress)
     scores = said if table.task.exclusive else said + 0.5  # where log-odds are 0, a score is not
@@ -166,12 +166,11 @@ def try_network(
     return Trial(expert, row.model_copy(update={"reason": reason}), table)
 
 
-def pick_validation(
-    table: HeldTable, clip_ids: Sequence[str], dataset: Dataset
-) -> tuple[HeldTable, list[Example]]:
-    """Return the rows of validation clips, and these; ``clip_ids`` name the table's recordings."""
+def pick_validation(table: HeldTable, dataset: Dataset) -> tuple[HeldTable, list[Example]]:
+    """Return the rows of validation clips, and these."""
     known = {example.clip_id: example for example in dataset.split("val")}
-    places = [place for place, name in enumerate(clip_ids) if name in known]
+    places = [place for place, name in enumerate(table.clip_ids) if name in known]
+    ids = tuple(table.clip_ids[place] for place in places)
     rows = np.flatnonzero(np.isin(table.clips, places))
     picked = replace(
         table,
@@ -180,8 +179,9 @@ def pick_validation(
         rows=table.rows[rows],
         units=table.units[rows],
         clips=np.unique(table.clips[rows], return_inverse=True)[1].astype(np.int64),
+        clip_ids=ids,
     )
-    return picked, [known[clip_ids[place]] for place in places]
+    return picked, [known[name] for name in ids]
 
 
 def answer_copies(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
-from xmoe.base.config import BackboneSpec, KernelsSpec, ModelConfig
+from xmoe.base.config import BackboneSpec, KernelsSpec, ModelConfig, RunConfig
 from xmoe.base.errors import ConfigError
 from xmoe.base.files import read_json
 from xmoe.base.progress import Progress, silent
@@ -42,13 +42,7 @@ def recalibrate(
     run does not have or that is its last.
     """
     folder = RunFolder(run)
-    config = folder.read_config()
-    if config.model.router != "promise":
-        raise ConfigError(
-            "the router of this run was trained by gradient, and costs are not known to it",
-            where=str(folder.path),
-            mend="train again with --fit closed",
-        )
+    config = read_closed_config(folder)
     names = keep_names(config.model, without, folder)
     record = read_json(folder.file(RunFile.CLOSED))
     task = task_of(config.model.task)
@@ -89,6 +83,18 @@ def measure_expert(expert: nn.Module, sample_rate_hz: int, duration_s: float) ->
         return measure_network_ms(expert, sample_rate_hz=sample_rate_hz)
     assert isinstance(expert.spec, KernelsSpec | BackboneSpec)
     return measure_ms(expert.spec, sample_rate_hz=sample_rate_hz, duration_s=duration_s)
+
+
+def read_closed_config(folder: RunFolder) -> RunConfig:
+    """Return the settings of a run in closed form; ConfigError where it is none."""
+    config = folder.read_config()
+    if config.model.router != "promise":
+        raise ConfigError(
+            "the router of this run was trained by gradient, and costs are not known to it",
+            where=str(folder.path),
+            mend="train again with --fit closed",
+        )
+    return config
 
 
 def keep_names(model: ModelConfig, without: Sequence[str], folder: RunFolder) -> tuple[str, ...]:

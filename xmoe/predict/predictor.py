@@ -26,8 +26,8 @@ from xmoe.frontend.base import Frontend
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import survive_fork
-from xmoe.mixture.calls import AskExpert, call_experts
-from xmoe.mixture.combine import Combined, combine
+from xmoe.mixture.calls import AskExpert
+from xmoe.mixture.combine import Combined
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.plan import Plan
 from xmoe.mixture.rounds import answer_plan
@@ -127,13 +127,10 @@ class Predictor:
             heard = None if sound is None else sound.rows(rows)
             block = specs[rows].to(self.device)
             plan, inputs = self.model.prepare(block, routing, sound=heard, k=k, k_max=k_max)
-            if k is None:
-                plan, combined = answer_plan(
-                    self.model, plan, inputs, routing, callers=self.experts, k_max=k_max
-                )
-            else:
-                requests = self.model.requests(plan, inputs)
-                combined = combine(plan, call_experts(self.experts, requests))
+            most = k_max if k is None else k
+            plan, combined = answer_plan(
+                self.model, plan, inputs, routing, callers=self.experts, k_max=most
+            )
             parts.append(self.read_combined(plan, combined))
         return join_answers(parts)
 

@@ -59,6 +59,7 @@ class RunFile(StrEnum):
     CLOSED = "closed_form.json"
     FEATURES = "feature_cache"
     BY_GRADIENT = "by_gradient"
+    KNOWN = "known_clips.parquet"
     CONFORMAL = "conformal.json"
     HELD_OUT = "held_out.safetensors"
     HISTORY = "history.jsonl"

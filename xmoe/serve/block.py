@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from xmoe.experts.protocol import ExpertReply, Inputs
-from xmoe.mixture.combine import Combined, combine
+from xmoe.mixture.combine import Combined, combine, mark_missing
 from xmoe.mixture.plan import Plan
 from xmoe.predict.answer import SegmentAnswers
-from xmoe.serve.fanout import Calls, Share, finished, mark_missing
+from xmoe.serve.fanout import Calls, Share, finished
 from xmoe.serve.limits import Limits
 from xmoe.serve.replan import slice_rows
 

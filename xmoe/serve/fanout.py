@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from xmoe.base.config import ExpertSpec
 from xmoe.experts.protocol import ExpertReply, ExpertRequest, Inputs
 from xmoe.mixture.calls import CallExpert, CallFailed, merge_replies
-from xmoe.mixture.combine import Combined, combine
+from xmoe.mixture.combine import Combined, combine, mark_missing
 from xmoe.mixture.payload import make_requests
 from xmoe.mixture.plan import Plan, drop_rows
 from xmoe.serve.breaker import make_breakers
@@ -284,8 +284,3 @@ def share_of(calls: Calls, first: int, last: int) -> dict[str, ExpertReply]:
         if bool(own.any()):
             replies[name] = ExpertReply(reply.rows[own] - first, reply.logits[own])
     return replies
-
-
-def mark_missing(wanted: Tensor, combined: Combined) -> Combined:
-    """Return the answer with those missing that were ``wanted`` [n, E] and did not answer."""
-    return replace(combined, missing=wanted & ~combined.answered)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from xmoe.base.config import Frozen
+from xmoe.base.config import MIN_GATE_MASS, Frozen
 from xmoe.base.errors import ConfigError
 from xmoe.run.folder import Which
 
@@ -78,7 +78,7 @@ class FaultSettings(Frozen):
 
     deadline_ms: float = Field(default=2000.0, gt=0.0)
     max_deadline_ms: float = Field(default=25_000.0, gt=0.0)
-    min_gate_mass: float = Field(default=0.5, ge=0.0, le=1.0)
+    min_gate_mass: float = Field(default=MIN_GATE_MASS, ge=0.0, le=1.0)
     first_round_share: float = Field(default=0.6, gt=0.0, le=1.0)
     retries: int = Field(default=1, ge=0, le=3)
     breaker_failures: int = Field(default=5, ge=1)

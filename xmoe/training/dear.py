@@ -25,14 +25,8 @@ from xmoe.frontend.threads import one_thread
 from xmoe.glance.kernel_stem import KernelStem
 from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.training.heads import HeadFit
-from xmoe.training.kernel_features import (
-    CopyName,
-    Features,
-    Source,
-    copy_pieces,
-    cut_training,
-    seed_of,
-)
+from xmoe.training.kernel_features import Features, Source
+from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
 from xmoe.training.stack import HeldOut, Selection, select_experts
 
 # So many windows' worth of sound, and all of it may be heard instead of one window.

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,6 @@ import numpy.typing as npt
 from xmoe.audio.clip import Clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.quarantine import Quarantined
-from xmoe.audio.segment import Grid, Samples
 from xmoe.audio.store import load_clips
 from xmoe.base.config import BackboneSpec
 from xmoe.base.errors import AudioError
@@ -34,37 +32,59 @@ from xmoe.base.files import read_json, to_json, write_bytes, write_json
 from xmoe.base.progress import Progress, silent
 from xmoe.experts.kernels import Floats32
 from xmoe.frontend.threads import one_thread
-from xmoe.policy.copies import loudest_part, noisy_copy
 from xmoe.training.ears import Spec, build_ear, pool_windows, seen_by
+from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
 
-CopyName = Literal["whole", "part", "noisy"]
 Ints = npt.NDArray[np.int64]
 
 BLOCK_CLIPS = 128
-# Of a long recording so many segments are enough, spread evenly.
-MOST_SEGMENTS = 8
-PART_SHARES = (0.125, 0.5)
 WORKERS = min(os.cpu_count() or 1, 8)
+ROWS_FILE = "rows.json"
 # Raise it whenever the same spec would measure other features.
-_VERSION = 6
+_VERSION = 7
 
 
 @dataclass(frozen=True)
 class Features:
     """Where the features of recordings are: blocks of ``examples`` in their order.
 
-    Example i has ``counts[i]`` rows, one for each segment of ``segment_s``. ``bad`` are recordings
-    that cannot be used; they have no row and are not among the examples. ``focus`` [rows, columns]
-    is how salient each moment of a row is, by copy, where a spec hears salient windows alone.
+    Example i has ``counts[i]`` rows, one for each segment of ``segment_s``, in the block
+    ``homes[i]``; its file has the SHA-256 sum ``digests[i]``. ``bad`` are recordings that cannot be
+    used; they have no row and are not among the examples. ``focus`` [rows, columns] is how salient
+    each moment of a row is, by copy, where a spec hears salient windows alone.
     """
 
     folder: Path
     examples: tuple[Example, ...]
     counts: Ints
-    keys: tuple[str, ...]
+    homes: tuple[str, ...]
+    digests: tuple[str, ...]
     bad: tuple[Quarantined, ...]
     segment_s: float = 1.0
     focus: Mapping[CopyName, Floats32] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The blocks in their order."""
+        return tuple(dict.fromkeys(self.homes))
+
+    def parts(self) -> list[tuple[str, tuple[Example, ...]]]:
+        """Return each block with its examples."""
+        examples: dict[str, list[Example]] = {key: [] for key in self.keys}
+        for example, home in zip(self.examples, self.homes, strict=True):
+            examples[home].append(example)
+        return [(key, tuple(own)) for key, own in examples.items()]
+
+    def join(self, other: Features) -> Features:
+        """Return both, the blocks of ``other`` after these; they lie in one folder."""
+        return Features(
+            self.folder,
+            self.examples + other.examples,
+            np.concatenate([self.counts, other.counts]),
+            self.homes + other.homes,
+            self.digests + other.digests,
+            self.bad + other.bad,
+        )
 
     @property
     def owners(self) -> Ints:
@@ -75,7 +95,8 @@ class Features:
         """Yield features [b, D] block by block."""
         first = 0
         for key in self.keys:
-            table = np.load(feature_file(self.folder / key, spec, copy), allow_pickle=False)
+            path = feature_file(self.folder / key, spec, copy)
+            table = np.load(path, allow_pickle=False).astype(np.float32)
             if isinstance(spec, BackboneSpec):
                 focus = self.focus.get(copy)
                 own = None if focus is None else focus[first : first + len(table)]
@@ -107,22 +128,47 @@ def measure_features(
     run = source.run or run_here
     heard: list[Example] = []
     counts: list[int] = []
+    homes: list[str] = []
     bad: list[Quarantined] = []
     for task, rows in zip(tasks, run(tasks, progress), strict=True):
-        heard += [
-            one for one, count in zip(task.dataset.examples, rows.counts, strict=True) if count
-        ]
-        counts += [count for count in rows.counts if count]
+        good = [one for one in zip(task.dataset.examples, rows.counts, strict=True) if one[1]]
+        heard += [example for example, _ in good]
+        counts += [count for _, count in good]
+        homes += [task.folder.name] * len(good)
         bad += rows.bad
-    keys = tuple(task.folder.name for task in tasks)
     return Features(
         source.cache,
         tuple(heard),
         np.array(counts, np.int64),
-        keys,
+        tuple(homes),
+        tuple(map(digest, heard)),
         tuple(bad),
         segment_s=source.segment_s,
     )
+
+
+def extend_features(
+    features: Features,
+    source_of: Callable[[Sequence[Example]], Source],
+    specs: Sequence[Spec],
+    copy: CopyName,
+    *,
+    progress: Progress = silent,
+) -> None:
+    """Measure what the blocks of ``features`` lack; ``source_of`` says where their examples are."""
+    sources = [source_of(examples) for _, examples in features.parts()]
+    tasks = [
+        BlockTask(
+            replace(source.dataset, examples=examples),
+            tuple(specs),
+            (copy,),
+            source.segment_s,
+            features.folder / key,
+        )
+        for source, (key, examples) in zip(sources, features.parts(), strict=True)
+    ]
+    if lacking := [task for task in tasks if task.lacking()]:
+        (sources[0].run or run_here)(lacking, progress)
 
 
 @dataclass(frozen=True)
@@ -194,14 +240,16 @@ def measure_block(task: BlockTask, note: Callable[[int], None] = lambda count: N
 
     ``note`` is told how many recordings are behind.
     """
-    record, lacking = task.folder / "rows.json", task.lacking()
+    record, lacking = task.folder / ROWS_FILE, task.lacking()
     if not lacking and record.is_file():
         kept = read_json(record)
-        return BlockRows(tuple(kept["counts"]), tuple(Quarantined(*row) for row in kept["bad"]))
+        rows = BlockRows(tuple(kept["counts"]), tuple(Quarantined(*row) for row in kept["bad"]))
+        if len(rows.counts) == len(task):
+            return rows
     tables, rows = _measure_all(task, lacking, note)
     for (spec, copy), table in zip(lacking, tables, strict=True):
         content = io.BytesIO()
-        np.save(content, table, allow_pickle=False)
+        np.save(content, halve_bytes(table), allow_pickle=False)
         write_bytes(feature_file(task.folder, spec, copy), content.getvalue())
     write_json(record, {"counts": rows.counts, "bad": [list(astuple(one)) for one in rows.bad]})
     return rows
@@ -252,28 +300,14 @@ def _measure_all(
     return tables, BlockRows(tuple(counts), tuple(bad))
 
 
-def cut_training(clip: Clip, segment_s: float) -> list[Samples]:
-    """Return segments of a clip that do not overlap but at its end, at most eight of them."""
-    grid = Grid.of(clip.sample_rate_hz, segment_s=segment_s, hop_s=segment_s)
-    segments = grid.cut(clip.samples)
-    count = min(len(segments), MOST_SEGMENTS)
-    picked = np.linspace(0, len(segments) - 1, count).round().astype(int).tolist()
-    return [segments[place].samples for place in picked]
+def halve_bytes(table: Floats32) -> npt.NDArray[np.floating]:
+    """Return features as they are kept: in 16 bits, which tell parts in two thousand.
 
-
-def copy_pieces(pieces: Sequence[Samples], copy: CopyName, seed: int) -> list[Samples]:
-    """Return pieces as they are, their loudest parts of random lengths, or under noise."""
-    if copy == "whole":
-        return list(pieces)
-    rng = np.random.default_rng(seed)
-    if copy == "noisy":
-        return [noisy_copy(samples, rng) for samples in pieces]
-    least, most = np.log(PART_SHARES)
-    shares = np.exp(rng.uniform(least, most, len(pieces)))
-    return [
-        loudest_part(samples, max(round(share * len(samples)), 1))
-        for samples, share in zip(pieces, shares, strict=True)
-    ]
+    Those that do not fit stay as they are.
+    """
+    with np.errstate(over="ignore"):
+        half = table.astype(np.float16)
+    return table if np.isinf(half).any() else half
 
 
 class FileDigests:
@@ -310,8 +344,3 @@ def feature_key(spec: Spec) -> str:
     """Return the name of what a spec measures; the same for specs that see the same."""
     seen = to_json([_VERSION, *seen_by(spec)])
     return hashlib.sha256(seen.encode()).hexdigest()[:24]
-
-
-def seed_of(example: Example) -> int:
-    """Return a number that is the same for an example wherever it stands."""
-    return int.from_bytes(hashlib.sha256(example.clip_id.encode()).digest()[:8], "little")

@@ -6,7 +6,8 @@ under noise; what experts say are held-out answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,32 +25,53 @@ from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import one_thread
 from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.mixture.moe import MoE
-from xmoe.mixture.promise_router import STEM_NAME, PromiseRouter
-from xmoe.training.closed import Fitted, stem_spec
+from xmoe.mixture.promise_router import STEM_NAME, PromiseRouter, renew_belief
+from xmoe.training.closed import Fitted, spread, stem_spec
 from xmoe.training.dear import fitted_stem, look_where
 from xmoe.training.ears import Spec
-from xmoe.training.kernel_features import (
-    CopyName,
-    copy_pieces,
-    cut_training,
-    measure_features,
-    seed_of,
-)
+from xmoe.training.kernel_features import Features, measure_features
+from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
 from xmoe.training.promises import COPIES, HeldTable
 
 MOST_CLIPS = 1000
 
 
-def observe(fitted: Fitted, model: MoE, *, progress: Progress = silent) -> HeldTable:
-    """Return the held-out table of a mixture whose stem is in ``model`` already."""
-    picked = pick_rows(fitted)
+def hear_noisy(fitted: Fitted, *, progress: Progress = silent) -> Features:
+    """Measure the noisy copies of clips that judge: of all of them, or of as many as can be."""
+    clips = np.unique(fitted.features.owners[fitted.targets.judges])
+    examples = [fitted.features.examples[clip] for clip in clips]
+    known = spread(examples, MOST_CLIPS, fitted.job.seed)
+    specs: list[Spec] = [stem_spec(fitted.job.spectro), *fitted.specs]
+    return measure_features(fitted.job.source, known, specs, copies=("noisy",), progress=progress)
+
+
+def observe(
+    fitted: Fitted,
+    model: MoE,
+    heard: Features,
+    *,
+    before: HeldTable | None = None,
+    progress: Progress = silent,
+) -> HeldTable:
+    """Return the held-out table of a mixture whose stem is in ``model`` already.
+
+    It holds the clips of ``heard``, their noisy copies, as far as they judge. Of those that are in
+    a table of ``before`` the recordings are not needed: saliency and conditions were seen then.
+    """
+    rows, seen = rows_of(fitted, heard), {} if before is None else before.glances()
+    at_hand = {example.clip_id for example in fitted.job.dataset.examples} | seen.keys()
+    usable = [example.clip_id in at_hand for example in fitted.features.examples]
+    clips = fitted.features.owners[rows]
+    kept = np.flatnonzero(fitted.targets.judges[rows] & np.array(usable)[clips])
+    picked = rows[kept]
     names = (STEM_NAME, *fitted.names)
     clean = np.stack([fitted.heads[name].held_out[picked] for name in names])
     logits: dict[CopyName, Floats] = {
         "whole": clean,
-        "noisy": answer_noisy(fitted, picked, progress),
+        "noisy": answer_noisy(fitted, heard, picked, kept),
     }
-    glances = watch(fitted, model, picked, logits, progress)
+    glances = watch(_Watch(fitted, model, picked, seen), logits, progress)
+    clips = np.unique(fitted.features.owners[picked])
     return HeldTable(
         names=names,
         logits=np.stack([logits[copy] for copy in COPIES], axis=1),
@@ -57,64 +79,85 @@ def observe(fitted: Fitted, model: MoE, *, progress: Progress = silent) -> HeldT
         rows=fitted.targets.rows[picked],
         units=np.unique(fitted.units[picked], return_inverse=True)[1].astype(np.int64),
         clips=np.unique(fitted.features.owners[picked], return_inverse=True)[1].astype(np.int64),
+        clip_ids=tuple(fitted.features.examples[clip].clip_id for clip in clips),
         task=fitted.job.task,
     )
 
 
-def pick_rows(fitted: Fitted) -> Ints:
-    """Return rows of clips that judge: all of them, or as many as can be watched."""
-    owners = fitted.features.owners
-    clips = np.unique(owners[fitted.targets.judges])
-    if len(clips) > MOST_CLIPS:
-        kept = np.random.default_rng(fitted.job.seed).permutation(clips)[:MOST_CLIPS]
-        clips = np.sort(kept)
-    return np.flatnonzero(np.isin(owners, clips))
+def rows_of(fitted: Fitted, heard: Features) -> Ints:
+    """Return the rows of the clips of ``heard``, which are some of those fitted, in their order."""
+    ids = {example.clip_id for example in heard.examples}
+    among = np.array([example.clip_id in ids for example in fitted.features.examples])
+    return np.flatnonzero(among[fitted.features.owners])
 
 
-def answer_noisy(fitted: Fitted, picked: Ints, progress: Progress) -> Floats:
-    """Return held-out logits [1 + E, n, C] of noisy copies of the rows ``picked`` [n]."""
+def answer_noisy(fitted: Fitted, heard: Features, picked: Ints, kept: Ints) -> Floats:
+    """Return held-out logits [1 + E, n, C] of the noisy rows ``kept`` [n], copies of ``picked``."""
     job = fitted.job
-    clips = np.unique(fitted.features.owners[picked])
-    specs: list[Spec] = [stem_spec(job.spectro), *fitted.specs]
-    known = [fitted.features.examples[clip] for clip in clips]
-    copies = measure_features(job.source, known, specs, copies=("noisy",), progress=progress)
 
     def answer(name: str, spec: Spec) -> Floats:
-        table = copies.table(spec, "noisy")
+        table = heard.table(spec, "noisy")[kept]
         return fitted.heads[name].answer_copies(table, fitted.targets, picked)
 
-    answers = [answer(STEM_NAME, specs[0])]
+    answers = [answer(STEM_NAME, stem_spec(job.spectro))]
     if any(isinstance(spec, BackboneSpec) and spec.windows for spec in fitted.specs):
         belief = job.task.belief(torch.from_numpy(answers[0]).float())
         stem = fitted_stem(job.spectro, fitted.heads[STEM_NAME])
-        copies = look_where(job.source, copies, stem, {"noisy": belief}, spectro=job.spectro)
+        heard = look_where(job.source, heard, stem, {"noisy": belief}, spectro=job.spectro)
     answers += [answer(spec.name, spec) for spec in fitted.specs]
     return np.stack(answers)
 
 
+@dataclass(frozen=True)
+class _Watch:
+    """Rows ``picked`` [n] to watch; of clips that were ``seen`` the evidence [2, r, G] is known."""
+
+    fitted: Fitted
+    model: MoE
+    picked: Ints
+    seen: Mapping[str, Floats]
+
+    def clips(self) -> list[tuple[str, int]]:
+        """Return each clip with how many rows it has."""
+        features = self.fitted.features
+        clips, counts = np.unique(features.owners[self.picked], return_counts=True)
+        ids = [features.examples[clip].clip_id for clip in clips]
+        return list(zip(ids, counts.tolist(), strict=True))
+
+    def unseen(self) -> Ints:
+        """Return the rows of clips that must be listened to."""
+        examples, owners = self.fitted.features.examples, self.fitted.features.owners
+        new = [examples[clip].clip_id not in self.seen for clip in owners[self.picked]]
+        rows: Ints = self.picked[np.array(new, dtype=bool)]
+        return rows
+
+
 def watch(
-    fitted: Fitted,
-    model: MoE,
-    picked: Ints,
-    logits: dict[CopyName, Floats],
-    progress: Progress,
+    what: _Watch, logits: Mapping[CopyName, Floats], progress: Progress
 ) -> dict[CopyName, Tensor]:
-    """Return the evidence [n, G] of the glance at rows ``picked`` [n] and at their copies.
+    """Return the evidence [n, G] of the glance at rows and at their copies.
 
     The stem's belief in it is the held-out one.
     """
     found: dict[CopyName, list[Tensor]] = {copy: [] for copy in COPIES}
-    frontend, first = build_frontend(fitted.job.spectro), 0
-    clips = len(np.unique(fitted.features.owners[picked]))
+    model, frontend, first = what.model, build_frontend(what.fitted.job.spectro), 0
+    clips, sounds = what.clips(), read_pieces(what.fitted, what.unseen())
     with one_thread(), torch.inference_mode():
-        for done, (pieces, rate_hz, seed) in enumerate(read_pieces(fitted, picked), 1):
-            rows = slice(first, first + len(pieces))
-            for copy in COPIES:
-                heard = [Segment(one, rate_hz, 0) for one in copy_pieces(pieces, copy, seed)]
-                own = torch.from_numpy(logits[copy][0, rows]).float()
-                found[copy].append(glance_at(model, frontend, heard, own))
-            first += len(pieces)
-            progress("evidence", done, clips)
+        for done, (clip_id, count) in enumerate(clips, 1):
+            rows = slice(first, first + count)
+            beliefs = [torch.from_numpy(logits[copy][0, rows]).float() for copy in COPIES]
+            if clip_id in what.seen:
+                for copy, own, known in zip(COPIES, beliefs, what.seen[clip_id], strict=True):
+                    belief = model.task.belief(own)
+                    glance = torch.from_numpy(known).float()
+                    found[copy].append(renew_belief(glance, belief, model.task))
+            else:
+                pieces, rate_hz, seed = next(sounds)
+                for copy, own in zip(COPIES, beliefs, strict=True):
+                    heard = [Segment(one, rate_hz, 0) for one in copy_pieces(pieces, copy, seed)]
+                    found[copy].append(glance_at(model, frontend, heard, own))
+            first += count
+            progress("evidence", done, len(clips))
     return {copy: torch.cat(parts) for copy, parts in found.items()}
 
 

@@ -25,7 +25,7 @@ from xmoe.mixture.promise_router import STEM_NAME, renew_evidence, tabulate_shar
 from xmoe.routing.promise import Promises
 from xmoe.routing.stack import Stack
 from xmoe.training.closed import rightness
-from xmoe.training.kernel_features import CopyName
+from xmoe.training.pieces import CopyName
 from xmoe.training.promise import (
     Depths,
     choose_first_most,
@@ -36,7 +36,7 @@ from xmoe.training.promise import (
 from xmoe.training.stack import HeldOut
 
 COPIES: tuple[CopyName, ...] = ("whole", "noisy")
-_NAMES = "names"
+_NAMES, _CLIPS = "names", "clips"
 _ARRAYS = ("logits", "glance", "rows", "units", "clips")
 
 
@@ -46,7 +46,8 @@ class HeldTable:
 
     ``names`` are the stem and the experts in the order in which they are asked; ``logits``
     [1 + E, 2, n, C] is theirs, ``glance`` [2, n, G] what the router saw, ``rows`` [n, C] the truth
-    in 0 and 1, ``units`` [n] the sources, ``clips`` [n] counts the recordings.
+    in 0 and 1, ``units`` [n] the sources, ``clips`` [n] counts the recordings, whose names are
+    ``clip_ids``.
     """
 
     names: tuple[str, ...]
@@ -55,7 +56,13 @@ class HeldTable:
     rows: Floats
     units: Ints
     clips: Ints
+    clip_ids: tuple[str, ...]
     task: Task
+
+    def glances(self) -> dict[str, Floats]:
+        """Return what the router saw of each recording [2, r, G], by its name."""
+        ends = np.flatnonzero(np.diff(self.clips)) + 1
+        return dict(zip(self.clip_ids, np.split(self.glance, ends, axis=1), strict=True))
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -75,10 +82,11 @@ class HeldTable:
 
     def save(self, path: Path) -> None:
         """Write names and numbers to a safetensors file; the task is in the run's settings."""
+        said = {_NAMES: to_json(self.names), _CLIPS: to_json(self.clip_ids)}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         arrays["logits"] = arrays["logits"].astype(np.float32)
         arrays["glance"] = arrays["glance"].astype(np.float32)
-        write_bytes(path, save(arrays, metadata={_NAMES: to_json(self.names)}))
+        write_bytes(path, save(arrays, metadata=said))
 
 
 def read_table(path: Path, experts: Sequence[str], task: Task) -> HeldTable:
@@ -89,7 +97,8 @@ def read_table(path: Path, experts: Sequence[str], task: Task) -> HeldTable:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            names = tuple(json.loads((file.metadata() or {}).get(_NAMES, "[]")))
+            said = file.metadata() or {}
+            names, ids = (tuple(json.loads(said.get(key, "[]"))) for key in (_NAMES, _CLIPS))
             arrays = {name: file.get_tensor(name) for name in _ARRAYS}
     except (OSError, SafetensorError) as error:
         raise RunFolderError(
@@ -105,7 +114,7 @@ def read_table(path: Path, experts: Sequence[str], task: Task) -> HeldTable:
         raise RunFolderError("numbers disagree", where=str(path), mend=TRAIN_AGAIN)
     logits, glance, truth = (arrays[name].astype(np.float64) for name in _ARRAYS[:3])
     units, clips = arrays["units"], arrays["clips"]
-    return HeldTable(names, logits, glance, truth, units, clips, task).keep(experts)
+    return HeldTable(names, logits, glance, truth, units, clips, ids, task).keep(experts)
 
 
 @dataclass(frozen=True)

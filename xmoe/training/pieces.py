@@ -1,0 +1,49 @@
+"""Recordings -> the segments that heads are fitted on, whole, in part or under noise."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from xmoe.audio.clip import Clip
+from xmoe.audio.dataset import Example
+from xmoe.audio.segment import Grid, Samples
+from xmoe.policy.copies import loudest_part, noisy_copy
+
+CopyName = Literal["whole", "part", "noisy"]
+
+# Of a long recording so many segments are enough, spread evenly.
+MOST_SEGMENTS = 8
+PART_SHARES = (0.125, 0.5)
+
+
+def cut_training(clip: Clip, segment_s: float) -> list[Samples]:
+    """Return segments of a clip that do not overlap but at its end, at most eight of them."""
+    grid = Grid.of(clip.sample_rate_hz, segment_s=segment_s, hop_s=segment_s)
+    segments = grid.cut(clip.samples)
+    count = min(len(segments), MOST_SEGMENTS)
+    picked = np.linspace(0, len(segments) - 1, count).round().astype(int).tolist()
+    return [segments[place].samples for place in picked]
+
+
+def copy_pieces(pieces: Sequence[Samples], copy: CopyName, seed: int) -> list[Samples]:
+    """Return pieces as they are, their loudest parts of random lengths, or under noise."""
+    if copy == "whole":
+        return list(pieces)
+    rng = np.random.default_rng(seed)
+    if copy == "noisy":
+        return [noisy_copy(samples, rng) for samples in pieces]
+    least, most = np.log(PART_SHARES)
+    shares = np.exp(rng.uniform(least, most, len(pieces)))
+    return [
+        loudest_part(samples, max(round(share * len(samples)), 1))
+        for samples, share in zip(pieces, shares, strict=True)
+    ]
+
+
+def seed_of(example: Example) -> int:
+    """Return a number that is the same for an example wherever it stands."""
+    return int.from_bytes(hashlib.sha256(example.clip_id.encode()).digest()[:8], "little")
