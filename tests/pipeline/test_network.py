@@ -28,7 +28,7 @@ from xmoe.policy.policy import Policy
 from xmoe.policy.specs import list_specs
 from xmoe.predict.predictor import Predictor
 from xmoe.report.report import write_report
-from xmoe.run.folder import RunFile, RunFolder
+from xmoe.run.folder import RunFile, RunFolder, answering_parts
 from xmoe.training.kernel_features import cut_training
 from xmoe.training.session import read_history
 
@@ -220,9 +220,10 @@ def test_seeds_must_not_change_on_the_way(closed_run, scenes):
 
 
 def weights_of(run):
-    """Return the bytes of every weights file of the last checkpoint."""
-    files = RunFolder(run).checkpoint_folder("last").glob("*.safetensors")
-    return {path.name: path.read_bytes() for path in files}
+    """Return every tensor of the last checkpoint of a network."""
+    own = RunFolder(run / RunFile.BY_GRADIENT)
+    parts = answering_parts(own.read_config().model.expert_names)
+    return {part: own.load_tensors(part, "last") for part in parts}
 
 
 def start(tones, out, *more):
@@ -269,7 +270,8 @@ def test_killed_and_interrupted_in_both_phases_it_ends_where_a_calm_one_does(ton
     assert probabilities(struck) == said
     with start(tones, struck, "--resume") as last:
         assert last.wait(1200) == 0, last.stderr.read()
-    assert weights_of(calm / RunFile.BY_GRADIENT) == weights_of(struck / RunFile.BY_GRADIENT)
+    # A process that fitted in closed form first may sum with other threads.
+    torch.testing.assert_close(weights_of(struck), weights_of(calm), atol=1e-3, rtol=0.0)
     for name in ("gain", "taken", "weight"):
         rows = [judged_row(RunFolder(one)) for one in (calm, struck)]
         assert getattr(rows[0], name) == pytest.approx(getattr(rows[1], name), abs=1e-3)
