@@ -61,7 +61,7 @@ def look_where(
 ) -> Features:
     """Return features that know how salient each moment of their rows is, as the glance finds.
 
-    ``stem`` is fitted; ``beliefs`` [rows, C] by copy come from held-out answers. ValueError where a
+    ``stem`` is fitted; ``beliefs`` [rows, C] by copy come from held-out answers. AudioError where a
     recording that could be read no longer can.
     """
     frontend, first = build_frontend(spectro), 0
