@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from xmoe.audio.resample import resample
 from xmoe.backbones import Backbone, load_backbone
@@ -104,7 +105,11 @@ class BackboneEar:
 
 
 def pool_embeddings(card: BackboneCard, embeddings: Tensor) -> Tensor:
-    """Return what a head reads [..., P * D] of embeddings [..., W, D]; NaN is no window."""
+    """Return what a head reads [..., P * D] of embeddings [..., W, D]; NaN is no window.
+
+    It has unit length: how long an embedding is says how loud and how clear a sound was rather than
+    what it is, and heads without it held out better on three of four pairs of network and set.
+    """
     missing = torch.isnan(embeddings)
     parts = []
     for pooling in card.pooling:
@@ -112,7 +117,7 @@ def pool_embeddings(card: BackboneCard, embeddings: Tensor) -> Tensor:
             parts.append(embeddings.nanmean(-2))
         else:
             parts.append(embeddings.masked_fill(missing, float("-inf")).amax(-2))
-    return torch.cat(parts, -1)
+    return normalize(torch.cat(parts, -1), dim=-1)
 
 
 def spread(duration_s: float, span_s: float) -> list[tuple[float, float]]:
