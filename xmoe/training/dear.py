@@ -16,6 +16,7 @@ from torch import Tensor
 
 from xmoe.audio.segment import Segment
 from xmoe.audio.store import load_clips
+from xmoe.backbones.windows import place_windows
 from xmoe.base.config import BackboneSpec, SpectroConfig
 from xmoe.base.errors import AudioError
 from xmoe.base.progress import Progress, silent
@@ -40,6 +41,12 @@ def list_backbones(offered: Sequence[BackboneSpec], segment_s: float) -> list[Ba
         card = spec.card
         words = f"{card.source}, trained on {card.trained_on or 'what its card does not say'}"
         specs.append(spec.model_copy(update={"reason": words}))
+        sparse = card.model_copy(update={"hop_s": 2 * card.step_s * card.speed_factor})
+        if 1 < len(place_windows(segment_s, sparse)) < len(place_windows(segment_s, card)):
+            own = f"{words}; with windows half as dense"
+            specs.append(
+                spec.model_copy(update={"name": f"{spec.name}-half", "card": sparse, "reason": own})
+            )
         fit = round(segment_s / card.span_s)
         counts = [1] if segment_s > card.span_s + card.step_s / 2 else []
         counts += [fit // 2] if fit >= MANY_WINDOWS else []
