@@ -1,0 +1,161 @@
+"""What does the router of a mixture in closed form read, and what is each part of it worth?
+
+    python benchmarks/evidence.py RUN [RUN ...] [--json FILE]
+
+For each run the promises are fitted anew on its held-out answers, each time with a part of the
+evidence hidden: saliency, recording conditions, the stem's own answer; or with the saliency of
+another clip. Sources that are judged were never fitted on. Every arm is compared at the same mean
+milliseconds, between two prices by taking each for a share of the segments. ``nothing`` knows how
+often each number of experts is right and no more, which is to spend blindly. No recording is read:
+the runs are what ``benchmarks/real_sets.py`` left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from xmoe.base.files import read_json, write_json
+from xmoe.base.task import task_of
+from xmoe.experts.ridge import Floats
+from xmoe.glance.evidence import NUM_CONDITIONS
+from xmoe.policy.race import mean_and_error
+from xmoe.routing.promise import ANSWER_NUMBERS
+from xmoe.run.folder import RunFile, RunFolder
+from xmoe.training.closed import stack_depths
+from xmoe.training.promise import PRICES, Depths, choose_first_most, cross_fit, route
+from xmoe.training.promises import HeldTable, promise, read_table
+
+SHARES = (0.2, 0.35, 0.5)
+BELIEF, CONDITIONS = slice(0, 2 * ANSWER_NUMBERS), slice(-NUM_CONDITIONS, None)
+SALIENCY = slice(2 * ANSWER_NUMBERS, -NUM_CONDITIONS)
+Arm = Callable[[Floats], Floats]
+
+
+def hide(*parts: slice) -> Arm:
+    """Return what makes evidence [n, G] the same for every row in these parts."""
+
+    def blank(evidence: Floats) -> Floats:
+        seen = evidence.copy()
+        for part in parts:
+            seen[:, part] = 0.0
+        return seen
+
+    return blank
+
+
+def exchange_saliency(evidence: Floats) -> Floats:
+    """Return evidence [n, G] with each row's saliency that of another row."""
+    other = np.random.default_rng(0).permutation(len(evidence))
+    seen = evidence.copy()
+    seen[:, SALIENCY] = evidence[other, SALIENCY]
+    return seen
+
+
+ARMS: dict[str, Arm] = {
+    "everything": hide(),
+    "without saliency": hide(SALIENCY),
+    "saliency of another clip": exchange_saliency,
+    "without conditions": hide(CONDITIONS),
+    "answers alone": hide(SALIENCY, CONDITIONS),
+    "saliency alone": hide(BELIEF, CONDITIONS),
+    "nothing": hide(slice(None)),
+}
+
+
+def read_depths(run: Path) -> Depths:
+    """Return what is known of a run's held-out segments after 0, 1, ... experts."""
+    folder = RunFolder(run)
+    model = folder.read_config().model
+    table: HeldTable = read_table(
+        folder.file(RunFile.HELD_OUT), model.expert_names, task_of(model.task)
+    )
+    rows = read_json(folder.file(RunFile.CLOSED))["candidates"]
+    ms = {row["name"]: float(row["ms"]) for row in rows}
+    return promise(table, stack_depths(table.hold(), table.experts), ms).depths
+
+
+def trace(depths: Depths) -> tuple[Floats, Floats]:
+    """Return mean costs [P] in ms, in order, and how right each row is there [P, n]."""
+    folds = cross_fit(depths)
+    first = choose_first_most(folds, depths)
+    costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
+    rows = np.arange(len(depths.right))
+    spent, rights = [], []
+    for price in PRICES:
+        asked = np.zeros(len(rows), dtype=np.int64)
+        for fold, promises in folds:
+            limited = promises.model_copy(update={"first_most": first})
+            asked[fold] = route(limited, depths.rows(fold), price=price)
+        spent.append(costs[asked].mean())
+        rights.append(depths.right[rows, asked])
+    order = np.argsort(spent, kind="stable")
+    return np.array(spent)[order], np.stack(rights)[order]
+
+
+def right_at(costs: Floats, rights: Floats, spent: float) -> Floats:
+    """Return how right each row is [n] at a mean cost, on the line between two prices."""
+    above = int(np.searchsorted(costs, spent))
+    if above in (0, len(costs)):
+        return rights[min(above, len(costs) - 1)]
+    low, high = costs[above - 1], costs[above]
+    part = (spent - low) / max(high - low, 1e-12)
+    mixed: Floats = (1.0 - part) * rights[above - 1] + part * rights[above]
+    return mixed
+
+
+def judge(run: Path) -> dict[str, list[list[float]]]:
+    """Return rightness, loss against everything and its standard error, by arm and share."""
+    depths = read_depths(run)
+    whole, found = sum(depths.costs_ms), {}
+    reference: list[Floats] = []
+    for name, arm in ARMS.items():
+        seen = replace(depths, evidence=tuple(map(arm, depths.evidence)))
+        costs, rights = trace(seen)
+        own = [right_at(costs, rights, share * whole) for share in SHARES]
+        reference = reference or own
+        found[name] = [
+            [float(right.mean()), *mean_and_error(right - best, depths.units)]
+            for right, best in zip(own, reference, strict=True)
+        ]
+    return found
+
+
+def table_of(found: dict[str, dict[str, list[list[float]]]]) -> str:
+    """Return the mean over runs as Markdown: per cent right, and points less than everything."""
+    heads = [f"at {share:.0%} of the experts' ms" for share in SHARES]
+    lines = ["| what the router reads | " + " | ".join(heads) + " |", "|---" * 4 + "|"]
+    for name in ARMS:
+        cells = []
+        for place in range(len(SHARES)):
+            rows = np.array([arms[name][place] for arms in found.values()])
+            error = 100.0 * np.sqrt(np.square(rows[:, 2]).sum()) / len(rows)
+            mean, less = 100.0 * rows[:, 0].mean(), 100.0 * rows[:, 1].mean()
+            cells.append(
+                f"{mean:.1f}" + ("" if name == "everything" else f" ({less:+.1f} ± {error:.1f})")
+            )
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--json", type=Path, dest="to")
+    options = parser.parse_args(arguments)
+    found = {}
+    for run in options.runs:
+        found[run.name] = judge(run)
+        print(run.name, {name: round(rows[1][0], 4) for name, rows in found[run.name].items()})
+    print(table_of(found))
+    if options.to:
+        write_json(options.to, found)
+
+
+if __name__ == "__main__":
+    main()
