@@ -22,7 +22,6 @@ NAMES = {
     "__version__",
 }
 COMMANDS = {
-    "ablate",
     "annotations",
     "backbone",
     "calibrate",

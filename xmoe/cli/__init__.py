@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import click
 
 from xmoe import __version__
-from xmoe.cli.ablate import ablate
 from xmoe.cli.annotations import cut_annotations
 from xmoe.cli.backbone import backbone
 from xmoe.cli.demo import demo
@@ -53,7 +52,6 @@ def cli() -> None:
     xmoe backbone init NAME                   a pretrained network as an expert
     xmoe calibrate RUN --budget 20ms          another budget, costs of this machine
     xmoe update RUN --dataset MORE            more labelled clips, in seconds
-    xmoe ablate --dataset DIR --out OUT       does saliency matter for routing?
     xmoe serve RUN                            answer over HTTP
     xmoe submit COMMAND ...                   any of them as a job on a Ray cluster
     """
@@ -75,7 +73,6 @@ for _command in (
     backbone,
     calibrate,
     update,
-    ablate,
     serve,
     submit,
     doctor,
