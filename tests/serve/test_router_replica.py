@@ -123,6 +123,9 @@ def test_metrics_reach_prometheus_under_the_names_of_the_docs(address, wav, soun
         found = scrape()
     for name, (label, values) in wanted.items():
         assert {labels[label] for n, labels, _ in found if n == name} >= values, name
+    for name, labels, _ in found:
+        assert {"application", "deployment", "run"} <= set(labels), name
+        assert len(labels["weights"]) == 12, name
     calls = [s for s in found if s[0] == "ray_xmoe_expert_calls_total"]
     assert {labels["outcome"] for _, labels, _ in calls} == {"ok"}
     answers = [value for name, _, value in found if name == "ray_xmoe_answers_total"]

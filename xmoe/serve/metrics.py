@@ -10,54 +10,73 @@ xmoe_answers{degraded}                     xmoe_refusals{code}
 xmoe_incoming_quality                      0 to 1, of each recording that is measured
 xmoe_incoming_quality_last                 that of the last one
 xmoe_drift_psi{feature}                    distance from training, see xmoe.serve.drift
+
+Each also says ``application``, ``deployment`` and ``replica``, which Serve adds, and of which ``run``
+and ``weights`` (the first digits of their hash) it speaks, so that two versions side by side can be
+judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ray.util.metrics import Counter, Gauge, Histogram
+from ray.serve.metrics import Counter, Gauge, Histogram
 
 from xmoe.serve.meter import Meter
 
+WHOSE = ("run", "weights")
 LATENCY_MS = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
 
 
 class RayMeter(Meter):
-    """Hands every event to Ray."""
+    """Hands every event to Ray, under the name of a run and the hash of its weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str, weights_sha256: str) -> None:
         self._stage = Histogram(
-            "xmoe_stage_ms", "Milliseconds by stage", boundaries=LATENCY_MS, tag_keys=("stage",)
+            "xmoe_stage_ms",
+            "Milliseconds by stage",
+            boundaries=LATENCY_MS,
+            tag_keys=("stage", *WHOSE),
         )
         self._asked = Histogram(
-            "xmoe_experts_asked", "Mean K of an answer", boundaries=[0.5, 1.5, 2.5, 3.5, 4.5, 8.5]
+            "xmoe_experts_asked",
+            "Mean K of an answer",
+            boundaries=[0.5, 1.5, 2.5, 3.5, 4.5, 8.5],
+            tag_keys=WHOSE,
         )
         self._calls = Counter(
-            "xmoe_expert_calls", "Calls to experts", tag_keys=("expert", "outcome")
+            "xmoe_expert_calls", "Calls to experts", tag_keys=("expert", "outcome", *WHOSE)
         )
         self._call_ms = Histogram(
             "xmoe_expert_call_ms",
             "Milliseconds of a call",
             boundaries=LATENCY_MS,
-            tag_keys=("expert",),
+            tag_keys=("expert", *WHOSE),
         )
         self._rows = Histogram(
-            "xmoe_block_rows", "Segments in one micro-batch", boundaries=[1, 2, 4, 8, 16, 32, 64]
+            "xmoe_block_rows",
+            "Segments in one micro-batch",
+            boundaries=[1, 2, 4, 8, 16, 32, 64],
+            tag_keys=WHOSE,
         )
-        self._answers = Counter("xmoe_answers", "Answers given", tag_keys=("degraded",))
+        self._answers = Counter("xmoe_answers", "Answers given", tag_keys=("degraded", *WHOSE))
         self._quality = Histogram(
             "xmoe_incoming_quality",
             "Quality of incoming recordings",
             boundaries=[step / 10 for step in range(1, 11)],
+            tag_keys=WHOSE,
         )
         self._last_quality = Gauge(
-            "xmoe_incoming_quality_last", "Quality of the last recording that was measured"
+            "xmoe_incoming_quality_last",
+            "Quality of the last recording that was measured",
+            tag_keys=WHOSE,
         )
         self._drift = Gauge(
-            "xmoe_drift_psi", "Population stability index to training", tag_keys=("feature",)
+            "xmoe_drift_psi", "Population stability index to training", tag_keys=("feature", *WHOSE)
         )
-        self._refusals = Counter("xmoe_refusals", "Requests refused", tag_keys=("code",))
+        self._refusals = Counter("xmoe_refusals", "Requests refused", tag_keys=("code", *WHOSE))
+        for metric in vars(self).values():
+            metric.set_default_tags({"run": run, "weights": weights_sha256[:12]})
 
     def note_call(self, expert: str, outcome: str, seconds: float) -> None:
         """Count one call to an expert."""
