@@ -32,9 +32,8 @@ def metrics_of(path):
         name = getattr(getattr(node, "func", None), "id", "")
         if isinstance(node, ast.Call) and name in KINDS:
             tags = [k.value for k in node.keywords if k.arg == "tag_keys"]
-            parts = [ast.unparse(part) for part in getattr(tags[0], "elts", tags)]
-            keys = {part.strip("'") for part in parts if "WHOSE" not in part}
-            assert len(keys) < len(parts), "it does not say whose it is"
+            assert ast.unparse(tags[0]).startswith("with_whose("), "it does not say whose it is"
+            keys = {key.value for key in tags[0].args}
             for suffix in KINDS[name]:
                 found[f"ray_{node.args[0].value}{suffix}"] = keys
     return found

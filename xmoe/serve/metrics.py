@@ -11,14 +11,15 @@ xmoe_incoming_quality                      0 to 1, of each recording that is mea
 xmoe_incoming_quality_last                 that of the last one
 xmoe_drift_psi{feature}                    distance from training, see xmoe.serve.drift
 
-Each also says ``application``, ``deployment`` and ``replica``, which Serve adds, and of which ``run``
-and ``weights`` (the first digits of their hash) it speaks, so that two versions side by side can be
-judged.
+Each also says ``application``, ``deployment`` and ``replica``, which Serve adds, and of which
+``run`` and ``weights`` (the first digits of their hash) it speaks, so that two versions side by
+side can be judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
@@ -26,6 +27,11 @@ from xmoe.serve.meter import Meter
 
 WHOSE = ("run", "weights")
 LATENCY_MS = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+
+
+def with_whose(*own: str) -> Any:
+    """Return the tag keys of a metric; Ray's annotation allows for one alone."""
+    return (*own, *WHOSE)
 
 
 class RayMeter(Meter):
@@ -36,45 +42,47 @@ class RayMeter(Meter):
             "xmoe_stage_ms",
             "Milliseconds by stage",
             boundaries=LATENCY_MS,
-            tag_keys=("stage", *WHOSE),
+            tag_keys=with_whose("stage"),
         )
         self._asked = Histogram(
             "xmoe_experts_asked",
             "Mean K of an answer",
             boundaries=[0.5, 1.5, 2.5, 3.5, 4.5, 8.5],
-            tag_keys=WHOSE,
+            tag_keys=with_whose(),
         )
         self._calls = Counter(
-            "xmoe_expert_calls", "Calls to experts", tag_keys=("expert", "outcome", *WHOSE)
+            "xmoe_expert_calls", "Calls to experts", tag_keys=with_whose("expert", "outcome")
         )
         self._call_ms = Histogram(
             "xmoe_expert_call_ms",
             "Milliseconds of a call",
             boundaries=LATENCY_MS,
-            tag_keys=("expert", *WHOSE),
+            tag_keys=with_whose("expert"),
         )
         self._rows = Histogram(
             "xmoe_block_rows",
             "Segments in one micro-batch",
             boundaries=[1, 2, 4, 8, 16, 32, 64],
-            tag_keys=WHOSE,
+            tag_keys=with_whose(),
         )
-        self._answers = Counter("xmoe_answers", "Answers given", tag_keys=("degraded", *WHOSE))
+        self._answers = Counter("xmoe_answers", "Answers given", tag_keys=with_whose("degraded"))
         self._quality = Histogram(
             "xmoe_incoming_quality",
             "Quality of incoming recordings",
             boundaries=[step / 10 for step in range(1, 11)],
-            tag_keys=WHOSE,
+            tag_keys=with_whose(),
         )
         self._last_quality = Gauge(
             "xmoe_incoming_quality_last",
             "Quality of the last recording that was measured",
-            tag_keys=WHOSE,
+            tag_keys=with_whose(),
         )
         self._drift = Gauge(
-            "xmoe_drift_psi", "Population stability index to training", tag_keys=("feature", *WHOSE)
+            "xmoe_drift_psi",
+            "Population stability index to training",
+            tag_keys=with_whose("feature"),
         )
-        self._refusals = Counter("xmoe_refusals", "Requests refused", tag_keys=("code", *WHOSE))
+        self._refusals = Counter("xmoe_refusals", "Requests refused", tag_keys=with_whose("code"))
         for metric in vars(self).values():
             metric.set_default_tags({"run": run, "weights": weights_sha256[:12]})
 

@@ -54,7 +54,9 @@ class RouterReplica:
             callers = {name: call_handle(handle, weights) for name, handle in handles.items()}
         about = read_about(checked, predictor.config)
         check_unchanged(weights.sha256, about.weights_sha256, checked.run)
-        router = RouterCore(predictor, callers, checked, meter=RayMeter(about.name, about.weights_sha256))
+        router = RouterCore(
+            predictor, callers, checked, meter=RayMeter(about.name, about.weights_sha256)
+        )
         explainer = Explainer(checked.run, predictor.config, which=checked.which)
         self.service = Service(
             router,
