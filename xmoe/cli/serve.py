@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +73,7 @@ def serve(
     joins a cluster, and only its own application is stopped at the end.
     """
     from xmoe.serve.cluster import Place
+    from xmoe.serve.quiet import quietly
     from xmoe.serve.session import serving, wait_for_signal
     from xmoe.serve.settings import FaultSettings, HttpSettings, RouterSettings, ServeSettings
 
@@ -83,12 +87,20 @@ def serve(
         http=HttpSettings(token_file=None if token_file is None else str(token_file.resolve())),
     )
     place = Place(address=address, name=name, replace=replace)
-    with serving(settings, host=host, port=port, ingress=ingress, place=place) as url:
+    screen, quiet = sys.stderr, session().quiet
+
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(line, file=screen)
+
+    log = Path(tempfile.gettempdir()) / f"xmoe-serve-{os.getpid()}.log"
+    say(f"log      {log}")
+    service = serving(settings, host=host, port=port, ingress=ingress, place=place)
+    with log.open("w", encoding="utf-8") as kept, quietly(service, kept, name=name, say=say) as url:
         for line in describe_start(url, settings):
             click.echo(line, err=True)
         wait_for_signal()
-        if not session().quiet:
-            click.echo("draining ...", err=True)
+        say("draining ...")
     return Reply({"ok": True, "run": run, "address": url, "topology": topology})
 
 
