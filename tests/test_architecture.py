@@ -36,6 +36,7 @@ CROSS_CUTTING = {
     "test_public_api",
     "test_quantus",
     "test_readme",
+    "test_package",
     "test_tried",
 }
 # Folders of tests that mirror something beside the package.

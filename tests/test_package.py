@@ -1,0 +1,52 @@
+"""What is published: a wheel that holds the program and its pages, and nothing of the workshop."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    for kind in ("wheel", "sdist"):
+        command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
+
+
+def test_a_wheel_holds_every_file_of_the_program(built):
+    names = set(zipfile.ZipFile(built[0]).namelist())
+    ours = [path for path in (ROOT / "xmoe").rglob("*") if path.is_file()]
+    wanted = {str(p.relative_to(ROOT)) for p in ours if "__pycache__" not in p.parts}
+    assert "xmoe/py.typed" in wanted
+    assert wanted <= names
+    strange = [name for name in names if not name.startswith(("xmoe", "xmoe-"))]
+    assert strange == []
+
+
+def test_a_wheel_says_what_it_needs_and_how_it_is_called(built):
+    wheel = zipfile.ZipFile(built[0])
+    (metadata,) = [name for name in wheel.namelist() if name.endswith("METADATA")]
+    said = message_from_bytes(wheel.read(metadata))
+    assert said["Name"] == "xmoe"
+    assert said["Requires-Python"] == ">=3.11"
+    assert said["Description-Content-Type"] == "text/markdown"
+    assert {"onnx", "litert", "hf", "tune"} <= set(said.get_all("Provides-Extra"))
+    needed = [one for one in said.get_all("Requires-Dist") if "extra" not in one]
+    assert any(one.startswith("torch==") for one in needed)
+    (points,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    assert b"xmoe = xmoe.cli:main" in wheel.read(points)
+
+
+def test_a_source_archive_can_be_tested(built):
+    with tarfile.open(built[1]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "PKG-INFO"} <= names
+    assert {"tests/conftest.py", "xmoe/__init__.py", "tests/test_package.py"} <= names
