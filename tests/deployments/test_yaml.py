@@ -100,3 +100,12 @@ def test_scaling_reaches_ray(run):
     other = router.init_args[1]["broadband"]._bound_deployment
     assert other._deployment_config.num_replicas == 1
     assert other._deployment_config.max_queued_requests == 32
+
+
+def test_what_a_replica_must_find_free_reaches_ray(run):
+    asked = {"memory_mb": 700.0, "resources": {"experts": 1.0}}
+    router = build({"run": str(run), "expert": asked})._bound_deployment
+    low = router.init_args[1]["low"]._bound_deployment
+    assert low.ray_actor_options["memory"] == 700_000_000
+    assert low.ray_actor_options["resources"] == {"experts": 1.0}
+    assert "memory" not in router.ray_actor_options

@@ -19,7 +19,7 @@ from xmoe.run.remote import fetched
 from xmoe.serve.expert_replica import ExpertReplica
 from xmoe.serve.router import callable_experts
 from xmoe.serve.router_replica import RouterReplica
-from xmoe.serve.settings import ExpertDeployment, ServeSettings
+from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
 
 ROUTER = "router"
 MOST_ROUTERS = 4
@@ -64,7 +64,7 @@ def build_application(settings: ServeSettings) -> Application:
         backpressure_config=BackpressureConfig(
             status_code=429, retry_after_s=settings.faults.retry_after_s
         ),
-        ray_actor_options={"num_cpus": router.num_cpus, "num_gpus": router.num_gpus},
+        ray_actor_options=actor_options(router),
         max_surge_percent=settings.surge_percent,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10.0,
@@ -97,7 +97,7 @@ def _bind_expert(settings: ServeSettings, name: str) -> Application:
         max_queued_requests=expert.max_queued_requests,
         health_check_period_s=expert.health_check_period_s,
         health_check_timeout_s=expert.health_check_timeout_s,
-        ray_actor_options={"num_cpus": expert.num_cpus, "num_gpus": expert.num_gpus},
+        ray_actor_options=actor_options(expert),
         max_surge_percent=settings.surge_percent,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10.0,
@@ -109,6 +109,16 @@ def declare(kind: type[Any], **options: Any) -> Deployment:
     """Return a deployment of a class."""
     deployment: Deployment = serve.deployment(**options)(kind)
     return deployment
+
+
+def actor_options(asked: RouterSettings | ExpertDeployment) -> dict[str, Any]:
+    """Return what Ray must find free on a node for one replica."""
+    options: dict[str, Any] = {"num_cpus": asked.num_cpus, "num_gpus": asked.num_gpus}
+    if asked.memory_mb is not None:
+        options["memory"] = int(asked.memory_mb * 1e6)
+    if asked.resources:
+        options["resources"] = dict(asked.resources)
+    return options
 
 
 def scaling_of(expert: ExpertDeployment) -> dict[str, Any]:

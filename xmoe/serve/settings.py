@@ -25,6 +25,8 @@ class ExpertDeployment(Frozen):
 
     ``target_ongoing_requests`` counts stacked calls, each of up to ``max_rows`` of the router.
     ``max_queued_requests`` bounds the calls that one router replica holds back for this expert.
+    ``memory_mb`` (as ``xmoe size`` measures it) and ``resources`` are what Ray must find free on a
+    node for each replica; custom resources are those that nodes were started with.
     """
 
     min_replicas: int = Field(default=1, ge=1)
@@ -40,6 +42,8 @@ class ExpertDeployment(Frozen):
     health_check_timeout_s: float = Field(default=10.0, gt=0.0)
     num_cpus: float = Field(default=0.1, ge=0.0)
     num_gpus: float = Field(default=0.0, ge=0.0)
+    memory_mb: float | None = Field(default=None, gt=0.0)
+    resources: dict[str, float] = Field(default_factory=dict)
     threads: int = Field(default=1, ge=1)
 
 
@@ -64,6 +68,8 @@ class RouterSettings(Frozen):
     small_samples: int = Field(default=1 << 15, ge=0)
     num_cpus: float = Field(default=0.2, ge=0.0)
     num_gpus: float = Field(default=0.0, ge=0.0)
+    memory_mb: float | None = Field(default=None, gt=0.0)
+    resources: dict[str, float] = Field(default_factory=dict)
     threads: int = Field(default=1, ge=1)
 
 
