@@ -94,7 +94,7 @@ def test_an_expert_comes_back_from_a_file_of_its_spec(run, scenes, tmp_path, cap
     call(capsys, "expert", "remove", run, spec.name)
     code, said = call(capsys, *add, "--json")
     assert code == 0
-    added = json.loads(said.out)["added"]
+    (added,) = json.loads(said.out)["tried"]
     assert added["name"] == spec.name
     assert added["ms"] == COSTS_MS[spec.name]
     assert spec.name in RunFolder(run).read_config().model.expert_names

@@ -19,12 +19,12 @@ from xmoe.cli.train import read_cards
 from xmoe.pipeline import closed as module
 from xmoe.pipeline import fit
 from xmoe.pipeline.fit import fit_run
+from xmoe.pipeline.refit import read_kept
 from xmoe.policy.policy import Policy
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training import kernel_features
 from xmoe.training.closed import stem_spec
-from xmoe.training.known import read_known
 
 RATE_HZ = 8000
 
@@ -94,7 +94,7 @@ def test_settings_and_records_tell_what_was_chosen(closed_run):
     assert len(config.routing.temperatures) == len(config.routing.costs_ms) + 1 == len(names) + 1
     assert config.routing.k_price in [point["price"] for point in record["prices"]]
     assert (closed_run / RunFile.REPORT).is_file()
-    known = read_known(folder.file(RunFile.KNOWN), folder.file(RunFile.FEATURES))
+    known = read_kept(folder)
     assert {one.split for one in known.whole.examples} == {"train", "val"}
     assert len(known.whole.examples) == record["clips"]
     assert known.holds([stem_spec(config.spectro), *config.model.experts])

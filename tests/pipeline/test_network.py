@@ -24,6 +24,7 @@ from xmoe.pipeline import network as module
 from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.network import add_network, judged_row
 from xmoe.pipeline.recalibrate import recalibrate
+from xmoe.pipeline.refit import add_expert
 from xmoe.policy.policy import Policy
 from xmoe.policy.specs import list_specs
 from xmoe.predict.predictor import Predictor
@@ -132,6 +133,23 @@ def test_a_network_that_knows_more_becomes_an_expert_and_is_asked_when_it_pays(r
     assert "network: trained by gradient" in next(
         one.reason for one in policy.choices if one.name == "experts"
     )
+
+
+@pytest.mark.usefixtures("knowing", "few_families")
+def test_beside_an_expert_that_is_added_it_is_judged_again(run, add, scenes):
+    first = add()
+    spec = RunFolder(run).read_config().model.experts[-1]
+    other = spec.model_copy(update={"name": "other", "seed": 7})
+    with pytest.raises(ConfigError, match="gradients trained network, which cannot"):
+        add_expert(run, other, [scenes])
+    recalibrate(run, without=["network"])
+    add_expert(run, other, [scenes])
+    assert judged_row(RunFolder(run)) is None
+    row = add()
+    assert row.taken
+    assert row.ms == first.ms
+    assert row.gain != first.gain
+    assert "network" in RunFolder(run).read_config().model.expert_names
 
 
 @pytest.mark.usefixtures("knowing")

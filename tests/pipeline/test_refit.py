@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from tests.fixtures.closed import CLASSES, OF_A_SOURCE, SOURCES
+from tests.fixtures.closed import CLASSES, COSTS_MS, NETWORK_MS, OF_A_SOURCE, SOURCES
 from tests.pipeline.conftest import ask_closed
 from xmoe.audio.dataset import load_more
 from xmoe.base.errors import ConfigError, DatasetError
@@ -18,11 +18,21 @@ from xmoe.cli.train import read_cards
 from xmoe.experts.kernels import KernelsEar
 from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.recalibrate import recalibrate
-from xmoe.pipeline.refit import add_expert, keep_features, read_spec, update_run
+from xmoe.pipeline.refit import (
+    add_expert,
+    keep_features,
+    offer_backbone,
+    read_kept,
+    read_spec,
+    update_run,
+)
+from xmoe.pipeline.request import Offered
 from xmoe.policy.policy import Policy, PolicyOverrides
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts
+from xmoe.training import closed
 from xmoe.training.ears import StemEar
+from xmoe.training.known import Known
 
 RATE_HZ = 8000
 # Sources that come later: two of training and one of validation.
@@ -151,6 +161,10 @@ def test_what_is_no_spec_is_refused_with_the_reason(run, tmp_path, change, said)
 @pytest.fixture
 def parted(scenes, tmp_path):
     """Return a folder with the scenes of some sources, and one with those of the others."""
+    return part(scenes, tmp_path)
+
+
+def part(scenes, tmp_path):
     header, *rows = (scenes / "metadata.csv").read_text().splitlines()
     roots = tmp_path / "first", tmp_path / "later"
     for root in roots:
@@ -260,6 +274,108 @@ def test_a_pretrained_network_is_added_and_comes_after_the_cheap(run, tiny_card,
     for part in before.keys() - {ROUTER}:
         assert all(torch.equal(again[part][name], before[part][name]) for name in before[part])
     assert Predictor.load(run).predict(sound(), RATE_HZ, k=3).label in CLASSES
-    few = spec.model_copy(update={"name": "few", "windows": 1})
-    with pytest.raises(ConfigError, match="few hears the 1 most salient"):
-        add_expert(run, few, [scenes])
+
+
+@pytest.fixture
+def priced(monkeypatch, few_families, undrawn):
+    """Fits know what experts cost: the function that says what one window of a network does."""
+
+    def set_price(one_window_ms):
+        def cost(spec, **_):
+            few = getattr(spec, "windows", None) == 1
+            return one_window_ms if few else COSTS_MS.get(spec.name, NETWORK_MS)
+
+        monkeypatch.setattr(closed, "measure_ms", cost)
+
+    return set_price
+
+
+def same_but_for_rounding(one, other):
+    """Assert that two runs have the same experts, to the bit, and route them alike."""
+    mine, theirs = RunFolder(one).read_config(), RunFolder(other).read_config()
+    assert mine.model.expert_names == theirs.model.expert_names
+    ours, others = tensors_of(one), tensors_of(other)
+    for part in ours.keys() - {ROUTER}:
+        assert all(torch.equal(ours[part][name], others[part][name]) for name in ours[part])
+    assert torch.allclose(ours[ROUTER]["shares"], others[ROUTER]["shares"], atol=1e-9)
+    for name in ("mean", "scale", "weights", "bias"):
+        torch.testing.assert_close(ours[ROUTER][name], others[ROUTER][name], atol=1e-3, rtol=1e-3)
+    assert mine.routing.costs_ms == theirs.routing.costs_ms
+    assert mine.routing.temperatures == pytest.approx(theirs.routing.temperatures, rel=1e-9)
+    assert mine.routing.k_price == pytest.approx(theirs.routing.k_price)
+
+
+@pytest.mark.parametrize(("window_ms", "taken"), [(NETWORK_MS, "tiny"), (0.2, "tiny-1w")])
+def test_a_network_that_is_added_gives_the_run_that_is_trained_with_it(
+    priced, tiny_card, loud_scenes, tmp_path, window_ms, taken
+):
+    priced(window_ms)
+    cards = read_cards([tiny_card])
+    fit_run(ask_closed(loud_scenes, tmp_path / "with", backbones=cards))
+    fit_run(ask_closed(loud_scenes, tmp_path / "without"))
+    before = RunFolder(tmp_path / "without").read_config().model.expert_names
+    grown = offer_backbone(tmp_path / "without", cards[0], [loud_scenes])
+    assert grown.settled.promised.depths.order == (*before, taken)
+    assert grown.tried == ("tiny", "tiny-half", "tiny-1w")
+    same_but_for_rounding(tmp_path / "without", tmp_path / "with")
+    tables = [
+        RunFolder(tmp_path / name).read_record(RunFile.POLICY, Policy).candidates
+        for name in ("without", "with")
+    ]
+    assert [row.model_dump() for row in tables[0]] == [row.model_dump() for row in tables[1]]
+    offered = RunFolder(tmp_path / "without").read_record(RunFile.OFFERED, Offered)
+    assert offered.backbones == cards
+    assert Predictor.load(tmp_path / "without").predict(sound(), RATE_HZ).label in CLASSES
+
+
+@pytest.mark.usefixtures("few_families")
+def test_a_network_that_does_not_pay_is_not_taken(closed_run, run, tiny_card, scenes):
+    (spec,) = read_cards([tiny_card])
+    grown = offer_backbone(run, spec, [scenes])
+    taken = {row.name: row.taken for row in grown.rows}
+    assert not any(taken[name] for name in grown.tried)
+    same_but_for_rounding(run, closed_run)
+
+
+def test_a_run_whose_network_hears_few_windows_grows(priced, tiny_card, loud_scenes, tmp_path):
+    priced(0.2)
+    (spec,) = read_cards([tiny_card])
+    run = tmp_path / "run"
+    fit_run(ask_closed(loud_scenes, run, backbones=(spec,)))
+    whole = shutil.copytree(run, tmp_path / "whole")
+    *_, few = RunFolder(run).read_config().model.experts
+    assert few.windows == 1
+    recalibrate(run, without=["low"])
+    assert RunFolder(run).read_config().model.expert_names == (few.name,)
+    add_expert(run, RunFolder(whole).read_config().model.experts[0], [loud_scenes])
+    same_but_for_rounding(run, whole)
+    recalibrate(run, without=[few.name])
+    assert add_expert(run, few, [loud_scenes]).tried == (few.name,)
+    same_but_for_rounding(run, whole)
+
+
+def test_few_windows_are_looked_for_in_new_clips_alone(
+    priced, tiny_card, loud_scenes, tmp_path, monkeypatch
+):
+    priced(0.2)
+    first, later = part(loud_scenes, tmp_path)
+    run = tmp_path / "run"
+    fit_run(ask_closed(first, run, backbones=read_cards([tiny_card])))
+    *_, few = RunFolder(run).read_config().model.experts
+    assert few.windows == 1
+    forgetful = shutil.copytree(run, tmp_path / "forgetful")
+    known = read_kept(RunFolder(run))
+    before = known.whole.focus["whole"]
+    shutil.rmtree(first)
+    more = load_more(later, None, "single_label")
+    update_run(run, more)
+    again = read_kept(RunFolder(run))
+    assert (again.whole.focus["whole"][: len(before)] == before).all()
+    assert again.whole.looked("whole").all()
+    assert again.noisy.looked("noisy").all()
+    assert len(again.whole.focus["whole"]) > len(before)
+    assert Predictor.load(run).predict(sound(), RATE_HZ, k=2).label in CLASSES
+
+    Known(replace(known.whole, focus={}), known.noisy).save(forgetful / RunFile.KNOWN)
+    with pytest.raises(ConfigError, match=f"where {few.name} looked"):
+        update_run(forgetful, more)

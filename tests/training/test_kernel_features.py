@@ -122,19 +122,24 @@ def test_blocks_that_lack_a_spec_are_measured_where_their_recordings_are(dataset
     both = one.join(measure_features(source, dataset.examples[4:], SPECS[:1]))
     assert [len(examples) for _, examples in both.parts()] == [3, 3]
     moved = replace(dataset, root=dataset.root.rename(tmp_path / "moved"))
-    asked = []
-
-    def find(examples):
-        asked.append([example.filepath for example in examples])
-        return replace(source, dataset=moved)
-
-    extend_features(both, find, SPECS, "whole")
-    assert asked == [["0.wav", "1.wav", "2.wav"], ["4.wav", "5.wav", "6.wav"]]
+    extend_features(both, replace(source, dataset=moved), SPECS, "whole")
     at_once = measure_features(Source(moved, 1.0, tmp_path / "other"), moved.examples, SPECS)
     assert at_once.examples == both.examples
     assert at_once.digests == both.digests
     for spec in SPECS:
         assert (both.table(spec) == at_once.table(spec)).all()
+
+
+def test_who_joins_was_not_looked_at_yet(dataset, tmp_path):
+    source = Source(dataset, 0.1, tmp_path / "cache")
+    one = measure_features(source, dataset.examples[:4], SPECS[:1])
+    rows = int(one.counts.sum())
+    assert not one.looked("whole").any()
+    one = replace(one, focus={"whole": np.ones((rows, 5), np.float32)})
+    both = one.join(measure_features(source, dataset.examples[4:], SPECS[:1]))
+    assert both.segment_s == 0.1
+    assert both.looked("whole").tolist() == [True] * rows + [False] * (len(both.owners) - rows)
+    assert not both.looked("whole", "noisy").any()
 
 
 def test_features_are_kept_in_16_bits_where_they_fit():

@@ -50,7 +50,7 @@ def kept(dataset, tmp_path, monkeypatch):
 def test_what_was_written_comes_back(kept, tmp_path):
     path = tmp_path / "known.parquet"
     kept.save(path)
-    again = read_known(path, kept.whole.folder)
+    again = read_known(path, kept.whole.folder, 0.3)
     for one, other in ((again.whole, kept.whole), (again.noisy, kept.noisy)):
         assert one.examples == other.examples
         assert one.counts.tolist() == other.counts.tolist()
@@ -60,14 +60,30 @@ def test_what_was_written_comes_back(kept, tmp_path):
     assert (again.noisy.table(SPECS[0], "noisy") == kept.noisy.table(SPECS[0], "noisy")).all()
 
 
+def test_where_networks_looked_comes_back(kept, tmp_path, rng):
+    focus = {
+        copy: rng.random((int(one.counts.sum()), 7)).astype(np.float32)
+        for copy, one in (("whole", kept.whole), ("noisy", kept.noisy))
+    }
+    looked = Known(
+        replace(kept.whole, focus={"whole": focus["whole"]}),
+        replace(kept.noisy, focus={"noisy": focus["noisy"]}),
+    )
+    looked.save(tmp_path / "known.parquet")
+    again = read_known(tmp_path / "known.parquet", kept.whole.folder, 0.3)
+    assert (again.whole.focus["whole"] == focus["whole"]).all()
+    assert (again.noisy.focus["noisy"] == focus["noisy"]).all()
+    assert again.whole.segment_s == 0.3
+
+
 def test_a_run_that_kept_nothing_and_a_torn_table_are_refused(kept, tmp_path):
     path = tmp_path / "known.parquet"
     with pytest.raises(ConfigError, match="which clips"):
-        read_known(path, tmp_path)
+        read_known(path, tmp_path, 0.3)
     kept.save(path)
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(RunFolderError, match="cannot be read"):
-        read_known(path, tmp_path)
+        read_known(path, tmp_path, 0.3)
 
 
 def test_features_of_others_go_and_its_own_stay(kept):
@@ -96,8 +112,9 @@ def test_clips_are_found_by_name_and_bytes_in_several_folders(kept, dataset, tmp
     for name in ("2.wav", "3.wav"):
         (dataset.root / name).rename(other / name)
     moved = replace(dataset, root=other)
-    find = find_again(kept.whole, [dataset, moved])
-    assert [find(examples).root for _, examples in kept.whole.parts()] == [dataset.root, other]
+    found = find_again(kept.whole, [dataset, moved])
+    roots = [found.path(example).parents[example.filepath.count("/")] for example in found.examples]
+    assert roots == [dataset.root, dataset.root, other, other]
     with pytest.raises(DatasetError, match=r"2 of the 4 clips .*: 2.wav, 3.wav"):
         find_again(kept.whole, [dataset])
     sf.write(other / "3.wav", np.zeros(2000), RATE_HZ)

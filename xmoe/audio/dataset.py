@@ -7,8 +7,8 @@ kept as a note in plain words so that a report can repeat it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -56,13 +56,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Examples, the order of their classes, the task, and notes on what was assumed."""
+    """Examples, the order of their classes, the task, and notes on what was assumed.
+
+    ``elsewhere`` names the folder of clips, by their ids, that lie in another than ``root``.
+    """
 
     root: Path
     examples: tuple[Example, ...]
     classes: tuple[str, ...]
     task: TaskName
     notes: tuple[str, ...] = ()
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def groups(self) -> dict[str, str]:
@@ -81,7 +85,7 @@ class Dataset:
         if relative.is_absolute() or ".." in relative.parts:
             mend = "write paths relative to the data set's folder, without .."
             raise DatasetError("the path leaves the data set", where=example.filepath, mend=mend)
-        return self.root / relative
+        return self.elsewhere.get(example.clip_id, self.root) / relative
 
     def targets(self, examples: Sequence[Example]) -> npt.NDArray[np.int64 | np.float32]:
         """Return class indices [n] int64, or for multi label 0/1 rows [n, C] float32."""

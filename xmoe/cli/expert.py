@@ -14,6 +14,7 @@ from xmoe.cli.train import read_cards
 if TYPE_CHECKING:
     from xmoe.base.config import BackboneSpec, RunConfig
     from xmoe.pipeline.settle import Settled
+    from xmoe.policy.records import StackRow
 
 
 @click.group("expert")
@@ -55,22 +56,37 @@ def add_expert(
 
     --dataset is the folder that RUN was trained on; once more for each that it was updated with.
     The new expert alone is measured and fitted; weights and promises are fitted again, and the
-    others' heads stay. RUN is changed; figures on test are those of before.
+    others' heads stay. A card is offered as `xmoe train --backbone` offers it: all windows, or the
+    most salient ones, or nothing where it does not pay. RUN is changed; figures on test are those
+    of before.
     """
     from xmoe.base.progress import show_progress
     from xmoe.pipeline import refit
     from xmoe.run.folder import RunFolder
 
-    new = _read_card(Path(spec), trust) or refit.read_spec(spec, RunFolder(run))
+    card = _read_card(Path(spec), trust)
     with show_progress(quiet=session().quiet) as progress:
-        grown = refit.add_expert(run, new, datasets, progress=progress)
+        if card is None:
+            new = refit.read_spec(spec, RunFolder(run))
+            grown = refit.add_expert(run, new, datasets, progress=progress)
+        else:
+            grown = refit.offer_backbone(run, card, datasets, progress=progress)
     reply = _describe_routing(run, grown.settled)
-    row = next(row for row in grown.rows if row.name == new.name)
+    rows = [row for row in grown.rows if row.name in grown.tried]
+    names = grown.settled.promised.depths.order
+    lines = [_describe_trial(row, row.name in names, run) for row in rows]
+    fields = {**reply.fields, "tried": [row.model_dump() for row in rows]}
+    return Reply(fields, [*lines, *reply.shown])
+
+
+def _describe_trial(row: StackRow, asked: bool, run: Path) -> str:
+    """Return what an expert gains that was to be added to RUN, and what became of it."""
     said = f"{row.gain:+.4f} +- {row.gain_se:.4f} nats for {row.ms:.3g} ms, weight {row.weight:.3g}"
-    if not row.taken:
+    if not asked:
+        said += f"; not added: {row.reason}"
+    elif not row.taken:
         said += f"; {row.reason}: `xmoe expert remove {run} {row.name}` takes it out"
-    fields = {**reply.fields, "added": row.model_dump()}
-    return Reply(fields, [f"{row.name:<10} {said}", *reply.shown])
+    return f"{row.name:<10} {said}"
 
 
 @command("remove")

@@ -98,6 +98,14 @@ def judged_row(folder: RunFolder) -> StackRow | None:
     return None if row is None else StackRow.model_validate(row)
 
 
+def forget_judgement(folder: RunFolder) -> None:
+    """Let a network be judged again, not trained: the experts beside it are others now."""
+    RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT).unlink(missing_ok=True)
+    record = read_json(folder.file(RunFile.CLOSED))
+    if record.pop(NETWORK, None) is not None:
+        folder.write_record(RunFile.CLOSED, record)
+
+
 def network_config(folder: RunFolder, config: RunConfig, request: FitRequest) -> RunConfig:
     """Return the settings of a mixture of CNNs on the run's front end, by rule."""
     profile = folder.read_record(RunFile.PROFILE, Profile)

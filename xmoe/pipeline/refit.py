@@ -8,9 +8,9 @@ or as afterwards, and the same command goes on with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +24,26 @@ from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.pipeline.closed import describe_fit, describe_routing, settle_fit
+from xmoe.pipeline.network import forget_judgement
 from xmoe.pipeline.recalibrate import read_closed_config
+from xmoe.pipeline.request import Offered
 from xmoe.pipeline.settle import Settled
 from xmoe.policy.families import list_families
 from xmoe.policy.records import StackRow
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.training.closed import ClosedJob, Fitted, spread, stem_spec
+from xmoe.training.closed import ClosedJob, Fitted, hears_few, spread, stem_spec
+from xmoe.training.dear import list_backbones
 from xmoe.training.ears import SoundSpec, Spec
 from xmoe.training.kernel_features import (
     Features,
     FileDigests,
-    Source,
     extend_features,
     measure_features,
 )
 from xmoe.training.known import Known, find_again, read_known
-from xmoe.training.observe import MOST_CLIPS
+from xmoe.training.observe import MOST_CLIPS, look_where_noisy
 from xmoe.training.promises import HeldTable, read_table
-from xmoe.training.refit import refit
+from xmoe.training.refit import refit, refit_beside
 
 SHOWN = 3
 _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
@@ -53,6 +55,7 @@ class Grown:
     """What became of a run: how it is routed, and the table of its candidates.
 
     ``clips`` are those that it was fitted to, ``added`` of them now; ``passed`` were known.
+    ``tried`` are the experts that were to be added.
     """
 
     settled: Settled
@@ -60,6 +63,7 @@ class Grown:
     clips: int
     added: int = 0
     passed: int = 0
+    tried: tuple[str, ...] = ()
 
 
 class _Run:
@@ -74,10 +78,10 @@ class _Run:
             raise ConfigError(
                 f"gradients trained {', '.join(sorted(trained))}, which cannot be fitted anew",
                 where=str(self.folder.path),
-                mend="take it out first (xmoe expert remove), or train again",
+                mend="take it out first (xmoe expert remove); afterwards xmoe train --resume --fit "
+                "both judges it again, without training it, beside what the run is then",
             )
-        check_windows(self.specs)
-        self.known = read_known(self.folder.file(RunFile.KNOWN), self.folder.file(RunFile.FEATURES))
+        self.known = read_kept(self.folder)
         self.record: dict[str, Any] = read_json(self.folder.file(RunFile.CLOSED))
 
     @cached_property
@@ -101,32 +105,55 @@ class _Run:
         """Return what features are measured for: the stem and ``specs``."""
         return [stem_spec(self.config.spectro), *specs]
 
+    def grow(
+        self,
+        new: Sequence[SoundSpec],
+        roots: Sequence[str | Path],
+        fit: Callable[..., Fitted],
+        progress: Progress,
+    ) -> Grown:
+        """Measure the experts that are ``new`` in the clips of before, and ``fit`` all of them."""
+        if taken := {spec.name for spec in new} & set(self.config.model.expert_names):
+            raise ConfigError(
+                f"the run has an expert {', '.join(sorted(taken))} already",
+                where=str(self.folder.path),
+                mend="give the new one another name, or remove the old one first",
+            )
+        # Where networks look is found anew, with the stem of all clips.
+        whole, noisy = replace(self.known.whole, focus={}), replace(self.known.noisy, focus={})
+        job = self.job(find_again(whole, [self.dataset(root) for root in roots]))
+        specs = [*self.specs, *new]
+        wanted = self.measured(specs)
+        extend_features(whole, job.source, wanted, "whole", progress=progress)
+        extend_features(noisy, job.source, wanted, "noisy", progress=progress)
+        fitted = fit(job, whole, specs, self.record, progress=progress)
+        settled, tried = self.finish(fitted, noisy, progress), tuple(spec.name for spec in new)
+        return Grown(settled, fitted.rows, len(whole.examples), tried=tried)
+
+    def dataset(self, root: str | Path) -> Dataset:
+        """Return the clips of before as if all of them lay in a folder."""
+        task, classes = self.config.model.task, self.config.classes
+        return Dataset(Path(root).resolve(), self.known.whole.examples, classes, task)
+
     def finish(self, fitted: Fitted, heard: Features, progress: Progress) -> Settled:
         """Route the run by what was fitted, and write it."""
+        heard = look_where_noisy(fitted, heard)
         _, settled = settle_fit(
             self.folder, self.config, fitted, heard, before=self.table, progress=progress
         )
         record = self.record | describe_fit(fitted) | describe_routing(fitted.stacks, settled)
         self.folder.write_record(RunFile.CLOSED, record)
+        forget_judgement(self.folder)
         # The last: until it is there the same command begins anew.
         Known(fitted.features, heard).save(self.folder.file(RunFile.KNOWN))
         keep_features(self.folder)
         return settled
 
 
-def check_windows(specs: Sequence[SoundSpec]) -> None:
-    """Raise ConfigError where an expert listens to salient windows alone.
-
-    Which these are is found in all recordings with the stem that was fitted last.
-    """
-    for spec in specs:
-        if isinstance(spec, BackboneSpec) and spec.windows is not None:
-            raise ConfigError(
-                f"{spec.name} hears the {spec.windows} most salient windows alone, which are found "
-                "in all recordings at once",
-                where="windows",
-                mend="let it hear all of them (windows: null), take it out, or train again",
-            )
+def read_kept(folder: RunFolder) -> Known:
+    """Return what a run keeps of its clips."""
+    segment_s = folder.read_config().spectro.segment_s
+    return read_known(folder.file(RunFile.KNOWN), folder.file(RunFile.FEATURES), segment_s)
 
 
 def read_spec(text: str, folder: RunFolder) -> SoundSpec:
@@ -164,8 +191,7 @@ def read_spec(text: str, folder: RunFolder) -> SoundSpec:
 
 def keep_features(folder: RunFolder) -> int:
     """Remove all features but those that a run can grow from; returns how many bytes stay."""
-    config = folder.read_config()
-    known = read_known(folder.file(RunFile.KNOWN), folder.file(RunFile.FEATURES))
+    config, known = folder.read_config(), read_kept(folder)
     specs = [spec for spec in config.model.experts if isinstance(spec, SoundSpec)]
     return known.prune([stem_spec(config.spectro), *specs])
 
@@ -178,30 +204,28 @@ def add_expert(
     Raises ConfigError where the run has an expert of that name, DatasetError where clips are gone.
     """
     run = _Run(path)
-    check_windows([spec])
-    if spec.name in run.config.model.expert_names:
-        raise ConfigError(
-            f"the run has an expert {spec.name} already",
-            where=str(run.folder.path),
-            mend="give the new one another name, or remove the old one first",
-        )
-    model, known = run.config.model, run.known
-    datasets = [
-        Dataset(Path(root).resolve(), known.whole.examples, run.config.classes, model.task)
-        for root in roots
-    ]
-    job, specs = run.job(datasets[0]), [*run.specs, spec]
-    find = find_again(known.whole, datasets)
+    return run.grow([spec], roots, partial(refit, order_anew=True), progress)
 
-    def source_of(examples: Sequence[Example]) -> Source:
-        return replace(job.source, dataset=find(examples))
 
-    wanted = run.measured(specs)
-    extend_features(known.whole, source_of, wanted, "whole", progress=progress)
-    extend_features(known.noisy, source_of, wanted, "noisy", progress=progress)
-    fitted = refit(job, known.whole, specs, run.record, order_anew=True, progress=progress)
-    settled = run.finish(fitted, known.noisy, progress)
-    return Grown(settled, fitted.rows, len(known.whole.examples))
+def offer_backbone(
+    path: str | Path,
+    spec: BackboneSpec,
+    roots: Sequence[str | Path],
+    *,
+    progress: Progress = silent,
+) -> Grown:
+    """Offer a pretrained network to a run as training offers it: whole, and its salient windows.
+
+    What does not pay is not taken, and the run's other networks are chosen once more beside it.
+    Otherwise as ``add_expert``.
+    """
+    run = _Run(path)
+    offered = list_backbones([spec], run.config.spectro.segment_s)
+    grown = run.grow(offered, roots, refit_beside, progress)
+    before = run.folder.file(RunFile.OFFERED)
+    known = run.folder.read_record(RunFile.OFFERED, Offered) if before.is_file() else Offered()
+    run.folder.write_record(RunFile.OFFERED, Offered(backbones=(*known.backbones, spec)))
+    return grown
 
 
 def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) -> Grown:
@@ -220,6 +244,13 @@ def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) 
             mend="train again on all clips together",
         )
     fresh, passed = pick_fresh(more, known)
+    if hears_few(run.specs) and not known.whole.looked("whole").all():
+        few = ", ".join(one.name for one in run.specs if hears_few([one]))
+        raise ConfigError(
+            f"the run does not know where {few} looked in the recordings of before",
+            where=str(run.folder.file(RunFile.KNOWN)),
+            mend="take it out and add it again (xmoe expert remove, add), or train again",
+        )
     job = run.job(replace(more, classes=run.config.classes))
     new = measure_features(job.source, fresh, specs, progress=progress)
     features = known.whole.join(new)

@@ -27,7 +27,7 @@ class Offered(Frozen):
     """The networks that were offered to a run."""
 
     schema_version: Literal[1] = 1
-    backbones: tuple[BackboneSpec, ...]
+    backbones: tuple[BackboneSpec, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

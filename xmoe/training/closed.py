@@ -164,15 +164,31 @@ def _fit_all(
     stem = stem_spec(job.spectro)
     features = measure_features(job.source, clips, [stem, *specs], progress=progress)
     targets, plan, judged = read_targets(job, features, stem)
-    heads = fit_heads(features, {STEM_NAME: stem}, targets, silent)
-    if any(isinstance(spec, BackboneSpec) and spec.windows for spec in specs):
+    features, heads = fit_all_heads(job, features, specs, targets, progress)
+    return features, targets, plan, judged, heads
+
+
+def fit_all_heads(
+    job: ClosedJob,
+    features: Features,
+    specs: Sequence[SoundSpec],
+    targets: Targets,
+    progress: Progress,
+) -> tuple[Features, dict[str, HeadFit]]:
+    """Return the heads of the stem and ``specs``, and features that know where these look."""
+    heads = fit_heads(features, {STEM_NAME: stem_spec(job.spectro)}, targets, silent)
+    if hears_few(specs):
         belief = job.task.belief(torch.from_numpy(heads[STEM_NAME].held_out).float())
         fitted = fitted_stem(job.spectro, heads[STEM_NAME])
         features = look_where(
             job.source, features, fitted, {"whole": belief}, spectro=job.spectro, progress=progress
         )
-    heads |= fit_heads(features, by_name(specs), targets, progress)
-    return features, targets, plan, judged, heads
+    return features, heads | fit_heads(features, by_name(specs), targets, progress)
+
+
+def hears_few(specs: Sequence[SoundSpec]) -> bool:
+    """Whether some of the experts hear salient windows alone."""
+    return any(isinstance(spec, BackboneSpec) and spec.windows for spec in specs)
 
 
 def spread(known: Sequence[Example], most: int, seed: int) -> list[Example]:

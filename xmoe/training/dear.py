@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import one_thread
 from xmoe.glance.kernel_stem import KernelStem
 from xmoe.glance.saliency import activation_map, saliency_cells
+from xmoe.policy.records import StackRow
 from xmoe.training.heads import HeadFit
 from xmoe.training.kernel_features import Features, Source
 from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
@@ -68,14 +70,17 @@ def look_where(
 ) -> Features:
     """Return features that know how salient each moment of their rows is, as the glance finds.
 
-    ``stem`` is fitted; ``beliefs`` [rows, C] by copy come from held-out answers. AudioError where a
-    recording that could be read no longer can.
+    ``stem`` is fitted; ``beliefs`` [rows, C] by copy come from held-out answers. Recordings in
+    which somebody looked before are not needed. AudioError where one no longer can be read.
     """
+    looked = features.looked(*beliefs)
+    if looked.all():
+        return features
     frontend, first = build_frontend(spectro), 0
     found: dict[CopyName, list[Tensor]] = {copy: [] for copy in beliefs}
-    clips = load_clips(source.dataset, features.examples)
+    unseen = [features.examples[clip] for clip in np.unique(features.owners[~looked])]
     with one_thread(), torch.inference_mode():
-        for done, (example, clip) in enumerate(clips, 1):
+        for done, (example, clip) in enumerate(load_clips(source.dataset, unseen), 1):
             if isinstance(clip, AudioError):
                 raise clip  # it was read before
             pieces = cut_training(clip, source.segment_s)
@@ -84,12 +89,19 @@ def look_where(
                 sound = copy_pieces(pieces, copy, seed_of(example))
                 segments = [Segment(one, clip.sample_rate_hz, 0) for one in sound]
                 spec = frontend.compress(*measure_segments(segments, frontend))
-                cam = activation_map(stem, stem(spec), belief[rows])
+                cam = activation_map(stem, stem(spec), belief[~looked][rows])
                 found[copy].append(saliency_cells(cam, spec).sum(1))
             first += len(pieces)
-            progress("where to listen", done, len(features.examples))
-    focus = {copy: torch.cat(parts).numpy() for copy, parts in found.items()}
-    return replace(features, focus=dict(features.focus) | focus)
+            progress("where to listen", done, len(unseen))
+    focus = dict(features.focus)
+    for copy, parts in found.items():
+        fresh = torch.cat(parts).numpy()
+        whole = np.empty((len(looked), fresh.shape[1]), np.float32)
+        whole[~looked] = fresh
+        if looked.any():
+            whole[looked] = focus[copy][looked]
+        focus[copy] = whole
+    return replace(features, focus=focus)
 
 
 def fitted_stem(spectro: SpectroConfig, head: HeadFit) -> KernelStem:
@@ -114,14 +126,28 @@ def select_in_tiers(
     if not dear:
         return first, taken, ()
     costs = {name: ms[name] for name in dear}
+    return select_beside(held, costs, first.rows, taken, always)
+
+
+def select_beside(
+    held: HeldOut,
+    costs: Mapping[str, float],
+    rows: Sequence[StackRow],
+    taken: Sequence[str],
+    always: Sequence[str],
+) -> tuple[Selection, tuple[str, ...], tuple[str, ...]]:
+    """Return the selection of those of ``costs`` that add to what was ``taken``, and both.
+
+    ``rows`` are those of the candidates before; what they weigh is told anew.
+    """
     second = select_experts(held, costs, always=[*always, *taken], at_least=0)
     added = tuple(name for name in second.stack.weights if name in costs)
-    rows = tuple(
+    weighed = tuple(
         row.model_copy(update={"weight": round(second.stack.weights.get(row.name, 0.0), 4)})
-        for row in first.rows
+        for row in rows
     )
     later = tuple(
         row.model_copy(update={"place": len(taken) + row.place if row.place else None})
         for row in second.rows
     )
-    return second.model_copy(update={"rows": rows + later}), taken, added
+    return second.model_copy(update={"rows": weighed + later}), tuple(taken), added

@@ -51,7 +51,8 @@ class Features:
     Example i has ``counts[i]`` rows, one for each segment of ``segment_s``, in the block
     ``homes[i]``; its file has the SHA-256 sum ``digests[i]``. ``bad`` are recordings that cannot be
     used; they have no row and are not among the examples. ``focus`` [rows, columns] is how salient
-    each moment of a row is, by copy, where a spec hears salient windows alone.
+    each moment of a row is, by copy, where a spec hears salient windows alone; NaN where nobody
+    looked yet.
     """
 
     folder: Path
@@ -76,7 +77,11 @@ class Features:
         return [(key, tuple(own)) for key, own in examples.items()]
 
     def join(self, other: Features) -> Features:
-        """Return both, the blocks of ``other`` after these; they lie in one folder."""
+        """Return both, the blocks of ``other`` after these; they lie in one folder.
+
+        Where to look in the ``other`` is not known yet.
+        """
+        rows = int(other.counts.sum())
         return Features(
             self.folder,
             self.examples + other.examples,
@@ -84,12 +89,25 @@ class Features:
             self.homes + other.homes,
             self.digests + other.digests,
             self.bad + other.bad,
+            self.segment_s,
+            {
+                copy: np.pad(focus, ((0, rows), (0, 0)), constant_values=np.nan)
+                for copy, focus in self.focus.items()
+            },
         )
 
     @property
     def owners(self) -> Ints:
         """The example [rows] of each row."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def looked(self, *copies: CopyName) -> npt.NDArray[np.bool_]:
+        """Return of which rows [rows] it is known how salient each moment is."""
+        known = np.ones(int(self.counts.sum()), dtype=bool)
+        for copy in copies:
+            focus = self.focus.get(copy)
+            known &= False if focus is None else ~np.isnan(focus[:, 0])
+        return known
 
     def blocks(self, spec: Spec, copy: CopyName = "whole") -> Iterator[Floats32]:
         """Yield features [b, D] block by block."""
@@ -149,14 +167,13 @@ def measure_features(
 
 def extend_features(
     features: Features,
-    source_of: Callable[[Sequence[Example]], Source],
+    source: Source,
     specs: Sequence[Spec],
     copy: CopyName,
     *,
     progress: Progress = silent,
 ) -> None:
-    """Measure what the blocks of ``features`` lack; ``source_of`` says where their examples are."""
-    sources = [source_of(examples) for _, examples in features.parts()]
+    """Measure what the blocks of ``features`` lack."""
     tasks = [
         BlockTask(
             replace(source.dataset, examples=examples),
@@ -165,10 +182,10 @@ def extend_features(
             source.segment_s,
             features.folder / key,
         )
-        for source, (key, examples) in zip(sources, features.parts(), strict=True)
+        for key, examples in features.parts()
     ]
     if lacking := [task for task in tasks if task.lacking()]:
-        (sources[0].run or run_here)(lacking, progress)
+        (source.run or run_here)(lacking, progress)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a run keeps of the clips that it was fitted to, so that experts and clips can be added.
 
-Which clips those are, with the hash of each file, is a table in the run. Their features stay in its
+Which clips those are, with the hash of each file, is a table in the run, and how salient each
+moment of them is where a network hears salient windows alone. Their features stay in its
 feature cache: those of the stem and of the experts that were taken, and of the noisy copies that
 promises were fitted on. Sums of Gram matrices are no smaller until there are more clips than can be
 kept, and no answer to a clip whose source was left out could be made from them.
@@ -9,8 +10,8 @@ kept, and no answer to a clip whose source was left out could be made from them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,24 @@ class Known:
 
     def save(self, path: Path) -> None:
         """Write which clips they are, and in which blocks their features lie."""
-        whole = self.whole
-        ids = [example.clip_id for example in self.noisy.examples]
-        noisy = dict(zip(ids, self.noisy.homes, strict=True))
-        columns = zip(whole.examples, whole.digests, whole.counts, whole.homes, strict=True)
+        whole, noisy = self.whole, self.noisy
+        ids = [example.clip_id for example in noisy.examples]
+        homes = dict(zip(ids, noisy.homes, strict=True))
+        noisy_focus = dict(zip(ids, _pack_focus(noisy, "noisy"), strict=True))
+        columns = zip(
+            whole.examples,
+            whole.digests,
+            whole.counts,
+            whole.homes,
+            _pack_focus(whole, "whole"),
+            strict=True,
+        )
         rows: list[dict[str, Any]] = [
             asdict(example)
-            | {"sha256": digest, "segments": int(count), "block": home}
-            | {"noisy_block": noisy.get(example.clip_id)}
-            for example, digest, count, home in columns
+            | {"sha256": digest, "segments": int(count), "block": home, "focus": focus}
+            | {"noisy_block": homes.get(example.clip_id)}
+            | {"noisy_focus": noisy_focus.get(example.clip_id)}
+            for example, digest, count, home, focus in columns
         ]
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows), sink)
@@ -97,8 +107,8 @@ class Known:
         return size
 
 
-def read_known(path: Path, cache: Path) -> Known:
-    """Return what ``Known.save`` wrote; features are in ``cache``.
+def read_known(path: Path, cache: Path, segment_s: float) -> Known:
+    """Return what ``Known.save`` wrote; features of segments are in ``cache``.
 
     Raises ConfigError for a run that kept nothing, RunFolderError for a torn table.
     """
@@ -108,45 +118,55 @@ def read_known(path: Path, cache: Path) -> Known:
         )
     try:
         rows = pq.read_table(path).to_pylist()
-        whole = [(*_read(row), row["block"]) for row in rows]
-        noisy = [(*_read(row), row["noisy_block"]) for row in rows if row["noisy_block"]]
+        noisy_rows = [row for row in rows if row["noisy_block"]]
+        whole = _gather(cache, segment_s, rows, "whole")
+        noisy = _gather(cache, segment_s, noisy_rows, "noisy")
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         what = f"cannot be read: {error}"
         raise RunFolderError(what, where=str(path), mend=TRAIN_AGAIN) from error
-    return Known(_gather(cache, whole), _gather(cache, noisy))
+    return Known(whole, noisy)
 
 
-def _read(row: dict[str, Any]) -> tuple[Example, str, int]:
-    values = {name: row[name] for name in _EXAMPLE}
-    return Example(**values | {"labels": tuple(values["labels"])}), row["sha256"], row["segments"]
+def _gather(
+    cache: Path, segment_s: float, rows: Sequence[dict[str, Any]], copy: CopyName
+) -> Features:
+    home, focus = ("block", "focus") if copy == "whole" else ("noisy_block", "noisy_focus")
+    known = [{name: row[name] for name in _EXAMPLE} for row in rows]
+    features = Features(
+        cache,
+        tuple(Example(**one | {"labels": tuple(one["labels"])}) for one in known),
+        np.array([row["segments"] for row in rows], np.int64),
+        tuple(row[home] for row in rows),
+        tuple(row["sha256"] for row in rows),
+        (),
+        segment_s,
+    )
+    if not rows or any(row.get(focus) is None for row in rows):
+        return features
+    table = np.frombuffer(b"".join(row[focus] for row in rows), np.float32)
+    return replace(features, focus={copy: table.reshape(int(features.counts.sum()), -1)})
 
 
-def _gather(cache: Path, rows: Sequence[tuple[Example, str, int, str]]) -> Features:
-    examples, digests, counts, homes = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return Features(cache, examples, np.array(counts, np.int64), homes, digests, ())
+def _pack_focus(features: Features, copy: CopyName) -> list[bytes | None]:
+    """Return how salient the moments of each example are, None where nobody looks."""
+    if copy not in features.focus:
+        return [None] * len(features.examples)
+    parts = np.split(features.focus[copy].astype(np.float32), features.counts.cumsum()[:-1])
+    return [part.tobytes() for part in parts]
 
 
-def find_again(features: Features, datasets: Sequence[Dataset]) -> Callable[..., Dataset]:
-    """Return where the clips of each block of ``features`` are: the same bytes by the same name.
+def find_again(features: Features, datasets: Sequence[Dataset]) -> Dataset:
+    """Return where the clips of ``features`` are: the same bytes by the same name.
 
     Raises DatasetError where some are in none of ``datasets``.
     """
-    there = [
-        {
-            example.clip_id
-            for example, known in zip(features.examples, features.digests, strict=True)
-            if digest(example) == known
-        }
-        for digest in map(FileDigests, datasets)
-    ]
-
-    def find(examples: Sequence[Example]) -> Dataset:
-        names = {example.clip_id for example in examples}
-        for dataset, own in zip(datasets, there, strict=True):
-            if names <= own:
-                return dataset
-        found = set().union(*there)
-        gone = [example.filepath for example in features.examples if example.clip_id not in found]
+    found: dict[str, Path] = {}
+    for dataset, digest in zip(datasets, map(FileDigests, datasets), strict=True):
+        for example, known in zip(features.examples, features.digests, strict=True):
+            if example.clip_id not in found and digest(example) == known:
+                found[example.clip_id] = dataset.root
+    gone = [example.filepath for example in features.examples if example.clip_id not in found]
+    if gone:
         shown = ", ".join(gone[:SHOWN]) + (" ..." if gone[SHOWN:] else "")
         raise DatasetError(
             f"{len(gone)} of the {len(features.examples)} clips that the run was trained on are "
@@ -154,7 +174,4 @@ def find_again(features: Features, datasets: Sequence[Dataset]) -> Callable[...,
             where=", ".join(str(dataset.root) for dataset in datasets),
             mend="name the folder, or all the folders, that the run was trained and updated on",
         )
-
-    for _, examples in features.parts():
-        find(examples)
-    return find
+    return replace(datasets[0], elsewhere=found)

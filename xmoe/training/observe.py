@@ -15,7 +15,6 @@ from torch import Tensor
 
 from xmoe.audio.segment import Samples, Segment
 from xmoe.audio.store import load_clips
-from xmoe.base.config import BackboneSpec
 from xmoe.base.errors import AudioError
 from xmoe.base.progress import Progress, silent
 from xmoe.experts.ridge import Floats, Ints
@@ -26,7 +25,7 @@ from xmoe.frontend.threads import one_thread
 from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.promise_router import STEM_NAME, PromiseRouter, renew_belief
-from xmoe.training.closed import Fitted, spread, stem_spec
+from xmoe.training.closed import Fitted, hears_few, spread, stem_spec
 from xmoe.training.dear import fitted_stem, look_where
 from xmoe.training.ears import Spec
 from xmoe.training.kernel_features import Features, measure_features
@@ -37,12 +36,28 @@ MOST_CLIPS = 1000
 
 
 def hear_noisy(fitted: Fitted, *, progress: Progress = silent) -> Features:
-    """Measure the noisy copies of clips that judge: of all of them, or of as many as can be."""
+    """Measure the noisy copies of clips that judge: of all of them, or of as many as can be.
+
+    They know where networks that hear salient windows alone look.
+    """
     clips = np.unique(fitted.features.owners[fitted.targets.judges])
     examples = [fitted.features.examples[clip] for clip in clips]
     known = spread(examples, MOST_CLIPS, fitted.job.seed)
     specs: list[Spec] = [stem_spec(fitted.job.spectro), *fitted.specs]
-    return measure_features(fitted.job.source, known, specs, copies=("noisy",), progress=progress)
+    heard = measure_features(fitted.job.source, known, specs, copies=("noisy",), progress=progress)
+    return look_where_noisy(fitted, heard)
+
+
+def look_where_noisy(fitted: Fitted, heard: Features) -> Features:
+    """Return the noisy copies ``heard`` with where in them networks look that hear few windows."""
+    if not hears_few(fitted.specs):
+        return heard
+    job, head, stem = fitted.job, fitted.heads[STEM_NAME], stem_spec(fitted.job.spectro)
+    copies = heard.table(stem, "noisy")
+    logits = head.answer_copies(copies, fitted.targets, rows_of(fitted, heard))
+    belief = job.task.belief(torch.from_numpy(logits).float())
+    own = fitted_stem(job.spectro, head)
+    return look_where(job.source, heard, own, {"noisy": belief}, spectro=job.spectro)
 
 
 def observe(
@@ -93,19 +108,13 @@ def rows_of(fitted: Fitted, heard: Features) -> Ints:
 
 def answer_noisy(fitted: Fitted, heard: Features, picked: Ints, kept: Ints) -> Floats:
     """Return held-out logits [1 + E, n, C] of the noisy rows ``kept`` [n], copies of ``picked``."""
-    job = fitted.job
 
     def answer(name: str, spec: Spec) -> Floats:
         table = heard.table(spec, "noisy")[kept]
         return fitted.heads[name].answer_copies(table, fitted.targets, picked)
 
-    answers = [answer(STEM_NAME, stem_spec(job.spectro))]
-    if any(isinstance(spec, BackboneSpec) and spec.windows for spec in fitted.specs):
-        belief = job.task.belief(torch.from_numpy(answers[0]).float())
-        stem = fitted_stem(job.spectro, fitted.heads[STEM_NAME])
-        heard = look_where(job.source, heard, stem, {"noisy": belief}, spectro=job.spectro)
-    answers += [answer(spec.name, spec) for spec in fitted.specs]
-    return np.stack(answers)
+    stem = answer(STEM_NAME, stem_spec(fitted.job.spectro))
+    return np.stack([stem, *(answer(spec.name, spec) for spec in fitted.specs)])
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,34 @@
 """Features that are there + experts that are taken -> the mixture fitted anew, in seconds.
 
-Whoever is taken stays: no candidate is looked for. Heads of the same features are the same to the
-bit, so what an expert that is added changes are weights and promises alone.
+Whoever is taken stays: no candidate is looked for but among pretrained networks that are offered.
+Heads of the same features are the same to the bit, so what an expert that is added changes are
+weights and promises alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from xmoe.base.config import BackboneSpec
 from xmoe.base.progress import Progress, silent
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.policy.records import StackRow
+from xmoe.routing.stack import Stack
 from xmoe.training.closed import (
     ClosedJob,
     Fitted,
     by_name,
-    fit_heads,
+    fit_all_heads,
     hold_out,
     measure_costs,
     read_targets,
     stack_depths,
     stem_spec,
+    weigh_by_depth,
 )
-from xmoe.training.dear import select_in_tiers
+from xmoe.training.dear import select_beside, select_in_tiers
 from xmoe.training.ears import SoundSpec
 from xmoe.training.kernel_features import Features
 from xmoe.training.stack import HeldOut
@@ -43,29 +47,81 @@ def refit(
 
     ``order_anew`` orders experts as a search among them would, and tells what each gains.
     """
-    stem, known = stem_spec(job.spectro), by_name(specs)
-    targets, plan, judged = read_targets(job, features, stem)
-    heads = fit_heads(features, {STEM_NAME: stem, **known}, targets, progress)
-    ms = measure_costs(specs, job, progress)
-    units = plan.units[features.owners]
-    held = hold_out(heads, targets, units)
-    names, rows = list(known), [StackRow.model_validate(row) for row in record["candidates"]]
+    fitted, held = _fit_all(job, features, specs, record, progress)
+    names: Sequence[str] = fitted.names
+    rows: Sequence[StackRow] = fitted.rows
     if order_anew:
-        dear = [spec.name for spec in specs if isinstance(spec, BackboneSpec)]
-        names, rows = order_experts(held, ms, dear if len(dear) < len(specs) else [], rows)
-    return Fitted(
+        dear = list_dear(specs)
+        dear = dear if len(dear) < len(specs) else []
+        names, rows = order_experts(held, fitted.ms, dear, rows)
+    return _take(fitted, stack_depths(held, names), rows)
+
+
+def refit_beside(
+    job: ClosedJob,
+    features: Features,
+    specs: Sequence[SoundSpec],
+    record: Mapping[str, Any],
+    *,
+    progress: Progress = silent,
+) -> Fitted:
+    """Fit ``specs``, and of the pretrained networks among them take those that a fit would take.
+
+    The others stay in their order.
+    """
+    fitted, held = _fit_all(job, features, specs, record, progress)
+    dear = list_dear(specs)
+    first = [name for name in fitted.names if name not in dear]
+    rows = [row for row in fitted.rows if row.name not in dear]
+    if first:
+        costs = {name: fitted.ms[name] for name in dear}
+        selection, _, added = select_beside(held, costs, rows, first, [STEM_NAME])
+        return _take(fitted, weigh_by_depth(held, first, added), selection.rows)
+    selection, taken, _ = select_in_tiers(held, fitted.ms, dear=[], always=[STEM_NAME])
+    return _take(fitted, weigh_by_depth(held, taken), [*selection.rows, *rows])
+
+
+def list_dear(specs: Sequence[SoundSpec]) -> list[str]:
+    """Return which of the experts are pretrained networks."""
+    return [spec.name for spec in specs if isinstance(spec, BackboneSpec)]
+
+
+def _fit_all(
+    job: ClosedJob,
+    features: Features,
+    specs: Sequence[SoundSpec],
+    record: Mapping[str, Any],
+    progress: Progress,
+) -> tuple[Fitted, HeldOut]:
+    """Return the experts in the order given, without weights, and their held-out answers."""
+    targets, plan, judged = read_targets(job, features, stem_spec(job.spectro))
+    features, heads = fit_all_heads(job, features, specs, targets, progress)
+    fitted = Fitted(
         job=job,
-        specs=tuple(known[name] for name in names),
+        specs=tuple(specs),
         features=features,
         targets=targets,
-        units=units,
+        units=plan.units[features.owners],
         heads=heads,
-        ms=ms,
-        stacks=stack_depths(held, names),
-        rows=tuple(rows),
+        ms=measure_costs(specs, job, progress),
+        stacks=(),
+        rows=tuple(StackRow.model_validate(row) for row in record["candidates"]),
         dropped=record["dropped"],
         judged=judged,
         sources=plan.words,
+    )
+    return fitted, hold_out(heads, targets, fitted.units)
+
+
+def _take(fitted: Fitted, stacks: tuple[Stack, ...], rows: Sequence[StackRow]) -> Fitted:
+    """Return the fit with the experts that have weights in the last of ``stacks``."""
+    names, known = list(stacks[-1].weights), by_name(fitted.specs)
+    return replace(
+        fitted,
+        specs=tuple(known[name] for name in names if name != STEM_NAME),
+        heads={name: fitted.heads[name] for name in names},
+        stacks=stacks,
+        rows=tuple(rows),
     )
 
 
