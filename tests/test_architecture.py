@@ -14,7 +14,7 @@ from tests.conftest import bundle_of
 from xmoe.run.folder import CHECKPOINTS, MANIFEST, STATE, RunFile, pointer_file
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "xmoe").rglob("*.py"))
+SOURCES = sorted(path for top in ("xmoe", "xmoe_lite") for path in (ROOT / top).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 MAX_FILE_LINES = 400

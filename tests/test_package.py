@@ -23,7 +23,7 @@ def built(tmp_path_factory):
 
 def test_a_wheel_holds_every_file_of_the_program(built):
     names = set(zipfile.ZipFile(built[0]).namelist())
-    ours = [path for path in (ROOT / "xmoe").rglob("*") if path.is_file()]
+    ours = [p for top in ("xmoe", "xmoe_lite") for p in (ROOT / top).rglob("*") if p.is_file()]
     wanted = {str(p.relative_to(ROOT)) for p in ours if "__pycache__" not in p.parts}
     assert "xmoe/py.typed" in wanted
     assert wanted <= names

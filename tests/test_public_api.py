@@ -30,6 +30,7 @@ COMMANDS = {
     "eval",
     "expert",
     "explain",
+    "export",
     "infer",
     "profile",
     "report",

@@ -95,7 +95,7 @@ def test_a_gpu_measures_as_many_clips_at_once_as_fit(bank, monkeypatch, device, 
         found.append(len(specs))
         return torch.zeros(len(specs), 1, device=specs.device)
 
-    monkeypatch.setattr(bank, "_measure", measure)
+    monkeypatch.setattr(bank, "pool", measure)
     features = bank.measure(torch.zeros(sum(sizes), 16, frames, device=device))
     assert (found, len(features)) == (sizes, sum(sizes))
 

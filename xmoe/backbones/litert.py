@@ -25,7 +25,7 @@ _OUTPUTS_FIELD = 8
 def open_file(card: BackboneCard, file: BackboneFile, path: Path, threads: int) -> Runner:
     """Return what runs one file of a card; ConfigError where input, output or shape differ."""
     interpreters = import_extra("ai_edge_litert.interpreter", "litert")
-    content = _read_with_output(file, path)
+    content = read_with_output(file, path)
     try:
         interpreter = interpreters.Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
@@ -63,7 +63,7 @@ class _Network:
             return result
 
 
-def _read_with_output(file: BackboneFile, path: Path) -> bytes:
+def read_with_output(file: BackboneFile, path: Path) -> bytes:
     """Return a network's bytes with the card's tensor as the first output of its one graph."""
     schema = import_extra("ai_edge_litert.schema_py_generated", "litert")
     content = bytearray(path.read_bytes())

@@ -21,6 +21,7 @@ from xmoe.cli.edge import EXIT_CODES_HELP, run
 from xmoe.cli.evaluate import evaluate
 from xmoe.cli.expert import calibrate, expert, update
 from xmoe.cli.explain import explain
+from xmoe.cli.export import export
 from xmoe.cli.infer import infer
 from xmoe.cli.profile import profile
 from xmoe.cli.report import report
@@ -53,6 +54,7 @@ def cli() -> None:
     xmoe calibrate RUN --budget 20ms          another budget, costs of this machine
     xmoe update RUN --dataset MORE            more labelled clips, in seconds
     xmoe serve RUN                            answer over HTTP
+    xmoe export RUN --out DIR                 answer on a small machine, without torch
     xmoe submit COMMAND ...                   any of them as a job on a Ray cluster
     """
 
@@ -74,6 +76,7 @@ for _command in (
     calibrate,
     update,
     serve,
+    export,
     submit,
     doctor,
 ):

@@ -66,10 +66,10 @@ class KernelBank:
         Frames beyond 2048 are averaged in twos, threes, ... until they fit.
         """
         with torch.inference_mode():
-            specs = _thin(specs)
+            specs = thin_frames(specs)
             # One clip's cells stay in a processor's cache; a GPU wants many at once.
             size = 1 if specs.device.type == "cpu" else _GPU_FRAMES // specs.shape[-1]
-            features = torch.cat([self._measure(part) for part in specs.split(size)])
+            features = torch.cat([self.pool(part) for part in specs.split(size)])
         return features.clone()
 
     def measure_softly(self, specs: Tensor, *, width: float = 0.1) -> Tensor:
@@ -77,9 +77,10 @@ class KernelBank:
 
         ``width`` is how near, in units of a cell; towards 0 these are the features of ``measure``.
         """
-        return self._measure(_thin(specs), width)
+        return self.pool(thin_frames(specs), width)
 
-    def _measure(self, specs: Tensor, width: float | None = None) -> Tensor:
+    def pool(self, specs: Tensor, width: float | None = None) -> Tensor:
+        """Return features [B, D] of spectrograms [B, F, T] of no more frames than there may be."""
         parts = [specs.mean(2), specs.std(2, correction=0), specs.amax(2)]
         for index, dilation in enumerate(DILATIONS):
             cells = self._convolve(specs, index, dilation)
@@ -136,7 +137,7 @@ class KernelBank:
         return torch.stack(rows).cpu().numpy().astype(np.float64)
 
 
-def _thin(specs: Tensor) -> Tensor:
+def thin_frames(specs: Tensor) -> Tensor:
     """Return spectrograms [B, F, T] of no more frames than there may be."""
     frames = specs.shape[-1]
     return functional.avg_pool1d(specs, -(-frames // MAX_FRAMES)) if frames > MAX_FRAMES else specs

@@ -62,7 +62,7 @@ def share_of_cells(cells: Tensor) -> Tensor:
 
 def entropy_of(p: Tensor) -> Tensor:
     """Return the entropy [B, 1] in nats of distributions [B, n]."""
-    return -torch.xlogy(p, p.clamp_min(1e-9)).sum(1, keepdim=True)
+    return -(p * p.clamp_min(1e-9).log()).sum(1, keepdim=True)
 
 
 def describe_belief(belief: Tensor) -> Tensor:

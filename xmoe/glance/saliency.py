@@ -51,10 +51,12 @@ def contrast(spec: Tensor) -> Tensor:
     on top.
     """
     by_frequency = spec.mean(2)
+    bins = torch.arange(spec.shape[1], device=spec.device)
     step = max(1, spec.shape[1] // 16)
-    reach = step * (FLOOR_SAMPLES // 2)
-    padded = F.pad(by_frequency.unsqueeze(1), (reach, reach), mode="replicate").squeeze(1)
-    around = padded.unfold(1, 2 * reach + 1, 1)[:, :, ::step].median(2).values
+    near = step * torch.arange(-(FLOOR_SAMPLES // 2), FLOOR_SAMPLES // 2 + 1, device=spec.device)
+    near = (bins.unsqueeze(1) + near).clamp(0, spec.shape[1] - 1)
+    # Sorted, not median(): that has no counterpart in ONNX.
+    around = by_frequency[:, near].sort(2).values[..., FLOOR_SAMPLES // 2]
     floor = torch.minimum(by_frequency, around).unsqueeze(2)
     rise = F.relu(smooth_in_time(spec).sub_(floor), inplace=True)
     cubed = rise.square() * rise
