@@ -26,6 +26,7 @@ COMMANDS = {
     "backbone",
     "calibrate",
     "demo",
+    "deploy",
     "doctor",
     "eval",
     "expert",
@@ -33,7 +34,9 @@ COMMANDS = {
     "export",
     "infer",
     "profile",
+    "promote",
     "report",
+    "rollback",
     "serve",
     "submit",
     "suggest",
@@ -41,6 +44,7 @@ COMMANDS = {
     "train",
     "tune",
     "update",
+    "versions",
 }
 
 

@@ -9,6 +9,7 @@ from xmoe.cli.edge import run
 from xmoe.cli.options import (
     Budget,
     ExpertNames,
+    Percent,
     Range,
     WorkerCount,
     command,
@@ -63,6 +64,15 @@ def test_workers_are_a_number_or_the_fewest_and_the_most():
     for wrong in ("0", "0:2", "4:1", "1:2:3", "-1", "", ":", "a:b", "1.5"):
         with pytest.raises(click.BadParameter, match="rising"):
             WorkerCount().convert(wrong, None, None)
+
+
+def test_percent_is_a_share():
+    assert Percent().convert("5%", None, None) == 0.05
+    assert Percent().convert("0.25", None, None) == 0.25
+    assert Percent().convert("100%", None, None) == 1.0
+    for wrong in ("0", "101%", "five", "-1", "2"):
+        with pytest.raises(click.BadParameter, match="no share"):
+            Percent().convert(wrong, None, None)
 
 
 def test_a_command_is_repeated_as_it_was_given_but_for_resuming(capsys):

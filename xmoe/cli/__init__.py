@@ -16,6 +16,7 @@ from xmoe import __version__
 from xmoe.cli.annotations import cut_annotations
 from xmoe.cli.backbone import backbone
 from xmoe.cli.demo import demo
+from xmoe.cli.deploy import deploy, promote, rollback, versions
 from xmoe.cli.doctor import doctor
 from xmoe.cli.edge import EXIT_CODES_HELP, run
 from xmoe.cli.evaluate import evaluate
@@ -55,6 +56,8 @@ def cli() -> None:
     xmoe update RUN --dataset MORE            more labelled clips, in seconds
     xmoe serve RUN                            answer over HTTP
     xmoe export RUN --out DIR                 answer on a small machine, without torch
+    xmoe deploy RUN [--shadow|--canary 5%]    check, roll out on a cluster, take back by itself
+    xmoe promote | rollback | versions        end a trial, undo the last step, list them all
     xmoe submit COMMAND ...                   any of them as a job on a Ray cluster
     """
 
@@ -77,6 +80,10 @@ for _command in (
     update,
     serve,
     export,
+    deploy,
+    promote,
+    rollback,
+    versions,
     submit,
     doctor,
 ):

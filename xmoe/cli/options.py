@@ -62,6 +62,23 @@ class Budget(click.ParamType):  # type: ignore[type-arg]
         return str(value) if str(value).endswith(("ms", "%")) else number
 
 
+class Percent(click.ParamType):  # type: ignore[type-arg]
+    """``5%`` or ``0.05`` -> a share above 0, at most 1."""
+
+    name = "PERCENT%"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Return the share; fails for what is none."""
+        text = str(value)
+        try:
+            number = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+        except ValueError:
+            number = 0.0
+        if not 0.0 < number <= 1.0:
+            self.fail(f"{value!r} is no share such as 5%", param)
+        return number
+
+
 class WorkerCount(click.ParamType):  # type: ignore[type-arg]
     """How many workers, or the fewest and the most: ``2``, or ``1:4``."""
 

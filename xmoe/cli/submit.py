@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from xmoe.jobs.submit import JobEnd
 
-NO_JOBS = ("submit", "serve", "demo")
+NO_JOBS = ("submit", "serve", "demo", "deploy", "promote", "rollback", "versions")
 INPUTS = ("dataset", "metadata", "run", "files", "source")
 OUTPUTS = ("out", "output")
 

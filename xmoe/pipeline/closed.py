@@ -26,6 +26,7 @@ from xmoe.pipeline.request import FitRequest
 from xmoe.pipeline.settle import Costs, Settled, settle_routing
 from xmoe.policy.policy import Policy
 from xmoe.policy.records import Choice, StackRow
+from xmoe.predict.golden import write_golden
 from xmoe.profile.profile import Profile
 from xmoe.routing.stack import Stack
 from xmoe.run.folder import RunFile, RunFolder
@@ -110,6 +111,7 @@ def write_routing(folder: RunFolder, config: RunConfig, model: MoE, settled: Set
     folder.write_record(RunFile.EVENTS, settled.events)
     if settled.conformal is not None:
         folder.write_record(RunFile.CONFORMAL, settled.conformal)
+    write_golden(folder)
 
 
 def model_config(model: ModelConfig, fitted: Fitted) -> ModelConfig:

@@ -34,6 +34,7 @@ from xmoe.pipeline.depths import DepthJudge, hear_store
 from xmoe.pipeline.evaluation import Evaluation, evaluate_store, mean_macs
 from xmoe.policy.families import list_families
 from xmoe.policy.probe import baseline_probabilities
+from xmoe.predict.golden import write_golden
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.calibrate import calibrate
@@ -71,6 +72,7 @@ def evaluate_run(
     """
     predictor = Predictor.load(folder.path)
     folder.write_record(RunFile.EVENTS, choose_thresholds(predictor, stores["val"]))
+    write_golden(folder)
     evaluation = evaluate_store(
         predictor, stores["test"], groups=pick_groups(stores["test"], groups), progress=progress
     )

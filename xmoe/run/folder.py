@@ -66,6 +66,7 @@ class RunFile(StrEnum):
     TENSORBOARD = "tensorboard"
     LEARNING_CURVES = "learning_curves.png"
     EVENTS = "events.json"
+    GOLDEN = "golden.json"
     METRICS = "metrics.json"
     USAGE = "expert_usage.json"
     USAGE_PICTURE = "expert_usage.png"

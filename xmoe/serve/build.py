@@ -18,10 +18,9 @@ from xmoe.base.errors import ConfigError
 from xmoe.run.remote import fetched
 from xmoe.serve.expert_replica import ExpertReplica
 from xmoe.serve.router import callable_experts
-from xmoe.serve.router_replica import RouterReplica
+from xmoe.serve.router_replica import ROUTER, RouterReplica
 from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
 
-ROUTER = "router"
 MOST_ROUTERS = 4
 # A router counts its requests itself (drain.py) and says 429 long before Ray would.
 BEYOND_THE_GATE = 4096

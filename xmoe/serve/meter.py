@@ -29,3 +29,6 @@ class Meter:
 
     def note_refusal(self, code: str) -> None:
         """Take one refused request and its code."""
+
+    def note_trial(self, mode: str, outcome: str) -> None:
+        """Take one recording of a trial: ``answered``, ``failed``, ``disagreed``, ``skipped``."""

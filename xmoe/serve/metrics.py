@@ -7,6 +7,7 @@ xmoe_expert_calls{expert,outcome}          ok, nonfinite, dead, timeout, overloa
 xmoe_expert_call_ms{expert}
 xmoe_block_rows                            segments in one micro-batch
 xmoe_answers{degraded}                     xmoe_refusals{code}
+xmoe_trial{mode,outcome}                   recordings of a shadow or canary, see xmoe.serve.trial
 xmoe_incoming_quality                      0 to 1, of each recording that is measured
 xmoe_incoming_quality_last                 that of the last one
 xmoe_drift_psi{feature}                    distance from training, see xmoe.serve.drift
@@ -83,6 +84,11 @@ class RayMeter(Meter):
             tag_keys=with_whose("feature"),
         )
         self._refusals = Counter("xmoe_refusals", "Requests refused", tag_keys=with_whose("code"))
+        self._trial = Counter(
+            "xmoe_trial",
+            "Recordings that a candidate was sent",
+            tag_keys=with_whose("mode", "outcome"),
+        )
         for metric in vars(self).values():
             metric.set_default_tags({"run": run, "weights": weights_sha256[:12]})
 
@@ -115,3 +121,7 @@ class RayMeter(Meter):
     def note_refusal(self, code: str) -> None:
         """Count one refused request."""
         self._refusals.inc(1.0, tags={"code": code})
+
+    def note_trial(self, mode: str, outcome: str) -> None:
+        """Count one recording of a trial."""
+        self._trial.inc(1.0, tags={"mode": mode, "outcome": outcome})

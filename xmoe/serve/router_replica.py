@@ -6,6 +6,8 @@ A thin shell around plain classes. Nothing else in this package but ``metrics``,
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -19,6 +21,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 from torch import Tensor
 
+from xmoe.base.errors import XmoeError
 from xmoe.experts.protocol import ExpertRequest
 from xmoe.mixture.calls import CallExpert, CallFailed, FailureKind
 from xmoe.run.remote import fetched, hash_weights
@@ -30,10 +33,16 @@ from xmoe.serve.explainer import Explainer
 from xmoe.serve.local import LocalExperts, to_arrays
 from xmoe.serve.metrics import RayMeter
 from xmoe.serve.process import pick_device, settle_memory
+from xmoe.serve.registry import TrialPlan, find_trial
 from xmoe.serve.router import RouterCore, load_router
+from xmoe.serve.schemas import Options
 from xmoe.serve.service import Service
 from xmoe.serve.settings import ServeSettings, read_token
 from xmoe.serve.status import Homes, ask_serve
+from xmoe.serve.trial import Ask, Trial
+
+LOG = logging.getLogger("xmoe.serve")
+ROUTER = "router"
 
 
 class RouterReplica:
@@ -72,6 +81,7 @@ class RouterReplica:
             retry_after_s=checked.faults.retry_after_s,
             note=self.service.meter.note_refusal,
         )
+        self._take_up_trial()
         settle_memory()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -84,10 +94,50 @@ class RouterReplica:
 
     async def classify(self, data: bytes, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """Answer for one recording without HTTP, for callers that hold a handle."""
-        from xmoe.serve.schemas import Options
-
         checked = Options.model_validate(options or {})
-        return (await self.service.classify_bytes(data, checked)).model_dump(mode="json")
+        return (await self.service.answer_bytes(data, checked)).model_dump(mode="json")
+
+    async def try_out(self, plan: dict[str, Any] | None) -> None:
+        """Begin a trial, or end it; what it counted is forgotten."""
+        checked = None if plan is None else TrialPlan.model_validate(plan)
+        await asyncio.to_thread(self._set_trial, checked)
+
+    async def count_trial(self) -> dict[str, Any] | None:
+        """Return what came of the trial here, None where there is none."""
+        trial = self.service.trial
+        return None if trial is None else trial.count.model_dump()
+
+    def _take_up_trial(self) -> None:
+        """Join what is on trial; that it cannot be joined is no reason not to answer."""
+        try:
+            self._set_trial(find_trial(self.service.settings.registry))
+        except (XmoeError, RayServeException, ray.exceptions.RayError) as error:
+            LOG.warning("no trial: %s", error)
+
+    def _set_trial(self, plan: TrialPlan | None) -> None:
+        if plan is None:
+            self.service.trial = None
+            return
+        faults, meter = self.service.settings.faults, self.service.meter
+        app = candidate_of(serve.get_replica_context().app_name)
+        ask = ask_candidate(serve.get_deployment_handle(ROUTER, app))
+        timeout_s = faults.deadline_ms / 1000.0
+        self.service.trial = Trial(plan, ask, timeout_s=timeout_s, meter=meter)
+
+
+def candidate_of(app: str) -> str:
+    """Return the application in which a candidate for another one runs."""
+    return f"{app}-candidate"
+
+
+def ask_candidate(handle: DeploymentHandle[Any]) -> Ask:
+    """Return what has a candidate's router answer."""
+
+    async def ask(data: bytes, options: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = await handle.classify.remote(data, options)
+        return answer
+
+    return ask
 
 
 def find_homes(

@@ -40,6 +40,7 @@ from xmoe.serve.schemas import (
 )
 from xmoe.serve.status import Homes, ReplicaCount, ReplicaWatch
 from xmoe.serve.timeline import choose_hop_s, find_events, list_windows
+from xmoe.serve.trial import Trial
 from xmoe.serve.watch import Watch
 
 Value = TypeVar("Value")
@@ -76,6 +77,7 @@ class Service:
         self.explainer = explainer
         self.about = about
         self.incoming = Watch(about, self.settings.drift, router.meter)
+        self.trial: Trial | None = None
         self._ready: tuple[float, Readiness] | None = None
         self._experts = tuple(map(self._describe_spec, router.config.model.experts))
         http = self.settings.http
@@ -99,7 +101,13 @@ class Service:
         return read_clip(io.BytesIO(data), limits=self._decode_limits, name="the recording")
 
     async def classify_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
-        """Return the answer to a recording in any format that is read."""
+        """Return the answer to a recording in any format that is read, of what is served to it."""
+        if self.trial is None:
+            return await self.answer_bytes(data, options)
+        return await self.trial.answer(data, options, lambda: self.answer_bytes(data, options))
+
+    async def answer_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
+        """Return this run's own answer, whatever is on trial beside it."""
         return await self._answer(lambda: self._hear(data), options, count_samples(data))
 
     async def classify_samples(self, request: SamplesRequest) -> ClassifyAnswer:

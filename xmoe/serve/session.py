@@ -145,11 +145,7 @@ def serving(
     if alone:
         check_port(host, port)
     application = build_application(settings)
-    http = {
-        "host": host,
-        "port": port,
-        "request_timeout_s": settings.http.max_stream_s + BEYOND_A_STREAM_S,
-    }
+    http = http_options(settings, host, port)
     with (
         environment_of(chosen, host) if alone else nullcontext(),
         nullcontext() if connected else connected_to(place.address),
@@ -163,6 +159,21 @@ def serving(
         with _running(application, place, None if around else http, alone=alone) as address:
             yield address
             drain(place.name)
+
+
+def http_options(settings: ServeSettings, host: str, port: int) -> dict[str, Any]:
+    """Return what a Serve that is started for a run is to know of HTTP."""
+    limit_s = settings.http.max_stream_s + BEYOND_A_STREAM_S
+    return {"host": host, "port": port, "request_timeout_s": limit_s}
+
+
+def start_serve(http: dict[str, Any]) -> None:
+    """Start Serve on the Ray that is connected."""
+    from ray import serve
+
+    serve.start(
+        proxy_location="HeadOnly", http_options=http, logging_config={"enable_access_log": False}
+    )
 
 
 def check_token_travels(settings: ServeSettings, place: Place) -> None:
@@ -189,11 +200,7 @@ def _running(
 
     try:
         if http is not None:
-            serve.start(
-                proxy_location="HeadOnly",
-                http_options=http,
-                logging_config={"enable_access_log": False},
-            )
+            start_serve(http)
         try:
             serve.run(application, name=place.name, route_prefix=place.route_prefix)
         except RuntimeError as error:
@@ -219,7 +226,7 @@ def drain(name: str, timeout_s: float = DRAIN_S) -> None:
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
 
-    from xmoe.serve.build import ROUTER
+    from xmoe.serve.router_replica import ROUTER
 
     router = serve.get_deployment_handle(ROUTER, name)
     try:

@@ -141,13 +141,14 @@ class ServeSettings(Frozen):
 
     ``experts`` replaces ``expert`` for the experts that it names. While a deployment is replaced,
     ``surge_percent`` more of its replicas may live than usual; at 0 old ones go before new ones
-    come.
+    come. ``registry`` is the folder of an application's versions, where `xmoe deploy` wrote it.
     """
 
     run: str
     which: Which = "best"
     topology: Topology = "distributed"
     surge_percent: int = Field(default=100, ge=0, le=100)
+    registry: str | None = None
     router: RouterSettings = RouterSettings()
     expert: ExpertDeployment = ExpertDeployment()
     experts: dict[str, ExpertDeployment] = Field(default_factory=dict)
