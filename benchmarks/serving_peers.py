@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import base64
 import io
+import itertools
 import json
 import logging
 import sys
@@ -17,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import litserve
 import numpy as np
 import ray
 import torch
@@ -25,9 +25,9 @@ import yaml
 from ray import serve
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message
-from torch import Tensor
 
 from xmoe.audio.clip import read_clip
+from xmoe.audio.segment import Segment
 from xmoe.experts.protocol import ExpertReply
 from xmoe.mixture.combine import combine
 from xmoe.predict.answer import SegmentAnswers
@@ -40,6 +40,11 @@ from xmoe.serve.router import callable_experts, load_router
 from xmoe.serve.router_replica import RouterReplica
 from xmoe.serve.session import serving, wait_for_signal
 from xmoe.serve.settings import ServeSettings
+
+try:
+    import litserve
+except ImportError:  # of the extra `bench`; all other ways do without
+    litserve = None
 
 BASELINE = Path(__file__).parents[1] / "deployments" / "baseline.yaml"
 BATCH = 32
@@ -69,9 +74,9 @@ class NaiveRouter:
         """Answer for one recording."""
         clip = read_clip(io.BytesIO(await request.body()))
         predictor = self._predictor
-        specs = predictor.hear(clip.samples, clip.sample_rate_hz)[0]
+        specs, sound = predictor.hear(clip.samples, clip.sample_rate_hz)
         model, routing = predictor.model, predictor.config.routing
-        plan, inputs = model.prepare(specs, routing, k=len(self._handles))
+        plan, inputs = model.prepare(specs, routing, sound=sound, k=len(self._handles))
         requests = model.requests(plan, inputs)
         calls = [self._handles[asked.name].remote(to_arrays(asked)) for asked in requests]
         replies = {
@@ -111,7 +116,7 @@ def serve_baseline(run: str, port: int) -> None:
         wait_for_signal()
 
 
-class WholeModel(litserve.LitAPI):
+class WholeModel(object if litserve is None else litserve.LitAPI):
     """The whole model behind LitServe; requests that wait are answered as one batch."""
 
     def __init__(self, run: str, **options: Any) -> None:
@@ -123,21 +128,21 @@ class WholeModel(litserve.LitAPI):
         torch.set_num_threads(1)
         self._predictor = Predictor.load(self._run)
 
-    def decode_request(self, request: dict[str, str]) -> Tensor:
-        """Return the segments [n, F, T] of one recording."""
+    def decode_request(self, request: dict[str, str]) -> list[Segment]:
+        """Return the segments of one recording."""
         clip = read_clip(io.BytesIO(base64.b64decode(request["audio"])))
-        return self._predictor.hear(clip.samples, clip.sample_rate_hz)[0]
+        return self._predictor.cut(clip.samples, clip.sample_rate_hz)
 
-    def batch(self, inputs: list[Tensor]) -> list[Tensor]:
+    def batch(self, inputs: list[list[Segment]]) -> list[list[Segment]]:
         """Keep the recordings apart; they may have different numbers of segments."""
         return inputs
 
-    def predict(self, inputs: list[Tensor]) -> list[SegmentAnswers]:
+    def predict(self, inputs: list[list[Segment]]) -> list[SegmentAnswers]:
         """Answer all segments of all recordings at once."""
-        answers = self._predictor.answer_segments(torch.cat(inputs))
-        columns = [
-            column.split([len(specs) for specs in inputs]) for column in vars(answers).values()
-        ]
+        specs = torch.cat([self._predictor.measure(own) for own in inputs])
+        sound = self._predictor.sound_of([one for own in inputs for one in own])
+        answers = self._predictor.answer_segments(specs, sound)
+        columns = [column.split([len(own) for own in inputs]) for column in vars(answers).values()]
         return [SegmentAnswers(*parts) for parts in zip(*columns, strict=True)]
 
     def unbatch(self, output: list[SegmentAnswers]) -> list[SegmentAnswers]:
@@ -151,6 +156,8 @@ class WholeModel(litserve.LitAPI):
 
 def serve_litserve(run: str, port: int) -> None:
     """Serve the whole model with LitServe: one worker, as the router here is one replica."""
+    if litserve is None:
+        raise SystemExit("litserve is not here: pip install 'xmoe[bench]'")
     api = WholeModel(run, max_batch_size=BATCH, batch_timeout=0.002)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
     server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
@@ -215,12 +222,16 @@ def time_calls(call: Call, predict: Call, seconds: float) -> None:
 
 
 def time_rounds(call: Call) -> None:
-    """For each line of seconds that comes in, print the median of a loop that lasts so long."""
+    """For each line of seconds that comes in, print the median of a loop that lasts so long.
+
+    Loops go on with the recordings where the one before ended: a network remembers what it heard.
+    """
+    index = itertools.count()
     for line in sys.stdin:
         took: list[float] = []
         end = time.perf_counter() + float(line)
         while (began := time.perf_counter()) < end:
-            call(len(took))
+            call(next(index))
             took.append(1000.0 * (time.perf_counter() - began))
         print(float(np.median(took)), flush=True)
 

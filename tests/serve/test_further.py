@@ -33,9 +33,9 @@ CLIPS = make_clips()
 class Calls:
     """Callers that count their calls and rows; some experts fail, or take their time."""
 
-    def __init__(self, service, *, fails=(), slow_s=None):
+    def __init__(self, service, *, fails=(), failure="error", slow_s=None):
         self._callers = dict(service.router.fanout.callers)
-        self._fails, self._slow_s = set(fails), slow_s or {}
+        self._fails, self._failure, self._slow_s = set(fails), failure, slow_s or {}
         self.rows = {name: [] for name in self._callers}
         service.router.fanout.callers.update(dict.fromkeys(self._callers, self.call))
 
@@ -43,7 +43,7 @@ class Calls:
         self.rows[request.name].append(len(request.rows))
         await asyncio.sleep(self._slow_s.get(request.name, 0.0))
         if request.name in self._fails:
-            raise CallFailed("error")
+            raise CallFailed(self._failure)
         return await self._callers[request.name](request, budget_s)
 
 
@@ -124,6 +124,26 @@ def test_an_expert_lost_in_the_second_round_leaves_the_others(serve_run, request
     assert answer.missing_experts == ("third",)
     assert answer.k == len(NAMES)
     assert {use.name for use in answer.experts} == {"first", "second"}
+
+
+@pytest.mark.parametrize("how", ["dies", "hangs", "says nan"])
+def test_without_its_network_a_mixture_answers_as_the_rest_of_it(serve_run, tmp_path, how):
+    run = write_backbone_run(tmp_path / "run", fault="silence", k_price=-1000.0)
+    rest = Predictor.load(run)
+    del rest.experts["third"]
+    service = serve_run(run=run, faults={"breaker_failures": len(CLIPS) + 1})
+    clips, options = CLIPS, NONE
+    if how == "dies":
+        Calls(service, fails=("third",), failure="dead")
+    elif how == "hangs":
+        Calls(service, slow_s={"third": 30.0})
+        options = Options(deadline_ms=3000.0)
+    else:
+        clips = [(0.0 * samples, rate_hz) for samples, rate_hz in CLIPS]
+    for served, clip in zip(classify(service, clips, options), clips, strict=True):
+        assert_alike(served, rest.predict(*clip))
+        assert served.missing_experts == ("third",)
+        assert served.k == len(NAMES)
 
 
 def test_a_network_that_says_nan_is_left_out_and_then_shut_out(serve_run, tmp_path):
