@@ -7,11 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from tests.fixtures.closed_runs import write_backbone_run
 from xmoe.annotate.events import MergeRules, Row, merge_events
 from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
 from xmoe.annotate.thresholds import ClassThreshold, Thresholds
 from xmoe.audio.clip import read_clip
 from xmoe.base.errors import AudioError, ConfigError
+from xmoe.predict.predictor import Predictor
 
 RULES = MergeRules(threshold=0.34, background=("background",))
 
@@ -84,6 +86,28 @@ def test_a_hop_of_no_sample_is_refused(predictor, write_sound):
     path, _ = write_sound(1.0)
     with pytest.raises(ConfigError, match="less than one sample"):
         annotate(predictor, path, 1e-6)
+
+
+def test_a_network_is_woken_around_moments(tmp_path):
+    predictor = Predictor.load(write_backbone_run(tmp_path / "run"))
+    sound = 0.01 * np.random.default_rng(3).standard_normal(3 * 8000)
+    sound[8000:9600] *= 20.0
+    sf.write(tmp_path / "long.wav", sound, 8000)
+    never, woken = (
+        annotate(predictor, tmp_path / "long.wav", 0.1, least_gain=gain) for gain in (1.0, 0.02)
+    )
+    assert never.woken == 0 < woken.woken < woken.windows / 2
+    assert never.mean_k == 0.0 < woken.mean_k
+
+
+def test_waking_needs_a_network_and_windows_that_meet(predictor, tmp_path, write_sound):
+    path, _ = write_sound(1.0)
+    with pytest.raises(ConfigError, match="no pretrained network is among the experts"):
+        annotate(predictor, path, 0.4, least_gain=0.1)
+    predictor = Predictor.load(write_backbone_run(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="between windows") as caught:
+        annotate(predictor, path, 0.5, least_gain=0.1)
+    assert caught.value.mend == "give a --hop of 0.4 s, the length of a window, or less"
 
 
 def test_every_window_can_be_written(predictor, write_sound, tmp_path):

@@ -76,6 +76,8 @@ def test_a_bad_recording_costs_only_itself(run, recording, run_json, tmp_path):
     ("options", "what"),
     [
         (["--threshold", "0.5"], "--threshold: give --hop too"),
+        (["--wake", "0.05"], "--wake: give --hop too"),
+        (["--hop", "0.4", "--wake", "0.05"], "no pretrained network is among the experts"),
         (["--hop", "0.4", "--workers", "2"], "--workers: give --input too"),
         (["--hop", "0.4", "--out", "s3://bucket/x"], "is an address"),
         (["--hop", "0.4", "--background", "car"], "no class is named car"),

@@ -2,6 +2,7 @@
 
     windows.py       blocks of samples -> windows that start at exact sample positions
     answers.py       windows -> probabilities, several groups of windows at a time
+    moments.py       neighbouring windows -> the same, a costly expert woken once a moment
     events.py        probabilities in time -> events: thresholds, gaps, shortest length
     thresholds.py    validation clips -> the probability from which a class is an event
     window_table.py  answers -> a Parquet table of every window

@@ -16,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from xmoe.annotate.moments import answer_moments
 from xmoe.audio.segment import Cell, Grid, Samples, Segment, share_time
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.threads import one_thread
 from xmoe.predict.predictor import BATCH, Predictor
 
 GROUP_SAMPLES = 1 << 20
+# An event on the border of two groups wakes a network twice, so fewer borders where it is woken.
+WOKEN_GROUPS = 4
 # A segment and the time that it alone stands for.
 Window = tuple[Segment, Cell]
 
@@ -30,6 +33,9 @@ Window = tuple[Segment, Cell]
 class Answered:
     """A group of n segments: ``starts`` and ``cells`` [n, 2] in samples, ``lengths`` [n],
     ``probabilities`` [n, C], ``k`` [n], and ``power`` [n, F, T] of the front end.
+
+    ``heard`` [n] are the starts of what was answered: of another segment where one around a salient
+    moment speaks for it; ``woken`` counts those.
     """
 
     starts: npt.NDArray[np.int64]
@@ -38,37 +44,67 @@ class Answered:
     probabilities: npt.NDArray[np.float64]
     k: npt.NDArray[np.int64]
     power: npt.NDArray[np.float32]
+    heard: npt.NDArray[np.int64]
+    woken: int = 0
+
+    @property
+    def answered_cells(self) -> npt.NDArray[np.int64]:
+        """The part of each cell [n, 2] that lies in what was answered."""
+        ends = self.heard + self.lengths
+        return np.clip(self.cells, self.heard[:, None], ends[:, None])
 
 
-def group_windows(windows: Iterable[Window], grid: Grid) -> Iterator[list[Window]]:
+def group_windows(
+    windows: Iterable[Window], grid: Grid, samples: int = GROUP_SAMPLES
+) -> Iterator[list[Window]]:
     """Yield windows in groups of bounded size."""
-    size = max(1, min(BATCH, GROUP_SAMPLES // grid.length))
+    size = max(1, min(BATCH, samples // grid.length))
     upcoming = iter(windows)
     while group := list(islice(upcoming, size)):
         yield group
 
 
-def answer_group(predictor: Predictor, group: list[Window]) -> Answered:
-    """Return the answers to segments of one recording."""
+def answer_group(
+    predictor: Predictor, group: list[Window], least_gain: float | None = None
+) -> Answered:
+    """Return the answers to segments of one recording.
+
+    With a ``least_gain`` a pretrained network hears none of them, only segments around what stands
+    out, and only where it promises to raise the chance of a right answer by so much.
+    """
     segments = [segment for segment, _ in group]
     power, valid = measure_segments(segments, predictor.frontend)
     specs = predictor.frontend.compress(power, valid)
-    answers = predictor.answer_segments(specs, predictor.sound_of(segments))
+    starts = np.array([segment.start for segment in segments], np.int64)
+    if least_gain is None:
+        answers = predictor.answer_segments(specs, predictor.sound_of(segments))
+        heard, woken = starts, 0
+    else:
+        said = answer_moments(predictor, segments, specs, least_gain)
+        answers, heard, woken = said.answers, said.starts, said.calls
     return Answered(
-        starts=np.array([segment.start for segment in segments], np.int64),
+        starts=starts,
         lengths=np.array([len(segment.samples) for segment in segments], np.int64),
         cells=np.array([cell for _, cell in group], np.int64),
         probabilities=predictor.task.probabilities(answers.logits.double()).numpy(),
         k=answers.k.numpy().astype(np.int64),
         power=power.numpy(),
+        heard=heard,
+        woken=woken,
     )
 
 
 def answer_blocks(
-    predictor: Predictor, blocks: Iterable[Samples], grid: Grid, *, threads: int
+    predictor: Predictor,
+    blocks: Iterable[Samples],
+    grid: Grid,
+    *,
+    threads: int,
+    least_gain: float | None = None,
 ) -> Iterator[Answered]:
     """Yield the answers to the segments of a recording; at most ``threads + 1`` groups are held."""
     windows = share_time(grid.cut_blocks(blocks))
+    samples = GROUP_SAMPLES if least_gain is None else WOKEN_GROUPS * GROUP_SAMPLES
     with one_thread():
         pool = ThreadPoolExecutor(
             max(1, threads),
@@ -78,8 +114,8 @@ def answer_blocks(
         )
         waiting: deque[Future[Answered]] = deque()
         try:
-            for group in group_windows(windows, grid):
-                waiting.append(pool.submit(answer_group, predictor, group))
+            for group in group_windows(windows, grid, samples):
+                waiting.append(pool.submit(answer_group, predictor, group, least_gain))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:

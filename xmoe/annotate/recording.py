@@ -15,6 +15,7 @@ from typing import Any
 
 from xmoe.annotate.answers import Answered, answer_blocks
 from xmoe.annotate.events import Event, MergeRules, list_rows, merge_events
+from xmoe.annotate.moments import count_cheap
 from xmoe.annotate.overview import Overview
 from xmoe.annotate.thresholds import Thresholds
 from xmoe.annotate.window_table import WindowTable
@@ -35,7 +36,8 @@ class AnnotateOptions:
     """How to listen to a recording and what to report of it.
 
     ``hop_s`` is the step between windows; ``threads`` answer groups of windows side by side. What
-    ``rules`` say of thresholds and background is usually the run's own.
+    ``rules`` say of thresholds and background is usually the run's own. With a ``least_gain``
+    pretrained networks hear only what stands out (``xmoe.annotate.moments``).
     """
 
     hop_s: float
@@ -43,13 +45,15 @@ class AnnotateOptions:
     threads: int = 1
     reading: Reading = AS_IT_IS
     block_frames: int = BLOCK_FRAMES
+    least_gain: float | None = None
 
 
 @dataclass(frozen=True)
 class Annotated:
     """The events of one recording and how they came to be; ``frames`` counts its samples.
 
-    ``warnings`` say why the events can hardly be trusted.
+    ``warnings`` say why the events can hardly be trusted; ``woken`` counts the moments at which a
+    pretrained network was asked, where it was asked by the moment.
     """
 
     events: tuple[Event, ...]
@@ -60,6 +64,7 @@ class Annotated:
     frames: int
     windows: int
     mean_k: float
+    woken: int
     overview: Overview
     seconds: float
 
@@ -107,8 +112,16 @@ def annotate_recording(
             open_blocks(path, block_frames=options.block_frames, reading=options.reading)
         )
         grid = grid_of(predictor, info, options.hop_s)
+        if options.least_gain is not None:
+            check_waking(predictor, grid)
         tally = _Tally(predictor, grid, info, progress)
-        groups = answer_blocks(predictor, tally.count(blocks), grid, threads=options.threads)
+        groups = answer_blocks(
+            predictor,
+            tally.count(blocks),
+            grid,
+            threads=options.threads,
+            least_gain=options.least_gain,
+        )
         classes, rate = predictor.config.classes, grid.sample_rate_hz
         heard = tally.watch(groups)
         if windows_to is not None:
@@ -116,7 +129,9 @@ def annotate_recording(
         rows = (
             row
             for group in heard
-            for row in list_rows(group.probabilities, group.cells / rate, classes, options.rules)
+            for row in list_rows(
+                group.probabilities, group.answered_cells / rate, classes, options.rules
+            )
         )
         events = merge_events(rows, options.rules)
     warnings = tally.judge(measured.clipped_rate, fmax_hz=predictor.config.spectro.fmax_hz)
@@ -145,6 +160,23 @@ def grid_of(predictor: Predictor, info: AudioInfo, hop_s: float) -> Grid:
     return Grid.of(rate, segment_s=predictor.config.spectro.segment_s, hop_s=hop_s)
 
 
+def check_waking(predictor: Predictor, grid: Grid) -> None:
+    """Raise ConfigError where there is no network to wake, or windows leave gaps between them."""
+    if count_cheap(predictor.config.model) is None:
+        raise ConfigError(
+            "no pretrained network is among the experts of this run",
+            where="--wake",
+            mend="leave it out, or train with --backbone",
+        )
+    if grid.hop > grid.length:
+        window_s = grid.length / grid.sample_rate_hz
+        raise ConfigError(
+            "a network cannot be woken around moments that lie between windows",
+            where="--wake",
+            mend=f"give a --hop of {window_s:g} s, the length of a window, or less",
+        )
+
+
 def _tell(groups: Iterable[Answered], listener: WindowTable) -> Iterator[Answered]:
     for group in groups:
         listener(group)
@@ -159,7 +191,7 @@ class _Tally:
     ) -> None:
         self.grid, self.info, self.progress = grid, info, progress
         self.overview = Overview(predictor.config.spectro, grid)
-        self.frames = self.windows = self.k = 0
+        self.frames = self.windows = self.k = self.woken = 0
         self.low, self.high = float("inf"), float("-inf")
 
     def count(self, blocks: Iterable[Any]) -> Iterator[Any]:
@@ -180,6 +212,7 @@ class _Tally:
         for group in groups:
             self.windows += len(group.starts)
             self.k += int(group.k.sum())
+            self.woken += group.woken
             self.overview.add(group)
             done, end = min(self.windows, total), int(group.cells[-1, 1])
             self.progress("annotate", done, total, f"{end / self.grid.sample_rate_hz:.0f} s")
@@ -201,6 +234,7 @@ class _Tally:
             frames=self.frames,
             windows=self.windows,
             mean_k=self.k / max(1, self.windows),
+            woken=self.woken,
             overview=self.overview,
             seconds=seconds,
         )

@@ -43,6 +43,7 @@ class EventOptions(TypedDict):
     windows: bool
     picture: bool
     threads: int | None
+    wake: float | None
     reading: Reading
 
 
@@ -73,6 +74,12 @@ def event_options(function: Function) -> Function:
             click.option("--picture/--no-picture", default=True, help="Draw the whole recording."),
             click.option(
                 "--threads", type=click.IntRange(1), help="Windows answered side by side."
+            ),
+            click.option(
+                "--wake",
+                type=probability,
+                help="Let pretrained networks hear only what stands out, and that only where they "
+                "promise to raise the chance of a right answer by so much, for example 0.05.",
             ),
         )
     ):
@@ -154,10 +161,17 @@ def annotate_file(
     )
     threads = options["threads"] or min(MOST_THREADS, os.cpu_count() or 1)
     out, stem = base.parent, base.name
+    asked = AnnotateOptions(
+        hop_s=options["hop"] or 0.0,
+        rules=rules,
+        threads=threads,
+        reading=options["reading"],
+        least_gain=options["wake"],
+    )
     done = annotate_recording(
         predictor,
         path,
-        AnnotateOptions(options["hop"] or 0.0, rules, threads=threads, reading=options["reading"]),
+        asked,
         windows_to=out / f"{stem}.windows.parquet" if options["windows"] else None,
         progress=progress,
     )
@@ -224,6 +238,7 @@ def describe_recording(path: Path, done: Annotated, background: Any) -> dict[str
         "by_label": dict(sorted(by_label.items())),
         "background": list(background),
         "mean_k": done.mean_k,
+        "woken": done.woken,
         "seconds": done.seconds,
         "real_time_factor": done.seconds / done.duration_s,
         "notes": done.notes(),

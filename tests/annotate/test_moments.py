@@ -1,0 +1,103 @@
+"""A dear expert is woken once a moment, around it, and what it says stands for who asked."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.fixtures.closed_runs import closed_config, write_backbone_run
+from tests.fixtures.runs import RATE_HZ
+from xmoe.annotate.moments import (
+    answer_moments,
+    count_cheap,
+    count_first,
+    cut_around,
+    share_moments,
+)
+from xmoe.audio.segment import Grid
+from xmoe.predict.predictor import Predictor
+
+GRID = Grid.of(RATE_HZ, segment_s=0.4, hop_s=0.1)
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    return Predictor.load(write_backbone_run(tmp_path_factory.mktemp("runs") / "run"))
+
+
+@pytest.fixture
+def segments():
+    rng = np.random.default_rng(3)
+    samples = 0.01 * rng.standard_normal(2 * RATE_HZ)
+    samples[8000:9600] += 0.2 * rng.standard_normal(1600)
+    return GRID.cut(samples.astype(np.float32))
+
+
+def wake(predictor, segments, least_gain):
+    return answer_moments(predictor, segments, predictor.measure(segments), least_gain)
+
+
+def test_the_best_of_neighbours_answers_them_all():
+    places, worth = np.array([0, 50, 100, 105, 500]), np.array([0.1, 0.3, 0.2, -1.0, 0.0])
+    assert share_moments(places, worth, 60).tolist() == [1, 1, 1, -1, 4]
+    assert share_moments(places, worth, 40).tolist() == [0, 1, 2, -1, 4]
+    assert share_moments(places, worth - 1.0, 60).tolist() == [-1] * 5
+
+
+def test_a_segment_is_cut_out_of_its_neighbours_and_lies_within_them():
+    samples = np.arange(1, 10_001, dtype=np.float32)
+    segments = GRID.cut(samples)[2:6]
+    middle = cut_around(segments, 4567)
+    assert (middle.start, middle.end) == (2967, 6167)
+    np.testing.assert_array_equal(middle.samples, samples[2967:6167])
+    assert cut_around(segments, 0).start == segments[0].start
+    assert cut_around(segments, 99_999).end == segments[-1].end
+
+
+def test_as_few_are_asked_first_as_promise_enough():
+    promises = torch.tensor(
+        [
+            [0.90, 0.92, 0.94, 0.94],  # nobody promises a tenth more
+            [0.50, 0.75, 0.80, 0.95],  # the first promises nearly what both do
+            [0.50, 0.55, 0.70, 0.95],
+            [0.50, 0.40, 0.45, 0.95],  # only the third is worth it
+        ]
+    )
+    assert count_first(promises, 2, 0.1).tolist() == [0, 1, 2, 0]
+    assert count_first(promises, 2, 0.04).tolist() == [1, 2, 2, 0]
+
+
+def test_nobody_is_asked_who_promises_too_little(predictor, segments):
+    said = wake(predictor, segments, 1.0)
+    sound, specs = predictor.sound_of(segments), predictor.measure(segments)
+    alone = predictor.answer_segments(specs, sound, k=0)
+    torch.testing.assert_close(said.answers.logits, alone.logits)
+    assert said.calls == 0
+    assert said.starts.tolist() == [segment.start for segment in segments]
+
+
+def test_a_moment_is_heard_once_and_answers_all_that_share_it(predictor, segments, monkeypatch):
+    heard, third = [], predictor.experts["third"]
+
+    def listen(request):
+        heard.extend(request.rows.tolist())
+        return third(request)
+
+    monkeypatch.setitem(predictor.experts, "third", listen)
+    said = wake(predictor, segments, 0.02)
+    asked = said.answers.k == 3
+    assert 0 < len(heard) == said.calls < int(asked.sum())
+    assert len(set(said.starts[asked.numpy()].tolist())) == said.calls
+    for row in np.flatnonzero(asked.numpy())[::3]:
+        around = [cut_around(segments, int(said.starts[row]) + GRID.length // 2)]
+        alone = predictor.answer_segments(
+            predictor.measure(around), predictor.sound_of(around), k=3
+        )
+        torch.testing.assert_close(said.answers.logits[row], alone.logits[0], rtol=1e-4, atol=1e-4)
+
+
+def test_only_promises_of_a_network_have_moments(predictor):
+    model = predictor.config.model
+    assert count_cheap(model) == 2
+    assert count_cheap(model.model_copy(update={"k_max": 2})) is None
+    assert count_cheap(model.model_copy(update={"router": "gate"})) is None
+    assert count_cheap(closed_config().model) is None

@@ -1,0 +1,145 @@
+"""Neighbouring segments of a recording -> answers, a dear expert woken once a moment.
+
+A rare event lies in several segments, and each of them would ask the same costly network about it,
+most of them with the event cut in two. Here stem and cheap experts answer every segment. Of those
+for which a dear expert promises enough, the ones whose salient moments lie close together are
+answered by one further segment, cut out around that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xmoe.audio.segment import Samples, Segment
+from xmoe.base.config import ModelConfig
+from xmoe.glance.spans import choose_runs
+from xmoe.mixture.calls import call_experts
+from xmoe.mixture.combine import combine
+from xmoe.mixture.plan import Plan
+from xmoe.mixture.promise_router import PromiseRouter
+from xmoe.mixture.rounds import renew_promises
+from xmoe.predict.answer import SegmentAnswers
+from xmoe.predict.predictor import Predictor
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Woken:
+    """Answers to n segments; ``starts`` [n] in samples say where what answered them begins.
+
+    ``calls`` is for how many moments a dear expert was woken.
+    """
+
+    answers: SegmentAnswers
+    starts: Ints
+    calls: int
+
+
+def count_cheap(model: ModelConfig) -> int | None:
+    """Return how many experts are asked before the first dear one; None where there is none."""
+    kinds = [spec.kind for spec in model.experts][: model.k_max]
+    if model.router != "promise" or "backbone" not in kinds:
+        return None
+    return kinds.index("backbone")
+
+
+@torch.inference_mode()
+def answer_moments(
+    predictor: Predictor, segments: Sequence[Segment], specs: Tensor, least_gain: float
+) -> Woken:
+    """Return the answers to neighbouring segments, whose spectrograms are ``specs`` [n, F, T].
+
+    Cheap experts hear them as they are, the others only around salient moments. Nobody is asked who
+    promises to raise the chance of a right answer by less than ``least_gain``.
+    """
+    model, routing = predictor.model, predictor.config.routing
+    cheap = count_cheap(model.config)
+    assert cheap is not None
+    plan, inputs = model.prepare(
+        specs.to(predictor.device), routing, sound=predictor.sound_of(segments)
+    )
+    asked = plan.with_counts(count_first(plan.promises, cheap, least_gain))
+    replies = call_experts(predictor.experts, model.requests(asked, inputs))
+    first = predictor.read_combined(asked, combine(asked, replies))
+    assert isinstance(model.router, PromiseRouter)
+    renewed = renew_promises(model.router, asked, replies)
+    promises = torch.where((asked.k > 0).unsqueeze(1), renewed, asked.promises)
+    best, further = promises[:, cheap + 1 :].max(1)
+    gains = best - promises.gather(1, asked.k.unsqueeze(1)).squeeze(1)
+    starts = np.array([segment.start for segment in segments], np.int64)
+    rate_hz, length = segments[0].sample_rate_hz, len(segments[0].samples)
+    places = starts + np.round(find_moments(plan, cheap) * rate_hz).astype(np.int64)
+    owners = share_moments(places, gains.cpu().double().numpy() - least_gain, length // 2)
+    chosen = np.unique(owners[owners >= 0])
+    if not len(chosen):
+        return Woken(first, starts, 0)
+    around = [cut_around(segments, int(places[row])) for row in chosen]
+    plan, inputs = model.prepare(
+        predictor.measure(around).to(predictor.device), routing, sound=predictor.sound_of(around)
+    )
+    plan = plan.with_counts(cheap + 1 + further[torch.from_numpy(chosen)])
+    replies = call_experts(predictor.experts, model.requests(plan, inputs))
+    second = predictor.read_combined(plan, combine(plan, replies))
+    rows, picked = np.flatnonzero(owners >= 0), np.searchsorted(chosen, owners[owners >= 0])
+    starts[rows] = np.array([segment.start for segment in around])[picked]
+    into, out_of = torch.from_numpy(rows), torch.from_numpy(picked)
+    merged = (
+        old.index_copy(0, into, new[out_of])
+        for old, new in zip(vars(first).values(), vars(second).values(), strict=True)
+    )
+    return Woken(SegmentAnswers(*merged), starts, len(chosen))
+
+
+def count_first(promises: Tensor, cheap: int, least_gain: float) -> Tensor:
+    """Return how many of the first ``cheap`` experts to ask [B], by promises [B, K_max + 1].
+
+    None where nobody promises ``least_gain`` over the stem; else the fewest that promise no less
+    than all of them, but for that.
+    """
+    within = promises[:, : cheap + 1]
+    fewest = (within > within.amax(1, keepdim=True) - least_gain).int().argmax(1)
+    return fewest * (promises.amax(1) - promises[:, 0] >= least_gain)
+
+
+def find_moments(plan: Plan, expert: int) -> Floats:
+    """Return the middle of the most salient half of each segment [B], in s from its start."""
+    scores = plan.window_scores[:, expert].cpu()
+    edges = np.asarray(plan.window_edges_s)
+    width = max(scores.shape[1] // 2, 1)
+    first = choose_runs(scores, width, 1)[:, 0].numpy()
+    return np.asarray((edges[first] + edges[np.minimum(first + width, len(edges) - 1)]) / 2)
+
+
+def share_moments(places: Ints, worth: Floats, apart: int) -> Ints:
+    """Return for each place [n] in time whose moment answers it, -1 where nobody is worth asking.
+
+    The best comes first; what lies within ``apart`` of a chosen moment is answered there.
+    """
+    owners = np.full(len(places), -1, np.int64)
+    wanted = worth >= 0
+    while (left := wanted & (owners < 0)).any():
+        best = int(np.where(left, worth, -np.inf).argmax())
+        owners[left & (np.abs(places - places[best]) <= apart)] = best
+    return owners
+
+
+def cut_around(segments: Sequence[Segment], place: int) -> Segment:
+    """Return a segment as long as the others around a sample, within what they hold together."""
+    length = len(segments[0].samples)
+    start = min(max(place - length // 2, segments[0].start), segments[-1].end - length)
+    samples: Samples = np.zeros(length, np.float32)
+    for segment in segments:
+        first, last = max(segment.start, start), min(segment.end, start + length)
+        if first < last:
+            samples[first - start : last - start] = segment.samples[
+                first - segment.start : last - segment.start
+            ]
+    return Segment(samples, segments[0].sample_rate_hz, start)
