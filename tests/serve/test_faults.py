@@ -1,6 +1,7 @@
 """A real ``xmoe serve`` under faults: every request is answered, whatever happens to one expert."""
 
 import importlib
+import io
 import json
 import signal
 import socket
@@ -9,8 +10,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+
+from tests.fixtures.closed_runs import write_backbone_run
+from tests.fixtures.runs import to_wav
+from xmoe.audio.clip import read_clip
+from xmoe.predict.predictor import Predictor
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 chaos = importlib.import_module("chaos")
@@ -146,6 +153,43 @@ def test_dead_router_costs_no_more_than_what_it_held(tiny_run, bodies, ingress):
         assert all(answer.ms < DEADLINE_MS + 500.0 for answer in lost)
         assert kills == 3
         wait_complete(child, bodies[0])
+
+
+def ask(child, body):
+    """Return the answer to a recording."""
+    connection = chaos.connect(child.url)
+    connection.request("POST", "/v1/classify", body)
+    answer = json.load(connection.getresponse())
+    connection.close()
+    return answer
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_without_its_network_a_served_mixture_answers_as_the_rest_of_it(tmp_path, bodies):
+    run = write_backbone_run(tmp_path / "run", fault="silence", k_price=-1000.0)
+    whole, rest = Predictor.load(run), Predictor.load(run)
+    del rest.experts["third"]
+
+    def check(body, expected, missing):
+        clip, answer = read_clip(io.BytesIO(body)), ask(child, body)
+        wanted = expected.predict(clip.samples, clip.sample_rate_hz)
+        assert answer["missing_experts"] == missing
+        assert answer["probabilities"] == pytest.approx(wanted.probabilities, abs=1e-5)
+
+    with chaos.served(run, free_port(), "--deadline-ms", str(DEADLINE_MS)) as child:
+        check(bodies[0], whole, [])
+        check(to_wav(np.zeros(RATE_HZ // 2, np.float32)), rest, ["third"])  # it says NaN
+        (network,) = child.replicas("expert-third")
+        chaos.strike(network, signal.SIGSTOP)
+        check(bodies[1], rest, ["third"])
+        chaos.strike(network, signal.SIGCONT)
+        wait_complete(child, bodies[2])
+        check(bodies[2], whole, [])
+        assert chaos.strike_all(child.replicas("expert-third")) == 1
+        check(bodies[3], rest, ["third"])
+        wait_complete(child, bodies[4])
+        check(bodies[4], whole, [])
 
 
 class Upload:
