@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 
@@ -13,11 +14,11 @@ from tests.fixtures.runs import make_sound, to_wav, write_run
 from xmoe.predict.predictor import Predictor
 
 RATE_HZ = 8000
-CLIENTS = 4
-PAUSE_S = 0.05
 SETTLED_S = 10.0
 # Generous: replicas that start take the processors of those that answer.
-DEADLINE_MS = 10_000.0
+FAULTS = {"deadline_ms": 10_000.0}
+# Clients, the pause of each after an answer, and whether replicas start in turns.
+LOADS = {"busy": (4, 0.05, False), "five a second": (1, 0.2, True)}
 
 
 @dataclass
@@ -26,12 +27,14 @@ class Load:
 
     port: int
     bodies: list[bytes]
+    clients: int
+    pause_s: float
     answers: list[tuple[int, object, dict]] = field(default_factory=list)
     sent: int = 0
 
     def __enter__(self):
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask_on) for _ in range(CLIENTS)]
+        self._threads = [threading.Thread(target=self._ask_on) for _ in range(self.clients)]
         for thread in self._threads:
             thread.start()
         return self
@@ -47,12 +50,12 @@ class Load:
             sound = self.sent % len(self.bodies)
             self.sent += 1
             self.answers.append((sound, *ask(connection, self.bodies[sound])))
-            self._stop.wait(PAUSE_S)
+            self._stop.wait(self.pause_s)
         connection.close()
 
     def newest(self):
         """Return the weights that the last answers of all clients came from."""
-        return {answer.get("weights_sha256") for _, _, answer in self.answers[-4 * CLIENTS :]}
+        return {answer.get("weights_sha256") for _, _, answer in self.answers[-4 * self.clients :]}
 
 
 def ask(connection, body):
@@ -68,22 +71,26 @@ def ask(connection, body):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("load", LOADS)
 def test_upgrade_and_roll_back_lose_no_request_and_mix_no_answer(
-    cluster, tmp_path, patiently, reply_of
+    load, cluster, tmp_path, patiently, reply_of
 ):
+    clients, pause_s, gently = LOADS[load]
     runs = [write_run(tmp_path / f"run-{seed}", seed=seed) for seed in range(2)]
     sounds = [make_sound(seed=seed) for seed in range(6)]
     file = tmp_path / "cpu.yaml"
 
     def deploy(run):
-        faults, expert = {"deadline_ms": DEADLINE_MS}, {"num_cpus": 0.1}
-        cluster.deploy("cpu.yaml", file, run, faults=faults, expert=expert)
+        cluster.deploy(
+            "cpu.yaml", file, run, faults=FAULTS, expert={"num_cpus": 0.1}, gently=gently
+        )
         patiently(cluster.application)
         return json.loads(patiently(lambda: reply_of(f"{cluster.url}/v1/model")))
 
     first = deploy(runs[0])["weights_sha256"]
     patiently(lambda: reply_of(f"{cluster.url}/readyz"))
-    with Load(cluster.port, [to_wav(sound) for sound in sounds]) as load:
+    bodies = [to_wav(sound) for sound in sounds]
+    with Load(cluster.port, bodies, clients, pause_s) as load:
         time.sleep(5.0)
         marks = [len(load.answers)]
         for run in (runs[1], runs[0]):
@@ -96,7 +103,7 @@ def test_upgrade_and_roll_back_lose_no_request_and_mix_no_answer(
     told = {
         "sent": load.sent,
         "marks": marks,
-        "statuses": sorted({str(status) for _, status, _ in load.answers}),
+        "statuses": Counter(str(status) for _, status, _ in load.answers),
         "degraded": sum(bool(answer.get("degraded")) for _, _, answer in load.answers),
     }
     print(json.dumps(told))

@@ -20,6 +20,7 @@ from xmoe.serve.local import LocalExperts
 from xmoe.serve.router import RouterCore, load_router
 from xmoe.serve.service import Service
 from xmoe.serve.settings import ServeSettings
+from xmoe.serve.tokens import single
 
 with warnings.catch_warnings():  # Ray warns of its own settings
     warnings.simplefilter("ignore")
@@ -151,7 +152,7 @@ def ask(serve_run):
     """The function that sends one request to an application of its own and returns the reply."""
 
     def call(method, path, *, service=None, token=None, **request):
-        app = build_app(service or serve_run(), token=token)
+        app = build_app(service or serve_run(), tokens=single(token))
         return asyncio.run(ask_asgi(app, method, path, **request))
 
     return call
@@ -162,7 +163,7 @@ def ask_app():
     """The function that gives ``script`` a sender of requests to one application."""
 
     def call(service, script, *, token=None):
-        app = build_app(service, token=token)
+        app = build_app(service, tokens=single(token))
 
         async def send(method, path, **request):
             return await ask_asgi(app, method, path, **request)

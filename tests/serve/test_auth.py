@@ -6,6 +6,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from xmoe.serve.auth import Door
+from xmoe.serve.tokens import single
 
 TOKEN = "0123456789abcdef0123"
 
@@ -65,5 +66,5 @@ def test_routes_begin_below_the_prefix(path, status):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(Door(app, token=TOKEN)(scope, None, send))
+    asyncio.run(Door(app, tokens=single(TOKEN))(scope, None, send))
     assert sent[0]["status"] == status

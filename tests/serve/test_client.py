@@ -11,6 +11,7 @@ from xmoe.base.errors import InputError, XmoeError
 from xmoe.serve.api import build_app
 from xmoe.serve.client import Client
 from xmoe.serve.fanout import TooFewExperts
+from xmoe.serve.tokens import single
 
 TOKEN = "0123456789abcdef"
 RATE_HZ = 8000
@@ -23,7 +24,7 @@ def served(serve_run):
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
-    app = build_app(service, token=TOKEN)
+    app = build_app(service, tokens=single(TOKEN))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ws="none"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()

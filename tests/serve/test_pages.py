@@ -16,6 +16,7 @@ import uvicorn
 
 from xmoe.serve import pages
 from xmoe.serve.api import build_app
+from xmoe.serve.tokens import single
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 FLAGS = [
@@ -140,7 +141,7 @@ def visit(chromium, serve_run):
     with contextlib.ExitStack() as stack:
 
         def go(*, token=None, **view):
-            address = stack.enter_context(running(build_app(serve_run(), token=token)))
+            address = stack.enter_context(running(build_app(serve_run(), tokens=single(token))))
             context = chromium.new_context(permissions=["microphone"], **view)
             stack.callback(context.close)
             page = context.new_page()

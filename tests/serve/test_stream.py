@@ -16,6 +16,7 @@ from xmoe.serve.api import build_app
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.session import serving
 from xmoe.serve.settings import HttpSettings, ServeSettings
+from xmoe.serve.tokens import single
 
 RATE_HZ = 8000
 WINDOW = 3200
@@ -30,7 +31,7 @@ def open_stream(serve_run):
 
     def connect(*, token=None, headers=None, service=None, **http):
         service = service or serve_run(http=HttpSettings(**http))
-        client = TestClient(build_app(service, token=token))
+        client = TestClient(build_app(service, tokens=single(token)))
         clients.append(client)
         return client.websocket_connect("/v1/stream", headers=headers or {})
 

@@ -106,12 +106,14 @@ def serve(
 
 def describe_start(address: str, settings: ServeSettings) -> list[str]:
     """Return what is printed once the service stands: where it is and a line that tries it."""
-    from xmoe.serve.settings import read_token
+    from xmoe.serve.tokens import EVERYONE, read_tokens
 
     file, variable = settings.http.token_file, settings.http.token_variable
     header = ""
-    if read_token(settings.http) is not None:
-        source = f"$(cat {shlex.quote(file)})" if file else f"${variable}"
+    if tokens := read_tokens(settings.http):
+        one = EVERYONE in tokens
+        where = f"$(cat {shlex.quote(file)})" if file else f"${variable}"
+        source = where if one else "$TOKEN"
         header = f'-H "Authorization: Bearer {source}" '
     return [
         f"serving  {settings.run} ({settings.topology})",

@@ -7,6 +7,7 @@ out because they load scripts from elsewhere; the schema is at ``/openapi.json``
 from __future__ import annotations
 
 import logging
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,8 +22,10 @@ from xmoe.serve.auth import OPEN_PATHS, Door, route_of
 from xmoe.serve.clock import Clock
 from xmoe.serve.problems import HttpProblem, Problem, describe_error
 from xmoe.serve.service import Service
+from xmoe.serve.tokens import Allowances
 
 LOG = logging.getLogger("xmoe.serve")
+NOBODY: Allowances = MappingProxyType({})
 CODES = {
     400: ("bad_request", "send a well-formed request"),
     404: ("not_found", "see /openapi.json for the routes"),
@@ -32,13 +35,14 @@ CODES = {
 REFUSALS: dict[int | str, str] = {
     400: "malformed",
     401: "no token, or a wrong one",
+    403: "the token has not the scope that this needs",
     404: "there is no such route or model",
     405: "the route has other methods",
     408: "the body came too slowly",
     413: "too large or too long",
     415: "no recording, or a coding that is not read",
     422: "something else is wrong with the recording or an option",
-    429: "too many requests wait; come back after Retry-After seconds",
+    429: "too many requests wait, or of this token; come back after Retry-After seconds",
     500: "the server failed",
     503: "too few experts answered, or the run is of another version; see Retry-After",
 }
@@ -62,10 +66,10 @@ class Application(FastAPI):
         return schema
 
 
-def build_app(service: Service, *, token: str | None = None) -> ASGIApp:
-    """Return the application for a service; ``token`` is asked on every route but health."""
+def build_app(service: Service, *, tokens: Allowances = NOBODY) -> ASGIApp:
+    """Return the application for a service; a token is asked on every route but health."""
     timed = Clock(build_routes(service), limit_s=service.settings.http.request_timeout_s)
-    return Door(timed, token=token)
+    return Door(timed, tokens=tokens)
 
 
 def build_routes(service: Service) -> FastAPI:

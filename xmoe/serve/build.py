@@ -20,6 +20,7 @@ from xmoe.serve.expert_replica import ExpertReplica
 from xmoe.serve.router import callable_experts
 from xmoe.serve.router_replica import ROUTER, RouterReplica
 from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
+from xmoe.serve.status import EXPERT
 
 MOST_ROUTERS = 4
 # A router counts its requests itself (drain.py) and says 429 long before Ray would.
@@ -91,7 +92,7 @@ def _bind_expert(settings: ServeSettings, name: str) -> Application:
     expert = settings.deployment_of(name)
     return declare(
         ExpertReplica,
-        name=f"expert-{name}",
+        name=f"{EXPERT}{name}",
         max_ongoing_requests=expert.max_ongoing_requests,
         max_queued_requests=expert.max_queued_requests,
         health_check_period_s=expert.health_check_period_s,

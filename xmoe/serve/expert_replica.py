@@ -1,7 +1,8 @@
 """What Ray Serve runs as an expert.
 
 Ray pickles a class by the name of its module, so a replica's process imports this module and what
-it needs, and nothing of the router: eight experts are eight processes.
+it needs, and nothing of the router: eight experts are eight processes. torch comes with the
+constructor, in this replica's turn.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from xmoe.serve.expert import Arrays, ExpertVersions, Logits, Weights
-from xmoe.serve.process import pick_device, settle_memory
 from xmoe.serve.settings import ServeSettings
+from xmoe.serve.turn import turn
+
+if TYPE_CHECKING:
+    from xmoe.serve.expert import Arrays, Logits, Weights
 
 EXPIRED = "the time of this call was over before it began"
 
@@ -25,11 +27,20 @@ class ExpertReplica:
 
     def __init__(self, settings: dict[str, Any], name: str) -> None:
         checked = ServeSettings.model_validate(settings)
-        deployment = checked.deployment_of(name)
+        with turn() if checked.gently else nullcontext():
+            self._load(checked, name)
+        self._thread = ThreadPoolExecutor(1, name)
+
+    def _load(self, settings: ServeSettings, name: str) -> None:
+        import torch
+
+        from xmoe.serve.expert import ExpertVersions
+        from xmoe.serve.process import pick_device, settle_memory
+
+        deployment = settings.deployment_of(name)
         torch.set_num_threads(deployment.threads)
         device = pick_device(deployment.num_gpus)
-        self._versions = ExpertVersions(checked.run, name, which=checked.which, device=device)
-        self._thread = ThreadPoolExecutor(1, name)
+        self._versions = ExpertVersions(settings.run, name, which=settings.which, device=device)
         settle_memory()
 
     async def infer(self, payload: Arrays, budget_s: float, weights: Weights) -> Logits:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -37,12 +39,17 @@ from xmoe.serve.registry import TrialPlan, find_trial
 from xmoe.serve.router import RouterCore, load_router
 from xmoe.serve.schemas import Options
 from xmoe.serve.service import Service
-from xmoe.serve.settings import ServeSettings, read_token
-from xmoe.serve.status import Homes, ask_serve
+from xmoe.serve.settings import ServeSettings
+from xmoe.serve.status import Homes, ask_serve, experts_settle
+from xmoe.serve.tokens import read_tokens
 from xmoe.serve.trial import Ask, Trial
+from xmoe.serve.turn import turn
 
 LOG = logging.getLogger("xmoe.serve")
 ROUTER = "router"
+LOOK_S = 0.5
+# A router that waits longer for an expert answers without it.
+EXPERTS_WITHIN_S = 120.0
 
 
 class RouterReplica:
@@ -52,6 +59,13 @@ class RouterReplica:
         self, settings: dict[str, Any], handles: dict[str, DeploymentHandle[Any]] | None = None
     ) -> None:
         checked = ServeSettings.model_validate(settings)
+        with turn() if checked.gently else nullcontext():
+            self._load(checked, handles)
+        self._waits = checked.gently and handles is not None
+
+    def _load(
+        self, checked: ServeSettings, handles: dict[str, DeploymentHandle[Any]] | None
+    ) -> None:
         torch.set_num_threads(checked.router.threads)
         device = pick_device(checked.router.num_gpus)
         weights = find_weights(checked)
@@ -74,7 +88,7 @@ class RouterReplica:
             homes=find_homes(callers, handles),
         )
         self._gate = Gate(
-            build_app(self.service, token=read_token(checked.http)),
+            build_app(self.service, tokens=read_tokens(checked.http)),
             at_once=checked.router.max_ongoing_requests,
             waiting=checked.router.max_queued_requests,
             held_bytes=checked.http.max_held_bytes,
@@ -87,6 +101,16 @@ class RouterReplica:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the application; Serve asks for it after the constructor."""
         return self._gate
+
+    async def check_health(self) -> None:
+        """Wait for the experts of an upgrade; Serve asks before it sends the first request."""
+        end = time.monotonic() + EXPERTS_WITHIN_S
+        while self._waits and time.monotonic() < end:
+            app = serve.get_replica_context().app_name
+            self._waits = not await asyncio.to_thread(experts_settle, app)
+            if self._waits:
+                await asyncio.sleep(LOOK_S)
+        self._waits = False
 
     async def drain(self, timeout_s: float) -> int:
         """Answer what is here and nothing else; return how many are left when the time is over."""

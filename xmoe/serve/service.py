@@ -40,6 +40,7 @@ from xmoe.serve.schemas import (
 )
 from xmoe.serve.status import Homes, ReplicaCount, ReplicaWatch
 from xmoe.serve.timeline import choose_hop_s, find_events, list_windows
+from xmoe.serve.tokens import charge
 from xmoe.serve.trial import Trial
 from xmoe.serve.watch import Watch
 
@@ -169,6 +170,7 @@ class Service:
         self.check_limits(options)
         began = time.monotonic()
         ready = await self._read_then(read, lambda heard: self._prepare(heard, options), samples)
+        charge(len(ready.heard.samples) / ready.heard.sample_rate_hz)
         deadline = began + self._deadline_s(options, ready.cut)
         before_s = {"decode": ready.decoded - began, "frontend": time.monotonic() - ready.decoded}
         answering = self.router.answer_cut(ready.cut, options.limits, deadline)
@@ -320,11 +322,15 @@ class Service:
     async def clip_of(self, data: bytes) -> Source:
         """Return samples and rate of a recording in any format that is read."""
         samples = count_samples(data)
-        return await self._read_then(lambda: self._hear(data), lambda heard: heard[:2], samples)
+        source = await self._read_then(lambda: self._hear(data), lambda heard: heard[:2], samples)
+        charge(len(source[0]) / source[1])
+        return source
 
     def samples_of(self, request: SamplesRequest) -> Source:
         """Return samples and rate of a recording that came as numbers; InputError if it is none."""
-        return self._hear_samples(request)[:2]
+        source = self._hear_samples(request)[:2]
+        charge(len(source[0]) / source[1])
+        return source
 
     def _hear_samples(self, request: SamplesRequest) -> Heard:
         return check_samples(np.asarray(request.samples, np.float64), request.sample_rate_hz)

@@ -26,7 +26,8 @@ from xmoe.serve.cluster import (
     leave,
     look_around,
 )
-from xmoe.serve.settings import ServeSettings, read_token
+from xmoe.serve.settings import ServeSettings
+from xmoe.serve.tokens import read_tokens
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -50,8 +51,8 @@ FAST = {
 
 def check_address(host: str, settings: ServeSettings) -> None:
     """Raise ConfigError for an address that others reach where no token is set, or a bad token."""
-    token = read_token(settings.http)
-    if host not in LOOPBACK and token is None:
+    tokens = read_tokens(settings.http)
+    if host not in LOOPBACK and not tokens:
         raise ConfigError(
             f"{host} can be reached by others, and no token is set",
             where="--host",
@@ -179,7 +180,7 @@ def start_serve(http: dict[str, Any]) -> None:
 def check_token_travels(settings: ServeSettings, place: Place) -> None:
     """Raise ConfigError for a token that replicas on a cluster would not see."""
     http = settings.http
-    if place.address is not None and http.token_file is None and read_token(http) is not None:
+    if place.address is not None and http.token_file is None and read_tokens(http):
         raise ConfigError(
             f"the processes of a cluster do not see {http.token_variable} of this one",
             where="--token-file",

@@ -5,19 +5,14 @@ The same record is read from the command line, from ``serve deploy`` files and i
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from xmoe.base.config import MIN_GATE_MASS, Frozen
-from xmoe.base.errors import ConfigError
-from xmoe.run.folder import Which
 
 Topology = Literal["distributed", "colocated"]
 TOKEN_VARIABLE = "XMOE_TOKEN"  # noqa: S105  (the name of a variable)
-LEAST_TOKEN = 16
 
 
 class ExpertDeployment(Frozen):
@@ -95,8 +90,9 @@ class FaultSettings(Frozen):
 class HttpSettings(Frozen):
     """What a request may cost, and who may ask.
 
-    The token is read by each replica from ``token_file``, or from the environment variable
-    ``token_variable`` where it is set; without one, every request is answered. The longest
+    Tokens are read by each replica from ``token_file``, or from the environment variable
+    ``token_variable`` where it is set (``xmoe.serve.tokens``); without one, every request is
+    answered. The longest
     recording, ``max_duration_s``, fits ``max_body_bytes`` and ``max_samples`` as 16-bit WAV of one
     channel at 48 kHz. Numbers in JSON take ten times their bytes once they are read, so their
     bodies have a limit of their own; all bodies of a router together hold ``max_held_bytes``. A
@@ -141,13 +137,15 @@ class ServeSettings(Frozen):
 
     ``experts`` replaces ``expert`` for the experts that it names. While a deployment is replaced,
     ``surge_percent`` more of its replicas may live than usual; at 0 old ones go before new ones
-    come. ``registry`` is the folder of an application's versions, where `xmoe deploy` wrote it.
+    come. Replicas that start ``gently`` take turns, and routers wait for experts: for upgrades.
+    ``registry`` is the folder of an application's versions, where `xmoe deploy` wrote it.
     """
 
     run: str
-    which: Which = "best"
+    which: Literal["best", "last"] = "best"
     topology: Topology = "distributed"
     surge_percent: int = Field(default=100, ge=0, le=100)
+    gently: bool = False
     registry: str | None = None
     router: RouterSettings = RouterSettings()
     expert: ExpertDeployment = ExpertDeployment()
@@ -159,32 +157,3 @@ class ServeSettings(Frozen):
     def deployment_of(self, name: str) -> ExpertDeployment:
         """Return how the expert of that name is deployed."""
         return self.experts.get(name, self.expert)
-
-
-def read_token(http: HttpSettings) -> str | None:
-    """Return the token that requests must carry, or None where none is set.
-
-    From file or environment it is stripped, and must be a line of 16 characters or more; an empty
-    variable is one that is not set. Raises ConfigError for a file that cannot be read or a token
-    that protects nothing.
-    """
-    if http.token_file is None:
-        where, text = http.token_variable, os.environ.get(http.token_variable)
-        if not text:
-            return None
-    else:
-        where = http.token_file
-        try:
-            text = Path(where).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                "the token file cannot be read", where=where, mend="check path and rights"
-            ) from error
-    token = text.strip()
-    if len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable():
-        raise ConfigError(
-            f"the token must be one line of at least {LEAST_TOKEN} printable ASCII characters",
-            where=where,
-            mend="make one: openssl rand -hex 32",
-        )
-    return token

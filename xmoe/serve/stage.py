@@ -61,7 +61,9 @@ class ServeStage:
         from xmoe.serve.build import build_application
 
         route = self._route_prefix if app == self.app else None
-        target = RunTarget(build_application(settings), name=app, route_prefix=route)
+        beside = {"gently": self.runs(self.app)}
+        application = build_application(settings.model_copy(update=beside))
+        target = RunTarget(application, name=app, route_prefix=route)
         began = time.monotonic()
         serve.run_many([target], wait_for_applications_running=False)
         while (found := _status_of(app)).status != "RUNNING":

@@ -19,6 +19,7 @@ from xmoe.base.config import Frozen
 LOG = logging.getLogger("xmoe.serve")
 KEPT_S = 1.0
 ANSWER_S = 2.0
+EXPERT = "expert-"
 COMING = ("STARTING", "UPDATING", "RECOVERING", "RUNNING")
 
 
@@ -47,6 +48,17 @@ def ask_serve(app: str) -> dict[str, ReplicaCount]:
     application = serve.status().applications.get(app)
     deployments = {} if application is None else application.deployments
     return {name: count_replicas(found.replica_states) for name, found in deployments.items()}
+
+
+def experts_settle(app: str) -> bool:
+    """Return whether no expert of an application is being replaced; blocks for the answer."""
+    from ray import serve
+
+    application = serve.status().applications.get(app)
+    deployments = {} if application is None else application.deployments
+    return not any(
+        found.status == "UPDATING" for name, found in deployments.items() if name.startswith(EXPERT)
+    )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from xmoe.base.errors import XmoeError
+from xmoe.serve.auth import check_scope
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.bodies import read_body, read_form_files, read_json
 from xmoe.serve.fanout import TooFewExperts
@@ -133,6 +134,12 @@ def read_options(request: Request) -> Options:
         ) from error
 
 
+def check_explaining(request: Request, options: Options) -> None:
+    """Raise HttpProblem where a token asks for reasons that may not have them."""
+    if options.explain:
+        check_scope(request.scope, "explain")
+
+
 def add_routes(router: APIRouter, service: Service) -> None:
     """Add the routes of one service."""
     add_classify(router, service)
@@ -147,8 +154,11 @@ def add_classify(router: APIRouter, service: Service) -> None:
     async def classify(request: Request, options: AsQuery) -> Response:
         """Answer for one recording."""
         if kind_of(request) == "application/json":
-            answer = await service.classify_samples(await read_samples(request, service))
+            given = await read_samples(request, service)
+            check_explaining(request, given)
+            answer = await service.classify_samples(given)
         else:
+            check_explaining(request, options)
             answer = await service.classify_bytes(await read_recording(request, service), options)
         named = answer.model_copy(update={"request_id": request.state.request_id})
         return Response(named.model_dump_json(), media_type="application/json")
@@ -166,6 +176,7 @@ def add_classify(router: APIRouter, service: Service) -> None:
     @router.post("/v1/classify/batch", openapi_extra=FILES, tags=["classify"])
     async def classify_batch(request: Request, options: AsQuery) -> BatchAnswer:
         """Answer for each file of a form; one that cannot be read does not stop the others."""
+        check_explaining(request, options)
         if kind_of(request) != "multipart/form-data":
             hint = "send multipart/form-data with one file part per recording"
             raise HttpProblem(415, "bad_form", "a batch is a form", hint=hint)
