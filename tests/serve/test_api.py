@@ -1,5 +1,9 @@
 """The schema of the API: routes, examples, and no page that loads scripts from elsewhere."""
 
+import pytest
+
+from xmoe.serve.settings import HttpSettings
+
 PATHS = {
     "/healthz",
     "/readyz",
@@ -51,3 +55,34 @@ def test_defect_of_ours_tells_nothing_of_itself(ask, serve_run, wav, sound, monk
     reply = ask("POST", "/v1/classify", service=service, body=wav(sound()), fails=True)
     assert (reply.status, reply.json()["code"]) == (500, "internal")
     assert "secret" not in reply.body.decode()
+
+
+HERE, THERE = "https://birds.example", "https://elsewhere.example"
+PREFLIGHT = {
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type",
+}
+
+
+@pytest.mark.parametrize(
+    ("named", "origin", "status"), [((HERE,), HERE, 200), ((HERE,), THERE, 400), ((), HERE, 401)]
+)
+def test_a_browser_learns_whether_another_site_may_ask(ask, serve_run, named, origin, status):
+    service = serve_run(http=HttpSettings(allow_origins=named))
+    headers = PREFLIGHT | {"origin": origin}
+    reply = ask("OPTIONS", "/v1/classify", service=service, token="t" * 16, headers=headers)
+    allowed = reply.headers.get("access-control-allow-origin")
+    assert (reply.status, allowed) == (status, origin if status == 200 else None)
+
+
+def test_another_site_still_needs_the_token_and_may_read_what_it_is_told(ask, serve_run):
+    service = serve_run(http=HttpSettings(allow_origins=(HERE,)))
+    reply = ask("GET", "/v1/model", service=service, token="t" * 16, headers={"origin": HERE})
+    assert (reply.status, reply.headers["access-control-allow-origin"]) == (401, HERE)
+    assert "access-control-allow-origin" not in ask("GET", "/healthz", service=service).headers
+
+
+@pytest.mark.parametrize("origin", ["birds.example", "https://birds.example/page", ""])
+def test_what_is_no_origin_is_refused(origin):
+    with pytest.raises(ValueError, match="pattern"):
+        HttpSettings(allow_origins=(origin,))

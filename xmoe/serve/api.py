@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
@@ -69,7 +70,18 @@ class Application(FastAPI):
 def build_app(service: Service, *, tokens: Allowances = NOBODY) -> ASGIApp:
     """Return the application for a service; a token is asked on every route but health."""
     timed = Clock(build_routes(service), limit_s=service.settings.http.request_timeout_s)
-    return Door(timed, tokens=tokens)
+    door = Door(timed, tokens=tokens)
+    origins = service.settings.http.allow_origins
+    if not origins:
+        return door
+    # In front of the door: a browser asks whether it may before it sends the token.
+    return CORSMiddleware(
+        door,
+        allow_origins=origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("authorization", "content-type", "x-api-key"),
+        expose_headers=("retry-after", "x-request-id"),
+    )
 
 
 def build_routes(service: Service) -> FastAPI:

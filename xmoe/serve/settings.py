@@ -5,7 +5,7 @@ The same record is read from the command line, from ``serve deploy`` files and i
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from xmoe.base.config import MIN_GATE_MASS, Frozen
 
 Topology = Literal["distributed", "colocated"]
 TOKEN_VARIABLE = "XMOE_TOKEN"  # noqa: S105  (the name of a variable)
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
 
 
 class ExpertDeployment(Frozen):
@@ -97,7 +98,7 @@ class HttpSettings(Frozen):
     channel at 48 kHz. Numbers in JSON take ten times their bytes once they are read, so their
     bodies have a limit of their own; all bodies of a router together hold ``max_held_bytes``. A
     stream may be ``max_ahead_s`` ahead of its answers, and no more than ``max_stream_bytes`` as
-    float32.
+    float32. Pages of other sites may ask where ``allow_origins`` names them (``https://host:port``).
     """
 
     max_body_bytes: int = Field(default=64 << 20, ge=1)
@@ -117,6 +118,7 @@ class HttpSettings(Frozen):
     idle_timeout_s: float = Field(default=30.0, gt=0.0)
     token_file: str | None = None
     token_variable: str = TOKEN_VARIABLE
+    allow_origins: tuple[Origin, ...] = ()
 
 
 class DriftSettings(Frozen):
