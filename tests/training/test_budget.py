@@ -1,5 +1,7 @@
 """Budgets in milliseconds, experts and accuracy -> a price; and answers that deserve doubt."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,22 @@ def test_accuracy_is_kept_at_a_fraction_of_the_cost(planted):
     assert point.right > 0.95
     assert point.mean_ms < 0.6 * (GLANCE_MS + 11.0)
     assert "loses no more" in priced.reason
+
+
+def test_answers_that_are_as_right_but_less_sure_are_not_enough(planted):
+    # The dear expert changes no answer, but gives the truth of half of the clips more.
+    right = np.ones_like(planted.depths.right)
+    hesitant = np.arange(CLIPS) % 2 == 0
+    truth = np.stack(
+        [np.where(hesitant, 0.1, 3.0), np.where(hesitant, 0.1, 3.0), np.full(CLIPS, 3.0)]
+    )
+    mixed = np.stack([truth, np.zeros_like(truth)], axis=2)
+    depths = replace(planted.depths, right=right)
+    surer = replace(planted, depths=depths, mixed=mixed)
+    sure = replace(planted, depths=depths, mixed=np.stack([mixed[-1]] * 3))
+    assert choose_price(surer, "accuracy", GLANCE_MS).price == planted_all(planted)
+    priced = choose_price(sure, "accuracy", GLANCE_MS)
+    assert next(p.mean_ms for p in priced.points if p.price == priced.price) == GLANCE_MS
 
 
 def test_a_share_of_the_accuracy_is_kept_as_cheaply_as_can_be(planted):

@@ -63,8 +63,8 @@ def settle_routing(
     ``stacks[k]`` weighs the stem and the first k experts. Raises ConfigError for a bad budget.
     """
     promised = promise(table, stacks, costs.experts_ms)
-    priced = choose_price(promised, budget, costs.glance_ms)
     temperatures = tuple(1.0 / sum(stack.weights.values()) for stack in stacks)
+    priced = choose_price(promised, budget, costs.glance_ms, temperatures)
     asked = promised.asked_at(priced.price)
     heard = _Heard.of(promised, answers_at(promised, asked, temperatures)[promised.clean])
     doubt = _judge_doubt(heard)

@@ -1,12 +1,13 @@
 """Promises on held-out clips + a budget -> the price of a millisecond, and what is known of doubt.
 
-A budget is ``accuracy`` (the dearest price that loses nothing that could be told), a share of it
+A budget is ``accuracy`` (the cheapest price that loses nothing that can be told), a share of it
 such as ``99%``, ``latency`` or a mean number of experts, or a mean cost such as ``20ms``. All
 prices are kept with what they bring.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from xmoe.base.config import ASK_ALL, LATENCY_K, Frozen
 from xmoe.base.errors import ConfigError
 from xmoe.base.task import Task
-from xmoe.experts.probabilities import to_probabilities
+from xmoe.experts.probabilities import log_losses, to_probabilities
 from xmoe.experts.ridge import Bools, Floats, Ints
 from xmoe.policy.race import mean_and_error
 from xmoe.training.promise import PRICES
@@ -22,6 +23,8 @@ from xmoe.training.promises import Promised
 from xmoe.training.stack import MOST_EXPERTS
 
 ALLOWED_LOSS_SE = 0.25
+# Of the probability that the truth is given: right or wrong is a coarse measure of few clips.
+ALLOWED_BELIEF_LOSS = 0.01
 MS, PERCENT = "ms", "%"
 # Answers under a threshold must be wrong more often than the others by so many standard errors.
 DOUBT_SE = 2.0
@@ -86,8 +89,16 @@ def parse_budget(budget: str | float, k_max: int) -> tuple[str, float]:
     return kind, value
 
 
-def choose_price(promised: Promised, budget: str | float, glance_ms: float) -> Priced:
-    """Return the price of a budget; a cost includes ``glance_ms``."""
+def choose_price(
+    promised: Promised,
+    budget: str | float,
+    glance_ms: float,
+    temperatures: Sequence[float] | None = None,
+) -> Priced:
+    """Return the price of a budget; a cost includes ``glance_ms``.
+
+    ``temperatures`` by number of experts make probabilities of answers; 1 without.
+    """
     depths = promised.depths
     kind, aim = parse_budget(budget, MOST_EXPERTS)
     costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
@@ -106,8 +117,13 @@ def choose_price(promised: Promised, budget: str | float, glance_ms: float) -> P
         for price, k, right in zip(prices, asked, rights, strict=True)
     )
     if kind == "accuracy":
-        place = _cheapest_good(points, rights, depths.units)
-        why = "the cheapest price that loses no more than a quarter of a standard error"
+        scale = temperatures or [1.0] * len(costs)
+        beliefs = [believe_truth(promised, k, scale) for k in asked]
+        place = _cheapest_good(points, rights, beliefs, depths.units)
+        why = (
+            "the cheapest price that loses no more than a quarter of a standard error, nor a "
+            "hundredth of the probability of the truth"
+        )
     elif kind == "share":
         least = aim / 100.0 * max(point.right_clean for point in points)
         good = [place for place, point in enumerate(points) if point.right_clean >= least]
@@ -127,12 +143,24 @@ def choose_price(promised: Promised, budget: str | float, glance_ms: float) -> P
     return Priced(point.price, reason, points)
 
 
-def _cheapest_good(points: tuple[PricePoint, ...], rights: list[Floats], units: Ints) -> int:
+def believe_truth(promised: Promised, asked: Ints, temperatures: Sequence[float]) -> Floats:
+    """Return the probability [n] that each answer gives to the truth."""
+    answers = answers_at(promised, asked, temperatures)
+    believed: Floats = np.exp(-log_losses(answers, promised.rows, promised.task))
+    return believed
+
+
+def _cheapest_good(
+    points: tuple[PricePoint, ...], rights: list[Floats], beliefs: list[Floats], units: Ints
+) -> int:
+    """Return the cheapest price that loses neither rightness nor belief in the truth."""
     best = int(np.argmax([point.right for point in points]))
-    good = []
-    for place, right in enumerate(rights):
+    surest = max(float(belief.mean()) for belief in beliefs)
+    good = [best]
+    for place, (right, belief) in enumerate(zip(rights, beliefs, strict=True)):
         lost, error = mean_and_error(rights[best] - right, units)
-        if lost <= ALLOWED_LOSS_SE * max(error, 0.25 / len(right)):
+        within = lost <= ALLOWED_LOSS_SE * max(error, 0.25 / len(right))
+        if within and belief.mean() >= surest - ALLOWED_BELIEF_LOSS:
             good.append(place)
     return min(good, key=lambda place: points[place].mean_ms)
 
@@ -180,10 +208,10 @@ def _no_doubt(reason: str) -> Doubt:
     return Doubt(threshold=0.0, share=0.0, wrong_under=0.0, wrong_over=0.0, reason=reason)
 
 
-def answers_at(promised: Promised, asked: Ints, temperatures: tuple[float, ...]) -> Floats:
+def answers_at(promised: Promised, asked: Ints, temperatures: Sequence[float]) -> Floats:
     """Return calibrated logits [n, C] where row i asks ``asked[i]`` experts."""
     rows = np.arange(len(asked))
-    scale = np.array(temperatures)[asked]
+    scale = np.asarray(temperatures)[asked]
     answers: Floats = promised.mixed[asked, rows] / scale[:, None]
     return answers
 
