@@ -69,7 +69,7 @@ NAMED = {"host": {"minLength": 1}, "tlsSecret": {"minLength": 1}, "className": {
 def build_schema() -> dict[str, Any]:
     """Return the schema of the chart's values."""
     values = yaml.safe_load((FOLDER / "values.yaml").read_text(encoding="utf-8"))
-    settings = ServeSettings.model_json_schema(ref_template="#/$defs/{model}")
+    settings = _bare(ServeSettings.model_json_schema(ref_template="#/$defs/{model}"))
     definitions = settings.pop("$defs")
     del settings["properties"]["run"], settings["required"]
     group = _of(values["group"], "Group.")
@@ -106,6 +106,14 @@ def _of(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, list):
         return {"type": "array"}
     return {"type": TYPES[type(value)]}
+
+
+def _bare(schema: Any) -> Any:
+    """Return a schema without its words, which change more often than what it asks for."""
+    if isinstance(schema, dict):
+        words = ("title", "description")
+        return {k: _bare(v) for k, v in schema.items() if not (k in words and isinstance(v, str))}
+    return [_bare(one) for one in schema] if isinstance(schema, list) else schema
 
 
 def _if(path: tuple[str, str], value: Any, then: dict[str, Any]) -> dict[str, Any]:

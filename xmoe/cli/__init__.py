@@ -24,9 +24,11 @@ from xmoe.cli.expert import calibrate, expert, update
 from xmoe.cli.explain import explain
 from xmoe.cli.export import export
 from xmoe.cli.infer import infer
+from xmoe.cli.plan import plan
 from xmoe.cli.profile import profile
 from xmoe.cli.report import report
 from xmoe.cli.serve import serve
+from xmoe.cli.size import size
 from xmoe.cli.submit import submit
 from xmoe.cli.suggest import suggest
 from xmoe.cli.synth import synth
@@ -54,6 +56,8 @@ def cli() -> None:
     xmoe backbone init NAME                   a pretrained network as an expert
     xmoe calibrate RUN --budget 20ms          another budget, costs of this machine
     xmoe update RUN --dataset MORE            more labelled clips, in seconds
+    xmoe size RUN                             memory of the processes that serve it
+    xmoe plan RUN --rps 2000 --p99-ms 100     replicas, nodes and cost that answer so many
     xmoe serve RUN                            answer over HTTP
     xmoe export RUN --out DIR                 answer on a small machine, without torch
     xmoe deploy RUN [--shadow|--canary 5%]    check, roll out on a cluster, take back by itself
@@ -78,6 +82,8 @@ for _command in (
     backbone,
     calibrate,
     update,
+    size,
+    plan,
     serve,
     export,
     deploy,
