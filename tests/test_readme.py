@@ -1,4 +1,4 @@
-"""The README is true: its commands, options, links, folders and Python names exist."""
+"""The README is true: its commands, options, links and Python names exist; CONTRIBUTING's folders."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMAND_LINES = re.findall(r"^\$ \.venv/bin/xmoe (.+)$", README, re.MULTILINE)
 LINKS = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-TREE = re.findall(r"^  ([a-z_]+(?:/|\.py))", README, re.MULTILINE)
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TREE = re.findall(r"^  ([a-z_]+(?:/|\.py))", GUIDE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
