@@ -1,4 +1,4 @@
-"""The README is true: its commands, options, links and Python names exist; CONTRIBUTING's folders."""
+"""The README is true: its commands, options, links and names exist; CONTRIBUTING's tree too."""
 
 import re
 from pathlib import Path

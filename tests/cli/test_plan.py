@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-pytest.importorskip("simpy")
-
 from xmoe.serve.settings import ServeSettings
 
 

@@ -58,6 +58,7 @@ def test_run_folder_holds_every_record_and_no_rest(run):
         "events.json",
         "expert_usage.json",
         "expert_usage.png",
+        "golden.json",
         "history.jsonl",
         "k_histogram.png",
         "learning_curves.png",

@@ -1,11 +1,12 @@
 """Replicas and nodes for a rate: enough, no waste, and told where none are enough."""
 
+import shutil
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-pytest.importorskip("simpy")
-
+from tests.fixtures.closed_runs import COSTS_MS, FIRST_MOST, NAMES
 from tests.fixtures.runs import tiny_config, write_run
 from xmoe.base.errors import ConfigError
 from xmoe.run.folder import RunFile, RunFolder
@@ -99,8 +100,12 @@ def test_whom_test_clips_asked_is_read_from_the_run(folder):
     assert (*second.first, *second.further) == ("low", "mid")
 
 
-def test_closed_run_says_what_it_costs(closed_run):
+def test_closed_run_says_what_it_costs_and_how_many_are_asked_first(closed_run, tmp_path):
     times = read_times(RunFolder(closed_run))
-    assert times.plan_ms > 0
-    assert all(ms > 0 for ms in times.expert_ms.values())
-    assert len(read_asked(RunFolder(closed_run))) > 10
+    assert times.plan_ms == 0.5
+    assert times.expert_ms == dict(zip(NAMES, COSTS_MS, strict=True))
+    copied = RunFolder(shutil.copytree(closed_run, tmp_path / "run"))
+    uses = [[{"name": name, "weight": 1 / 3} for name in NAMES]]
+    pq.write_table(pa.table({"experts": uses}), copied.file(RunFile.TRACES))
+    (asked,) = read_asked(copied)
+    assert (asked.first, asked.further) == (NAMES[:FIRST_MOST], NAMES[FIRST_MOST:])

@@ -2,8 +2,6 @@
 
 import pytest
 
-pytest.importorskip("simpy")
-
 from xmoe.serve.simulate import Asked, Demand, Fleet, Times, simulate
 
 TIMES = Times(

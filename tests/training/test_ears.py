@@ -36,11 +36,14 @@ def test_a_row_holds_every_window_and_says_which_are_not_there(spec):
 def test_all_windows_or_the_salient_ones_are_pooled(spec):
     rows = np.arange(3 * SIZE, dtype=np.float32)[None]
     pooled = pool_windows(spec, rows, 0.2, None)
-    assert pooled[0, 0] == SIZE
-    assert pooled[0, SIZE] == 2 * SIZE
+    # The middle window's numbers, then the last one's, and all of it of unit length.
+    assert pooled[0, 0] / pooled[0, SIZE] == pytest.approx(SIZE / (2 * SIZE))
+    assert np.linalg.norm(pooled) == pytest.approx(1.0)
     one = spec.model_copy(update={"windows": 1})
     focus = np.array([[0.0, 0.0, 0.0, 5.0]], np.float32)
-    assert pool_windows(one, rows, 0.2, focus)[0, [0, SIZE]].tolist() == [2 * SIZE] * 2
+    last = np.arange(2 * SIZE, 3 * SIZE)
+    expected = np.tile(last, 2) / (np.sqrt(2.0) * np.linalg.norm(last))
+    np.testing.assert_allclose(pool_windows(one, rows, 0.2, focus)[0], expected, rtol=1e-5)
 
 
 def test_windows_that_meet_are_not_both_taken():
