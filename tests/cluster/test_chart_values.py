@@ -76,6 +76,20 @@ def test_gpu_serves_as_deployments_gpu_beside_the_backbones():
         assert {key: args[part][key] for key in theirs} == theirs
 
 
+def test_named_expert_has_from_the_others_what_it_does_not_say(tmp_path):
+    """So that values written by `xmoe size` and by `xmoe plan` add up."""
+    sized, planned = tmp_path / "sizes.json", tmp_path / "plan.json"
+    for path, settings in (
+        (sized, {"expert": {"memory_mb": 516.0}}),
+        (planned, {"experts": {"low": {"min_replicas": 3, "max_replicas": 6}}}),
+    ):
+        path.write_text(json.dumps({"service": {"settings": settings}}), encoding="utf-8")
+    _, args = served(template("-f", "values/cpu.yaml", "-f", str(sized), "-f", str(planned)))
+    low = check_settings(args).deployment_of("low")
+    assert (low.min_replicas, low.memory_mb) == (3, 516.0)
+    assert low.resources == {"experts": 1.0}
+
+
 def test_upgrade_by_steps_has_a_gateway_and_a_cluster_for_each_run():
     (document,) = of_kind(render("cpu"), "RayService")
     upgrade = records.ServiceSpec.model_validate(document["spec"]).upgradeStrategy
