@@ -161,7 +161,7 @@ def test_soft_answers_are_the_answers_and_reach_what_was_seen(expert):
     seen = expert.see(payload)
     assert [len(pieces) for pieces in seen] == [2, 2]
     leaves = [[piece.requires_grad_() for piece in pieces] for pieces in seen]
-    said = torch.stack([expert.answer_softly(pieces) for pieces in leaves])
+    said = torch.stack([expert.answer_pieces(pieces) for pieces in leaves])
     torch.testing.assert_close(said, expert.answer(payload))
     said[:, 0].sum().backward()
     assert all(piece.grad.abs().sum() > 0 for pieces in leaves for piece in pieces)

@@ -80,7 +80,7 @@ def test_soft_answers_are_the_answers_and_reach_every_piece_that_was_seen(networ
     (pieces,) = network.see(payload)
     assert [piece.shape[1] for piece in pieces] == [21, 20]  # silence fills the window
     leaves = [piece.requires_grad_() for piece in pieces]
-    said = network.answer_softly(leaves)
+    said = network.answer_pieces(leaves)
     torch.testing.assert_close(said[None], network.answer(payload))
     said[0].backward()
     assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)

@@ -324,7 +324,7 @@ class RunConfig(Frozen):
     run; ``xmoe_version`` is that of the program that began the run.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     xmoe_version: str = VERSION
     classes: tuple[str, ...]
     spectro: SpectroConfig

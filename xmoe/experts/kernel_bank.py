@@ -3,7 +3,8 @@
 As MiniRocket (Dempster 2021, KDD) with 2-D kernels: Gaussian 7 x 7 kernels without mean, at four
 dilations, each followed by two poolings over time in eight bands of frequency, the maximum and the
 share of positive cells. Departs from it in keeping the frequency axis, because sounds shift in time
-but not in pitch, and in adding the mean, deviation and maximum of every row. A clip heard in
+but not in pitch, in adding the mean, deviation and maximum of every row, and in counting cells near
+0 in part: rounding then moves no answer, and shares have gradients. A clip heard in
 several pieces is pooled over them as over one.
 """
 
@@ -26,6 +27,8 @@ KERNEL_SIZE = 7
 STRIDE = 2
 NUM_BANDS = 8
 MAX_FRAMES = 2048
+# A cell counts in full from here on, and by half at 0.
+RAMP = 0.1
 # Of all clips that a GPU has at once: about 0.4 GB of patches and cells of 64 rows.
 _GPU_FRAMES = 16 * MAX_FRAMES
 
@@ -65,27 +68,18 @@ class KernelBank:
 
         Frames beyond 2048 are averaged in twos, threes, ... until they fit.
         """
-        with torch.inference_mode():
-            specs = thin_frames(specs)
-            # One clip's cells stay in a processor's cache; a GPU wants many at once.
-            size = 1 if specs.device.type == "cpu" else _GPU_FRAMES // specs.shape[-1]
-            features = torch.cat([self.pool(part) for part in specs.split(size)])
-        return features.clone()
+        specs = thin_frames(specs)
+        # One clip's cells stay in a processor's cache; a GPU wants many at once.
+        size = 1 if specs.device.type == "cpu" else _GPU_FRAMES // specs.shape[-1]
+        return torch.cat([self.pool(part) for part in specs.split(size)])
 
-    def measure_softly(self, specs: Tensor, *, width: float = 0.1) -> Tensor:
-        """Return features as ``measure`` with gradients: a cell near 0 counts as partly positive.
-
-        ``width`` is how near, in units of a cell; towards 0 these are the features of ``measure``.
-        """
-        return self.pool(thin_frames(specs), width)
-
-    def pool(self, specs: Tensor, width: float | None = None) -> Tensor:
+    def pool(self, specs: Tensor) -> Tensor:
         """Return features [B, D] of spectrograms [B, F, T] of no more frames than there may be."""
         parts = [specs.mean(2), specs.std(2, correction=0), specs.amax(2)]
         for index, dilation in enumerate(DILATIONS):
             cells = self._convolve(specs, index, dilation)
-            signs = cells.sign() if width is None else torch.tanh(cells / width)
-            parts += [_pool_max(cells), (_pool_mean(signs) + 1) / 2]
+            share = _pool_mean(functional.hardtanh(cells, -RAMP, RAMP)) / (2 * RAMP) + 0.5
+            parts += [_pool_max(cells), share]
         return torch.cat(parts, dim=1)
 
     def _convolve(self, specs: Tensor, index: int, dilation: tuple[int, int]) -> Tensor:
@@ -100,19 +94,7 @@ class KernelBank:
 
         No kernel reaches over the seams.
         """
-        return self._join(pieces, torch.cat([self.measure(piece[None]) for piece in pieces]))
-
-    def measure_pieces_softly(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Return features [D] as ``measure_pieces``, with the gradients of ``measure_softly``."""
-        exact = torch.cat([self.measure(piece[None].detach()) for piece in pieces])
-        if torch.is_grad_enabled():
-            soft = torch.cat([self.measure_softly(piece[None]) for piece in pieces])
-            # Straight through: exact values, and gradients that reach the cells near 0.
-            exact = soft + (exact - soft).detach()
-        return self._join(pieces, exact)
-
-    def _join(self, pieces: Sequence[Tensor], table: Tensor) -> Tensor:
-        """Return the features [D] of pieces [F, T_i] from those of each [n, D]."""
+        table = torch.cat([self.measure(piece[None]) for piece in pieces])
         if len(pieces) == 1:
             return table[0]
         frames = torch.tensor([piece.shape[1] for piece in pieces], dtype=table.dtype)

@@ -141,9 +141,9 @@ class KernelsExpert(HearingExpert[KernelsSpec]):
             for parts, rate_hz in unpack_sound(payload)
         ]
 
-    def answer_softly(self, pieces: Sequence[Tensor]) -> Tensor:
+    def answer_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
         """Return logits [C] of the spectrograms [F, T_i] of one row, with gradients to them."""
-        features = self.ear.bank.measure_pieces_softly(pieces)
+        features = self.ear.bank.measure_pieces(pieces)
         logits: Tensor = self(features[None].to(self.weight.device))
         return logits[0]
 

@@ -120,8 +120,8 @@ class HearingExpert(Expert[Spec]):
         """Return for each row of a payload the spectrograms [F, T_i] of its pieces."""
 
     @abstractmethod
-    def answer_softly(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Return logits [C] of the spectrograms [F, T_i] of one row, with gradients to them."""
+    def answer_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Return logits [C] of the spectrograms [F, T_i] of one row; gradients reach them."""
 
 
 # Of whichever kind: the registry and the router treat all alike.

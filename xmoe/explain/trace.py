@@ -68,7 +68,7 @@ def trace_plan(
                 rows[name], expert = chosen, model.experts[name]
                 if isinstance(expert, HearingExpert):
                     seen[name] = see_expert(model, sound, plan, name, gradient=gradient)
-                    said = torch.stack([expert.answer_softly(pieces) for pieces in seen[name]])
+                    said = torch.stack([expert.answer_pieces(pieces) for pieces in seen[name]])
                 elif isinstance(expert, BackboneExpert):
                     said = expert.answer(pack_for(model, sound, plan, name)).detach()
                 else:

@@ -107,7 +107,7 @@ class NetworkExpert(HearingExpert[NetworkSpec]):
         """Return for each row of what ``pack`` made the spectrograms [F, T_i] of its pieces."""
         return [self.ear.see_pieces(*row) for row in unpack_sound(payload)]
 
-    def answer_softly(self, pieces: Sequence[Tensor]) -> Tensor:
+    def answer_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
         """Return logits [C] of the spectrograms [F, T_i] of one row, with gradients to them."""
         return self.read(torch.cat(list(pieces), 1)[None])[0]
 
