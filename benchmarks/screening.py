@@ -224,7 +224,7 @@ def hear_xmoe(predictor: Predictor, path: Path, gain: float, hop_s: float) -> He
     return Heard(
         np.concatenate([group.probabilities for group in groups]),
         np.concatenate([group.answered_cells for group in groups]) / info.sample_rate_hz,
-        sum(group.woken for group in groups),
+        sum(len(group.moments) for group in groups),
         time.process_time() - began,
         np.empty(0),
     )

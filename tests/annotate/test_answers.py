@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from xmoe.annotate import answers
-from xmoe.annotate.answers import answer_blocks
+from xmoe.annotate.answers import Answered, answer_blocks
 from xmoe.audio.segment import Grid
 
 
@@ -75,3 +75,34 @@ def test_an_error_in_a_group_is_raised(predictor, write_sound, monkeypatch):
     _, samples = write_sound(1.0)
     with pytest.raises(RuntimeError, match="lost"):
         collect(predictor, samples, Grid(8000, 3200, 3200))
+
+
+def test_a_segment_around_a_moment_has_its_time_and_its_neighbours_the_rest():
+    starts = np.arange(5) * 100
+    cells = np.stack([starts, starts + 100], 1)
+
+    def answered(around):
+        return Answered(
+            starts=starts,
+            lengths=np.full(5, 100),
+            cells=cells,
+            probabilities=np.zeros((5, 2)),
+            k=np.zeros(5, np.int64),
+            power=np.zeros((5, 4, 3), np.float32),
+            around=np.array(around),
+        )
+
+    alone = answered([-1] * 5)
+    assert alone.moments.tolist() == []
+    assert alone.answered_cells.tolist() == cells.tolist()
+    one = answered([-1, 130, -1, -1, -1])
+    assert one.moments.tolist() == [130]
+    assert one.answered_cells[:3].tolist() == [[0, 100], [130, 230], [230, 300]]
+    both = answered([-1, 130, 190, 190, -1])
+    assert both.answered_cells.tolist() == [
+        [0, 100],
+        [130, 210],
+        [210, 290],
+        [290, 290],
+        [400, 500],
+    ]

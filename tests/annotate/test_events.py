@@ -1,8 +1,9 @@
 """Rows -> events: thresholds, hysteresis, gaps, shortest length, background."""
 
+import numpy as np
 import pytest
 
-from xmoe.annotate.events import MergeRules, Row, merge_events
+from xmoe.annotate.events import MergeRules, Row, list_rows, merge_events
 
 
 def rows(*probabilities, label="whale", step_s=0.5):
@@ -63,3 +64,9 @@ def test_overlapping_windows_merge_too():
 
 def test_nothing_is_nothing():
     assert merge_events([], MergeRules()) == ()
+
+
+def test_empty_cells_have_no_row():
+    cells_s = np.array([[0.0, 1.0], [1.0, 1.0]])
+    (row,) = list_rows(np.full((2, 1), 0.9), cells_s, ("whale",), MergeRules())
+    assert row == Row(0.0, 1.0, "whale", 0.9)

@@ -71,8 +71,7 @@ def test_nobody_is_asked_who_promises_too_little(predictor, segments):
     sound, specs = predictor.sound_of(segments), predictor.measure(segments)
     alone = predictor.answer_segments(specs, sound, k=0)
     torch.testing.assert_close(said.answers.logits, alone.logits)
-    assert said.calls == 0
-    assert said.starts.tolist() == [segment.start for segment in segments]
+    assert said.around.tolist() == [-1] * len(segments)
 
 
 def test_a_moment_is_heard_once_and_answers_all_that_share_it(predictor, segments, monkeypatch):
@@ -85,14 +84,27 @@ def test_a_moment_is_heard_once_and_answers_all_that_share_it(predictor, segment
     monkeypatch.setitem(predictor.experts, "third", listen)
     said = wake(predictor, segments, 0.02)
     asked = said.answers.k == 3
-    assert 0 < len(heard) == said.calls < int(asked.sum())
-    assert len(set(said.starts[asked.numpy()].tolist())) == said.calls
+    assert 0 < len(heard) < int(asked.sum())
+    assert np.array_equal(said.around >= 0, asked.numpy())
+    assert len(set(said.around[said.around >= 0].tolist())) == len(heard)
     for row in np.flatnonzero(asked.numpy())[::3]:
-        around = [cut_around(segments, int(said.starts[row]) + GRID.length // 2)]
+        around = [cut_around(segments, int(said.around[row]) + GRID.length // 2)]
         alone = predictor.answer_segments(
             predictor.measure(around), predictor.sound_of(around), k=3
         )
         torch.testing.assert_close(said.answers.logits[row], alone.logits[0], rtol=1e-4, atol=1e-4)
+
+
+def test_an_event_on_the_border_of_a_segment_is_heard_whole(predictor):
+    rng = np.random.default_rng(0)
+    samples = 0.01 * rng.standard_normal(4 * RATE_HZ)
+    border = 2 * GRID.length
+    samples[border - 400 : border + 1600] += 0.2 * rng.standard_normal(2000)
+    side_by_side = Grid.of(RATE_HZ, segment_s=0.4, hop_s=0.4).cut(samples.astype(np.float32))
+    said = wake(predictor, side_by_side, 0.02)
+    (start,) = {int(start) for start in said.around if start >= 0}
+    assert start <= border - 400
+    assert border + 1600 <= start + GRID.length
 
 
 def test_only_promises_of_a_network_have_moments(predictor):

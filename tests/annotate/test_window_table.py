@@ -18,7 +18,7 @@ def answered(first, count):
         probabilities=np.tile([[0.25, 0.75]], (count, 1)),
         k=np.ones(count, np.int64),
         power=np.zeros((count, 4, 3), np.float32),
-        heard=starts,
+        around=np.full(count, -1),
     )
 
 

@@ -34,8 +34,8 @@ class Answered:
     """A group of n segments: ``starts`` and ``cells`` [n, 2] in samples, ``lengths`` [n],
     ``probabilities`` [n, C], ``k`` [n], and ``power`` [n, F, T] of the front end.
 
-    ``heard`` [n] are the starts of what was answered: of another segment where one around a salient
-    moment speaks for it; ``woken`` counts those.
+    ``around`` [n] are the starts of the segments around salient moments that speak for others, and
+    -1 where a segment speaks for itself.
     """
 
     starts: npt.NDArray[np.int64]
@@ -44,14 +44,34 @@ class Answered:
     probabilities: npt.NDArray[np.float64]
     k: npt.NDArray[np.int64]
     power: npt.NDArray[np.float32]
-    heard: npt.NDArray[np.int64]
-    woken: int = 0
+    around: npt.NDArray[np.int64]
+
+    @property
+    def moments(self) -> npt.NDArray[np.int64]:
+        """The starts of the segments around salient moments, each once."""
+        return np.unique(self.around[self.around >= 0])
 
     @property
     def answered_cells(self) -> npt.NDArray[np.int64]:
-        """The part of each cell [n, 2] that lies in what was answered."""
-        ends = self.heard + self.lengths
-        return np.clip(self.cells, self.heard[:, None], ends[:, None])
+        """The cells [n, 2] with all that a segment around a moment holds in the cells it answers.
+
+        Such segments that overlap meet in the middle; a cell of which nothing is left is empty.
+        """
+        cells, length = self.cells.copy(), int(self.lengths[0])
+        edges = self.moments[:, None] + np.array([0, length])
+        meet = (edges[:-1, 1] + edges[1:, 0]) // 2
+        close = edges[:-1, 1] > edges[1:, 0]
+        edges[:-1, 1][close] = edges[1:, 0][close] = meet[close]
+        for moment, (begin, end) in zip(self.moments, edges, strict=True):
+            own = self.around == moment
+            before = ~own & (cells[:, 0] < begin)
+            cells[before, 1] = np.minimum(cells[before, 1], begin)
+            after = ~own & ~before & (cells[:, 0] < end)
+            cells[after] = np.maximum(cells[after], end)
+            rows = np.flatnonzero(own)
+            cells[rows] = np.clip(cells[rows], begin, end)
+            cells[rows[0], 0], cells[rows[-1], 1] = begin, end
+        return cells
 
 
 def group_windows(
@@ -78,10 +98,10 @@ def answer_group(
     starts = np.array([segment.start for segment in segments], np.int64)
     if least_gain is None:
         answers = predictor.answer_segments(specs, predictor.sound_of(segments))
-        heard, woken = starts, 0
+        around = np.full(len(starts), -1)
     else:
         said = answer_moments(predictor, segments, specs, least_gain)
-        answers, heard, woken = said.answers, said.starts, said.calls
+        answers, around = said.answers, said.around
     return Answered(
         starts=starts,
         lengths=np.array([len(segment.samples) for segment in segments], np.int64),
@@ -89,8 +109,7 @@ def answer_group(
         probabilities=predictor.task.probabilities(answers.logits.double()).numpy(),
         k=answers.k.numpy().astype(np.int64),
         power=power.numpy(),
-        heard=heard,
-        woken=woken,
+        around=around,
     )
 
 

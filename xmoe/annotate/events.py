@@ -72,11 +72,13 @@ def list_rows(
 ) -> Iterator[Row]:
     """Yield a row for each cell and class that is probable enough to belong to an event.
 
-    ``probabilities`` are [n, C], ``cells_s`` [n, 2] where each window's cell begins and ends.
+    ``probabilities`` are [n, C], ``cells_s`` [n, 2] where each window's cell begins and ends; empty
+    ones have no row.
     """
     lowest = np.array([rules.keep * rules.threshold_of(name) for name in classes])
     lowest[[name in rules.background for name in classes]] = np.inf
-    for window, label in np.argwhere(probabilities >= lowest):
+    some_time = cells_s[:, 1:] > cells_s[:, :1]
+    for window, label in np.argwhere((probabilities >= lowest) & some_time):
         start_s, end_s = cells_s[window].tolist()
         yield Row(start_s, end_s, classes[label], float(probabilities[window, label]))
 

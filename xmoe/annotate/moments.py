@@ -18,6 +18,7 @@ from torch import Tensor
 
 from xmoe.audio.segment import Samples, Segment
 from xmoe.base.config import ModelConfig
+from xmoe.experts.protocol import Inputs
 from xmoe.glance.spans import choose_runs
 from xmoe.mixture.calls import call_experts
 from xmoe.mixture.combine import combine
@@ -33,14 +34,14 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Woken:
-    """Answers to n segments; ``starts`` [n] in samples say where what answered them begins.
+    """Answers to n segments.
 
-    ``calls`` is for how many moments a dear expert was woken.
+    ``around`` [n] says where the segment around a moment begins, in samples, that answers one, and
+    is -1 where no dear expert was woken.
     """
 
     answers: SegmentAnswers
-    starts: Ints
-    calls: int
+    around: Ints
 
 
 def count_cheap(model: ModelConfig) -> int | None:
@@ -74,28 +75,42 @@ def answer_moments(
     promises = torch.where((asked.k > 0).unsqueeze(1), renewed, asked.promises)
     best, further = promises[:, cheap + 1 :].max(1)
     gains = best - promises.gather(1, asked.k.unsqueeze(1)).squeeze(1)
-    starts = np.array([segment.start for segment in segments], np.int64)
-    rate_hz, length = segments[0].sample_rate_hz, len(segments[0].samples)
-    places = starts + np.round(find_moments(plan, cheap) * rate_hz).astype(np.int64)
-    owners = share_moments(places, gains.cpu().double().numpy() - least_gain, length // 2)
-    chosen = np.unique(owners[owners >= 0])
-    if not len(chosen):
-        return Woken(first, starts, 0)
-    around = [cut_around(segments, int(places[row])) for row in chosen]
-    plan, inputs = model.prepare(
-        predictor.measure(around).to(predictor.device), routing, sound=predictor.sound_of(around)
-    )
+    rate_hz, half = segments[0].sample_rate_hz, len(segments[0].samples) // 2
+
+    def look(segments: Sequence[Segment], plan: Plan) -> Ints:
+        starts = np.array([segment.start for segment in segments], np.int64)
+        return starts + np.round(find_moments(plan, cheap) * rate_hz).astype(np.int64)
+
+    def prepare(rows: Ints) -> tuple[list[Segment], Plan, Inputs]:
+        cuts = [cut_around(segments, int(places[row])) for row in rows]
+        sound = predictor.sound_of(cuts)
+        return cuts, *model.prepare(
+            predictor.measure(cuts).to(predictor.device), routing, sound=sound
+        )
+
+    places, worth = look(segments, plan), gains.cpu().double().numpy() - least_gain
+    owners = share_moments(places, worth, half)
+    around = np.full(len(segments), -1, np.int64)
+    owned = np.flatnonzero(owners >= 0)
+    if not len(owned):
+        return Woken(first, around)
+    # A segment knows no more of an event on its border than its own share: look once more.
+    chosen = np.unique(owners[owned])
+    places[chosen] = look(*prepare(chosen)[:2])
+    again = share_moments(places[chosen], worth[chosen], half)
+    owners[owned] = chosen[again][np.searchsorted(chosen, owners[owned])]
+    chosen, picked = np.unique(owners[owned], return_inverse=True)
+    cuts, plan, inputs = prepare(chosen)
     plan = plan.with_counts(cheap + 1 + further[torch.from_numpy(chosen)])
     replies = call_experts(predictor.experts, model.requests(plan, inputs))
     second = predictor.read_combined(plan, combine(plan, replies))
-    rows, picked = np.flatnonzero(owners >= 0), np.searchsorted(chosen, owners[owners >= 0])
-    starts[rows] = np.array([segment.start for segment in around])[picked]
-    into, out_of = torch.from_numpy(rows), torch.from_numpy(picked)
+    around[owned] = np.array([segment.start for segment in cuts])[picked]
+    into, out_of = torch.from_numpy(owned), torch.from_numpy(picked)
     merged = (
         old.index_copy(0, into, new[out_of])
         for old, new in zip(vars(first).values(), vars(second).values(), strict=True)
     )
-    return Woken(SegmentAnswers(*merged), starts, len(chosen))
+    return Woken(SegmentAnswers(*merged), around)
 
 
 def count_first(promises: Tensor, cheap: int, least_gain: float) -> Tensor:

@@ -212,7 +212,7 @@ class _Tally:
         for group in groups:
             self.windows += len(group.starts)
             self.k += int(group.k.sum())
-            self.woken += group.woken
+            self.woken += len(group.moments)
             self.overview.add(group)
             done, end = min(self.windows, total), int(group.cells[-1, 1])
             self.progress("annotate", done, total, f"{end / self.grid.sample_rate_hz:.0f} s")
