@@ -6,6 +6,7 @@ import torch
 
 from tests.fixtures.closed_runs import closed_config, write_backbone_run
 from tests.fixtures.runs import RATE_HZ
+from xmoe.annotate import moments
 from xmoe.annotate.moments import (
     answer_moments,
     count_cheap,
@@ -95,16 +96,21 @@ def test_a_moment_is_heard_once_and_answers_all_that_share_it(predictor, segment
         torch.testing.assert_close(said.answers.logits[row], alone.logits[0], rtol=1e-4, atol=1e-4)
 
 
-def test_an_event_on_the_border_of_a_segment_is_heard_whole(predictor):
-    rng = np.random.default_rng(0)
-    samples = 0.01 * rng.standard_normal(4 * RATE_HZ)
-    border = 2 * GRID.length
-    samples[border - 400 : border + 1600] += 0.2 * rng.standard_normal(2000)
-    side_by_side = Grid.of(RATE_HZ, segment_s=0.4, hop_s=0.4).cut(samples.astype(np.float32))
+def test_where_a_moment_lies_is_looked_at_again_around_it(predictor, segments, monkeypatch):
+    places_s = iter([0.35, 0.25])
+
+    def find(plan, _):
+        return np.full(len(plan.stem_logits), next(places_s))
+
+    monkeypatch.setattr(moments, "find_moments", find)
+    side_by_side = segments[:: GRID.length // GRID.hop]
     said = wake(predictor, side_by_side, 0.02)
-    (start,) = {int(start) for start in said.around if start >= 0}
-    assert start <= border - 400
-    assert border + 1600 <= start + GRID.length
+    # 0.35 s into its segment, and then 0.05 s after the middle of the one around that.
+    moved = round(0.20 * RATE_HZ)
+    last = side_by_side[-1].start
+    owned = said.around[said.around >= 0]
+    assert len(owned)
+    assert set(owned) <= {min(one.start + moved, last) for one in side_by_side}
 
 
 def test_only_promises_of_a_network_have_moments(predictor):
