@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from tests.fixtures.closed import CLASSES, COSTS_MS, NETWORK_MS, OF_A_SOURCE, SOURCES
+from tests.fixtures.closed import CLASSES, FEWER_MS, OF_A_SOURCE, SOURCES, cost_ms
 from tests.pipeline.conftest import ask_closed
 from xmoe.audio.dataset import load_more
 from xmoe.base.errors import ConfigError, DatasetError
@@ -283,7 +283,7 @@ def priced(monkeypatch, few_families, undrawn):
     def set_price(one_window_ms):
         def cost(spec, **_):
             few = getattr(spec, "windows", None) == 1
-            return one_window_ms if few else COSTS_MS.get(spec.name, NETWORK_MS)
+            return one_window_ms if few else cost_ms(spec)
 
         monkeypatch.setattr(closed, "measure_ms", cost)
 
@@ -305,7 +305,7 @@ def same_but_for_rounding(one, other):
     assert mine.routing.k_price == pytest.approx(theirs.routing.k_price)
 
 
-@pytest.mark.parametrize(("window_ms", "taken"), [(NETWORK_MS, "tiny"), (0.2, "tiny-1w")])
+@pytest.mark.parametrize(("window_ms", "taken"), [(FEWER_MS, "tiny"), (0.2, "tiny-1w")])
 def test_a_network_that_is_added_gives_the_run_that_is_trained_with_it(
     priced, tiny_card, loud_scenes, tmp_path, window_ms, taken
 ):
