@@ -11,7 +11,7 @@ others. What is compared, by how often the network is called:
     energy    only on the windows with most energy
     uniform   only on every n-th window
     random    only on some windows, by chance
-    xmoe      ``xmoe infer --hop H --wake GAIN``: stem and cheap experts hear everything
+    xmoe      ``xmoe infer --hop H --wake P``: the network hears only likely events
 
 Thresholds come from validation clips, each setting's own. Times are those of the processor; the
 ways take turns on recordings of five minutes. A call that was stopped goes on in ``--work``.
@@ -37,6 +37,7 @@ from matplotlib.figure import Figure
 
 from xmoe.annotate.answers import GROUP_SAMPLES, WOKEN_GROUPS, answer_group, group_windows
 from xmoe.annotate.events import MergeRules, list_rows, merge_events
+from xmoe.annotate.moments import Wake
 from xmoe.annotate.recording import BLOCK_FRAMES, grid_of
 from xmoe.audio.augment import coloured_noise
 from xmoe.audio.clip import open_blocks
@@ -60,14 +61,14 @@ EVENT_S, CLIP_S, FADE_S, PART_MIN = 2.0, 3.0, 0.01, 5
 SNR_DB, LOUD_DB = (0.0, 15.0), (5.0, 20.0)
 LEVEL, CUTS, EXPONENTS = 0.01, 2, (0.5, 1.5)
 SHARES = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
-GAINS = (1.0, 0.1, 0.03, 0.01, 0.003, 0.001)
+CHANCES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
 THRESHOLDS, KEEP = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95), 0.7
 STYLES = {"grid": "k*", "xmoe": "o-", "energy": "^-", "uniform": "v:", "random": "x:"}
 
 Floats = npt.NDArray[np.float64]
 Sounds = Mapping[str, Sequence[tuple[str, Floats]]]
 Run = tuple[Predictor, BackboneExpert]
-# A way to choose windows, and how many of all, or from what gain on, it calls for.
+# A way to choose windows, and how many of all, or from what chance on, it calls for.
 Setting = tuple[str, float]
 GRID = ("grid", 1.0)
 
@@ -213,14 +214,14 @@ def hear_grid(expert: BackboneExpert, path: Path) -> Heard:
     return Heard(*found, len(rows), time.process_time() - began, np.array(energy))
 
 
-def hear_xmoe(predictor: Predictor, path: Path, gain: float, hop_s: float) -> Heard:
+def hear_xmoe(predictor: Predictor, path: Path, chance: float, hop_s: float) -> Heard:
     """Return a mixture's answers as ``xmoe infer --hop --wake`` has them."""
-    began = time.process_time()
+    began, wake = time.process_time(), Wake(chance, (BACKGROUND,))
     with one_thread(), open_blocks(path, block_frames=BLOCK_FRAMES) as (info, blocks, _):
         grid = grid_of(predictor, info, hop_s)
         windows = share_time(grid.cut_blocks(blocks))
         cut = group_windows(windows, grid, WOKEN_GROUPS * GROUP_SAMPLES)
-        groups = [answer_group(predictor, group, gain) for group in cut]
+        groups = [answer_group(predictor, group, wake) for group in cut]
     return Heard(
         np.concatenate([group.probabilities for group in groups]),
         np.concatenate([group.answered_cells for group in groups]) / info.sample_rate_hz,
@@ -245,7 +246,7 @@ def list_settings(
     grid: Heard, known: Mapping[float, Heard], card: BackboneCard
 ) -> dict[Setting, Heard]:
     """Return what is heard in every setting, by the network's and by the mixture's answers."""
-    found = {GRID: grid, **{("xmoe", gain): heard for gain, heard in known.items()}}
+    found = {GRID: grid, **{("xmoe", chance): heard for chance, heard in known.items()}}
     total, loudest = grid.calls, np.argsort(-grid.energy, kind="stable")
     drawn = np.random.default_rng(0).permutation(total)
     for share in SHARES:
@@ -272,7 +273,7 @@ def hear_part(run: Run, scene: str, minute: int, options: argparse.Namespace) ->
         seeds = [[options.seed, SCENES.index(scene), minute + n] for n in range(PART_MIN)]
         truth = make_recording(path, clips[scene], rate_hz, seeds)
         heard = {"grid": hear_grid(run[1], path)}
-        heard |= {f"{gain:g}": hear_xmoe(run[0], path, gain, options.hop) for gain in GAINS}
+        heard |= {f"{chance:g}": hear_xmoe(run[0], path, chance, options.hop) for chance in CHANCES}
         write_json(kept, {"truth": truth, **{way: vars(own) for way, own in heard.items()}})
     known: dict[str, Any] = read_json(kept)
     return known
@@ -289,7 +290,7 @@ def hear_scene(
         for n, part in enumerate(parts)
         for start, end, label in part["truth"]
     ]
-    known = {gain: join([part[f"{gain:g}"] for part in parts], each_s) for gain in GAINS}
+    known = {chance: join([part[f"{chance:g}"] for part in parts], each_s) for chance in CHANCES}
     grid = join([part["grid"] for part in parts], each_s)
     return truth, list_settings(grid, known, run[1].ear.card)
 
@@ -360,7 +361,7 @@ def main() -> None:
         parser.add_argument(name, type=Path, required=name != "--metadata")
     parser.add_argument("--work", type=Path, default=Path("screening"), help="what is kept")
     parser.add_argument("--minutes", type=int, default=60, help="of sound to test on")
-    parser.add_argument("--hop", type=float, default=1.5, help="s between the mixture's windows")
+    parser.add_argument("--hop", type=float, default=3.0, help="s between the mixture's windows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("screening.png"))
     options = parser.parse_args()

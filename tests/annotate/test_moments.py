@@ -8,15 +8,17 @@ from tests.fixtures.closed_runs import closed_config, write_backbone_run
 from tests.fixtures.runs import RATE_HZ
 from xmoe.annotate import moments
 from xmoe.annotate.moments import (
+    Wake,
     answer_moments,
     count_cheap,
-    count_first,
     cut_around,
     share_moments,
 )
 from xmoe.audio.segment import Grid
+from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import Predictor
 
+CHANCE = 0.35
 GRID = Grid.of(RATE_HZ, segment_s=0.4, hop_s=0.1)
 
 
@@ -33,8 +35,9 @@ def segments():
     return GRID.cut(samples.astype(np.float32))
 
 
-def wake(predictor, segments, least_gain):
-    return answer_moments(predictor, segments, predictor.measure(segments), least_gain)
+def wake(predictor, segments, chance):
+    specs, background = predictor.measure(segments), predictor.config.classes[:1]
+    return answer_moments(predictor, segments, specs, Wake(chance, background))
 
 
 def test_the_best_of_neighbours_answers_them_all():
@@ -54,20 +57,15 @@ def test_a_segment_is_cut_out_of_its_neighbours_and_lies_within_them():
     assert cut_around(segments, 99_999).end == segments[-1].end
 
 
-def test_as_few_are_asked_first_as_promise_enough():
-    promises = torch.tensor(
-        [
-            [0.90, 0.92, 0.94, 0.94],  # nobody promises a tenth more
-            [0.50, 0.75, 0.80, 0.95],  # the first promises nearly what both do
-            [0.50, 0.55, 0.70, 0.95],
-            [0.50, 0.40, 0.45, 0.95],  # only the third is worth it
-        ]
-    )
-    assert count_first(promises, 2, 0.1).tolist() == [0, 1, 2, 0]
-    assert count_first(promises, 2, 0.04).tolist() == [1, 2, 2, 0]
+def test_the_chance_of_an_event_is_that_of_all_classes_but_the_background(predictor):
+    logits = torch.tensor([[2.0, 1.0, -1.0], [0.0, 0.0, 9.0]])[:, : len(predictor.config.classes)]
+    answers = SegmentAnswers(logits, *[torch.zeros(2)] * 4)
+    p = torch.softmax(logits.double(), 1)
+    of = Wake(0.5, predictor.config.classes[:1]).of(predictor, answers)
+    torch.testing.assert_close(of, 1.0 - p[:, 0])
 
 
-def test_nobody_is_asked_who_promises_too_little(predictor, segments):
+def test_nobody_is_asked_where_no_event_is_likely(predictor, segments):
     said = wake(predictor, segments, 1.0)
     sound, specs = predictor.sound_of(segments), predictor.measure(segments)
     alone = predictor.answer_segments(specs, sound, k=0)
@@ -83,7 +81,7 @@ def test_a_moment_is_heard_once_and_answers_all_that_share_it(predictor, segment
         return third(request)
 
     monkeypatch.setitem(predictor.experts, "third", listen)
-    said = wake(predictor, segments, 0.02)
+    said = wake(predictor, segments, CHANCE)
     asked = said.answers.k == 3
     assert 0 < len(heard) < int(asked.sum())
     assert np.array_equal(said.around >= 0, asked.numpy())
@@ -104,7 +102,7 @@ def test_where_a_moment_lies_is_looked_at_again_around_it(predictor, segments, m
 
     monkeypatch.setattr(moments, "find_moments", find)
     side_by_side = segments[:: GRID.length // GRID.hop]
-    said = wake(predictor, side_by_side, 0.02)
+    said = wake(predictor, side_by_side, CHANCE)
     # 0.35 s into its segment, and then 0.05 s after the middle of the one around that.
     moved = round(0.20 * RATE_HZ)
     last = side_by_side[-1].start

@@ -19,7 +19,8 @@ RULES = MergeRules(threshold=0.34, background=("background",))
 
 
 def annotate(predictor, path, hop_s, **options):
-    return annotate_recording(predictor, path, AnnotateOptions(hop_s=hop_s, rules=RULES, **options))
+    asked = AnnotateOptions(**{"hop_s": hop_s, "rules": RULES, **options})
+    return annotate_recording(predictor, path, asked)
 
 
 def halfway(rows, label):
@@ -93,8 +94,9 @@ def test_a_network_is_woken_around_moments(tmp_path):
     sound = 0.01 * np.random.default_rng(3).standard_normal(3 * 8000)
     sound[8000:9600] *= 20.0
     sf.write(tmp_path / "long.wav", sound, 8000)
+    rules = MergeRules(background=predictor.config.classes[:1])
     never, woken = (
-        annotate(predictor, tmp_path / "long.wav", 0.1, least_gain=gain) for gain in (1.0, 0.02)
+        annotate(predictor, tmp_path / "long.wav", 0.1, rules=rules, wake=p) for p in (1.0, 0.35)
     )
     assert never.woken == 0 < woken.woken < woken.windows / 2
     assert never.mean_k == 0.0 < woken.mean_k
@@ -103,10 +105,13 @@ def test_a_network_is_woken_around_moments(tmp_path):
 def test_waking_needs_a_network_and_windows_that_meet(predictor, tmp_path, write_sound):
     path, _ = write_sound(1.0)
     with pytest.raises(ConfigError, match="no pretrained network is among the experts"):
-        annotate(predictor, path, 0.4, least_gain=0.1)
+        annotate(predictor, path, 0.4, wake=0.1)
     predictor = Predictor.load(write_backbone_run(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="every window holds an event"):
+        annotate(predictor, path, 0.4, rules=MergeRules(), wake=0.1)
+    rules = MergeRules(background=predictor.config.classes[:1])
     with pytest.raises(ConfigError, match="between windows") as caught:
-        annotate(predictor, path, 0.5, least_gain=0.1)
+        annotate(predictor, path, 0.5, rules=rules, wake=0.1)
     assert caught.value.mend == "give a --hop of 0.4 s, the length of a window, or less"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xmoe.annotate.moments import answer_moments
+from xmoe.annotate.moments import Wake, answer_moments
 from xmoe.audio.segment import Cell, Grid, Samples, Segment, share_time
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.threads import one_thread
@@ -84,23 +84,20 @@ def group_windows(
         yield group
 
 
-def answer_group(
-    predictor: Predictor, group: list[Window], least_gain: float | None = None
-) -> Answered:
+def answer_group(predictor: Predictor, group: list[Window], wake: Wake | None = None) -> Answered:
     """Return the answers to segments of one recording.
 
-    With a ``least_gain`` a pretrained network hears none of them, only segments around what stands
-    out, and only where it promises to raise the chance of a right answer by so much.
+    With ``wake`` a pretrained network hears none of them, only segments around likely events.
     """
     segments = [segment for segment, _ in group]
     power, valid = measure_segments(segments, predictor.frontend)
     specs = predictor.frontend.compress(power, valid)
     starts = np.array([segment.start for segment in segments], np.int64)
-    if least_gain is None:
+    if wake is None:
         answers = predictor.answer_segments(specs, predictor.sound_of(segments))
         around = np.full(len(starts), -1)
     else:
-        said = answer_moments(predictor, segments, specs, least_gain)
+        said = answer_moments(predictor, segments, specs, wake)
         answers, around = said.answers, said.around
     return Answered(
         starts=starts,
@@ -119,11 +116,11 @@ def answer_blocks(
     grid: Grid,
     *,
     threads: int,
-    least_gain: float | None = None,
+    wake: Wake | None = None,
 ) -> Iterator[Answered]:
     """Yield the answers to the segments of a recording; at most ``threads + 1`` groups are held."""
     windows = share_time(grid.cut_blocks(blocks))
-    samples = GROUP_SAMPLES if least_gain is None else WOKEN_GROUPS * GROUP_SAMPLES
+    samples = GROUP_SAMPLES if wake is None else WOKEN_GROUPS * GROUP_SAMPLES
     with one_thread():
         pool = ThreadPoolExecutor(
             max(1, threads),
@@ -134,7 +131,7 @@ def answer_blocks(
         waiting: deque[Future[Answered]] = deque()
         try:
             for group in group_windows(windows, grid, samples):
-                waiting.append(pool.submit(answer_group, predictor, group, least_gain))
+                waiting.append(pool.submit(answer_group, predictor, group, wake))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:

@@ -1,14 +1,15 @@
 """Neighbouring segments of a recording -> answers, a dear expert woken once a moment.
 
 A rare event lies in several segments, and each of them would ask the same costly network about it,
-most of them with the event cut in two. Here stem and cheap experts answer every segment. Of those
-for which a dear expert promises enough, the ones whose salient moments lie close together are
-answered by one further segment, cut out around that moment.
+most of them with the event cut in two. Here the stem answers every segment, and cheap experts those
+that may hold an event. Where they think so too, segments whose salient moments lie close together
+are answered by one further segment, cut out around that moment. What the router promises is not
+asked: it learned on clips, where events are not rare.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +24,26 @@ from xmoe.glance.spans import choose_runs
 from xmoe.mixture.calls import call_experts
 from xmoe.mixture.combine import combine
 from xmoe.mixture.plan import Plan
-from xmoe.mixture.promise_router import PromiseRouter
-from xmoe.mixture.rounds import renew_promises
 from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import Predictor
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Wake:
+    """From which ``chance`` of an event on a dear expert is woken; ``background`` is no event."""
+
+    chance: float
+    background: Collection[str]
+
+    def of(self, predictor: Predictor, answers: SegmentAnswers) -> Tensor:
+        """Return the chance that each segment [n] holds an event."""
+        p = predictor.task.probabilities(answers.logits.double())
+        events = [name not in self.background for name in predictor.config.classes]
+        own = p[:, torch.tensor(events)]
+        return own.sum(1) if predictor.task.exclusive else own.amax(1)
 
 
 @dataclass(frozen=True)
@@ -54,12 +68,11 @@ def count_cheap(model: ModelConfig) -> int | None:
 
 @torch.inference_mode()
 def answer_moments(
-    predictor: Predictor, segments: Sequence[Segment], specs: Tensor, least_gain: float
+    predictor: Predictor, segments: Sequence[Segment], specs: Tensor, wake: Wake
 ) -> Woken:
     """Return the answers to neighbouring segments, whose spectrograms are ``specs`` [n, F, T].
 
-    Cheap experts hear them as they are, the others only around salient moments. Nobody is asked who
-    promises to raise the chance of a right answer by less than ``least_gain``.
+    Cheap experts hear them as they are, the others only around salient moments.
     """
     model, routing = predictor.model, predictor.config.routing
     cheap = count_cheap(model.config)
@@ -67,14 +80,12 @@ def answer_moments(
     plan, inputs = model.prepare(
         specs.to(predictor.device), routing, sound=predictor.sound_of(segments)
     )
-    asked = plan.with_counts(count_first(plan.promises, cheap, least_gain))
+    alone = plan.with_counts(torch.zeros_like(plan.k))
+    glance = wake.of(predictor, predictor.read_combined(alone, combine(alone, {})))
+    asked = plan.with_counts(cheap * (glance >= wake.chance).to(plan.k))
     replies = call_experts(predictor.experts, model.requests(asked, inputs))
     first = predictor.read_combined(asked, combine(asked, replies))
-    assert isinstance(model.router, PromiseRouter)
-    renewed = renew_promises(model.router, asked, replies)
-    promises = torch.where((asked.k > 0).unsqueeze(1), renewed, asked.promises)
-    best, further = promises[:, cheap + 1 :].max(1)
-    gains = best - promises.gather(1, asked.k.unsqueeze(1)).squeeze(1)
+    further = plan.promises[:, cheap + 1 :].argmax(1)
     rate_hz, half = segments[0].sample_rate_hz, len(segments[0].samples) // 2
 
     def look(segments: Sequence[Segment], plan: Plan) -> Ints:
@@ -88,7 +99,9 @@ def answer_moments(
             predictor.measure(cuts).to(predictor.device), routing, sound=sound
         )
 
-    places, worth = look(segments, plan), gains.cpu().double().numpy() - least_gain
+    places = look(segments, plan)
+    worth = torch.where(glance >= wake.chance, wake.of(predictor, first), -1.0).numpy()
+    worth -= wake.chance
     owners = share_moments(places, worth, half)
     around = np.full(len(segments), -1, np.int64)
     owned = np.flatnonzero(owners >= 0)
@@ -111,17 +124,6 @@ def answer_moments(
         for old, new in zip(vars(first).values(), vars(second).values(), strict=True)
     )
     return Woken(SegmentAnswers(*merged), around)
-
-
-def count_first(promises: Tensor, cheap: int, least_gain: float) -> Tensor:
-    """Return how many of the first ``cheap`` experts to ask [B], by promises [B, K_max + 1].
-
-    None where nobody promises ``least_gain`` over the stem; else the fewest that promise no less
-    than all of them, but for that.
-    """
-    within = promises[:, : cheap + 1]
-    fewest = (within > within.amax(1, keepdim=True) - least_gain).int().argmax(1)
-    return fewest * (promises.amax(1) - promises[:, 0] >= least_gain)
 
 
 def find_moments(plan: Plan, expert: int) -> Floats:

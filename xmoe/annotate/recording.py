@@ -15,7 +15,7 @@ from typing import Any
 
 from xmoe.annotate.answers import Answered, answer_blocks
 from xmoe.annotate.events import Event, MergeRules, list_rows, merge_events
-from xmoe.annotate.moments import count_cheap
+from xmoe.annotate.moments import Wake, count_cheap
 from xmoe.annotate.overview import Overview
 from xmoe.annotate.thresholds import Thresholds
 from xmoe.annotate.window_table import WindowTable
@@ -36,8 +36,8 @@ class AnnotateOptions:
     """How to listen to a recording and what to report of it.
 
     ``hop_s`` is the step between windows; ``threads`` answer groups of windows side by side. What
-    ``rules`` say of thresholds and background is usually the run's own. With a ``least_gain``
-    pretrained networks hear only what stands out (``xmoe.annotate.moments``).
+    ``rules`` say of thresholds and background is usually the run's own. With ``wake`` pretrained
+    networks hear only what may be an event with that chance (``xmoe.annotate.moments``).
     """
 
     hop_s: float
@@ -45,7 +45,7 @@ class AnnotateOptions:
     threads: int = 1
     reading: Reading = AS_IT_IS
     block_frames: int = BLOCK_FRAMES
-    least_gain: float | None = None
+    wake: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,17 @@ def annotate_recording(
             open_blocks(path, block_frames=options.block_frames, reading=options.reading)
         )
         grid = grid_of(predictor, info, options.hop_s)
-        if options.least_gain is not None:
-            check_waking(predictor, grid)
+        wake = None
+        if options.wake is not None:
+            wake = Wake(options.wake, options.rules.background)
+            check_waking(predictor, grid, wake)
         tally = _Tally(predictor, grid, info, progress)
         groups = answer_blocks(
             predictor,
             tally.count(blocks),
             grid,
             threads=options.threads,
-            least_gain=options.least_gain,
+            wake=wake,
         )
         classes, rate = predictor.config.classes, grid.sample_rate_hz
         heard = tally.watch(groups)
@@ -160,13 +162,19 @@ def grid_of(predictor: Predictor, info: AudioInfo, hop_s: float) -> Grid:
     return Grid.of(rate, segment_s=predictor.config.spectro.segment_s, hop_s=hop_s)
 
 
-def check_waking(predictor: Predictor, grid: Grid) -> None:
-    """Raise ConfigError where there is no network to wake, or windows leave gaps between them."""
+def check_waking(predictor: Predictor, grid: Grid, wake: Wake) -> None:
+    """Raise ConfigError where no network can be woken, where all would, or windows leave gaps."""
     if count_cheap(predictor.config.model) is None:
         raise ConfigError(
             "no pretrained network is among the experts of this run",
             where="--wake",
             mend="leave it out, or train with --backbone",
+        )
+    if predictor.task.exclusive and not {*wake.background} & {*predictor.config.classes}:
+        raise ConfigError(
+            "no class of this run is background, so every window holds an event",
+            where="--wake",
+            mend="name one with --background, or train with clips of a class named background",
         )
     if grid.hop > grid.length:
         window_s = grid.length / grid.sample_rate_hz

@@ -78,8 +78,8 @@ def event_options(function: Function) -> Function:
             click.option(
                 "--wake",
                 type=probability,
-                help="Let pretrained networks hear only what stands out, and that only where they "
-                "promise to raise the chance of a right answer by so much, for example 0.05.",
+                help="Let pretrained networks hear only what is an event with this chance, by the "
+                "answers of the others; for example 0.05.",
             ),
         )
     ):
@@ -166,7 +166,7 @@ def annotate_file(
         rules=rules,
         threads=threads,
         reading=options["reading"],
-        least_gain=options["wake"],
+        wake=options["wake"],
     )
     done = annotate_recording(
         predictor,
