@@ -105,7 +105,7 @@ def test_all_ways_are_compared_and_a_stopped_call_goes_on(
     (run.parent / "set").mkdir()
     monkeypatch.setattr(benchmark, "read_clips", lambda *_: (clips, RATE_HZ))
     monkeypatch.setattr(benchmark, "PART_MIN", 1)
-    monkeypatch.setattr(benchmark, "GAINS", (1.0, 0.02))
+    monkeypatch.setattr(benchmark, "CHANCES", (1.0, 0.02))
     monkeypatch.setattr(benchmark, "SHARES", (0.1, 0.5))
     out = tmp_path / "picture.png"
     words = ["--dataset", "x", "--backbone", "x", "--work", run.parent, "--minutes", 1]
