@@ -1,7 +1,13 @@
 """The schema of the API: routes, examples, and no page that loads scripts from elsewhere."""
 
-import pytest
+import gzip
+import json
 
+import pytest
+from starlette.testclient import TestClient
+
+from xmoe.serve import api
+from xmoe.serve.api import build_app
 from xmoe.serve.settings import HttpSettings
 
 PATHS = {
@@ -86,3 +92,86 @@ def test_another_site_still_needs_the_token_and_may_read_what_it_is_told(ask, se
 def test_what_is_no_origin_is_refused(origin):
     with pytest.raises(ValueError, match="pattern"):
         HttpSettings(allow_origins=(origin,))
+
+
+def test_options_and_refusals_name_the_methods(ask):
+    for path, methods in (
+        ("/v1/classify", "OPTIONS, POST, PUT"),
+        ("/v1/model", "GET, HEAD, OPTIONS"),
+        ("/v2/models/xmoe/infer", "OPTIONS, POST, PUT"),
+    ):
+        asked = ask("OPTIONS", path)
+        assert (asked.status, asked.headers["allow"], asked.body) == (204, methods, b"")
+        refused = ask("DELETE", path)
+        assert (refused.status, refused.headers["allow"]) == (405, methods)
+        assert refused.json()["hint"] == f"this route has {methods}"
+    assert ask("OPTIONS", "/nothing").status == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/classify/", "//v1//classify"])
+def test_a_slash_too_many_is_no_redirect_to_another_address(ask, wav, sound, path):
+    assert ask("POST", path, body=wav(sound())).status == 200
+
+
+def test_a_file_may_be_put(ask, wav, sound):
+    assert ask("PUT", "/v1/classify", body=wav(sound())).json()["label"]
+
+
+FORWARDED = {
+    "Forwarded": "for=1.2.3.4;host=evil.example;proto=https",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Prefix": "/evil",
+    "X-Forwarded-For": "1.2.3.4",
+}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "named", "servers"),
+    [
+        ("", "", None),
+        ("/birds", "", [{"url": "/birds"}]),
+        ("/birds", "https://a.example/sounds/", [{"url": "https://a.example/sounds"}]),
+    ],
+)
+def test_links_keep_to_the_prefix_and_believe_no_header(serve_run, prefix, named, servers):
+    service = serve_run(http=HttpSettings(public_url=named))
+    client = TestClient(build_app(service), root_path=prefix, follow_redirects=False)
+    with client:
+        schema = client.get(f"{prefix}/openapi.json", headers=FORWARDED)
+        assert schema.json().get("servers") == servers
+        assert "evil" not in schema.text
+        bare = client.get(prefix or "/", headers=FORWARDED)
+        assert (bare.status_code, bare.headers.get("location")) == (
+            (307, "birds/") if prefix else (200, None)
+        )
+        assert client.get(f"{prefix}/").headers["content-type"].startswith("text/html")
+        assert client.get(f"{prefix}/v1/model/").status_code == 200
+
+
+@pytest.mark.parametrize("address", ["birds.example", "https://a.example/?x", "ftp://a.example"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(ValueError, match="pattern"):
+        HttpSettings(public_url=address)
+
+
+@pytest.mark.parametrize(
+    ("asked", "coding"),
+    [("gzip, deflate", "gzip"), ("gzip;q=0", None), ("gzip; q=0, *", None), ("br", None)],
+)
+def test_long_answers_are_compressed_where_that_is_asked_for(
+    ask, serve_run, monkeypatch, asked, coding
+):
+    monkeypatch.setattr(api, "GZIP_BYTES", 100)
+    service, headers = serve_run(), {"Accept-Encoding": asked}
+    reply = ask("GET", "/v1/model", service=service, headers=headers)
+    assert reply.headers.get("content-encoding") == coding
+    plain = gzip.decompress(reply.body) if coding else reply.body
+    assert json.loads(plain)["name"] == "xmoe"
+    assert int(reply.headers["content-length"]) == len(reply.body)
+    page = ask("GET", "/", service=service, headers=headers)
+    assert "content-encoding" not in page.headers
+
+
+def test_short_answers_stay_as_they_are(ask):
+    assert "content-encoding" not in ask("GET", "/v2", headers={"Accept-Encoding": "gzip"}).headers

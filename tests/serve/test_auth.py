@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.responses import JSONResponse
 
-from xmoe.serve.auth import Door
+from xmoe.serve.auth import Door, tidy
 from xmoe.serve.tokens import single
 
 TOKEN = "0123456789abcdef0123"
@@ -49,12 +49,28 @@ def test_health_may_be_asked_with_head(ask, path):
     assert ask("HEAD", path, token=TOKEN).status == 200
 
 
+@pytest.mark.parametrize(("path", "status"), [("/v1/model", 200), ("/v1/classify", 405)])
+def test_head_asks_what_get_would(ask, path, status):
+    headers = {"X-API-Key": TOKEN}
+    assert ask("HEAD", path, token=TOKEN).status == 401
+    assert ask("HEAD", path, token=TOKEN, headers=headers).status == status
+
+
 def test_key_in_the_query_does_not_count(ask):
     assert ask("GET", "/v1/model", token=TOKEN, query=f"token={TOKEN}").status == 401
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/a/healthz", 200), ("/a", 200), ("/a/v1/model", 401), ("/healthz", 200)]
+    ("path", "status"),
+    [
+        ("/a/healthz", 200),
+        ("/a//healthz/", 200),
+        ("/a", 200),
+        ("/a/", 200),
+        ("/a/v1/model", 401),
+        ("/a/v1/model/healthz", 401),
+        ("/healthz", 200),
+    ],
 )
 def test_routes_begin_below_the_prefix(path, status):
     async def app(scope, receive, send):
@@ -68,3 +84,12 @@ def test_routes_begin_below_the_prefix(path, status):
 
     asyncio.run(Door(app, tokens=single(TOKEN))(scope, None, send))
     assert sent[0]["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [("/a//v1/model/", "/a/v1/model"), ("/a/", "/a/"), ("/a", "/a"), ("/ab/", "/ab/")],
+)
+def test_slashes_too_many_are_left_out_below_the_prefix(path, seen):
+    scope = tidy({"type": "http", "method": "PUT", "path": path, "root_path": "/a"})
+    assert (scope["path"], scope["method"]) == (seen, "POST")

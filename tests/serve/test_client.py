@@ -1,9 +1,13 @@
 """The client against the application behind a real socket."""
 
 import asyncio
+import json
+import shutil
 import socket
+import subprocess
 import threading
 
+import numpy as np
 import pytest
 import uvicorn
 
@@ -100,3 +104,111 @@ def test_loopback_is_asked_without_the_proxy_that_is_set(served, monkeypatch):
     assert Client(served[0], f"{TOKEN}\n").ready()
     with pytest.raises(XmoeError, match="NO_PROXY"):
         Client("http://service.invalid").model()
+
+
+@pytest.fixture
+def raw_socket(served):
+    """The function that opens a connection and sends the head of a POST to /v1/classify."""
+    opened = []
+
+    def connect(*headers, token=TOKEN):
+        host, port = served[0].removeprefix("http://").split(":")
+        connection = socket.create_connection((host, int(port)), timeout=20)
+        opened.append(connection)
+        lines = ("POST /v1/classify HTTP/1.1", f"Host: {host}", f"X-API-Key: {token}", *headers)
+        connection.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        return connection
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+def read_reply(connection):
+    """Return the status and the JSON of a reply."""
+    reader = connection.makefile("rb")
+    status = int(reader.readline().split()[1])
+    headers = dict(line.split(b": ", 1) for line in iter(reader.readline, b"\r\n"))
+    return status, json.loads(reader.read(int(headers[b"content-length"])))
+
+
+def test_a_client_that_waits_for_100_continue_is_told_to_go_on(raw_socket, wav, sound):
+    file = wav(sound())
+    connection = raw_socket("Expect: 100-continue", f"Content-Length: {len(file)}")
+    assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.sendall(file)
+    assert read_reply(connection)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "token", "status"),
+    [
+        (["Content-Length: 5000"], "wrong", 401),
+        (["Content-Length: 99999999"], TOKEN, 413),
+        (["Content-Length: 5000", "Content-Encoding: br"], TOKEN, 415),
+    ],
+)
+def test_what_will_be_refused_is_not_asked_for_first(raw_socket, headers, token, status):
+    assert read_reply(raw_socket("Expect: 100-continue", *headers, token=token))[0] == status
+
+
+def test_chunks_without_a_length(raw_socket, wav, sound):
+    connection = raw_socket("Transfer-Encoding: chunked")
+    file = wav(sound())
+    for start in range(0, len(file), 999):
+        piece = file[start : start + 999]
+        connection.sendall(f"{len(piece):x};note=1\r\n".encode() + piece + b"\r\n")
+    connection.sendall(b"0\r\n\r\n")
+    assert read_reply(connection)[0] == 200
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["-T", "clip.wav"],
+        ["-T", "-"],
+        ["-F", "sound=@clip.wav"],
+        ["-F", "sound=<clip.wav"],
+        ["--data-binary", "@clip.wav"],
+        ["-d", "@clip.json"],
+    ],
+)
+def test_curl_as_people_call_it(served, wav, sound, tmp_path, given):
+    (tmp_path / "clip.wav").write_bytes(wav(sound()))
+    numbers = {"samples": sound().tolist(), "sample_rate_hz": RATE_HZ}
+    (tmp_path / "clip.json").write_text(json.dumps(numbers))
+    command = ["curl", "-s", "-S", "--noproxy", "*", "-H", f"X-API-Key: {TOKEN}", *given]
+    done = subprocess.run(
+        [*command, f"{served[0]}/v1/classify"],
+        cwd=tmp_path,
+        input=wav(sound()),
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["label"] in ("click", "tone"), done.stdout
+
+
+def test_the_client_of_triton_itself(served, sound, in_process):
+    triton = pytest.importorskip("tritonclient.http")
+    client = triton.InferenceServerClient(served[0].removeprefix("http://"))
+    headers = {"X-API-Key": TOKEN}
+    assert client.is_server_live()
+    assert client.is_model_ready("xmoe", headers=headers)
+    (version,) = client.get_model_metadata("xmoe", headers=headers)["versions"]
+    tensor = triton.InferInput("samples", [1, len(sound())], "FP32")
+    tensor.set_data_from_numpy(sound()[np.newaxis])
+    expected = in_process.predict(sound(), RATE_HZ)
+    for binary in (True, False):
+        result = client.infer(
+            "xmoe",
+            [tensor],
+            model_version=version,
+            outputs=[triton.InferRequestedOutput("probabilities", binary_data=binary)],
+            headers=headers,
+            parameters={"sample_rate_hz": RATE_HZ},
+            request_compression_algorithm="gzip",
+            response_compression_algorithm="gzip",
+        )
+        found = result.as_numpy("probabilities").tolist()
+        assert found == pytest.approx(list(expected.probabilities.values()), abs=1e-5)

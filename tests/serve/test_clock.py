@@ -7,7 +7,7 @@ import pytest
 from xmoe.serve.clock import Clock
 
 
-def run(app, kind="http", limit_s=0.05):
+def run(app, kind="http", limit_s=0.05, path="/"):
     sent = []
 
     async def send(message):
@@ -16,7 +16,7 @@ def run(app, kind="http", limit_s=0.05):
     async def receive():
         return {"type": f"{kind}.disconnect"}
 
-    scope = {"type": kind, "method": "POST", "path": "/", "headers": [], "state": {}}
+    scope = {"type": kind, "method": "POST", "path": path, "headers": [], "state": {}}
     scope["state"]["request_id"] = "abc"
     asyncio.run(Clock(app, limit_s=limit_s)(scope, receive, send))
     return sent
@@ -42,6 +42,8 @@ def test_what_takes_too_long_is_refused():
     assert (b"retry-after", b"1") in start["headers"]
     assert b'"code":"timeout"' in body["body"]
     assert b"abc" in body["body"]
+    assert b'"error"' not in body["body"]
+    assert b'"error":"it takes more' in run(slow, path="/v2/models/xmoe/infer")[1]["body"]
 
 
 def test_what_is_in_time_and_what_is_a_socket_passes():

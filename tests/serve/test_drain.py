@@ -118,7 +118,7 @@ def test_those_inside_are_answered_and_new_ones_sent_away(gate):
         await asyncio.sleep(0)
         draining = asyncio.create_task(gate.drain(5.0))
         await asyncio.sleep(0)
-        late = await ask(gate, done)
+        late = await ask(gate, done, path="/v2/models/xmoe/infer")
         assert not draining.done()
         done.set()
         return [sent[0]["status"] for sent in await asyncio.gather(*inside)], late, await draining
@@ -129,6 +129,7 @@ def test_those_inside_are_answered_and_new_ones_sent_away(gate):
     assert late[0]["status"] == 503
     assert dict(late[0]["headers"])[b"retry-after"] == b"3"
     assert b'"draining"' in late[1]["body"]
+    assert b'"error":"the service is about to stop' in late[1]["body"]
 
 
 def test_it_does_not_wait_for_ever(gate):

@@ -300,3 +300,8 @@ def test_pages_of_other_sites_are_refused(open_stream):
         assert refused(socket) == ("bad_origin", 1008)
     with open_stream(headers={"Origin": "http://testserver"}) as socket:
         assert talk(socket, START, [])[-1]["type"] == "done"
+    for origins in (("https://birds.example",), ("*",)):  # behind a proxy that changes Host
+        with open_stream(
+            headers={"Origin": "https://birds.example"}, allow_origins=origins
+        ) as socket:
+            assert talk(socket, START, [])[-1]["type"] == "done"

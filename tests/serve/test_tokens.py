@@ -156,8 +156,8 @@ def test_scope_decides_and_each_refusal_leaves_a_line(serve_run, table, wav, sou
             {name: one.model_copy(update={"requests_per_s": None}) for name, one in table.items()},
             [
                 ("POST", "/v1/classify", FIELD, body),
-                ("GET", "/v1/experts", FIELD, {}),
-                ("POST", "/v1/explain", FIELD, body),
+                ("GET", "//v1/experts/", FIELD, {}),
+                ("PUT", "/v1//explain", FIELD, body),
                 ("POST", "/v1/classify", FIELD, asks),
                 ("GET", "/v1/experts", BOSS, {}),
                 ("POST", "/v1/explain", BOSS, body),

@@ -82,7 +82,9 @@ def test_metadata(ask):
     assert model["inputs"][0]["name"] == "samples"
     assert model["outputs"][0]["shape"] == [2]
     assert ask("GET", "/v2/models/xmoe/ready").status == 200
-    assert ask("GET", "/v2").json()["name"] == "xmoe"
+    server = ask("GET", "/v2").json()
+    assert server["name"] == "xmoe"
+    assert server["extensions"] == ["binary_tensor_data", "classification"]
 
 
 def test_version_that_is_listed_has_the_same_routes(ask, sound):
@@ -96,10 +98,3 @@ def test_version_that_is_listed_has_the_same_routes(ask, sound):
         404,
         f"ask for {version}, or leave /versions out",
     )
-
-
-def test_binary_tensors_are_refused_by_name(ask):
-    headers = {"Inference-Header-Content-Length": "10"}
-    reply = ask("POST", "/v2/models/xmoe/infer", body=b"{}        raw", headers=headers)
-    assert (reply.status, reply.json()["code"]) == (415, "unsupported")
-    assert "binary_data=False" in reply.json()["hint"]

@@ -12,21 +12,27 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from xmoe import __version__
 from xmoe.serve import pages, stream, v1, v2
-from xmoe.serve.auth import OPEN_PATHS, Door, route_of
+from xmoe.serve.auth import OPEN_PATHS, Door, to_response
 from xmoe.serve.clock import Clock
 from xmoe.serve.problems import HttpProblem, Problem, describe_error
 from xmoe.serve.service import Service
+from xmoe.serve.tensors import LENGTH
 from xmoe.serve.tokens import Allowances
 
 LOG = logging.getLogger("xmoe.serve")
 NOBODY: Allowances = MappingProxyType({})
+# From here on gzip saves more than it costs; the page is small, and its ETags name plain files.
+GZIP_BYTES = 1 << 15
+NOT_ZIPPED = ("audio/*", "image/*", "text/*")
 CODES = {
     400: ("bad_request", "send a well-formed request"),
     404: ("not_found", "see /openapi.json for the routes"),
@@ -67,6 +73,16 @@ class Application(FastAPI):
         return schema
 
 
+class Zipped(GZipMiddleware):
+    """Long answers as gzip for clients that ask for it; Starlette would also send it to `q=0`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        asked = Headers(raw=scope.get("headers", [])).get("accept-encoding", "")
+        refused = "gzip;q=0" in asked.replace(" ", "")
+        await (self.app if refused else super().__call__)(scope, receive, send)
+
+
 def build_app(service: Service, *, tokens: Allowances = NOBODY) -> ASGIApp:
     """Return the application for a service; a token is asked on every route but health."""
     timed = Clock(build_routes(service), limit_s=service.settings.http.request_timeout_s)
@@ -79,22 +95,29 @@ def build_app(service: Service, *, tokens: Allowances = NOBODY) -> ASGIApp:
         door,
         allow_origins=origins,
         allow_methods=("GET", "POST"),
-        allow_headers=("authorization", "content-type", "x-api-key"),
-        expose_headers=("retry-after", "x-request-id"),
+        allow_headers=("authorization", "content-encoding", "content-type", LENGTH, "x-api-key"),
+        expose_headers=("retry-after", "x-request-id", LENGTH),
     )
 
 
 def build_routes(service: Service) -> FastAPI:
     """Return the routes without the door."""
+    address = service.settings.http.public_url
     app = Application(
         title="xmoe",
         version=__version__,
         summary="Classification of recordings by a mixture of experts that explanations route",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
+        servers=[{"url": address.rstrip("/")}] if address else None,
+        root_path_in_servers=not address,
         responses={
             status: {"model": Problem, "description": words} for status, words in REFUSALS.items()
         },
+    )
+    app.add_middleware(
+        Zipped, minimum_size=GZIP_BYTES, compresslevel=1, exclude_content_types=NOT_ZIPPED
     )
     v1.add_routes(app.router, service)
     app.include_router(v2.build_router(service))
@@ -106,13 +129,7 @@ def build_routes(service: Service) -> FastAPI:
         service.meter.note_refusal(problem.problem.code)
         if problem.status == 500:
             LOG.exception("request %s failed", _id_of(request), exc_info=error)
-        return _to_response(request, problem)
-
-    def answer_http(request: Request, error: Exception) -> JSONResponse:
-        status = getattr(error, "status_code", 400)
-        code, hint = CODES.get(status, ("bad_request", "send a well-formed request"))
-        message = str(getattr(error, "detail", ""))[:200]
-        return _to_response(request, HttpProblem(status, code, message, hint=hint))
+        return to_response(problem, request.scope)
 
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
@@ -120,6 +137,25 @@ def build_routes(service: Service) -> FastAPI:
         app.add_exception_handler(kind, answer_problem)
     app.add_exception_handler(Exception, answer_problem)
     return app
+
+
+def answer_http(request: Request, error: Exception) -> Response:
+    """Return what the router itself refuses, and what it tells of its methods and its place."""
+    assert isinstance(error, HTTPException)
+    headers, root = dict(error.headers or {}), request.scope.get("root_path", "")
+    if error.status_code == 404 and request.scope["path"] == root != "":
+        return RedirectResponse(root.rpartition("/")[2] + "/")  # the page's links are relative
+    code, hint = CODES.get(error.status_code, ("bad_request", "send a well-formed request"))
+    if error.status_code == 405:
+        methods = {"OPTIONS", *headers.get("Allow", "").split(", ")}
+        methods |= {"HEAD"} if "GET" in methods else {"PUT"}
+        headers["Allow"] = ", ".join(sorted(methods))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        hint = f"this route has {headers['Allow']}"
+    message = str(error.detail)[:200]
+    problem = HttpProblem(error.status_code, code, message, hint=hint, headers=headers)
+    return to_response(problem, request.scope)
 
 
 def answer_invalid(request: Request, error: Exception) -> JSONResponse:
@@ -130,16 +166,7 @@ def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     problem = HttpProblem(
         422, "bad_field", f"{where}: {first['msg']}"[:300], hint="see /openapi.json for the fields"
     )
-    return _to_response(request, problem)
-
-
-def _to_response(request: Request, error: HttpProblem) -> JSONResponse:
-    told = {"request_id": _id_of(request)}
-    if route_of(request.scope).startswith("/v2"):
-        told["error"] = f"{error.problem.message}; {error.problem.hint}"
-    body = error.problem.model_copy(update=told)
-    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    return JSONResponse(body.model_dump(exclude_none=True), error.status, headers=headers)
+    return to_response(problem, request.scope)
 
 
 def _id_of(request: Request) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable
+from types import MappingProxyType
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Send
@@ -27,6 +28,8 @@ OPEN_PATHS = HEALTH | pages.PATHS
 STREAM_PATH = "/v1/stream"
 HINT = "send the header `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`"
 
+# A client as it is: HEAD asks what GET would (the server leaves the body out), `curl -T` puts.
+METHODS = MappingProxyType({"HEAD": "GET", "PUT": "POST"})
 
 REFUSED = {
     "unauthorised": (401, "no token, or a wrong one", HINT),
@@ -39,6 +42,27 @@ def route_of(scope: Connection) -> str:
     """Return a request's path below the prefix that the application is mounted at."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "")) or "/"
+
+
+def tidy(scope: Connection) -> Connection:
+    """Return a request as the routes know it: no slash twice or at the end, a method they have.
+
+    Done here, since a redirect would name the host and scheme that the last proxy spoke to.
+    """
+    root, method = scope.get("root_path", ""), scope.get("method", "")
+    below = scope["path"].removeprefix(root)
+    if below.startswith("/"):
+        below = "/" + "/".join(filter(None, below.split("/")))
+    return {**scope, "path": root + below, "method": METHODS.get(method, method)}
+
+
+def to_response(error: HttpProblem, scope: Connection) -> JSONResponse:
+    """Return a refusal as it is sent; the clients of ``/v2`` read its ``error``."""
+    told = {"request_id": str(scope.get("state", {}).get("request_id", ""))}
+    if route_of(scope).startswith("/v2"):
+        told["error"] = f"{error.problem.message}; {error.problem.hint}"
+    body = error.problem.model_copy(update=told).model_dump(exclude_none=True)
+    return JSONResponse(body, error.status, headers=error.headers)
 
 
 def check_scope(scope: Connection, wanted: Scope) -> None:
@@ -69,6 +93,7 @@ class Door:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        scope = tidy(scope)
         route = route_of(scope)
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
@@ -88,8 +113,6 @@ class Door:
             scope["state"]["check_token"] = lambda given: self._let_in(scope, given)
             refused = None
         scope["state"]["has_token"] = bool(self._keys)
-        if route in HEALTH and scope.get("method") == "HEAD":
-            scope = {**scope, "method": "GET"}  # the server itself leaves the body out
         if refused is None:
             await self._app(scope, receive, send_with_id)
             return
@@ -130,14 +153,11 @@ async def _send_away(
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": hint})
         return
-    request_id = scope["state"]["request_id"]
-    body = {"code": code, "message": message, "hint": hint, "request_id": request_id}
-    if route_of(scope).startswith("/v2"):
-        body["error"] = f"{message}; {hint}"
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if wait_s:
-        headers["Retry-After"] = str(wait_s)
-    await JSONResponse(body, status, headers=headers)(scope, receive, send)
+    problem = HttpProblem(
+        status, code, message, hint=hint, retry_after_s=wait_s or None, headers=headers
+    )
+    await to_response(problem, scope)(scope, receive, send)
 
 
 def _token_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xmoe.serve.problems import Problem
+from xmoe.serve.auth import to_response
+from xmoe.serve.problems import HttpProblem
 
 
 class Clock:
@@ -43,7 +43,5 @@ class Clock:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         what, hint = f"it takes more than {self._limit_s:g} s", "try again, or send a shorter part"
-        request_id = scope.get("state", {}).get("request_id", "")
-        body = Problem(code="timeout", message=what, hint=hint, request_id=request_id)
-        headers = {"Retry-After": str(self._retry_after_s)}
-        await JSONResponse(body.model_dump(), 503, headers=headers)(scope, receive, send)
+        problem = HttpProblem(503, "timeout", what, hint=hint, retry_after_s=self._retry_after_s)
+        await to_response(problem, scope)(scope, receive, send)

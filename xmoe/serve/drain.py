@@ -14,10 +14,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xmoe.serve.auth import route_of
+from xmoe.serve.auth import route_of, to_response
 from xmoe.serve.problems import HttpProblem, busy, draining
 
 ALIVE_PATHS = frozenset({"/healthz", "/v2/health/live"})
@@ -31,8 +30,9 @@ DROP_WITHIN_S = 2.0
 class Gate:
     """Lets ``at_once`` requests into an application and ``waiting`` more wait for their turn.
 
-    What is read of all bodies inside is at most ``held_bytes``. Others are answered 429, and after
-    it was closed all new ones 503. ``note`` is told the code of each refusal.
+    What is read of all bodies inside is at most ``held_bytes``, inflated where it was compressed.
+    Others are answered 429, and after it was closed all new ones 503. ``note`` is told the code of
+    each refusal.
     """
 
     def __init__(
@@ -79,16 +79,19 @@ class Gate:
         self._counted += 1
         mine = 0
 
-        async def receive_counted() -> Message:
+        def hold(size: int) -> None:
             nonlocal mine
-            message = await receive()
-            size = len(message.get("body", b""))
             if self._held + size > self._most_bytes:
                 raise busy(self._retry_after_s)
             mine += size
             self._held += size
+
+        async def receive_counted() -> Message:
+            message = await receive()
+            hold(len(message.get("body", b"")))
             return message
 
+        scope.setdefault("state", {})["hold"] = hold
         try:
             async with self._turns:
                 await self._app(scope, receive_counted, send)
@@ -105,9 +108,7 @@ class Gate:
             await send({"type": "websocket.close", "code": 1001, "reason": "the service stops"})
             return
         await drop_body(receive)
-        headers = {"Retry-After": str(self._retry_after_s)}
-        reply = JSONResponse(problem.problem.model_dump(), problem.status, headers=headers)
-        await reply(scope, receive, send)
+        await to_response(problem, scope)(scope, receive, send)
 
     async def drain(self, timeout_s: float) -> int:
         """Close, wait for those inside for so long, and return how many are still there."""

@@ -1,6 +1,7 @@
 """Every refusal over HTTP: status, code, message and how to mend it.
 
-    400 bad_request, bad_form, bad_json    413 too_large, too_long      429 overloaded
+    400 bad_request, bad_form, bad_json,   413 too_large, too_long      429 overloaded
+        bad_coding, unknown_output
     401 unauthorised                       415 not_audio, unsupported   503 too_few_experts
     404 not_found    405 bad_method        422 everything else that is wrong with a recording
     408 body_timeout                       500 internal                 503 draining, other_version
@@ -42,12 +43,22 @@ class HttpProblem(Exception):
     """A request that is refused; ``retry_after_s`` becomes the header Retry-After."""
 
     def __init__(
-        self, status: int, code: str, message: str, *, hint: str, retry_after_s: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        hint: str,
+        retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.problem = Problem(code=code, message=message, hint=hint)
         self.retry_after_s = retry_after_s
+        self.headers = dict(headers or {})
+        if retry_after_s is not None:
+            self.headers["Retry-After"] = str(retry_after_s)
 
 
 def describe_error(error: Exception, *, retry_after_s: int = 1) -> HttpProblem:

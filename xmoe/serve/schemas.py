@@ -100,7 +100,13 @@ class ExplainOptions(Limits):
         return Limits(k_max=self.k_max, budget=self.budget)
 
 
-class SamplesRequest(Options):
+class SampleOptions(Options):
+    """What is asked of samples, which do not know their rate."""
+
+    sample_rate_hz: int = Field(ge=LOWEST_RATE_HZ, le=HIGHEST_RATE_HZ)
+
+
+class SamplesRequest(SampleOptions):
     """A recording as numbers: floats from -1 to 1, one channel."""
 
     model_config = ConfigDict(
@@ -110,7 +116,6 @@ class SamplesRequest(Options):
     )
 
     samples: list[float] = Field(min_length=1, max_length=MAX_JSON_SAMPLES)
-    sample_rate_hz: int = Field(ge=LOWEST_RATE_HZ, le=HIGHEST_RATE_HZ)
 
 
 class StreamStart(Limits):

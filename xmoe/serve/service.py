@@ -120,9 +120,9 @@ class Service:
         return await self._answer(read, request, len(request.samples))
 
     async def classify_window(
-        self, samples: npt.NDArray[np.float32], sample_rate_hz: int, options: Options
+        self, samples: npt.NDArray[np.floating[Any]], sample_rate_hz: int, options: Options
     ) -> ClassifyAnswer:
-        """Return the answer to samples [S] out of a stream; InputError where they are none."""
+        """Return the answer to samples [S] that came as such; InputError where they are none."""
 
         def read() -> Heard:
             return check_samples(samples, sample_rate_hz)
@@ -192,12 +192,20 @@ class Service:
     def _prepare(self, heard: Heard, options: Options) -> Prepared:
         """Return a recording cut into segments, with what is doubtful about it."""
         samples, rate = heard.samples, heard.sample_rate_hz
+        self._check_length(len(samples), rate)
         decoded = time.monotonic()
         spectro, most = self.router.config.spectro, self.settings.http.max_windows
         doubts = self.router.predictor.doubts(heard)
         hop_s = choose_hop_s(len(samples) / rate, spectro, options.hop_s, most)
         cut = self.router.cut(samples, rate, hop_s)
         return Prepared(heard, cut, doubts, decoded)
+
+    def _check_length(self, samples: int, sample_rate_hz: int) -> None:
+        """Hold samples that came as numbers to the limits of those that are decoded."""
+        http = self.settings.http
+        if samples > http.max_samples or samples > http.max_duration_s * sample_rate_hz:
+            what = f"{samples} samples, {samples / sample_rate_hz:.1f} s, are more than is taken"
+            raise AudioError("too_long", what, mend="send a shorter part")
 
     def _deadline_s(self, options: Options, cut: Cut) -> float:
         """Return how long a request may take: what it asks, else so much per block of windows."""

@@ -126,8 +126,11 @@ class Session:
         origin = self._socket.headers.get("origin")
         if origin is None or self._socket.scope["state"].get("has_token", False):
             return
+        allowed = self._http.allow_origins
+        if origin in allowed or "*" in allowed:
+            return
         if urlsplit(origin).netloc != self._socket.headers.get("host"):
-            hint = "use the page of this service, or set a token"
+            hint = "use the page of this service, set a token, or name the site in allow_origins"
             raise HttpProblem(403, "bad_origin", "the page belongs to another site", hint=hint)
 
     async def _talk(self, start: StreamStart) -> None:

@@ -1,13 +1,14 @@
 """The routes under ``/v1``, and health.
 
 A recording is the raw body, one part of a multipart form, or JSON with samples; what it is, is told
-by its first bytes, not by its name or its Content-Type.
+by its first bytes, not by its name or its Content-Type. Options stand in the query, or beside the
+recording in its form or its JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,8 +19,15 @@ from pydantic import ValidationError
 from xmoe.base.errors import XmoeError
 from xmoe.serve.auth import check_scope
 from xmoe.serve.batching import QueueFull
-from xmoe.serve.bodies import read_body, read_form_files, read_json
+from xmoe.serve.bodies import (
+    check_json_size,
+    looks_like_json,
+    read_body,
+    read_form,
+    read_record,
+)
 from xmoe.serve.fanout import TooFewExperts
+from xmoe.serve.limits import Limits
 from xmoe.serve.problems import FORMATS, HttpProblem, describe_error
 from xmoe.serve.schemas import (
     BatchAnswer,
@@ -42,7 +50,9 @@ EXPECTED: tuple[type[Exception], ...] = (
     TooFewExperts,
     MemoryError,
 )
+Asked = TypeVar("Asked", bound=Limits)
 AsQuery = Annotated[Options, Query()]
+GZIP = b"\x1f\x8b"
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 RECORDING: dict[str, Any] = {
     "requestBody": {
@@ -75,35 +85,39 @@ FILES: dict[str, Any] = {
 }
 
 
-def kind_of(request: Request) -> str:
-    """Return the media type of a request without its parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def is_form(request: Request) -> bool:
+    """Whether a request is a multipart form."""
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    return kind.strip().lower() == "multipart/form-data"
 
 
-async def read_recording(request: Request, service: Service) -> bytes:
-    """Return the bytes of the one recording in a raw body or a form."""
+async def read_recording(
+    request: Request, service: Service, options: Asked
+) -> tuple[bytes | SamplesRequest, Asked]:
+    """Return the one recording of a request, a file or samples, and all that is asked of it."""
     http = service.settings.http
-    if kind_of(request) == "multipart/form-data":
-        data = (await read_form_files(request, http, most=1))[0]
+    if is_form(request):
+        form = await read_form(request, http, most=1)
+        data, options = form.files[0], with_fields(options, form.texts)
     else:
         data = await read_body(request, http)
+        if looks_like_json(data):
+            given = read_record(SamplesRequest, check_json_size(data, http))
+            fields = given.model_dump(exclude_unset=True, exclude={"samples"})
+            return given, with_fields(options, fields)
     if not data:
         raise HttpProblem(422, "empty", "there is no recording in the request", hint=FORMATS)
-    return data
+    if data.startswith(GZIP):
+        hint = "say so with `Content-Encoding: gzip`, or send the file that is in it"
+        raise HttpProblem(415, "not_audio", "the recording is packed with gzip", hint=hint)
+    return data, options
 
 
-async def read_samples(request: Request, service: Service) -> SamplesRequest:
-    """Return the samples in a JSON body; HttpProblem where it is not what is expected."""
-    data = await read_json(request, service.settings.http)
-    try:
-        return SamplesRequest.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            raise HttpProblem(400, "bad_json", "the body is not JSON", hint=FORMATS) from error
-        where = ".".join(str(part) for part in first["loc"])
-        hint = "see /openapi.json for the fields"
-        raise HttpProblem(422, "bad_field", f"{where}: {first['msg']}", hint=hint) from error
+def with_fields(options: Asked, fields: Mapping[str, Any]) -> Asked:
+    """Return options with those that came beside the recording; other fields are let through."""
+    known = {name: fields[name] for name in fields.keys() & type(options).model_fields.keys()}
+    asked = options.model_dump(exclude_unset=True) | known
+    return read_record(type(options), asked) if known else options
 
 
 class QuickRoute(APIRoute):
@@ -153,13 +167,13 @@ def add_classify(router: APIRouter, service: Service) -> None:
 
     async def classify(request: Request, options: AsQuery) -> Response:
         """Answer for one recording."""
-        if kind_of(request) == "application/json":
-            given = await read_samples(request, service)
-            check_explaining(request, given)
-            answer = await service.classify_samples(given)
+        given, options = await read_recording(request, service, options)
+        check_explaining(request, options)
+        if isinstance(given, bytes):
+            answer = await service.classify_bytes(given, options)
         else:
-            check_explaining(request, options)
-            answer = await service.classify_bytes(await read_recording(request, service), options)
+            asked = given.model_copy(update=options.model_dump(exclude_unset=True))
+            answer = await service.classify_samples(asked)
         named = answer.model_copy(update={"request_id": request.state.request_id})
         return Response(named.model_dump_json(), media_type="application/json")
 
@@ -176,13 +190,14 @@ def add_classify(router: APIRouter, service: Service) -> None:
     @router.post("/v1/classify/batch", openapi_extra=FILES, tags=["classify"])
     async def classify_batch(request: Request, options: AsQuery) -> BatchAnswer:
         """Answer for each file of a form; one that cannot be read does not stop the others."""
-        check_explaining(request, options)
-        if kind_of(request) != "multipart/form-data":
+        if not is_form(request):
             hint = "send multipart/form-data with one file part per recording"
             raise HttpProblem(415, "bad_form", "a batch is a form", hint=hint)
         http = service.settings.http
-        files = await read_form_files(request, http, most=http.max_files)
-        items = [await answer_item(service, i, data, options) for i, data in enumerate(files)]
+        form = await read_form(request, http, most=http.max_files)
+        asked = with_fields(options, form.texts)
+        check_explaining(request, asked)
+        items = [await answer_item(service, i, data, asked) for i, data in enumerate(form.files)]
         return BatchAnswer(
             answers=tuple(items), failed=sum(item.error is not None for item in items)
         )
@@ -210,11 +225,11 @@ def add_explain(router: APIRouter, service: Service) -> None:
     )
     async def explain(request: Request, asked: Annotated[ExplainOptions, Query()]) -> Response:
         """Say why: class evidence, what the router looks at, who was sent which windows."""
-        if kind_of(request) == "application/json":
-            given = await read_samples(request, service)
-            source = service.samples_of(given)
+        given, asked = await read_recording(request, service, asked)
+        if isinstance(given, bytes):
+            source = await service.clip_of(given)
         else:
-            source = await service.clip_of(await read_recording(request, service))
+            source = service.samples_of(given)
         if asked.output == "png":
             return Response(await service.draw(source, asked), media_type="image/png")
         return JSONResponse(await service.explain(source, asked))

@@ -1,54 +1,41 @@
 """The Open Inference Protocol, version 2, so that clients of other servers work as they are.
 
 One model, ``xmoe``. Input: ``samples`` FP32 [S] or [1, S] with the parameter ``sample_rate_hz`` of
-the request or of the input; or ``recording`` BYTES [1], a file as base64. Outputs:
-``probabilities`` FP64 [C] and ``label`` BYTES [1]. Refusals have ``error`` beside their own fields.
+the request or of the input; or ``recording`` BYTES [1], a file. Outputs, those that are asked for:
+``probabilities`` FP64 [C] and ``label`` BYTES [1]. Either way as JSON or as bytes (``tensors``).
+Refusals have ``error`` beside their own fields.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xmoe import __version__
-from xmoe.serve.bodies import read_json
+from xmoe.serve.bodies import read_body, read_record
 from xmoe.serve.problems import HttpProblem
-from xmoe.serve.schemas import ClassifyAnswer, Options, SamplesRequest
+from xmoe.serve.schemas import ClassifyAnswer, Options, SampleOptions
 from xmoe.serve.service import Service
+from xmoe.serve.tensors import (
+    EXTENSIONS,
+    LENGTH,
+    InferRequest,
+    Tensor,
+    check_outputs,
+    split_request,
+    to_file,
+    to_samples,
+    write_answer,
+)
 
 NAME = "xmoe"
-BYTES_HINT = "send one input `recording` of BYTES, shape [1], data [the file as base64]"
+OUTPUTS = MappingProxyType({"probabilities": "FP64", "label": "BYTES"})
 ModelName = Annotated[str, Path(max_length=64)]
-
-
-class Loose(BaseModel):
-    """Base of the protocol's records: fields that are not read are let through."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-
-class InputTensor(Loose):
-    """One input: samples as a flat or nested list."""
-
-    name: str = Field(max_length=64)
-    shape: list[Annotated[int, Field(ge=0)]] = Field(max_length=4)
-    datatype: Literal["FP32", "FP64", "BYTES"]
-    data: list[float] | list[list[float]] | Annotated[list[str], Field(min_length=1, max_length=1)]
-    parameters: dict[str, Any] = Field(default_factory=dict)
-
-
-class InferRequest(Loose):
-    """A request of the protocol."""
-
-    id: str = Field(default="", max_length=128)
-    inputs: list[InputTensor] = Field(min_length=1, max_length=1)
-    parameters: dict[str, Any] = Field(default_factory=dict)
-
+Asked = TypeVar("Asked", bound=Options)
 
 INFER: dict[str, Any] = {
     "requestBody": {
@@ -73,59 +60,40 @@ INFER: dict[str, Any] = {
 }
 
 
-def to_samples(request: InferRequest) -> SamplesRequest:
-    """Return the recording in a request; HttpProblem where it is none."""
-    tensor = request.inputs[0]
-    flat: list[float] = []
-    for row in tensor.data:
-        if isinstance(row, str):
-            raise HttpProblem(422, "bad_field", "text is not samples", hint=BYTES_HINT)
-        flat.extend(row if isinstance(row, list) else [row])
-    size = 1
-    for extent in tensor.shape:
-        size *= extent
-    hint = "send one input `samples` of shape [S] or [1, S] with the parameter sample_rate_hz"
-    if tensor.name != "samples" or size != len(flat) or max(tensor.shape, default=0) != size:
-        raise HttpProblem(422, "bad_field", "name, shape and data do not agree", hint=hint)
-    parameters = request.parameters | tensor.parameters
-    known = {key: parameters[key] for key in SamplesRequest.model_fields if key in parameters}
-    try:
-        return SamplesRequest.model_validate({**known, "samples": flat})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise HttpProblem(422, "bad_field", f"{where}: {first['msg']}", hint=hint) from error
-
-
-def to_bytes(tensor: InputTensor) -> bytes:
-    """Return the file in an input of BYTES, which JSON holds as base64; HttpProblem if none."""
-    first = tensor.data[0] if len(tensor.data) == 1 else None
-    if tensor.name != "recording" or tensor.shape != [1] or not isinstance(first, str):
-        raise HttpProblem(422, "bad_field", "name, shape and data do not agree", hint=BYTES_HINT)
-    try:
-        return base64.b64decode(first, validate=True)
-    except ValueError as error:
-        raise HttpProblem(422, "bad_field", "data is no base64", hint=BYTES_HINT) from error
-
-
-def read_options(asked: InferRequest) -> Options:
+def read_options(kind: type[Asked], asked: InferRequest) -> Asked:
     """Return what the parameters of a request ask for; HttpProblem where they are wrong."""
     parameters = asked.parameters | asked.inputs[0].parameters
-    known = {key: parameters[key] for key in Options.model_fields if key in parameters}
-    try:
-        return Options.model_validate(known)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        hint = "see /openapi.json for the fields"
-        raise HttpProblem(422, "bad_field", f"{where}: {first['msg']}", hint=hint) from error
+    names = kind.model_fields.keys() - {"explain"}  # no output could hold it
+    return read_record(kind, {name: parameters[name] for name in names & parameters.keys()})
 
 
-async def answer_infer(service: Service, asked: InferRequest) -> ClassifyAnswer:
+async def answer_infer(service: Service, asked: InferRequest, raw: bytes | None) -> ClassifyAnswer:
     """Return the answer to a recording that comes as numbers or as a file."""
-    if asked.inputs[0].datatype == "BYTES":
-        return await service.classify_bytes(to_bytes(asked.inputs[0]), read_options(asked))
-    return await service.classify_samples(to_samples(asked))
+    tensor = asked.inputs[0]
+    if tensor.datatype == "BYTES":
+        return await service.classify_bytes(to_file(tensor, raw), read_options(Options, asked))
+    samples, options = to_samples(tensor, raw), read_options(SampleOptions, asked)
+    return await service.classify_window(samples, options.sample_rate_hz, options)
+
+
+def write_outputs(answer: ClassifyAnswer, asked: InferRequest, request_id: str) -> Response:
+    """Return an answer in the words of the protocol."""
+    head = {
+        "model_name": NAME,
+        "model_version": __version__,
+        "id": request_id,
+        "parameters": {
+            "k": answer.k,
+            "degraded": answer.degraded,
+            "experts": ",".join(use.name for use in answer.experts),
+        },
+    }
+    p = answer.probabilities
+    tensors = {
+        "probabilities": Tensor("FP64", list(p.values()), list(p)),
+        "label": Tensor("BYTES", [answer.label]),
+    }
+    return write_answer(head, tensors, asked)
 
 
 def check_name(name: str) -> None:
@@ -159,7 +127,7 @@ def build_router(service: Service) -> APIRouter:
     @router.get("/v2")
     async def server() -> dict[str, Any]:
         """Return name and version of the server."""
-        return {"name": NAME, "version": __version__, "extensions": []}
+        return {"name": NAME, "version": __version__, "extensions": list(EXTENSIONS)}
 
     @router.get("/v2/models/{name}")
     async def metadata(name: ModelName) -> dict[str, Any]:
@@ -175,8 +143,8 @@ def build_router(service: Service) -> APIRouter:
                 {"name": "recording", "datatype": "BYTES", "shape": [1]},
             ],
             "outputs": [
-                {"name": "probabilities", "datatype": "FP64", "shape": [classes]},
-                {"name": "label", "datatype": "BYTES", "shape": [1]},
+                {"name": name, "datatype": datatype, "shape": [classes if name != "label" else 1]}
+                for name, datatype in OUTPUTS.items()
             ],
         }
 
@@ -187,26 +155,15 @@ def build_router(service: Service) -> APIRouter:
         return await ready()
 
     @router.post("/v2/models/{name}/infer", openapi_extra=INFER)
-    async def infer(request: Request, name: ModelName) -> dict[str, Any]:
-        """Answer for one recording that comes as numbers."""
+    async def infer(request: Request, name: ModelName) -> Response:
+        """Answer for one recording that comes as numbers or as a file."""
         check_name(name)
-        asked = await read_infer(request, service)
-        answer = await answer_infer(service, asked)
-        p = list(answer.probabilities.values())
-        return {
-            "model_name": NAME,
-            "model_version": __version__,
-            "id": asked.id or request.state.request_id,
-            "parameters": {
-                "k": answer.k,
-                "degraded": answer.degraded,
-                "experts": ",".join(use.name for use in answer.experts),
-            },
-            "outputs": [
-                {"name": "probabilities", "datatype": "FP64", "shape": [len(p)], "data": p},
-                {"name": "label", "datatype": "BYTES", "shape": [1], "data": [answer.label]},
-            ],
-        }
+        http = service.settings.http
+        body = await read_body(request, http)
+        asked, raw = split_request(body, request.headers.get(LENGTH), http)
+        check_outputs(asked, OUTPUTS)
+        answer = await answer_infer(service, asked, raw)
+        return write_outputs(answer, asked, asked.id or request.state.request_id)
 
     add_versions(router, {"": metadata, "/ready": model_ready, "/infer": infer})
     return router
@@ -222,21 +179,3 @@ def add_versions(router: APIRouter, routes: Mapping[str, Callable[..., Any]]) ->
             dependencies=[Depends(check_version)],
             include_in_schema=False,
         )
-
-
-async def read_infer(request: Request, service: Service) -> InferRequest:
-    """Return the request in a JSON body; HttpProblem where it is none."""
-    if "inference-header-content-length" in request.headers:
-        hint = "send `data` as JSON numbers (binary_data=False in the clients of Triton)"
-        raise HttpProblem(415, "unsupported", "binary tensors are not read", hint=hint)
-    data = await read_json(request, service.settings.http)
-    try:
-        return InferRequest.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            hint = "send the JSON of the Open Inference Protocol"
-            raise HttpProblem(400, "bad_json", "the body is not JSON", hint=hint) from error
-        where = ".".join(str(part) for part in first["loc"])
-        hint = "see /openapi.json for the fields"
-        raise HttpProblem(422, "bad_field", f"{where}: {first['msg']}", hint=hint) from error
