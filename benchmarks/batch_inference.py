@@ -45,7 +45,7 @@ from xmoe.base.config import (
 from xmoe.batch.answers import answer_names
 from xmoe.batch.inputs import list_inputs
 from xmoe.mixture.moe import MoE, split_weights
-from xmoe.policy.specs import list_specs
+from xmoe.policy.records import list_specs
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFolder
 

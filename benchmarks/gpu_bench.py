@@ -24,7 +24,7 @@ from xmoe.base.config import (
 )
 from xmoe.features.store import LOG_FLOOR, SpectrogramStore
 from xmoe.frontend.registry import build_frontend
-from xmoe.policy.specs import list_specs
+from xmoe.policy.records import list_specs
 
 CPU = torch.device("cpu")
 CLASSES = tuple("abcdefgh")

@@ -59,7 +59,7 @@ from xmoe.glance.saliency import (
     saliency_map,
 )
 from xmoe.metrics.bootstrap import mean_interval
-from xmoe.policy.specs import list_specs
+from xmoe.policy.records import list_specs
 from xmoe.training.loop import Trainer
 
 BATCH = 32

@@ -8,10 +8,10 @@ import pytest
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import load_dataset
 from xmoe.base.errors import AudioError
+from xmoe.base.files import to_json
 from xmoe.jobs.profile import run_profile
 from xmoe.pipeline.classifier import MoEAudioClassifier
 from xmoe.profile.assemble import profile_dataset
-from xmoe.profile.profile import profile_bytes
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def test_every_damaged_file_is_named_and_the_rest_is_trained_on(mixed, undrawn, 
 
 def test_profile_has_the_same_bytes_for_any_workers_order_and_engine(mixed):
     dataset = load_dataset(mixed)
-    once = profile_bytes(profile_dataset(dataset, workers=1).profile)
-    assert profile_bytes(profile_dataset(dataset, workers=4).profile) == once
+    once = to_json(profile_dataset(dataset, workers=1).profile)
+    assert to_json(profile_dataset(dataset, workers=4).profile) == once
     turned = dataset.__class__(
         dataset.root, dataset.examples[::-1], dataset.classes, dataset.task, dataset.notes
     )
-    assert profile_bytes(run_profile(turned, workers=2).profile) == once
+    assert to_json(run_profile(turned, workers=2).profile) == once

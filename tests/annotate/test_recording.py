@@ -79,7 +79,7 @@ def test_what_was_heard_is_said(predictor, write_sound):
     ]
     path, _ = write_sound(2.0)
     assert annotate(predictor, path, 1.0).notes() == [
-        "the hop is longer than a window: 0.6 s between windows are unheard"
+        "the hop is longer than a window: 0.6 s between windows are left out"
     ]
 
 

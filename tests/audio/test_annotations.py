@@ -131,7 +131,7 @@ item []:
 def test_intervals_of_a_textgrid_that_have_a_label_are_read(tmp_path):
     path = write(tmp_path / "a.TextGrid", TEXTGRID)
     assert read_annotations(path) == (Annotation(1.0000125, 2.5, "whale"),)
-    with pytest.raises(DatasetError, match="is no TextGrid"):
+    with pytest.raises(DatasetError, match="is not a TextGrid"):
         read_annotations(write(tmp_path / "b.TextGrid", "File type"))
 
 

@@ -123,6 +123,6 @@ def test_a_clock_time_crosses_midnight():
 
 def test_a_file_heard_at_the_wrong_speed_is_doubted():
     slow = FieldNotes(time_expansion=10.0)
-    assert "10 times slower" in (slow.doubt(1.0) or "")
+    assert "slowed down 10 times" in (slow.doubt(1.0) or "")
     assert slow.doubt(10.0) is None
     assert NOTHING_KNOWN.doubt(1.0) is None

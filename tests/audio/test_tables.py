@@ -157,7 +157,7 @@ def test_rows_may_lack_trailing_cells_and_objects_may_lack_fields(tmp_path):
         ("t.csv", "\n\n", "empty"),
         ("t.csv", "filepath,label\n", "no recordings"),
         ("t.jsonl", "\n", "no recordings"),
-        ("t.parquet", b"version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS"),
+        ("t.parquet", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         ("t.csv", "file,label\na,b,c\n", "line 2 has 3 cells"),
         ("t.csv", "file,file\na,b\n", "file more than once"),
         ("t.csv", 'file,label\n"a,b\n', "line 2"),
@@ -165,7 +165,7 @@ def test_rows_may_lack_trailing_cells_and_objects_may_lack_fields(tmp_path):
         ("t.jsonl", '{"a": 1}\n{"a": \n', "line 2 is not JSON"),
         ("t.jsonl", "[" * 100_000, "line 1 is not JSON"),
         ("t.jsonl", "[1, 2]", "line 1 is not a JSON object"),
-        ("t.parquet", b"PAR1 this is no parquet file", "no Parquet"),
+        ("t.parquet", b"PAR1 this is no parquet file", "not a Parquet"),
         ("t.xlsx", b"PK", "cannot be read from '.xlsx'"),
     ],
 )

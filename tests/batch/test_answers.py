@@ -147,7 +147,7 @@ def test_rows_say_when_where_and_by_whom_a_recording_was_made(predictor, tmp_pat
     (row,) = answer_names(predictor, str(tmp_path), [name])
     assert row["recorded_at"] == "2024-05-01T05:30:00+02:00"
     assert (row["recorder"], row["latitude"], row["longitude"]) == ("Pettersson", 47.5, -8.25)
-    assert "10 times slower than life, it was heard as 1 times" in row["warnings"]
+    assert "slowed down 10 times, but it was read as 1 times" in row["warnings"]
     (open_place(bucket) / name).write(data)
     assert list(answer_names(predictor, bucket, [name])) == [row]
     (fast,) = answer_names(predictor, str(tmp_path), [name], Reading(time_expansion=10.0))

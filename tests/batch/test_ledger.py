@@ -98,7 +98,7 @@ def test_empty_folder_is_taken(tmp_path):
 
 def test_plan_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "_plan.json").write_text("{}")
-    with pytest.raises(ConfigError, match="no plan of answers"):
+    with pytest.raises(ConfigError, match="not a plan of answers"):
         Ledger(open_place(tmp_path)).begin(PLAN)
 
 

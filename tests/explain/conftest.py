@@ -16,7 +16,7 @@ from xmoe.explain.subject import Subject
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
 from xmoe.mixture.moe import MoE, TrainingDraws
-from xmoe.policy.specs import list_specs
+from xmoe.policy.records import list_specs
 from xmoe.predict.predictor import Predictor
 
 SPECTRO = SpectroConfig(num_bins=32, segment_s=0.4)

@@ -187,7 +187,7 @@ def test_torn_sound_is_refused(with_sound, frontend, damage):
     assert matches(with_sound, frontend, ids, with_sound=True)
     sound = with_sound.with_suffix(".pcm")
     sound.write_bytes(sound.read_bytes()[:-2]) if damage == "cut" else sound.unlink()
-    with pytest.raises(RunFolderError, match="torn"):
+    with pytest.raises(RunFolderError, match="damaged"):
         open_store(with_sound)
     assert not matches(with_sound, frontend, ids)
 
@@ -222,7 +222,7 @@ def test_torn_index_matches_nothing(copied, frontend, stores):
 def test_cut_array_is_torn(copied):
     data = copied.with_suffix(".npy").read_bytes()
     copied.with_suffix(".npy").write_bytes(data[:-100])
-    with pytest.raises(RunFolderError, match="torn"):
+    with pytest.raises(RunFolderError, match="damaged"):
         open_store(copied)
 
 

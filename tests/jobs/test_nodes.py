@@ -18,10 +18,10 @@ import pytest
 import soundfile as sf
 
 from xmoe.audio.dataset import Dataset, Example
+from xmoe.base.files import to_json
 from xmoe.jobs.profile import profile_with_ray
 from xmoe.jobs.train import train_with_ray
 from xmoe.profile.assemble import profile_dataset
-from xmoe.profile.profile import profile_bytes
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import read_history
 
@@ -133,7 +133,7 @@ def test_node_removed_in_profiling_changes_no_byte(nodes, recordings):
     print(json.dumps({"removed after": removed, "of": CLIPS}))
     assert removed[0] < CLIPS / 2
     assert not result.quarantined
-    assert profile_bytes(result.profile) == profile_bytes(profile_dataset(recordings).profile)
+    assert to_json(result.profile) == to_json(profile_dataset(recordings).profile)
 
 
 def test_node_removed_in_training_changes_no_bit(

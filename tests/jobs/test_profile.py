@@ -8,9 +8,9 @@ import soundfile as sf
 
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import DatasetError
+from xmoe.base.files import to_json
 from xmoe.jobs import profile as jobs
 from xmoe.profile.assemble import profile_dataset
-from xmoe.profile.profile import profile_bytes
 
 # Ray warns of its own settings.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -79,7 +79,7 @@ def test_ray_gives_the_bytes_of_the_loop(folder, local_ray, num_blocks):
     result = jobs.profile_with_ray(
         folder, num_blocks=num_blocks, progress=lambda *call: calls.append(call)
     )
-    assert profile_bytes(result.profile) == profile_bytes(expected.profile)
+    assert to_json(result.profile) == to_json(expected.profile)
     assert result.stats == expected.stats
     assert [row.filepath for row in result.quarantined] == ["bad.wav", "gone.wav"]
     assert result.quarantined == expected.quarantined

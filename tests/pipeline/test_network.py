@@ -26,7 +26,7 @@ from xmoe.pipeline.network import add_network, judged_row
 from xmoe.pipeline.recalibrate import recalibrate
 from xmoe.pipeline.refit import add_expert
 from xmoe.policy.policy import Policy
-from xmoe.policy.specs import list_specs
+from xmoe.policy.records import list_specs
 from xmoe.predict.predictor import Predictor
 from xmoe.report.report import write_report
 from xmoe.run.folder import RunFile, RunFolder, answering_parts

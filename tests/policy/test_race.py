@@ -7,13 +7,16 @@ import pytest
 
 from xmoe.base.config import SpectroConfig
 from xmoe.base.task import MultiLabel, SingleLabel
+from xmoe.frontend.registry import build_frontend
 from xmoe.policy.folds import Folds, make_folds
 from xmoe.policy.race import (
+    CWT_MOST_SAMPLES,
     LEAST_CLIPS,
     choose_clips,
     drop_rare,
     error_bar,
     judge,
+    list_candidates,
     mean_and_error,
     ranking_precision,
     reason_to_skip,
@@ -32,6 +35,7 @@ SPECTRO = SpectroConfig(
     num_bins=32,
     segment_s=0.25,
 )
+WIDE = SpectroConfig(fmin_hz=50.0, fmax_hz=7000.0)
 STFT = SPECTRO.model_copy(update={"frontend": "stft"})
 CQT = SPECTRO.model_copy(update={"frontend": "cqt"})
 TWO = {"logmel": SPECTRO, "stft": STFT}
@@ -215,3 +219,48 @@ def test_too_few_readable_clips_are_a_reason(tones):
     assert isinstance(reason, str)
     assert "30 clips" in reason
     assert "can be read" in reason
+
+
+def test_the_defender_comes_first_and_unchanged():
+    candidates = list_candidates(WIDE, num_clips=100)
+    assert next(iter(candidates.items())) == ("logmel", WIDE)
+    assert list(candidates) == ["logmel", "logmel_fine", "pcen", "stft", "cqt", "cwt"]
+
+
+def test_rate_band_rows_and_frames_are_shared():
+    for config in list_candidates(WIDE, num_clips=10).values():
+        assert config.num_frames == WIDE.num_frames
+        assert config.num_bins == WIDE.num_bins
+        assert config.sample_rate_hz == WIDE.sample_rate_hz
+        assert (config.fmin_hz, config.fmax_hz) == (WIDE.fmin_hz, WIDE.fmax_hz)
+
+
+def test_every_candidate_can_be_built():
+    for config in list_candidates(WIDE, num_clips=10).values():
+        assert build_frontend(config).config == config
+
+
+def test_the_fine_one_looks_twice_as_long():
+    fine = list_candidates(WIDE, num_clips=10)["logmel_fine"]
+    assert (fine.win_length, fine.n_fft, fine.hop_length) == (800, 1024, 160)
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ({"segment_s": 0.3}, "pcen"),
+        ({"segment_s": 0.05}, "logmel_fine"),
+        ({"fmin_hz": 4000.0}, "cqt"),
+        ({"fmin_hz": 4000.0}, "cwt"),
+    ],
+)
+def test_what_makes_no_sense_does_not_race(change, missing):
+    candidates = list_candidates(WIDE.model_copy(update=change), num_clips=10)
+    assert missing not in candidates
+    assert "stft" in candidates
+
+
+def test_wavelets_race_only_where_they_take_seconds():
+    affordable = CWT_MOST_SAMPLES // WIDE.segment_samples
+    assert "cwt" in list_candidates(WIDE, num_clips=affordable)
+    assert "cwt" not in list_candidates(WIDE, num_clips=affordable + 1)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from xmoe.base.config import EXPERT_NAMES, SpectroConfig
 from xmoe.base.files import to_json
-from xmoe.policy.records import Candidate, Choice, Policy, PolicyOverrides, Race
+from xmoe.policy.records import Candidate, Choice, Policy, PolicyOverrides, Race, list_specs
 
 SPECTRO = SpectroConfig(fmin_hz=50.0, fmax_hz=7000.0)
 
@@ -122,3 +122,23 @@ def test_explanation_ends_with_the_race(policy):
 def test_explanation_says_why_there_was_no_race(policy):
     skipped = policy.model_copy(update={"race": None, "race_skipped": "too few clips"})
     assert skipped.explain().endswith("no race: too few clips")
+
+
+@pytest.mark.parametrize("frontend", ["stft", "logmel"])
+def test_bands_lie_within_the_front_ends_and_meet_where_rows_do(frontend):
+    spectro = SpectroConfig(frontend=frontend, fmin_hz=100.0, fmax_hz=6000.0)
+    bands = {spec.name: spec.band_hz for spec in list_specs(EXPERT_NAMES, spectro)}
+    assert tuple(bands) == EXPERT_NAMES
+    low_hz, high_hz = bands["broadband"]
+    assert 0.0 <= low_hz < 150.0
+    assert 5800.0 < high_hz < 6200.0
+    assert bands["low"][1] == bands["high"][0]
+    assert bands["low"][0] == bands["broadband"][0]
+    assert bands["high"][1] == bands["high_band"][1] == bands["broadband"][1]
+    assert bands["mid"][0] < bands["low"][1] < bands["mid"][1]
+
+
+def test_half_of_a_linear_band_is_half_in_hertz():
+    spectro = SpectroConfig(frontend="stft", fmin_hz=0.0, fmax_hz=8000.0, num_bins=64)
+    (low,) = list_specs(["low"], spectro)
+    assert low.band_hz[1] == pytest.approx(4000.0, rel=0.03)

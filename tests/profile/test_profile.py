@@ -5,21 +5,16 @@ import json
 import pytest
 
 from xmoe.base.errors import RunFolderError
+from xmoe.base.files import to_json, write_json
 from xmoe.profile.assemble import merge_stats
-from xmoe.profile.profile import (
-    profile_bytes,
-    read_clip_table,
-    read_profile,
-    write_clip_table,
-    write_profile,
-)
+from xmoe.profile.profile import read_clip_table, read_profile, write_clip_table
 
 
 def test_json_is_canonical_finite_and_comes_back(make_rows, tmp_path):
     profile = merge_stats(make_rows(20))
     path = tmp_path / "profile.json"
-    write_profile(path, profile)
-    assert path.read_bytes() == profile_bytes(profile)
+    write_json(path, profile)
+    assert path.read_text() == to_json(profile)
     assert read_profile(path) == profile
     parsed = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert list(parsed) == sorted(parsed)

@@ -42,7 +42,7 @@ def test_facts_are_there(make_rows):
 def test_lossy_files_have_no_bit_depth(make_rows):
     text = printed(merge_stats(make_rows(60, change=lambda i, label: {"bit_depth": 0})))
     assert "lossy x 60" in text
-    assert "Nothing to warn of." in text
+    assert "No warnings." in text
 
 
 def test_names_with_brackets_are_printed_as_they_are(make_rows):

@@ -12,11 +12,12 @@ import soundfile as sf
 from xmoe.audio.dataset import load_dataset
 from xmoe.audio.quarantine import Quarantined, write_quarantine
 from xmoe.base.config import RunConfig, TrainConfig
+from xmoe.base.files import write_json
 from xmoe.base.task import SingleLabel
 from xmoe.metrics import compute_metrics
 from xmoe.policy.policy import choose_policy
 from xmoe.profile.assemble import profile_dataset
-from xmoe.profile.profile import write_clip_table, write_profile
+from xmoe.profile.profile import write_clip_table
 from xmoe.report.records import RunRecords
 from xmoe.run.folder import RunFolder
 
@@ -52,7 +53,7 @@ def write_records(folder: RunFolder, root: Path) -> None:
         model=policy.as_model_config(task=dataset.task, num_classes=2),
         train=TrainConfig(epochs=3),
     )
-    write_profile(folder.file("profile.json"), result.profile)
+    write_json(folder.file("profile.json"), result.profile)
     write_clip_table(folder.file("clips.parquet"), result.stats)
     bad = Quarantined(f"{EVIL}.wav", "empty", "the file is empty", "leave it out")
     write_quarantine(folder.file("quarantine.csv"), [bad])

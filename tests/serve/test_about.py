@@ -4,9 +4,10 @@ import pytest
 
 from tests.fixtures.runs import write_run
 from xmoe.base.config import SpectroConfig
+from xmoe.base.files import write_json
 from xmoe.policy.records import Policy
 from xmoe.profile.assemble import merge_stats
-from xmoe.profile.profile import write_clip_table, write_profile
+from xmoe.profile.profile import write_clip_table
 from xmoe.serve.about import read_about
 from xmoe.serve.router import load_router
 from xmoe.serve.settings import ServeSettings
@@ -20,7 +21,7 @@ def told_run(tmp_path_factory, clip_rows):
     path = write_run(tmp_path_factory.mktemp("told") / "tiny")
     rows = clip_rows(40)
     write_clip_table(path / "clips.parquet", rows)
-    write_profile(path / "profile.json", merge_stats(rows))
+    write_json(path / "profile.json", merge_stats(rows))
     policy = Policy(
         spectro=SpectroConfig(),
         experts=("low", "high_band"),

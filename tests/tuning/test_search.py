@@ -48,7 +48,7 @@ def test_it_is_gone_on_with_by_the_same_settings_alone(folder, request_, make_re
 
 def test_one_process_works_in_a_folder_at_a_time(folder):
     other = SearchFolder(folder.path).claim()
-    with folder.claim(), pytest.raises(ConfigError, match="another `xmoe tune` is at work"):
+    with folder.claim(), pytest.raises(ConfigError, match="another `xmoe tune` is running"):
         other.__enter__()
     with SearchFolder(folder.path).claim():
         assert folder.path.is_dir()
@@ -103,6 +103,6 @@ def test_the_reason_has_the_numbers(request_, make_result):
 def test_a_file_that_holds_no_settings_is_refused(tmp_path, text):
     path = tmp_path / "settings.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="no settings for training") as raised:
+    with pytest.raises(ConfigError, match="not settings for training") as raised:
         read_settings(path)
     assert raised.value.where == str(path)

@@ -1,7 +1,7 @@
-"""The segments of a recording -> calibrated probabilities, in groups, several at a time.
+"""The segments of a recording -> calibrated probabilities, several groups at a time.
 
-Groups are formed by position in the recording and each is computed by one thread, so neither the
-size of the blocks nor the number of threads changes an answer.
+Groups are formed by position in the recording and each is computed by one thread, so neither block
+size nor number of threads changes an answer.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from xmoe.frontend.threads import one_thread
 from xmoe.predict.predictor import BATCH, Predictor
 
 GROUP_SAMPLES = 1 << 20
-# An event on the border of two groups wakes a network twice, so fewer borders where it is woken.
+# An event on the border of two groups wakes a network twice: larger groups have fewer borders.
 WOKEN_GROUPS = 4
-# A segment and the time that it alone stands for.
+# A segment and its cell.
 Window = tuple[Segment, Cell]
 
 
@@ -34,8 +34,8 @@ class Answered:
     """A group of n segments: ``starts`` and ``cells`` [n, 2] in samples, ``lengths`` [n],
     ``probabilities`` [n, C], ``k`` [n], and ``power`` [n, F, T] of the front end.
 
-    ``around`` [n] are the starts of the segments around salient moments that speak for others, and
-    -1 where a segment speaks for itself.
+    ``around`` [n] are the starts of the segments cut around salient moments that answer instead,
+    and -1 where a segment answers for itself.
     """
 
     starts: npt.NDArray[np.int64]
@@ -48,14 +48,15 @@ class Answered:
 
     @property
     def moments(self) -> npt.NDArray[np.int64]:
-        """The starts of the segments around salient moments, each once."""
+        """Starts of the segments around salient moments, each once."""
         return np.unique(self.around[self.around >= 0])
 
     @property
     def answered_cells(self) -> npt.NDArray[np.int64]:
-        """The cells [n, 2] with all that a segment around a moment holds in the cells it answers.
+        """The cells [n, 2] with everything that a segment around a moment covers of the cells it
+        answers.
 
-        Such segments that overlap meet in the middle; a cell of which nothing is left is empty.
+        Overlapping segments meet in the middle; a cell of which nothing is left is empty.
         """
         cells, length = self.cells.copy(), int(self.lengths[0])
         edges = self.moments[:, None] + np.array([0, length])
@@ -77,7 +78,6 @@ class Answered:
 def group_windows(
     windows: Iterable[Window], grid: Grid, samples: int = GROUP_SAMPLES
 ) -> Iterator[list[Window]]:
-    """Yield windows in groups of bounded size."""
     size = max(1, min(BATCH, samples // grid.length))
     upcoming = iter(windows)
     while group := list(islice(upcoming, size)):
@@ -85,9 +85,8 @@ def group_windows(
 
 
 def answer_group(predictor: Predictor, group: list[Window], wake: Wake | None = None) -> Answered:
-    """Return the answers to segments of one recording.
-
-    With ``wake`` a pretrained network hears none of them, only segments around likely events.
+    """Answer segments of one recording; with ``wake`` networks get only segments around likely
+    events.
     """
     segments = [segment for segment, _ in group]
     power, valid = measure_segments(segments, predictor.frontend)

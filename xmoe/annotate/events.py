@@ -1,9 +1,9 @@
 """Probabilities in time -> events.
 
-An event of a class is a run of rows of that class that lie no further apart than ``max_gap_s``. It
-begins and ends where its probability passes ``keep`` times the threshold and is reported where it
-reaches the threshold itself at least once (hysteresis) and is long enough. Rows may come from
-anywhere: cells of one recording, or the windows of a request.
+An event of a class is a run of rows of that class with gaps of at most ``max_gap_s``. It starts and
+ends where its probability crosses ``keep`` times the threshold, and is reported if it reaches the
+threshold itself at least once (hysteresis) and is long enough. Rows may be cells of one recording
+or the windows of a request.
 """
 
 from __future__ import annotations
@@ -40,16 +40,15 @@ class Event(NamedTuple):
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
         return self.end_s - self.start_s
 
 
 @dataclass(frozen=True)
 class MergeRules:
-    """When rows are an event.
+    """When rows form an event.
 
-    ``thresholds`` by class, ``threshold`` for those not named; ``keep`` is the share of the
-    threshold at which an event that was found still goes on; classes in ``background`` are none.
+    ``thresholds`` by class, ``threshold`` for the others; ``keep`` is the share of the threshold at
+    which a found event continues; classes in ``background`` are never events.
     """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -60,7 +59,6 @@ class MergeRules:
     background: Collection[str] = ()
 
     def threshold_of(self, label: str) -> float:
-        """Return the probability from which a class is an event."""
         return self.thresholds.get(label, self.threshold)
 
 
@@ -72,8 +70,8 @@ def list_rows(
 ) -> Iterator[Row]:
     """Yield a row for each cell and class that is probable enough to belong to an event.
 
-    ``probabilities`` are [n, C], ``cells_s`` [n, 2] where each window's cell begins and ends; empty
-    ones have no row.
+    ``probabilities`` are [n, C], ``cells_s`` [n, 2] the bounds of each cell; empty cells have no
+    row.
     """
     lowest = np.array([rules.keep * rules.threshold_of(name) for name in classes])
     lowest[[name in rules.background for name in classes]] = np.inf
@@ -99,7 +97,7 @@ class _Run:
 
 
 def merge_events(rows: Iterable[Row], rules: MergeRules) -> tuple[Event, ...]:
-    """Return the events in rows that come in the order of time, several classes side by side.
+    """Merge rows, which come in order of time with classes interleaved, into events.
 
     Rows are read once and not kept: memory grows with the events alone.
     """

@@ -1,9 +1,7 @@
-"""Events of one recording -> files that people, programs, Raven and Audacity open."""
+"""Events of one recording -> files for people, programs, Raven and Audacity."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,30 +13,21 @@ import pyarrow.parquet as pq
 from xmoe.annotate.events import Event
 from xmoe.audio.annotations import Annotation, format_audacity, format_raven
 from xmoe.audio.field_notes import NOTHING_KNOWN, FieldNotes
-from xmoe.base.files import write_bytes
+from xmoe.base.files import to_csv, write_bytes
 
 EventFormat = Literal["csv", "jsonl", "parquet", "raven", "audacity"]
 SUFFIXES: dict[str, str] = {
-    "csv": ".events.csv",
-    "jsonl": ".events.jsonl",
-    "parquet": ".events.parquet",
+    **{kind: f".events.{kind}" for kind in ("csv", "jsonl", "parquet")},
     "raven": ".selections.txt",
     "audacity": ".labels.txt",
 }
+TEXT, NUMBER = pa.string(), pa.float64()
 SCHEMA = pa.schema(
     [
-        ("file", pa.string()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("label", pa.string()),
-        ("probability", pa.float64()),
-        ("peak", pa.float64()),
-        ("start_sample", pa.int64()),
-        ("end_sample", pa.int64()),
-        ("clock_time", pa.string()),
-        ("recorder", pa.string()),
-        ("latitude", pa.float64()),
-        ("longitude", pa.float64()),
+        *(("file", TEXT), ("start_s", NUMBER), ("end_s", NUMBER), ("label", TEXT)),
+        *(("probability", NUMBER), ("peak", NUMBER)),
+        *(("start_sample", pa.int64()), ("end_sample", pa.int64())),
+        *(("clock_time", TEXT), ("recorder", TEXT), ("latitude", NUMBER), ("longitude", NUMBER)),
     ]
 )
 
@@ -46,9 +35,9 @@ SCHEMA = pa.schema(
 def event_rows(
     events: Sequence[Event], *, file: str, sample_rate_hz: int, field: FieldNotes = NOTHING_KNOWN
 ) -> list[dict[str, Any]]:
-    """Return the events as rows; seconds are samples over the rate, exactly.
+    """The events as rows; seconds are exactly samples over the rate.
 
-    ``clock_time`` is when an event began, where its recorder wrote when the recording did.
+    ``clock_time`` is when an event started, if the recorder noted the start of the recording.
     """
     return [
         {
@@ -78,10 +67,10 @@ def write_events(
     band_hz: tuple[float, float],
     time_expansion: float = 1.0,
 ) -> dict[str, Path]:
-    """Write the rows in each format, each file at once or not at all; returns their paths.
+    """Write the rows in each format, each file all or nothing; returns their paths.
 
-    Raven and Audacity show a file that is ``time_expansion`` times slower than life as it is, so
-    theirs are the times and frequencies of the file; those of the other tables are of life.
+    Raven and Audacity show a time-expanded file as it is, so theirs are the times and frequencies
+    of the file; the other tables hold those of the original sound.
     """
     slower = time_expansion
     spans = [
@@ -90,7 +79,9 @@ def write_events(
     band_hz = (band_hz[0] / slower, band_hz[1] / slower)
     name = rows[0]["file"] if rows else ""
     encoders: dict[str, Callable[[], bytes]] = {
-        "csv": lambda: _encode_csv(rows),
+        "csv": lambda: to_csv(
+            [SCHEMA.names, *([row[name] for name in SCHEMA.names] for row in rows)]
+        ),
         "jsonl": lambda: "".join(json.dumps(row) + "\n" for row in rows).encode(),
         "parquet": lambda: _encode_parquet(rows),
         "raven": lambda: format_raven(spans, band_hz=band_hz, file_name=Path(name).name).encode(),
@@ -102,14 +93,6 @@ def write_events(
         write_bytes(path, encoders[kind]())
         written[kind] = path
     return written
-
-
-def _encode_csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, SCHEMA.names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
 
 
 def _encode_parquet(rows: Sequence[dict[str, Any]]) -> bytes:

@@ -1,10 +1,10 @@
-"""Neighbouring segments of a recording -> answers, a dear expert woken once a moment.
+"""Neighbouring segments of a recording -> answers, with an expensive expert asked once per moment.
 
 A rare event lies in several segments, and each of them would ask the same costly network about it,
-most of them with the event cut in two. Here the stem answers every segment, and cheap experts those
-that may hold an event. Where they think so too, segments whose salient moments lie close together
-are answered by one further segment, cut out around that moment. What the router promises is not
-asked: it learned on clips, where events are not rare.
+mostly with the event cut in two. Here the stem answers every segment, and cheap experts those that
+may hold an event. If they agree, segments whose salient moments are close together are answered by
+one extra segment, cut around that moment. The router's promises are not used: they were learned on
+clips, where events are not rare.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Wake:
-    """From which ``chance`` of an event on a dear expert is woken; ``background`` is no event."""
+    """The ``chance`` of an event from which an expensive expert is asked, given ``background``
+    classes.
+    """
 
     chance: float
     background: Collection[str]
 
     def of(self, predictor: Predictor, answers: SegmentAnswers) -> Tensor:
-        """Return the chance that each segment [n] holds an event."""
+        """The chance that each segment [n] holds an event."""
         p = predictor.task.probabilities(answers.logits.double())
         events = [name not in self.background for name in predictor.config.classes]
         own = p[:, torch.tensor(events)]
@@ -50,8 +52,8 @@ class Wake:
 class Woken:
     """Answers to n segments.
 
-    ``around`` [n] says where the segment around a moment begins, in samples, that answers one, and
-    is -1 where no dear expert was woken.
+    ``around`` [n] is the start in samples of the segment around a moment that answers instead, and
+    -1 if no expensive expert was asked.
     """
 
     answers: SegmentAnswers
@@ -59,7 +61,7 @@ class Woken:
 
 
 def count_cheap(model: ModelConfig) -> int | None:
-    """Return how many experts are asked before the first dear one; None where there is none."""
+    """How many experts are asked before the first pretrained network; None if there is none."""
     kinds = [spec.kind for spec in model.experts][: model.k_max]
     if model.router != "promise" or "backbone" not in kinds:
         return None
@@ -70,9 +72,9 @@ def count_cheap(model: ModelConfig) -> int | None:
 def answer_moments(
     predictor: Predictor, segments: Sequence[Segment], specs: Tensor, wake: Wake
 ) -> Woken:
-    """Return the answers to neighbouring segments, whose spectrograms are ``specs`` [n, F, T].
+    """Answer neighbouring segments, whose spectrograms are ``specs`` [n, F, T].
 
-    Cheap experts hear them as they are, the others only around salient moments.
+    Cheap experts get them as they are, the others only segments around salient moments.
     """
     model, routing = predictor.model, predictor.config.routing
     cheap = count_cheap(model.config)
@@ -107,7 +109,7 @@ def answer_moments(
     owned = np.flatnonzero(owners >= 0)
     if not len(owned):
         return Woken(first, around)
-    # A segment knows no more of an event on its border than its own share: look once more.
+    # A segment sees only its own part of an event on its border: look once more.
     chosen = np.unique(owners[owned])
     places[chosen] = look(*prepare(chosen)[:2])
     again = share_moments(places[chosen], worth[chosen], half)
@@ -127,7 +129,7 @@ def answer_moments(
 
 
 def find_moments(plan: Plan, expert: int) -> Floats:
-    """Return the middle of the most salient half of each segment [B], in s from its start."""
+    """Middle of the most salient half of each segment [B], in s from its start."""
     scores = plan.window_scores[:, expert].cpu()
     edges = np.asarray(plan.window_edges_s)
     width = max(scores.shape[1] // 2, 1)
@@ -136,9 +138,9 @@ def find_moments(plan: Plan, expert: int) -> Floats:
 
 
 def share_moments(places: Ints, worth: Floats, apart: int) -> Ints:
-    """Return for each place [n] in time whose moment answers it, -1 where nobody is worth asking.
+    """For each place [n] in time, the index whose moment answers it; -1 if not worth asking.
 
-    The best comes first; what lies within ``apart`` of a chosen moment is answered there.
+    Greedy by worth; places within ``apart`` of a chosen moment are answered by it.
     """
     owners = np.full(len(places), -1, np.int64)
     wanted = worth >= 0
@@ -149,7 +151,7 @@ def share_moments(places: Ints, worth: Floats, apart: int) -> Ints:
 
 
 def cut_around(segments: Sequence[Segment], place: int) -> Segment:
-    """Return a segment as long as the others around a sample, within what they hold together."""
+    """A segment as long as the others, centred on a sample as far as they cover it."""
     length = len(segments[0].samples)
     start = min(max(place - length // 2, segments[0].start), segments[-1].end - length)
     samples: Samples = np.zeros(length, np.float32)

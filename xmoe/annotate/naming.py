@@ -1,8 +1,8 @@
-"""Recordings -> names for the files of their events, so that none replaces those of another.
+"""Recordings -> names for the files of their events, so that no two recordings share one.
 
-Recorders that start by one timer give one name to recordings of several sites. The first keeps its
-name, another gets its folders before it: ``site2_20240501_053000``. ``NAME.recording.json`` says
-beside the events which recording they are of, so the next call finds the same name.
+Recorders that start on the same timer give recordings of several sites the same name. The first
+keeps its name, others are prefixed with their folders: ``site2_20240501_053000``.
+``NAME.recording.json`` beside the events says whose they are, so the next call finds the same name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SUFFIX = ".recording.json"
 
 
 def choose_stems(out: Path, recordings: Iterable[Path]) -> list[str]:
-    """Return a name for each recording that no other has, here or among the files in ``out``."""
+    """A unique name for each recording, also among the files already in ``out``."""
     taken: dict[str, Path] = {}
     stems = []
     for recording in recordings:
@@ -29,7 +29,7 @@ def choose_stems(out: Path, recordings: Iterable[Path]) -> list[str]:
 
 
 def note_recording(out: Path, stem: str, recording: Path) -> None:
-    """Say whose events the files of that name are."""
+    """Write down which recording the files of that name belong to."""
     write_json(out / f"{stem}{SUFFIX}", {"file": str(recording.absolute())})
 
 

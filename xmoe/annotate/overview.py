@@ -1,7 +1,7 @@
-"""Groups of answered windows -> a spectrogram of the whole recording, of bounded size.
+"""Groups of answered segments -> a spectrogram of the whole recording, of bounded size.
 
-Each cell gives a few columns, the loudest frame of each. When there are too many columns,
-neighbours are joined by their louder one and from then on each column stands for twice the time.
+Each cell gives a few columns, the loudest frame of each. If there are too many columns, neighbours
+are merged into their louder one, and each column then stands for twice the time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Overview:
         self._filled = 0
 
     def add(self, answered: Answered) -> None:
-        """Take the part of each window's power [n, F, T] that lies in its cell."""
+        """Add the part of each segment's power [n, F, T] that lies in its cell."""
         for start, cell, power in zip(answered.starts, answered.cells, answered.power, strict=True):
             times = start / self._rate_hz + self._frame_s * np.arange(power.shape[1])
             inside = (times >= cell[0] / self._rate_hz) & (times < cell[1] / self._rate_hz)
@@ -57,8 +57,8 @@ class Overview:
         self._filled = (self._filled + 1) // 2
 
     def level_db(self) -> Array:
-        """Return the level [F, columns] in dB; columns that no frame fell into repeat the last."""
+        """Level [F, columns] in dB; columns without a frame repeat the one before."""
         power = self._power[: self._filled]
-        heard = power.max(1) > SILENCE
-        latest = np.maximum.accumulate(np.where(heard, np.arange(len(power)), 0))
+        filled = power.max(1) > SILENCE
+        latest = np.maximum.accumulate(np.where(filled, np.arange(len(power)), 0))
         return np.asarray(10.0 * np.log10(np.maximum(power[latest], SILENCE)).T, np.float32)

@@ -37,10 +37,10 @@ def draw_recording(
     events: Sequence[Event],
     title: str,
 ) -> Figure:
-    """Return the spectrogram [F, columns] of a recording with its events framed.
+    """The spectrogram [F, columns] of a recording with its events framed.
 
-    Long recordings are broken into strips of a quarter of an hour or more. Above each strip a band
-    shows the events in the colour of their class, none narrower than can be seen.
+    Long recordings are broken into strips of a quarter of an hour or more. A band above each strip
+    shows the events in the colour of their class, none too narrow to be seen.
     """
     strips = max(1, min(MOST_STRIPS, math.ceil(duration_s / STRIP_S)))
     length_s = duration_s / strips
@@ -62,7 +62,7 @@ def draw_recording(
 
 
 def colours_of(events: Sequence[Event]) -> dict[str, str]:
-    """Return a colour for each class, the commonest first; beyond eight they share grey."""
+    """A colour for each class, the commonest first; beyond eight they share grey."""
     counts = Counter(event.label for event in events)
     order = sorted(counts, key=lambda name: (-counts[name], name))
     return {name: COLOURS[i] if i < len(COLOURS) else OTHERS for i, name in enumerate(order)}
@@ -133,7 +133,7 @@ def _set_time(axes: Axes, duration_s: float) -> None:
 
 
 def format_clock(second: float) -> str:
-    """Return a time of a recording for people: ``1:02:03``, ``2:05``."""
+    """A readable time of a recording: ``1:02:03``, ``2:05``."""
     whole = round(second)
     hours, minutes, seconds = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

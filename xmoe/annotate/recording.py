@@ -1,13 +1,13 @@
-"""A run + a recording of any length -> its events, what was listened to, and a picture.
+"""A run + a recording of any length -> its events, what they rest on, and a picture.
 
-The recording is read once, block by block. Held are one block, a few groups of windows, the events
-and an overview of bounded size, so memory does not grow with the recording's length.
+The recording is read once, block by block. One block, a few groups of segments, the events and an
+overview of bounded size are in memory, which does not grow with the recording's length.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from xmoe.annotate.overview import Overview
 from xmoe.annotate.thresholds import Thresholds
 from xmoe.annotate.window_table import WindowTable
 from xmoe.audio.clip import AudioInfo, open_blocks
-from xmoe.audio.field_notes import NOTHING_KNOWN, FieldNotes, read_field_notes
+from xmoe.audio.field_notes import FieldNotes, find_field_notes
 from xmoe.audio.reading import AS_IT_IS, Reading
 from xmoe.audio.segment import Grid
 from xmoe.base.errors import ConfigError
@@ -33,11 +33,11 @@ BLOCK_FRAMES = 1 << 18
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """How to listen to a recording and what to report of it.
+    """How to read a recording and what to report.
 
-    ``hop_s`` is the step between windows; ``threads`` answer groups of windows side by side. What
-    ``rules`` say of thresholds and background is usually the run's own. With ``wake`` pretrained
-    networks hear only what may be an event with that chance (``xmoe.annotate.moments``).
+    ``hop_s`` is the step between windows; ``threads`` answer groups of windows in parallel.
+    Thresholds and background in ``rules`` are usually the run's own. With ``wake`` pretrained
+    networks get only what may be an event with that chance (``xmoe.annotate.moments``).
     """
 
     hop_s: float
@@ -50,10 +50,10 @@ class AnnotateOptions:
 
 @dataclass(frozen=True)
 class Annotated:
-    """The events of one recording and how they came to be; ``frames`` counts its samples.
+    """The events of one recording and how they were found; ``frames`` counts its samples.
 
-    ``warnings`` say why the events can hardly be trusted; ``woken`` counts the moments at which a
-    pretrained network was asked, where it was asked by the moment.
+    ``warnings`` say why the events may be unreliable; ``woken`` counts the moments at which a
+    pretrained network was asked, if it is asked by moment.
     """
 
     events: tuple[Event, ...]
@@ -70,22 +70,21 @@ class Annotated:
 
     @property
     def duration_s(self) -> float:
-        """Length of the recording in seconds."""
         return self.frames / self.grid.sample_rate_hz
 
     def notes(self) -> list[str]:
-        """Return what a reader of the events should know, in plain words."""
+        """What a reader of the events should know, in plain words."""
         grid, rate = self.grid, self.grid.sample_rate_hz
         if self.frames < grid.length:
             return [f"the recording ({self.duration_s:.3f} s) is shorter than a window"]
         if grid.hop > grid.length:
             gap_s = (grid.hop - grid.length) / rate
-            return [f"the hop is longer than a window: {gap_s:g} s between windows are unheard"]
+            return [f"the hop is longer than a window: {gap_s:g} s between windows are left out"]
         return []
 
 
 def merge_rules(thresholds: Thresholds, **changes: Any) -> MergeRules:
-    """Return the rules of a run; ``threshold`` replaces those of all classes, the rest is added."""
+    """The rules of a run; a ``threshold`` replaces those of all classes, the rest is added."""
     given = {name: value for name, value in changes.items() if value is not None}
     known = {} if "threshold" in given else thresholds.values()
     given.setdefault("background", thresholds.background)
@@ -100,13 +99,13 @@ def annotate_recording(
     windows_to: Path | None = None,
     progress: Progress = silent,
 ) -> Annotated:
-    """Return the events of a recording.
+    """Find the events of a recording.
 
-    The answer to every window is written to ``windows_to``, a Parquet file, if given. Raises
-    AudioError for a recording that cannot be read to its end.
+    The answer to every segment is written to ``windows_to``, a Parquet file, if given. Raises
+    AudioError if the recording cannot be read to its end.
     """
     began = time.monotonic()
-    field = _field_notes(Path(path))
+    field = find_field_notes(Path(path))
     with ExitStack() as stack:
         info, blocks, measured = stack.enter_context(
             open_blocks(path, block_frames=options.block_frames, reading=options.reading)
@@ -117,82 +116,71 @@ def annotate_recording(
             wake = Wake(options.wake, options.rules.background)
             check_waking(predictor, grid, wake)
         tally = _Tally(predictor, grid, info, progress)
-        groups = answer_blocks(
-            predictor,
-            tally.count(blocks),
-            grid,
-            threads=options.threads,
-            wake=wake,
-        )
-        classes, rate = predictor.config.classes, grid.sample_rate_hz
-        heard = tally.watch(groups)
+        classes, rate, rules = predictor.config.classes, grid.sample_rate_hz, options.rules
+        blocks = tally.count(blocks)
+        answers = answer_blocks(predictor, blocks, grid, threads=options.threads, wake=wake)
+        groups = tally.watch(answers)
         if windows_to is not None:
-            heard = _tell(heard, stack.enter_context(WindowTable(windows_to, classes, rate)))
+            groups = _copy(groups, stack.enter_context(WindowTable(windows_to, classes, rate)))
         rows = (
             row
-            for group in heard
-            for row in list_rows(
-                group.probabilities, group.answered_cells / rate, classes, options.rules
-            )
+            for group in groups
+            for row in list_rows(group.probabilities, group.answered_cells / rate, classes, rules)
         )
-        events = merge_events(rows, options.rules)
+        events = merge_events(rows, rules)
     warnings = tally.judge(measured.clipped_rate, fmax_hz=predictor.config.spectro.fmax_hz)
     if doubt := field.doubt(options.reading.time_expansion):
         warnings.append(doubt)
-    return tally.close(events, warnings, field, time.monotonic() - began)
-
-
-def _field_notes(path: Path) -> FieldNotes:
-    try:
-        with path.open("rb") as file:
-            return read_field_notes(file, name=path.name)
-    except (OSError, ValueError):
-        return NOTHING_KNOWN
+    return Annotated(
+        events=events,
+        warnings=tuple(warnings),
+        field=field,
+        info=info,
+        grid=grid,
+        frames=tally.frames,
+        windows=tally.windows,
+        mean_k=tally.k / max(1, tally.windows),
+        woken=tally.woken,
+        overview=tally.overview,
+        seconds=time.monotonic() - began,
+    )
 
 
 def grid_of(predictor: Predictor, info: AudioInfo, hop_s: float) -> Grid:
-    """Return where the segments of a recording lie; ConfigError for a hop of no sample."""
+    """Where the segments of a recording lie; ConfigError for a hop shorter than a sample."""
     rate = info.sample_rate_hz
     if round(hop_s * rate) < 1:
-        raise ConfigError(
-            f"a hop of {hop_s:g} s is less than one sample at {rate} Hz",
-            where="--hop",
-            mend="give a longer hop, for example half of the window",
-        )
+        what = f"a hop of {hop_s:g} s is less than one sample at {rate} Hz"
+        mend = "give a longer hop, for example half of the window"
+        raise ConfigError(what, where="--hop", mend=mend)
     return Grid.of(rate, segment_s=predictor.config.spectro.segment_s, hop_s=hop_s)
 
 
 def check_waking(predictor: Predictor, grid: Grid, wake: Wake) -> None:
-    """Raise ConfigError where no network can be woken, where all would, or windows leave gaps."""
+    """Raise ConfigError if no network can be woken, all would be, or windows leave gaps."""
     if count_cheap(predictor.config.model) is None:
-        raise ConfigError(
-            "no pretrained network is among the experts of this run",
-            where="--wake",
-            mend="leave it out, or train with --backbone",
-        )
-    if predictor.task.exclusive and not {*wake.background} & {*predictor.config.classes}:
-        raise ConfigError(
-            "no class of this run is background, so every window holds an event",
-            where="--wake",
-            mend="name one with --background, or train with clips of a class named background",
-        )
-    if grid.hop > grid.length:
+        what = "no pretrained network is among the experts of this run"
+        mend = "leave it out, or train with --backbone"
+    elif predictor.task.exclusive and not {*wake.background} & {*predictor.config.classes}:
+        what = "no class of this run is background, so every window holds an event"
+        mend = "name one with --background, or train with clips of a class named background"
+    elif grid.hop > grid.length:
+        what = "a network cannot be woken around moments that lie between windows"
         window_s = grid.length / grid.sample_rate_hz
-        raise ConfigError(
-            "a network cannot be woken around moments that lie between windows",
-            where="--wake",
-            mend=f"give a --hop of {window_s:g} s, the length of a window, or less",
-        )
+        mend = f"give a --hop of {window_s:g} s, the length of a window, or less"
+    else:
+        return
+    raise ConfigError(what, where="--wake", mend=mend)
 
 
-def _tell(groups: Iterable[Answered], listener: WindowTable) -> Iterator[Answered]:
+def _copy(groups: Iterable[Answered], table: WindowTable) -> Iterator[Answered]:
     for group in groups:
-        listener(group)
+        table(group)
         yield group
 
 
 class _Tally:
-    """What is counted while a recording passes: samples, windows, K, and the overview."""
+    """What is counted as a recording passes: samples, windows, K, and the overview."""
 
     def __init__(
         self, predictor: Predictor, grid: Grid, info: AudioInfo, progress: Progress
@@ -210,7 +198,7 @@ class _Tally:
             yield block
 
     def judge(self, clipped_rate: float, *, fmax_hz: float) -> list[str]:
-        """Return what is doubtful about the recording that has passed, as about a short one."""
+        """Doubts about the recording that has passed, the same as about a short one."""
         levels = Levels(self.low, self.high, clipped_rate)
         rate = self.info.sample_rate_hz
         return [*self.info.notes, *judge_levels(levels, rate, fmax_hz=fmax_hz)]
@@ -225,24 +213,3 @@ class _Tally:
             done, end = min(self.windows, total), int(group.cells[-1, 1])
             self.progress("annotate", done, total, f"{end / self.grid.sample_rate_hz:.0f} s")
             yield group
-
-    def close(
-        self,
-        events: tuple[Event, ...],
-        warnings: Sequence[str],
-        field: FieldNotes,
-        seconds: float,
-    ) -> Annotated:
-        return Annotated(
-            events=events,
-            warnings=tuple(warnings),
-            field=field,
-            info=self.info,
-            grid=self.grid,
-            frames=self.frames,
-            windows=self.windows,
-            mean_k=self.k / max(1, self.windows),
-            woken=self.woken,
-            overview=self.overview,
-            seconds=seconds,
-        )

@@ -1,10 +1,10 @@
-"""Validation clips -> for each class the probability from which a window of it is an event.
+"""Validation clips -> for each class the probability from which a segment of it is an event.
 
-A classifier that was trained on clips says how sure it is of a window; how often a class occurs in
-a recording of hours it was never told. There, most windows hold no event, so a false alarm that is
-rare on validation is common. So the threshold of a class is the one of the best F1 over the
-segments of validation clips, with the clips of a *background* class, where the set has one, counted
-``BACKGROUND_WEIGHT`` times over. With few clips of a class, all classes share one threshold.
+A classifier trained on clips says how sure it is of a segment, but has never been told how often a
+class occurs in hours of recording. Most segments there hold no event, so a false alarm that is rare
+on validation becomes common. The threshold of a class is therefore the one with the best F1 over
+the segments of validation clips, with clips of a *background* class, if the set has one, counted
+``BACKGROUND_WEIGHT`` times. Classes with few clips share one threshold.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
 
 from xmoe.annotate.events import THRESHOLD
 from xmoe.base.config import Frozen
@@ -26,6 +27,7 @@ from xmoe.run.folder import RunFile, RunFolder
 BACKGROUND_NAMES = frozenset(
     ("background", "noise", "silence", "ambient", "none", "no_event", "no_call", "nothing")
 )
+# Hours of recording hold mostly background, sets of clips do not.
 BACKGROUND_WEIGHT = 10.0
 FEWEST_CLIPS = 8
 LOWEST, HIGHEST = 0.5, 0.99
@@ -35,7 +37,7 @@ Array = npt.NDArray[np.float64]
 
 
 class ClassThreshold(Frozen):
-    """The threshold of one class, its F1 on validation, how many clips it saw, and why."""
+    """The threshold of one class, its F1 on validation, its number of clips, and why."""
 
     threshold: float
     f1: float | None
@@ -44,35 +46,31 @@ class ClassThreshold(Frozen):
 
 
 class Thresholds(Frozen):
-    """What ``events.json`` holds: thresholds by class, and the classes that are no event."""
+    """The contents of ``events.json``: thresholds by class, and the classes that are not events."""
 
     schema_version: int = 1
     background: tuple[str, ...] = ()
     classes: dict[str, ClassThreshold]
 
     def values(self) -> dict[str, float]:
-        """Return the threshold of each class."""
         return {name: one.threshold for name, one in self.classes.items()}
 
 
 def background_of(classes: Sequence[str], named: Collection[str] | None = None) -> tuple[str, ...]:
-    """Return the classes that are no event: those named, or those whose name says so.
+    """The classes that are not events: those named, or those whose name says so.
 
-    Raises ConfigError for a name that is no class.
+    Raises ConfigError for a name that is not a class.
     """
     if named is None:
         return tuple(name for name in classes if name.lower() in BACKGROUND_NAMES)
     if strange := sorted(set(named) - set(classes)):
-        raise ConfigError(
-            f"no class is named {', '.join(strange)}",
-            where="--background",
-            mend=f"name some of {', '.join(classes)}",
-        )
+        what, mend = f"no class is named {', '.join(strange)}", f"name some of {', '.join(classes)}"
+        raise ConfigError(what, where="--background", mend=mend)
     return tuple(name for name in classes if name in named)
 
 
 def choose_thresholds(predictor: Predictor, store: SpectrogramStore) -> Thresholds:
-    """Return the thresholds that the validation clips of a store support."""
+    """The thresholds that the validation clips of a store support."""
     p, truth, clips = _answer_segments(predictor, store)
     return find_thresholds(
         p, truth, clips, classes=predictor.config.classes, exclusive=predictor.task.exclusive
@@ -87,9 +85,9 @@ def find_thresholds(
     classes: Sequence[str],
     exclusive: bool,
 ) -> Thresholds:
-    """Return the thresholds that probabilities [n, C] of segments support.
+    """The thresholds that probabilities [n, C] of segments support.
 
-    ``truth`` [n, C] is that of their clips, of which class i has ``clips[i]``.
+    ``truth`` [n, C] is that of their clips; class i has ``clips[i]`` of them.
     """
     background = background_of(classes)
     weights = np.ones(len(p))
@@ -124,10 +122,10 @@ def _say_reason(clips: int, f1: float, background: Sequence[str]) -> str:
 def best_threshold(
     p: Array, truth: npt.NDArray[np.bool_], weights: Array, lowest: float
 ) -> tuple[float, float]:
-    """Return the threshold of the best weighted F1 of ``p >= threshold`` [n], and that F1.
+    """The threshold with the best weighted F1 of ``p >= threshold`` [n], and that F1.
 
-    Where a range of thresholds is as good, it is the middle of the range in log odds: equally far
-    from the nearest miss and the nearest false alarm. 0.5 where nothing is true.
+    If a range of thresholds is equally good, the middle of the range in log odds, equally far from
+    the nearest miss and the nearest false alarm. 0.5 if nothing is true.
     """
     if not truth.any():
         return max(THRESHOLD, lowest), 0.0
@@ -135,23 +133,18 @@ def best_threshold(
     hits = np.cumsum((truth * weights)[order])
     found = np.cumsum(weights[order])
     f1 = 2 * hits / (found + (truth * weights).sum())
-    last = np.append(p[order][1:] < p[order][:-1], True)  # a threshold cannot part equal values
+    last = np.append(p[order][1:] < p[order][:-1], True)  # a threshold cannot separate equal values
     best = int(np.argmax(np.where(last, f1, -1.0)))
     upper = p[order][best]
     lower = p[order][best + 1] if best + 1 < len(p) else 0.0
-    middle = _between(float(np.clip(lower, 1e-6, 1 - 1e-6)), float(np.clip(upper, 1e-6, 1 - 1e-6)))
+    middle = expit(logit(np.clip((lower, upper), 1e-6, 1 - 1e-6)).mean())
     return float(np.clip(middle, lowest, HIGHEST)), float(f1[best])
-
-
-def _between(low: float, high: float) -> float:
-    odds = (np.log(low / (1 - low)) + np.log(high / (1 - high))) / 2
-    return float(1 / (1 + np.exp(-odds)))
 
 
 def _answer_segments(
     predictor: Predictor, store: SpectrogramStore
 ) -> tuple[Array, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Return probabilities [n, C] of all segments, their truth [n, C], clips by class [C]."""
+    """Probabilities [n, C] of all segments, their truth [n, C], clips by class [C]."""
     rows = np.linspace(0, len(store) - 1, min(len(store), MAX_CLIPS)).astype(int)
     classes = len(predictor.config.classes)
     hot = predictor.task.rows(store.targets[rows], classes).astype(bool)
@@ -166,7 +159,7 @@ def _answer_segments(
 
 
 def read_thresholds(folder: RunFolder, classes: Sequence[str]) -> Thresholds:
-    """Return the thresholds of a run; one half for every class of a run that has none."""
+    """The thresholds of a run, one half for every class if the run has none."""
     if folder.file(RunFile.EVENTS).is_file():
         return folder.read_record(RunFile.EVENTS, Thresholds)
     background = background_of(classes)

@@ -1,4 +1,4 @@
-"""Answers to windows, as they come -> a Parquet table of all of them, never held as a whole."""
+"""Answers to segments, as they come -> a Parquet table of all, never held as a whole."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ROWS_PER_GROUP = 4096
 
 
 class WindowTable:
-    """A context in which each group of answers it is called with becomes rows of ``path``.
+    """A context in which each group of answers becomes rows of ``path``.
 
     Columns ``start_s``, ``end_s``, ``k`` and one probability per class, named ``p_CLASS``. The file
-    appears when the context is left without an error, whole.
+    appears, complete, when the context is left without an error.
     """
 
     def __init__(self, path: Path, classes: tuple[str, ...], sample_rate_hz: int) -> None:
@@ -37,7 +37,6 @@ class WindowTable:
         return self
 
     def __call__(self, group: Answered) -> None:
-        """Take the answers of one group of windows."""
         columns = [
             group.starts / self._rate_hz,
             (group.starts + group.lengths) / self._rate_hz,

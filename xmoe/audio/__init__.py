@@ -1,1 +1,1 @@
-"""Recordings in, clips out: untrusted files and manifests become samples, labels and splits."""
+"""Untrusted files and manifests -> decoded clips with labels and splits."""

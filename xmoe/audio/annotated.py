@@ -1,10 +1,10 @@
 """A folder of long recordings and their annotation files -> recordings, each with its annotations.
 
 An annotation belongs to the recording that its table names (Raven's ``Begin Path`` or ``Begin
-File``, a column of paths: the more folders of a path agree, the better), else to the one that its
-file is named after: ``dive.wav`` has ``dive.txt``, ``dive.csv``, ``dive.Table.1.selections.txt``. A
-recording that no annotation file speaks of is left out, since nobody said that there is nothing in
-it; one whose file is empty is heard and holds no event.
+File``, a column of paths; the more folders of the path agree, the better), else to the one its file
+is named after: ``dive.wav`` has ``dive.txt``, ``dive.csv``, ``dive.Table.1.selections.txt``. A
+recording without an annotation file is left out, because nobody has said that it holds no event;
+one whose file is empty is kept, as a recording without events.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAMING = "name it after its recording: dive.wav has dive.txt or dive.selections.
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording, its ``name`` (path in the folder without suffix) and annotations in order."""
+    """A recording, its ``name`` (path without suffix) and its annotations in order of time."""
 
     path: Path
     name: str
@@ -42,7 +42,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class AnnotatedFolder:
-    """All recordings that were annotated, and in plain words what was left out."""
+    """Every annotated recording; ``notes`` say in plain words what was left out."""
 
     root: Path
     recordings: tuple[Recording, ...]
@@ -50,9 +50,9 @@ class AnnotatedFolder:
 
 
 def read_annotated(root: Path, *, label_column: str | None = None) -> AnnotatedFolder:
-    """Find recordings and annotation files anywhere in a folder and bring them together.
+    """Find recordings and annotation files anywhere below a folder and match them.
 
-    Raises ``DatasetError`` or ``AudioError`` that names the file, its flaw and the mend.
+    Raises ``DatasetError`` or ``AudioError`` with the file, what is wrong and the remedy.
     """
     if not root.is_dir():
         mend = "name the folder that holds recordings and their annotations"
@@ -70,7 +70,8 @@ def read_annotated(root: Path, *, label_column: str | None = None) -> AnnotatedF
             continue
         if owner is not None:
             found.setdefault(owner, [])
-        notes += _guesses(table)
+        if table.suffix.lower() != ".parquet" and (note := read_text(table).note):
+            notes.append(note)
         for one in read_annotations(table, label_column=label_column):
             found.setdefault(owners.find(one, table, owner), []).append((table, one))
     if not found:
@@ -84,7 +85,7 @@ def read_annotated(root: Path, *, label_column: str | None = None) -> AnnotatedF
 
 
 def _list_files(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return recordings and possible annotation files in a fixed order; hidden ones are passed."""
+    """Recordings and possible annotation files in a fixed order, hidden ones skipped."""
     sounds, tables = [], []
     for path in _walk(root):
         if path.suffix.lower() in AUDIO_SUFFIXES:
@@ -93,7 +94,7 @@ def _list_files(root: Path) -> tuple[list[Path], list[Path]]:
             tables.append(path)
     names = Counter(path.with_suffix("") for path in sounds)
     if twice := [name for name, count in names.items() if count > 1]:
-        what = f"several recordings are named {twice[0].name}, whatever their ending"
+        what = f"several recordings are named {twice[0].name}, with different suffixes"
         raise DatasetError(what, where=str(twice[0].parent), mend="give each its own name")
     return sounds, tables
 
@@ -105,11 +106,10 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _owner_by_name(table: Path, sounds: Sequence[Path]) -> Path | None:
-    """Return the recording that an annotation file is named after: the longest name that fits."""
+    """The recording an annotation file is named after: the longest name that fits."""
     name = unicodedata.normalize("NFC", table.name)
-    fits = [
-        path for path in sounds if name.startswith(unicodedata.normalize("NFC", path.stem) + ".")
-    ]
+    stems = {path: unicodedata.normalize("NFC", path.stem) + "." for path in sounds}
+    fits = [path for path, stem in stems.items() if name.startswith(stem)]
     longest = max((len(path.stem) for path in fits), default=0)
     fits = [path for path in fits if len(path.stem) == longest]
     beside = [path for path in fits if path.parent == table.parent]
@@ -117,7 +117,7 @@ def _owner_by_name(table: Path, sounds: Sequence[Path]) -> Path | None:
 
 
 class _Owners:
-    """Finds the recording that a table names, by as much of its path as agrees."""
+    """Finds the recording that a table names, by how much of its path agrees."""
 
     def __init__(self, sounds: Sequence[Path]) -> None:
         self._sounds: dict[str, list[Path]] = {}
@@ -127,7 +127,7 @@ class _Owners:
         self._agreed: dict[tuple[Path, Path], list[tuple[int, int, str]]] = {}
 
     def find(self, one: Annotation, table: Path, owner: Path | None) -> Path:
-        """Return the recording of one annotation: the one that the table names, else ``owner``."""
+        """The recording that the table names for this annotation, else ``owner``."""
         if not one.file:
             if owner is None:
                 raise DatasetError("belongs to no recording", where=str(table), mend=NAMING)
@@ -146,32 +146,28 @@ class _Owners:
             raise DatasetError(what, where=where, mend=mend)
         agree = [_agree(parts, _parts(path.as_posix())) for path in fits]
         best = [path for path, count in zip(fits, agree, strict=True) if count == max(agree)]
-        beside = [
-            path
-            for path in best
-            if _parts(path.as_posix()) == _parts(table.parent.as_posix()) + parts
-        ]
+        here = _parts(table.parent.as_posix()) + parts
+        beside = [path for path in best if _parts(path.as_posix()) == here]
         path, count = _only(beside or best, where, file), max(agree)[0]
-        # Of two paths that one recording fits, the one that agrees less is of another, which is
-        # not there (site_c/a.wav beside site_a/a.wav), unless all of it agrees (a.wav).
+        # If two paths fit one recording, the one that agrees less belongs to a missing recording
+        # (site_c/a.wav beside site_a/a.wav), unless all of it agrees (a.wav).
         before = self._agreed.setdefault((table, path), [])
         before.append((count, len(parts), file))
         most = max(before)[0]
         for fewer, of, lesser in before:
             if fewer < most and fewer < of:
-                raise DatasetError(
-                    f"names {lesser}, which is not in the folder", where=where, mend=mend
-                )
+                what = f"names {lesser}, which is not in the folder"
+                raise DatasetError(what, where=where, mend=mend)
         return path
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    """Return folders and name of a path from any machine, letters composed in one way."""
+    """Folders and name of a path from any operating system, in Unicode form NFC."""
     return PurePosixPath(unicodedata.normalize("NFC", path.replace("\\", "/"))).parts
 
 
 def _agree(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
-    """Return how many parts agree, counted from the name: in any case, and as written."""
+    """Number of parts that agree, counted from the file name: ignoring case, and exactly."""
     pairs = list(zip(reversed(one), reversed(other), strict=False))
     folded = takewhile(lambda pair: pair[0].casefold() == pair[1].casefold(), pairs)
     return sum(1 for _ in folded), sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
@@ -185,7 +181,7 @@ def _only(fits: Sequence[Path], where: str, name: str) -> Path:
 
 
 def _is_annotation(path: Path) -> bool:
-    """Return whether a file whose name fits no recording looks as if it held annotations."""
+    """Whether a file named after no recording looks like a table of annotations."""
     suffix = path.suffix.lower()
     if suffix == TEXTGRID_SUFFIX:
         return True
@@ -200,15 +196,8 @@ def _is_annotation(path: Path) -> bool:
     return has_times(header_of(text)) or (len(numbers) == 2 and not math.isnan(sum(numbers)))
 
 
-def _guesses(path: Path) -> list[str]:
-    """Return the note on a guessed encoding, if it was guessed."""
-    if path.suffix.lower() == ".parquet":
-        return []
-    return [note for note in (read_text(path).note,) if note]
-
-
 def _make(root: Path, path: Path, found: Sequence[tuple[Path, Annotation]]) -> Recording:
-    """Return a recording whose annotations are checked; what stands twice is taken once."""
+    """Check the annotations of one recording and drop duplicates."""
     info = read_info(path)
     unique: Mapping[tuple[float, float, str], Annotation] = {
         (round(one.start_s, 6), round(one.end_s, 6), one.label): _check(one, table, path, info)

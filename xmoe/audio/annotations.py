@@ -2,12 +2,12 @@
 
 Praat TextGrids are read too, by crowsetta where it is installed.
 
-Times are written with nine decimals. That is a nanosecond, so a time that is a whole number of
-samples comes back as the same sample at any rate up to 384 kHz.
+Times are written with nine decimals, to the nanosecond: a time that is a whole number of samples
+comes back as the same sample at any rate up to 384 kHz.
 
-Sources: Raven Pro user's manual (selection tables: tab-separated text with named columns);
-Audacity manual, "Importing and Exporting Labels" (start, end, label, tabs between; lines that begin
-with a backslash hold the frequencies of the label above).
+Sources: Raven Pro user's manual (selection tables: tab-separated text with named columns); Audacity
+manual, "Importing and Exporting Labels" (start, end, label, tabs between; lines that begin with a
+backslash hold the frequencies of the label above).
 """
 
 from __future__ import annotations
@@ -41,16 +41,12 @@ RAVEN_SCORE = "Score"
 RAVEN_FILE, RAVEN_OFFSET = "Begin File", "File Offset (s)"
 FOLDER_COLUMNS = ("Begin Path", *layouts.FOLDER_COLUMNS)
 LABEL_COLUMNS = ("label", "labels", "class", "category")
-# Names of BirdNET, OpenSoundscape, DCASE and Kaleidoscope stand after our own and Raven's.
+# Our own and Raven's names win over those of BirdNET, OpenSoundscape, DCASE and Kaleidoscope.
 START_COLUMNS = ("start_s", RAVEN_START, "Start (s)", "start_time", "onset", "onset_s", "start")
 END_COLUMNS = ("end_s", RAVEN_END, "End (s)", "end_time", "offset", "offset_s", "end")
 OTHER_LABELS = (
-    "event_label",
-    "Common Name",
-    "Scientific Name",
-    "MANUAL ID",
-    "AUTO ID",
-    "TOP1MATCH",
+    *("event_label", "Common Name", "Scientific Name"),
+    *("MANUAL ID", "AUTO ID", "TOP1MATCH"),
 )
 DURATION_COLUMNS = ("duration", "duration_s", "Delta Time (s)")
 OTHER_FILES = ("IN FILE",)
@@ -62,9 +58,9 @@ MEND = (
 
 
 class Annotation(NamedTuple):
-    """A label from ``start_s`` to ``end_s`` of a recording, with a probability where known.
+    """A label from ``start_s`` to ``end_s`` of a recording.
 
-    ``file`` is the recording's name where the table gives one.
+    ``probability`` and the recording's name ``file`` are there where the table gives them.
     """
 
     start_s: float
@@ -77,8 +73,8 @@ class Annotation(NamedTuple):
 def read_annotations(path: Path, *, label_column: str | None = None) -> tuple[Annotation, ...]:
     """Read a Raven table, Audacity labels, a TextGrid, or a csv, JSONL or Parquet table.
 
-    ``label_column`` names the column of the labels where it is not one of the usual. A file may
-    hold no annotation at all. Raises ``DatasetError`` that names the line.
+    ``label_column`` names the column of labels if it is not one of the usual names. A file may hold
+    no annotations. Raises ``DatasetError`` that names the line.
     """
     suffix = path.suffix.lower()
     if suffix == TEXTGRID_SUFFIX:
@@ -92,14 +88,14 @@ def read_annotations(path: Path, *, label_column: str | None = None) -> tuple[An
 
 
 def has_times(columns: Sequence[str]) -> bool:
-    """Return whether a table with these columns holds annotations."""
     return all(find_times(columns)[:2])
 
 
 def find_times(columns: Sequence[str]) -> tuple[str | None, str | None, bool]:
-    """Return the columns of start and end, and whether the latter is a duration.
+    """The columns of start and end, and whether the latter is a duration.
 
-    Kaleidoscope's ``OFFSET`` and ``DURATION`` are a start and a length; DCASE's ``offset`` ends.
+    Kaleidoscope's ``OFFSET`` and ``DURATION`` are a start and a length; DCASE's ``offset`` is an
+    end.
     """
     start, end = (pick_column(columns, names) for names in (START_COLUMNS, END_COLUMNS))
     length = pick_column(columns, DURATION_COLUMNS)
@@ -109,9 +105,10 @@ def find_times(columns: Sequence[str]) -> tuple[str | None, str | None, bool]:
 
 
 def _read_rows(table: Table, label_column: str | None) -> tuple[Annotation, ...]:
-    """Read a table; a selection of Raven that stands in several views is taken once.
+    """Read a table, taking a Raven selection that appears in several views once.
 
-    Numbers begin again where tables were put together, so a selection is told by all of its row.
+    Selection numbers restart where tables were concatenated, so the whole row identifies a
+    selection.
     """
     if not table.columns:  # JSON Lines without a line
         return ()
@@ -127,9 +124,8 @@ def _read_rows(table: Table, label_column: str | None) -> tuple[Annotation, ...]
     found: dict[tuple[str, Annotation], Annotation] = {}
     for index, row in enumerate(table.rows):
         where = table.where(index)
-        one = _make(
-            row[start], row[end], row[column], row[score] if score else "", where, is_length
-        )
+        chance = row[score] if score else ""
+        one = _make(row[start], row[end], row[column], chance, where, is_length)
         one = _in_its_file(one, row, table, where)
         found.setdefault(((row[number] if number else "") or str(-index - 1), one), one)
     files = {one.file for one in found.values()}
@@ -141,10 +137,10 @@ def _read_rows(table: Table, label_column: str | None) -> tuple[Annotation, ...]
 
 
 def _in_its_file(one: Annotation, row: dict[str, str], table: Table, where: str) -> Annotation:
-    """Return an annotation with its file, and in the time of that file.
+    """Name the file of an annotation and count its times from that file's start.
 
-    Raven counts ``Begin Time (s)`` from the start of everything that was opened together. A path
-    says more than a name: recordings of several sites may have equal names.
+    Raven counts ``Begin Time (s)`` from the start of everything opened together. A path is better
+    than a name: recordings of several sites may share a name.
     """
     offset, folder, name = (
         row[column] if (column := table.pick(names)) else ""
@@ -166,9 +162,8 @@ def _read_audacity(path: Path, text: str) -> tuple[Annotation, ...]:
         cells = line.rstrip("\n").split("\t", 2)
         where = f"{path} line {number}"
         if len(cells) < 2:
-            raise DatasetError(
-                "is neither a Raven table nor Audacity labels", where=where, mend=MEND
-            )
+            what = "is neither a Raven table nor Audacity labels"
+            raise DatasetError(what, where=where, mend=MEND)
         found.append(_make(cells[0], cells[1], (cells[2:] or [""])[0], "", where))
     return tuple(found)
 
@@ -187,8 +182,8 @@ def _read_textgrid(path: Path) -> tuple[Annotation, ...]:
             copy.write(text)
             copy.flush()
             tiers = reader.from_file(copy.name).to_seq(round_times=False)
-    except Exception as error:  # its parser raises whatever a torn file makes it raise
-        what = f"is no TextGrid ({str(error).splitlines()[0][:80] if str(error) else error!r})"
+    except Exception as error:  # its parser raises anything on a damaged file
+        what = f"is not a TextGrid ({str(error).splitlines()[0][:80] if str(error) else error!r})"
         raise DatasetError(what, where=str(path), mend="save it again from Praat") from error
     return tuple(
         _make(str(one.onset_s), str(one.offset_s), one.label, "", str(path))
@@ -198,7 +193,7 @@ def _read_textgrid(path: Path) -> tuple[Annotation, ...]:
 
 
 def _pick(table: Table, wanted: str | None, usual: Sequence[str]) -> str:
-    """Return the column of the labels: the first usual one that holds any, else the first."""
+    """The label column: the first usual one with any content, else the first one there."""
     names = (wanted,) if wanted else usual
     found = [column for name in names if (column := table.pick((name,)))]
     filled = [column for column in found if any(row[column] for row in table.rows)]
@@ -212,7 +207,7 @@ def _pick(table: Table, wanted: str | None, usual: Sequence[str]) -> str:
 def _make(
     start: str, end: str, label: str, score: str, where: str, is_length: bool = False
 ) -> Annotation:
-    """Return one annotation from text; decimal commas and times like 1:02:03.5 are understood."""
+    """Parse one annotation; decimal commas and times like 1:02:03.5 are accepted."""
     start_s, end_s = (
         math.nan if (number := parse_time(cell)) is None else number for cell in (start, end)
     )
@@ -232,7 +227,7 @@ def _make(
 def format_raven(
     annotations: Iterable[Annotation], *, band_hz: tuple[float, float], file_name: str = ""
 ) -> str:
-    """Return a Raven selection table; every selection spans the band that was listened to."""
+    """A Raven selection table in which every selection spans ``band_hz``."""
     names = ("Selection", "View", "Channel", RAVEN_START, RAVEN_END, "Low Freq (Hz)")
     lines = ["\t".join((*names, "High Freq (Hz)", "Begin File", "Annotation", RAVEN_SCORE))]
     band = tuple(f"{edge:.3f}" for edge in band_hz)
@@ -245,7 +240,6 @@ def format_raven(
 
 
 def format_audacity(annotations: Iterable[Annotation]) -> str:
-    """Return an Audacity label track."""
     return "".join(
         f"{format_time(one.start_s)}\t{format_time(one.end_s)}\t{_one_line(one.label)}\n"
         for one in annotations
@@ -253,7 +247,6 @@ def format_audacity(annotations: Iterable[Annotation]) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """Return a time exact to a nanosecond."""
     return f"{seconds:.9f}"
 
 

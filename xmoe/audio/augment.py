@@ -1,8 +1,8 @@
-"""A waveform -> a worse one: noise of a colour, clipped peaks, missing bands, another level.
+"""A waveform -> a worse one: coloured noise, clipped peaks, missing bands, another level.
 
-Used for the noisy copies in the probe and to measure robustness. Pure functions on numpy samples
-[S]; chance comes in as a ``numpy.random.Generator``. Filters work in the frequency domain with
-zero phase, so nothing is delayed and clips of any length will do.
+Used for the noisy copies of the probe and to measure robustness. Pure functions of numpy samples
+[S]; random numbers come from a ``numpy.random.Generator``. Filters work in the frequency domain
+with zero phase, so nothing is delayed and clips may have any length.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def add_noise(
 ) -> npt.NDArray[FloatT]:
     """Add noise so that signal power over noise power is exactly ``snr_db``.
 
-    Power falls with frequency as 1 / f^0 (white), 1 / f (pink) or 1 / f^2 (brown). A silent clip
-    has no SNR and comes back as it was.
+    Noise power falls with frequency as 1 / f^0 (white), 1 / f (pink) or 1 / f^2 (brown). A silent
+    clip has no SNR and is returned unchanged.
     """
     power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
     if power == 0.0:
@@ -44,7 +44,7 @@ def add_noise(
 def coloured_noise(
     length: int, *, exponent: float, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Return Gaussian noise [S] of mean power 1 whose power falls as 1 / f^exponent."""
+    """Gaussian noise [S] of mean power 1 whose power falls as 1 / f^exponent."""
     noise = rng.standard_normal(length)
     if exponent != 0.0 and length > 1:
         spectrum = np.fft.rfft(noise)
@@ -55,7 +55,7 @@ def coloured_noise(
 
 
 def clip_peaks(samples: npt.NDArray[FloatT], *, fraction: float) -> npt.NDArray[FloatT]:
-    """Cut off the loudest ``fraction`` of the samples at one level, which becomes the new peak."""
+    """Clip the loudest ``fraction`` of the samples at one level, which becomes the new peak."""
     if fraction <= 0.0 or len(samples) == 0:
         return samples.copy()
     level = float(np.quantile(np.abs(samples), max(1.0 - fraction, 0.0)))
@@ -77,14 +77,14 @@ def high_pass(
 
 
 def gain_db(samples: npt.NDArray[FloatT], level_db: float) -> npt.NDArray[FloatT]:
-    """Make a clip louder by ``level_db``, quieter if it is negative; nothing is clipped."""
+    """Scale a clip by ``level_db``, without clipping."""
     return (samples * 10 ** (level_db / 20)).astype(samples.dtype)
 
 
 def _filter(
     samples: npt.NDArray[FloatT], cutoff_hz: float, sample_rate_hz: int, *, order: int
 ) -> npt.NDArray[FloatT]:
-    """Weigh the spectrum as a Butterworth filter would; mirrored ends keep the edges quiet."""
+    """Weight the spectrum like a Butterworth filter; mirrored ends avoid edge transients."""
     if len(samples) == 0:
         return samples.copy()
     pad = min(len(samples) - 1, _MAX_PAD)

@@ -1,7 +1,7 @@
 """Ogg streams one after another in a file (a radio's songs, ``cat a.ogg b.ogg``) -> one sound.
 
-libsndfile reads the first stream and stops without a word. Each stream is handed to it as a file of
-its own here; what ``xmoe.audio.clip`` needs of a sound goes on from one to the next.
+libsndfile reads the first stream and stops without an error. Here each stream is handed to it as a
+file of its own, and seeking and reading carry on from one stream to the next.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from xmoe.base.errors import AudioError
 
 
 class ChainedSound:
-    """The streams that begin at bytes ``starts`` of a file, as one sound; one is open at a time.
+    """The streams that start at bytes ``starts`` of a file, as one sound; one is open at a time.
 
-    Raises AudioError where streams differ in rate, channels or coding, and what libsndfile raises.
+    Raises AudioError if streams differ in rate, channels or coding, and whatever libsndfile raises.
     """
 
     def __init__(self, file: BinaryIO, starts: Sequence[int], where: str) -> None:
@@ -50,7 +50,7 @@ class ChainedSound:
         self._sound = sf.SoundFile(self._parts[number])
 
     def seek(self, frame: int) -> None:
-        """Go to a frame, counted from the first stream's start."""
+        """Go to a frame, counted from the start of the first stream."""
         number = 0
         while frame >= self._lengths[number] and number + 1 < len(self._parts):
             frame -= self._lengths[number]
@@ -60,7 +60,7 @@ class ChainedSound:
         self._sound.seek(frame)
 
     def read(self, frames: int, **kind: Any) -> npt.NDArray[Any]:
-        """Return the next frames, as ``SoundFile.read``; fewer at the end of the last stream."""
+        """The next frames, as from ``SoundFile.read``; fewer at the end of the last stream."""
         blocks = [self._sound.read(frames, **kind)]
         while (left := frames - sum(map(len, blocks))) and self._number + 1 < len(self._parts):
             self.close()
@@ -69,7 +69,6 @@ class ChainedSound:
         return np.concatenate(blocks)
 
     def close(self) -> None:
-        """Close the stream that is open; the file stays open."""
         self._sound.close()
 
     def __enter__(self) -> ChainedSound:

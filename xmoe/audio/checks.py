@@ -1,8 +1,8 @@
 """A data set -> ``Finding`` rows: what would make its results worthless, found before any work.
 
-``check_manifest`` looks at names, labels and the kind of thing each path is, without decoding;
-``check_content`` compares decoded content by hash. Errors stop a run (``raise_on_errors``),
-warnings are shown. A broken recording is neither: it is met while decoding and quarantined.
+``check_manifest`` looks at names, labels and kinds of paths without decoding; ``check_content``
+compares decoded content by hash. Errors stop a run (``raise_on_errors``), warnings are shown. A
+broken recording is neither: decoding finds it and quarantines it.
 """
 
 from __future__ import annotations
@@ -26,100 +26,78 @@ Severity = Literal["error", "warning"]
 
 SHOWN_FILES = 3
 
-# What each code means: how bad it is, the message, and what to do.
-RULES: dict[str, tuple[Severity, str, str]] = {
+# What each code means: the message, and what to do.
+ERRORS: dict[str, tuple[str, str]] = {
     "leaves_root": (
-        "error",
         "paths leave the data set's folder",
         "write paths relative to it, and copy linked files into it (cp -rL SET COPY)",
     ),
-    "link_loop": ("error", "links lead back to themselves", "replace the links by the files"),
-    "not_a_file": ("error", "these are folders, pipes or devices", "name audio files"),
+    "link_loop": ("links lead back to themselves", "replace the links by the files"),
+    "not_a_file": ("these are folders, pipes or devices", "name audio files"),
     "all_missing": (
-        "error",
         "not one of the files is there",
         "check that paths are relative to the data set's folder",
     ),
-    "missing": (
-        "warning",
-        "files are not there and will be left out",
-        "check the paths, or take the rows out",
-    ),
     "unicode_twins": (
-        "error",
         "names look the same but are spelled differently",
         "rename the files so that each name is written one way (Unicode NFC)",
     ),
     "two_labels": (
-        "error",
         "clips are listed with different labels",
         "keep one row per clip; several labels of one clip are written a;b",
     ),
-    "listed_twice": ("error", "clips are listed more than once", "keep one row per clip"),
+    "listed_twice": ("clips are listed more than once", "keep one row per clip"),
     "group_in_test_and_train": (
-        "error",
-        "groups stand in test and outside it",
-        "move each group to one split",
-    ),
-    "group_in_val_and_train": (
-        "warning",
-        "groups stand in train and in val",
+        "groups are both in test and outside it",
         "move each group to one split",
     ),
     "overlap_of_test_and_train": (
-        "error",
         "parts of a file overlap in time, one in test and one outside it",
         "give each file to one split",
     ),
-    "file_in_test_and_train": (
-        "warning",
-        "files have parts in test and outside it",
-        "give each file to one split",
-    ),
-    "one_class": ("error", "there is only one class", "add recordings of something else"),
-    "classes_alike": (
-        "warning",
-        "classes differ only in case, spaces or dashes",
-        "write each class one way, unless they are meant to differ",
-    ),
-    "class_not_in_train": (
-        "warning",
-        "classes have no training clips",
-        "move some of their clips to train",
-    ),
-    "class_not_in_test": (
-        "warning",
-        "classes have no test clips, so their accuracy will not be known",
-        "move some of their clips to test",
-    ),
-    "silent": (
-        "warning",
-        "recordings hold no sound, or their channels cancel each other",
-        "leave them out, or record them again",
-    ),
+    "one_class": ("there is only one class", "add recordings of something else"),
     "content_in_test_and_train": (
-        "error",
         "the same sound is in test and outside it",
         "keep one copy of each recording",
     ),
     "content_with_two_labels": (
-        "error",
         "the same sound has different labels",
         "keep one copy with the right label",
     ),
-    "content_twice": (
-        "warning",
-        "the same sound occurs more than once",
-        "keep one copy of each recording",
+}
+WARNINGS: dict[str, tuple[str, str]] = {
+    "missing": ("files are missing and will be left out", "check the paths, or remove the rows"),
+    "group_in_val_and_train": ("groups are in train and in val", "move each group to one split"),
+    "file_in_test_and_train": (
+        "files have parts in test and outside it",
+        "give each file to one split",
     ),
+    "classes_alike": (
+        "classes differ only in case, spaces or dashes",
+        "write each class one way, unless they are meant to differ",
+    ),
+    "class_not_in_train": ("classes have no training clips", "move some of their clips to train"),
+    "class_not_in_test": (
+        "classes have no test clips, so their accuracy will not be known",
+        "move some of their clips to test",
+    ),
+    "silent": (
+        "recordings hold no sound, or their channels cancel each other",
+        "leave them out, or record them again",
+    ),
+    "content_twice": ("the same sound occurs more than once", "keep one copy of each recording"),
+}
+RULES: dict[str, tuple[Severity, str, str]] = {
+    **{code: ("error", *texts) for code, texts in ERRORS.items()},
+    **{code: ("warning", *texts) for code, texts in WARNINGS.items()},
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: how bad, a code of ``RULES``, in words, and the remedy.
+    """One problem: how bad it is, its code in ``RULES``, the message and the remedy.
 
-    ``files`` names everything concerned: clip ids or files, for some codes groups or classes.
+    ``files`` names everything affected: clip ids or files, for some codes groups or classes.
     """
 
     severity: Severity
@@ -151,10 +129,10 @@ def check_manifest(dataset: Dataset) -> list[Finding]:
 def check_content(
     dataset: Dataset, hashes: Mapping[str, str], silent: Collection[str] = ()
 ) -> list[Finding]:
-    """Find clips of the same decoded content; ``hashes`` maps clip ids to ``content_sha256``.
+    """Find clips with the same decoded content; ``hashes`` maps clip ids to ``content_sha256``.
 
-    Clips without a hash (they could not be decoded) are passed over. Those that are ``silent`` are
-    called so, not copies of each other.
+    Clips without a hash (they could not be decoded) are skipped. ``silent`` clips are reported as
+    such, not as copies of each other.
     """
     same: dict[str, list[Example]] = defaultdict(list)
     for example in dataset.examples:
@@ -179,7 +157,7 @@ def raise_on_errors(findings: Sequence[Finding]) -> None:
 
 
 def _found(code: str, files: Iterable[str]) -> Iterator[Finding]:
-    """Yield one finding for the files, sorted and without repeats, or none if there are none."""
+    """One finding for the files, sorted and without repeats; none for no files."""
     names = tuple(sorted(set(files)))
     if names:
         severity, message, mend = RULES[code]
@@ -187,7 +165,7 @@ def _found(code: str, files: Iterable[str]) -> Iterator[Finding]:
 
 
 def _judge_copies(examples: Sequence[Example]) -> Iterator[str]:
-    """Yield what is wrong with clips of one content."""
+    """The codes of what is wrong with clips of one content."""
     splits = {example.split for example in examples}
     leaks = "test" in splits and len(splits) > 1
     disputed = len({frozenset(example.labels) for example in examples}) > 1
@@ -200,9 +178,9 @@ def _judge_copies(examples: Sequence[Example]) -> Iterator[str]:
 
 
 def _check_paths(dataset: Dataset) -> Iterator[Finding]:
-    """Sort out paths that leave the root, loop, are no regular files, or lead nowhere at all."""
+    """Find paths that leave the root, loop, are not regular files, or do not exist."""
     root = dataset.root.resolve()
-    # A snapshot of the Hugging Face hub is links to the blobs beside it: they belong to the set.
+    # A snapshot of the Hugging Face hub links to the blobs beside it, which belong to the set.
     stores = [up.parent / "blobs" for up in root.parents if up.name == "snapshots"]
     kinds: dict[str, list[str]] = defaultdict(list)
     paths = {example.filepath for example in dataset.examples}
@@ -215,7 +193,7 @@ def _check_paths(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _path_kind(roots: Sequence[Path], filepath: str) -> str:
-    """Return a code of ``RULES``, or ``file`` for a regular file inside ``roots``."""
+    """A code of ``RULES``, or ``file`` for a regular file inside ``roots``."""
     relative = PurePosixPath(filepath)
     if relative.is_absolute() or ".." in relative.parts:
         return "leaves_root"
@@ -237,7 +215,7 @@ def _inside(roots: Sequence[Path], path: Path) -> bool:
 
 
 def _check_twins(dataset: Dataset) -> Iterator[Finding]:
-    """Find names that differ only in how Unicode writes the same letters."""
+    """Find names that differ only in Unicode normalisation."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for example in dataset.examples:
         spellings[unicodedata.normalize("NFC", example.filepath)].add(example.filepath)
@@ -246,7 +224,6 @@ def _check_twins(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _check_clip_ids(dataset: Dataset) -> Iterator[Finding]:
-    """Find clips that are listed twice, with the same labels or with others."""
     listed: dict[str, list[frozenset[str]]] = defaultdict(list)
     for example in dataset.examples:
         listed[example.clip_id].append(frozenset(example.labels))
@@ -257,7 +234,7 @@ def _check_clip_ids(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _check_groups(dataset: Dataset) -> Iterator[Finding]:
-    """Find groups (one ship, one speaker) that stand on both sides of a split."""
+    """Find groups (one ship, one speaker) that are on both sides of a split."""
     splits: dict[str, set[str]] = defaultdict(set)
     for example in dataset.examples:
         if example.group is not None:
@@ -269,7 +246,7 @@ def _check_groups(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _check_overlaps(dataset: Dataset) -> Iterator[Finding]:
-    """Find files whose parts stand in test and outside it; worse if the parts overlap in time."""
+    """Find files with parts in test and outside it; worse if the parts overlap in time."""
     parts: dict[str, list[Example]] = defaultdict(list)
     for example in dataset.examples:
         parts[example.filepath].append(example)
@@ -285,7 +262,7 @@ def _check_overlaps(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _sides_overlap(examples: Sequence[Example]) -> bool:
-    """Tell whether a part in test and a part elsewhere share some time of their file."""
+    """Whether a part in test and a part outside it share some time of their file."""
     reach = {True: 0.0, False: 0.0}
     for example in sorted(examples, key=lambda example: example.start_s):
         tested = example.split == "test"
@@ -297,7 +274,7 @@ def _sides_overlap(examples: Sequence[Example]) -> bool:
 
 
 def _check_classes(dataset: Dataset) -> Iterator[Finding]:
-    """Find sets that nothing can be learned from, classes alike, and those train or test lacks."""
+    """Find a single class, classes that look alike, and those missing from train or test."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for name in dataset.classes:
         spellings[re.sub(r"[\s_-]+", "", name).casefold()].add(name)

@@ -1,12 +1,12 @@
 """An audio file, or part of one -> ``Clip``: mono float32 samples and what was measured.
 
 Files are untrusted. The header is checked against the file first (``xmoe.audio.containers``), the
-limits before anything is allocated, and the samples are read in blocks and counted: a tiny FLAC
-that claims 2^36 samples costs nothing. Whatever is wrong becomes an ``AudioError`` with a code,
-never another exception, and never a shorter clip in silence.
+limits before anything is allocated, and samples are read in blocks and counted: a tiny FLAC that
+claims 2^36 samples costs nothing. Every problem becomes an ``AudioError`` with a code, never
+another exception and never a silently shortened clip.
 
-Read: WAV, RF64 and W64 (PCM 8/16/24/32, float, double, A-law, mu-law), AIFF, AU, FLAC,
-OGG (Vorbis, Opus) and MP3. Everything else is refused by name.
+Read: WAV, RF64 and W64 (PCM 8/16/24/32, float, double, A-law, mu-law), AIFF, AU, FLAC, OGG (Vorbis,
+Opus) and MP3. Everything else is refused by name.
 """
 
 from __future__ import annotations
@@ -22,36 +22,19 @@ import soundfile as sf
 from xmoe.audio.containers import CONVERT, COPY_AGAIN
 from xmoe.audio.opening import MAX_BYTES, OpenSound, Source, decoder_reason, open_sound
 from xmoe.audio.reading import AS_IT_IS, Block, Reading, mix_down, pick_channel
-from xmoe.audio.samples import (
-    HIGHEST_RATE_HZ,
-    LOWEST_RATE_HZ,
-    MOST_CHANNELS,
-    SHORTEST_S,
-    Heard,
-)
+from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, MOST_CHANNELS, SHORTEST_S, Heard
 from xmoe.audio.tally import Tally
 from xmoe.base.errors import AudioError
 
 BLOCK_VALUES = 1 << 18
-_MP3_SLACK_FRAMES = 4 * 1152
-_UNKNOWN_FRAMES = 1 << 48
+_MP3_SLACK_FRAMES = 4 * 1152  # an MP3's length may be off by a few packets
+_UNKNOWN_FRAMES = 1 << 48  # libsndfile gives about 2^63 for a length it does not know
 _CUT_PART = "give start_s and end_s to use a part of it, or cut it into shorter files"
 
 _BIT_DEPTHS = {
-    "PCM_S8": 8,
-    "PCM_U8": 8,
-    "PCM_16": 16,
-    "PCM_24": 24,
-    "PCM_32": 32,
-    "FLOAT": 32,
-    "DOUBLE": 64,
-    "ULAW": 8,
-    "ALAW": 8,
-    "VORBIS": 0,
-    "OPUS": 0,
-    "MPEG_LAYER_I": 0,
-    "MPEG_LAYER_II": 0,
-    "MPEG_LAYER_III": 0,
+    **{"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32},
+    **{"FLOAT": 32, "DOUBLE": 64, "ULAW": 8, "ALAW": 8},
+    **dict.fromkeys(("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"), 0),
 }
 _COMPANDED_PEAKS = {"ULAW": 32_124 / 32_768, "ALAW": 32_256 / 32_768}
 
@@ -60,9 +43,9 @@ _COMPANDED_PEAKS = {"ULAW": 32_124 / 32_768, "ALAW": 32_256 / 32_768}
 class AudioInfo:
     """What the header says: rate, channels, frames, container and coding.
 
-    The rate is that of life where the file is slower (see ``Reading``).
+    The rate is that of the original sound if the file is time-expanded (see ``Reading``).
     ``bit_depth`` is that of the stored samples and 0 for lossy codings (Vorbis, Opus, MP3).
-    ``frames`` of an MP3 may be an estimate; ``streams`` of an Ogg file may follow one another.
+    ``frames`` of an MP3 may be an estimate; ``streams`` counts the chained streams of an Ogg file.
     """
 
     sample_rate_hz: int
@@ -75,12 +58,11 @@ class AudioInfo:
 
     @property
     def duration_s(self) -> float:
-        """Length of the whole file in seconds."""
         return self.frames / self.sample_rate_hz
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a listener should know of the file, in plain words."""
+        """What a reader of the answers should know about the file, in plain words."""
         joined = f"joined: {self.streams} streams one after another are read as one recording"
         return (joined,) if self.streams > 1 else ()
 
@@ -104,18 +86,16 @@ class Clip:
 
     @property
     def duration_s(self) -> float:
-        """Length of the samples in seconds."""
         return len(self.samples) / self.sample_rate_hz
 
     @property
     def heard(self) -> Heard:
-        """The samples, and what is known of them."""
         return Heard(self.samples, self.sample_rate_hz, self.clipped_rate, self.info.notes)
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What a recording may cost.
+    """The most that a recording may cost.
 
     Duration and ``max_samples`` (frames x channels) bound the part that is read, not the file.
     """
@@ -129,7 +109,7 @@ class DecodeLimits:
     max_bytes: int = MAX_BYTES
 
     def slowed(self, reading: Reading) -> DecodeLimits:
-        """Return the limits of a file that is slower than life: its own rate is what is bounded."""
+        """The limits for a time-expanded file: they bound the rate in its header."""
         return replace(self, max_rate_hz=round(self.max_rate_hz * reading.time_expansion))
 
 
@@ -138,7 +118,7 @@ STREAM_LIMITS = replace(DEFAULT_LIMITS, max_duration_s=float("inf"), max_samples
 
 
 def read_info(source: Source, *, name: str | None = None) -> AudioInfo:
-    """Return what the header says, after checking that all the audio it promises is there."""
+    """Read the header, after checking that all the audio it promises is there."""
     with open_sound(source, name=name) as (sound, where):
         return _describe(sound, where)
 
@@ -154,7 +134,7 @@ def read_clip(
 ) -> Clip:
     """Decode a file, or the part from ``start_s`` to ``end_s``, exact to a sample.
 
-    An ``end_s`` past the end of the recording means its end. ``name`` stands for the file in
+    An ``end_s`` beyond the end of the recording means its end. ``name`` replaces the file's in
     errors. Raises ``AudioError``; its codes are listed there.
     """
     with open_sound(source, name=name, max_bytes=limits.max_bytes) as (sound, where):
@@ -197,7 +177,7 @@ def _describe(sound: OpenSound, where: str, reading: Reading = AS_IT_IS) -> Audi
 def _frame_range(
     info: AudioInfo, start_s: float, end_s: float | None, where: str
 ) -> tuple[int, int]:
-    """Return the first frame and the one after the last of the part asked for."""
+    """The first frame of the requested part and the one after its last."""
     rate = info.sample_rate_hz
     if info.frames == 0:
         what = "the file holds no samples"
@@ -215,50 +195,38 @@ def _check_limits(info: AudioInfo, frames: int, limits: DecodeLimits, where: str
     """Refuse what the limits do not allow, before any sample is allocated."""
     rate, duration_s = info.sample_rate_hz, frames / info.sample_rate_hz
     values = frames * info.channels
-    checks: tuple[tuple[bool, str, str, str], ...] = (
-        (
-            not limits.min_rate_hz <= rate <= limits.max_rate_hz,
-            "bad_rate",
-            f"{rate} Hz is outside {limits.min_rate_hz} to {limits.max_rate_hz} Hz",
-            "resample it, for example: ffmpeg -i INPUT -ar 48000 output.wav",
-        ),
-        (
-            not 1 <= info.channels <= limits.max_channels,
-            "bad_channels",
-            f"{info.channels} channels, at most {limits.max_channels} are mixed down",
-            "mix it down, for example: ffmpeg -i INPUT -ac 1 output.wav",
-        ),
-        (
-            duration_s < limits.min_duration_s,
-            "too_short",
-            f"{frames} samples ({duration_s:.4f} s), at least {limits.min_duration_s} s are needed",
-            "leave it out or use a longer part",
-        ),
-        (
-            duration_s > limits.max_duration_s,
-            "too_long",
-            f"{duration_s:.0f} s, at most {limits.max_duration_s:.0f} s are read at once",
-            _CUT_PART,
-        ),
-        (
-            values > limits.max_samples,
-            "too_large",
-            f"{values} samples over all channels, at most {limits.max_samples} are read at once",
-            _CUT_PART,
-        ),
-    )
-    for wrong, code, what, mend in checks:
-        if wrong:
-            raise AudioError(code, what, where=where, mend=mend)
+    mend = _CUT_PART
+    if not limits.min_rate_hz <= rate <= limits.max_rate_hz:
+        code = "bad_rate"
+        what = f"{rate} Hz is outside {limits.min_rate_hz} to {limits.max_rate_hz} Hz"
+        mend = "resample it, for example: ffmpeg -i INPUT -ar 48000 output.wav"
+    elif not 1 <= info.channels <= limits.max_channels:
+        code = "bad_channels"
+        what = f"{info.channels} channels, at most {limits.max_channels} are mixed down"
+        mend = "mix it down, for example: ffmpeg -i INPUT -ac 1 output.wav"
+    elif duration_s < limits.min_duration_s:
+        code = "too_short"
+        least = f"at least {limits.min_duration_s} s are needed"
+        what = f"{frames} samples ({duration_s:.4f} s), {least}"
+        mend = "leave it out or use a longer part"
+    elif duration_s > limits.max_duration_s:
+        code = "too_long"
+        what = f"{duration_s:.0f} s, at most {limits.max_duration_s:.0f} s are read at once"
+    elif values > limits.max_samples:
+        code = "too_large"
+        what = f"{values} samples over all channels, at most {limits.max_samples} are read at once"
+    else:
+        return
+    raise AudioError(code, what, where=where, mend=mend)
 
 
 def _decode(
     sound: OpenSound, info: AudioInfo, span: tuple[int, int], channel: int | None, where: str
 ) -> Clip:
-    """Read a span of frames in blocks, mixing down and measuring as they come."""
+    """Read a span of frames in blocks, mixing down and measuring on the way."""
     frames, done = span[1] - span[0], 0
-    heard = info.channels if channel is None else 1
-    tally = Tally(info.sample_rate_hz, heard, full_scale=_full_scale(info))
+    channels = info.channels if channel is None else 1
+    tally = Tally(info.sample_rate_hz, channels, full_scale=_full_scale(info))
     size = max(BLOCK_VALUES // info.channels, 1)
     try:
         mono = np.empty(frames, dtype=np.float32)
@@ -288,17 +256,17 @@ def open_blocks(
     limits: DecodeLimits = STREAM_LIMITS,
     reading: Reading = AS_IT_IS,
 ) -> Iterator[tuple[AudioInfo, Iterator[Block], Tally]]:
-    """Give the header of a recording of any length and its samples, mixed down, block by block.
+    """Open a recording of any length: its header and its samples, mixed down, block by block.
 
-    Each block is [``block_frames``], the last one shorter. Only one block is held; the tally counts
-    those that were read. Raises ``AudioError`` as ``read_clip`` does, while blocks are read too.
+    Blocks are [``block_frames``], the last one shorter. Only one is held; the tally counts those
+    read so far. Raises ``AudioError`` as ``read_clip`` does, also while blocks are read.
     """
     with open_sound(source, max_bytes=limits.max_bytes) as (sound, where):
         info = _describe(sound, where, reading)
         span = _frame_range(info, 0.0, None, where)
         _check_limits(info, span[1], limits.slowed(reading), where)
-        heard = info.channels if reading.channel is None else 1
-        tally = Tally(info.sample_rate_hz, heard, full_scale=_full_scale(info))
+        channels = info.channels if reading.channel is None else 1
+        tally = Tally(info.sample_rate_hz, channels, full_scale=_full_scale(info))
 
         def blocks() -> Iterator[Block]:
             for whole in _read_blocks(sound, info, span, block_frames, where):
@@ -312,7 +280,7 @@ def open_blocks(
 def _read_blocks(
     sound: OpenSound, info: AudioInfo, span: tuple[int, int], size: int, where: str
 ) -> Iterator[Block]:
-    """Yield a span of frames as blocks [n, channels]; refuses a stream that ends before it."""
+    """Yield a span of frames as blocks [n, channels]; refuse a stream that ends before it."""
     first, frames, done = span[0], span[1] - span[0], 0
     try:
         if first:
@@ -337,7 +305,7 @@ def _cut_error(info: AudioInfo, done: int, frames: int, reason: str, where: str)
 
 
 def _full_scale(info: AudioInfo) -> float:
-    """Return the largest positive value that the coding can hold (as 16 bit for float)."""
+    """The largest positive value the coding can hold (that of 16 bit for float)."""
     if info.subtype in _COMPANDED_PEAKS:
         return _COMPANDED_PEAKS[info.subtype]
     bits = min(info.bit_depth, 24) if info.subtype.startswith("PCM") else 16

@@ -1,13 +1,11 @@
 """Annotated recordings -> a training set: clips as files, and ``metadata.csv`` with splits.
 
-No recording stands in two splits, since clips of one recording share its noise, site and animals.
-The same folder and seed give the same bytes.
+No recording is in two splits, because its clips share noise, site and animals. The same folder and
+seed give the same bytes.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import zlib
 from collections import Counter
@@ -23,7 +21,7 @@ from xmoe.audio.clip import read_clip
 from xmoe.audio.cuts import Cut, cut_events, list_free, share_out, suggest_clip_s
 from xmoe.audio.splits import hold_out
 from xmoe.base.errors import DatasetError
-from xmoe.base.files import storage_errors, write_bytes
+from xmoe.base.files import storage_errors, to_csv, write_bytes
 from xmoe.base.progress import Progress, silent
 
 COLUMNS = ("filepath", "split", "label", "group", "begins_s", "ends_s")
@@ -31,11 +29,11 @@ COLUMNS = ("filepath", "split", "label", "group", "begins_s", "ends_s")
 
 @dataclass(frozen=True)
 class ClipSetOptions:
-    """How clips are cut and shared out.
+    """How clips are cut and split.
 
-    ``clip_s`` is their length, chosen from the events if None. ``background`` names clips of
-    stretches without annotation, ``background_ratio`` for each clip of an event. ``held_out`` is
-    the share of each of val and test.
+    ``clip_s`` is their length, chosen from the events if None. ``background`` is the label of clips
+    cut where nothing is annotated, ``background_ratio`` their number per clip of an event.
+    ``held_out`` is the share of val, and of test.
     """
 
     clip_s: float | None = None
@@ -47,7 +45,7 @@ class ClipSetOptions:
 
 @dataclass(frozen=True)
 class ClipSet:
-    """What was written: clips by (split, label), and in plain words what to know of it."""
+    """What was written: clips by (split, label), and notes in plain words."""
 
     root: Path
     clip_s: float
@@ -64,9 +62,9 @@ class _Planned:
 def write_clip_set(
     folder: AnnotatedFolder, out: Path, options: ClipSetOptions, *, progress: Progress = silent
 ) -> ClipSet:
-    """Cut the clips of every recording into ``out/audio`` and write ``metadata.csv`` at the end.
+    """Cut the clips of every recording into ``out/audio``, then write ``metadata.csv``.
 
-    Raises ``DatasetError`` where nothing can be cut or split, ``AudioError``, ``StorageError``.
+    Raises ``DatasetError`` if nothing can be cut or split, ``AudioError``, ``StorageError``.
     """
     events = [one for recording in folder.recordings for one in recording.annotations]
     clip_s = options.clip_s or suggest_clip_s(events)
@@ -77,10 +75,7 @@ def write_clip_set(
     for done, (plan, split) in enumerate(zip(planned, splits, strict=True), 1):
         rows += [_write_clip(plan.recording, cut, i, out, split) for i, cut in enumerate(plan.cuts)]
         progress("cut", done, len(planned), plan.recording.name)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([COLUMNS, *rows])
-    write_bytes(out / "metadata.csv", text.getvalue().encode())
+    write_bytes(out / "metadata.csv", to_csv([COLUMNS, *rows]))
     counts = Counter((str(row[1]), str(row[2])) for row in rows)
     return ClipSet(out, clip_s, dict(sorted(counts.items())), tuple(notes))
 
@@ -88,7 +83,7 @@ def write_clip_set(
 def plan_clips(
     recordings: Sequence[Recording], clip_s: float, options: ClipSetOptions, notes: list[str]
 ) -> list[_Planned]:
-    """Return the clips of each recording that gives any, events first, then background."""
+    """The clips of each recording that has any, events first, then background."""
     planned, mixed = [], 0
     rngs = [_rng(recording, options.seed) for recording in recordings]
     for recording, rng in zip(recordings, rngs, strict=True):
@@ -111,7 +106,7 @@ def _add_background(
     clip_s: float,
     options: ClipSetOptions,
 ) -> None:
-    """Add clips of background, from each recording as many as its free time is worth."""
+    """Add clips of background, from each recording in proportion to its free time."""
     free = [list_free(plan.recording.annotations, plan.recording.info, clip_s) for plan in planned]
     wanted = round(options.background_ratio * max(1, sum(len(plan.cuts) for plan in planned)))
     numbers = share_out(wanted, [len(places) for places in free])
@@ -124,7 +119,7 @@ def _add_background(
 def split_recordings(
     planned: Sequence[_Planned], options: ClipSetOptions, notes: list[str]
 ) -> list[str]:
-    """Return train, val or test for each recording; every class in each where there are enough."""
+    """The split of each recording; every class is in each if it has enough recordings."""
     splits = np.full(len(planned), "train", dtype=object)
     for name in ("test", "val"):
         left = np.flatnonzero(splits == "train").tolist()
@@ -151,8 +146,8 @@ def _check_splits(planned: Sequence[_Planned], splits: Sequence[str], notes: lis
         if name not in splits:
             what = f"no recording is left for {name}: {len(planned)} have clips"
             mend = (
-                "annotate at least three recordings of each class; clips of one recording do not "
-                "stand in two splits"
+                "annotate at least three recordings of each class; clips of one recording are "
+                "never in two splits"
             )
             raise DatasetError(what, where=str(planned[0].recording.path.parent), mend=mend)
     for label, found in sorted(there.items()):
@@ -163,7 +158,7 @@ def _check_splits(planned: Sequence[_Planned], splits: Sequence[str], notes: lis
 def _write_clip(
     recording: Recording, cut: Cut, index: int, out: Path, split: str
 ) -> tuple[object, ...]:
-    """Write one clip, sample for sample, and return its row."""
+    """Write one clip, sample for sample, and return its row of the manifest."""
     rate = recording.info.sample_rate_hz
     begins_s, ends_s = cut.start / rate, cut.end / rate
     clip = read_clip(recording.path, start_s=begins_s, end_s=ends_s)
@@ -179,5 +174,5 @@ def _write_clip(
 
 
 def _rng(recording: Recording, seed: int) -> np.random.Generator:
-    """Return chance that depends on the recording's name and the seed, not on its neighbours."""
+    """A generator that depends on the seed and the recording's name, not on its neighbours."""
     return np.random.default_rng([seed, zlib.crc32(recording.name.encode())])

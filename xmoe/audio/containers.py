@@ -1,9 +1,9 @@
 """File bytes -> the container's own claims, checked against the bytes that are there.
 
-libsndfile reads a cut WAV, AIFF, AU, W64 or RF64 file without a word and returns fewer frames, so
-each header is walked here first and its promise compared with the file's size. Knowing the
-container before libsndfile sees it also keeps the rarely used parsers (ADPCM, SD2, MAT, ...) out
-of reach of untrusted files, and gives every refusal a code and a way to mend it.
+libsndfile silently reads a cut WAV, AIFF, AU, W64 or RF64 file and returns fewer frames, so each
+header is walked here first and its promise compared with the file's size. Knowing the container
+before libsndfile sees it also keeps the rarely used parsers (ADPCM, SD2, MAT, ...) away from
+untrusted files, and gives every refusal a code and a remedy.
 
 Sources: RFC 2361 and EBU Tech 3306 (WAV, RF64), Apple AIFF-C 1991, RFC 3533 (Ogg), Sony Wave64.
 """
@@ -22,23 +22,23 @@ ReadAt = Callable[[int, int], bytes]
 CONVERT = "convert it to WAV or FLAC, for example: ffmpeg -i INPUT output.wav"
 COPY_AGAIN = "copy or export the file again from its source, or leave it out"
 REPAIR_LENGTH = (
-    "write the header anew, for example: "
+    "rewrite the header, for example: "
     "ffmpeg -ignore_length 1 -i INPUT -c copy -rf64 auto output.wav"
 )
 SPLIT_STREAMS = "cut it into its parts, or make one recording: ffmpeg -i INPUT output.wav"
 
-MAX_CHUNKS = 10_000
-MAX_STREAMS = 1_000
+# A crafted file must not keep the walkers busy.
+MAX_CHUNKS, MAX_STREAMS = 10_000, 1_000
 _UNKNOWN_LENGTH = 0xFFFFFFFF
-# What writers put where the length comes later: nothing, or about the most that fits.
+# Placeholders of writers that fill in the length later: nothing, or about the maximum.
 _PLACEHOLDERS, _NEAR = (0x7FFFFFFF, 0xFFFFFFFF), 0x1000
-_TRAILER_BYTES = 1 << 16  # tags and padding that are no chunks
+_TRAILER_BYTES = 1 << 16  # tags and padding outside any chunk
 _WAV_TAGS = {1: "PCM", 3: "float", 6: "A-law", 7: "mu-law"}
 _EXTENSIBLE = 0xFFFE
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _OGG_MAX_PAGE = 27 + 255 + 255 * 255
 
-# Magic bytes of what people do send but xmoe does not read: (offset, bytes, name).
+# Magic bytes of formats that people send but xmoe does not read: (offset, bytes, name).
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1aE\xdf\xa3", "WebM or Matroska"),
     (4, b"ftyp", "MP4 or M4A"),
@@ -56,10 +56,14 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x64\xa3", "IRCAM"),
 )
 
-# What stands where a recording should be: (first bytes in lower case, what it is, what to do).
+# What may be in place of a recording: (first bytes in lower case, what it is, what to do).
 _NO_SOUND: tuple[tuple[bytes, str, str], ...] = (
-    (LFS_POINTER, "is a pointer of Git LFS, not the recording itself", LFS_MEND),
-    (b"/annex/objects/", "is a pointer of git-annex", "fetch the recordings: git annex get ."),
+    (LFS_POINTER, "is a Git LFS pointer, not the recording itself", LFS_MEND),
+    (
+        b"/annex/objects/",
+        "is a git-annex pointer, not the recording itself",
+        "fetch the recordings: git annex get .",
+    ),
     (b"<!doctype html", "is a web page, not a recording", "download the recording again"),
     (b"<html", "is a web page, not a recording", "download the recording again"),
     (b"<?xml", "is an XML page, not a recording", "download the recording again"),
@@ -71,8 +75,7 @@ class Header:
     """What a container claims before anything is decoded; ``None`` where it claims nothing.
 
     ``declared_bytes`` of audio are promised, ``present_bytes`` are in the file; ``stray_bytes`` of
-    these come after the audio and are nothing that the container knows. ``streams`` are the bytes
-    at which streams begin that follow one another.
+    these follow the audio and belong to no chunk. ``streams`` are the offsets of chained streams.
     """
 
     container: str
@@ -85,7 +88,7 @@ class Header:
 
 
 def read_header(read_at: ReadAt, size_bytes: int, *, where: str) -> Header:
-    """Name the container of a file of ``size_bytes`` and check that its audio is all there.
+    """Identify the container of a file of ``size_bytes`` and check that its audio is complete.
 
     ``read_at(offset, count)`` returns at most ``count`` bytes. Raises ``AudioError`` with code
     ``empty``, ``not_audio``, ``unsupported``, ``truncated``, ``bad_rate`` or ``bad_channels``.
@@ -105,7 +108,7 @@ def read_header(read_at: ReadAt, size_bytes: int, *, where: str) -> Header:
 
 
 def sniff_container(head: bytes, *, where: str) -> str:
-    """Return the container that the first 32 bytes of a file belong to, whatever its name says."""
+    """The container that the first 32 bytes of a file belong to, whatever its name says."""
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
         return head[:4].decode()
     if head[:16] == _W64_RIFF:
@@ -123,13 +126,13 @@ def sniff_container(head: bytes, *, where: str) -> str:
     for magic, what, mend in _NO_SOUND:
         if head.lower().startswith(magic):
             raise AudioError("not_audio", what, where=where, mend=mend)
-    what = "the bytes are no known audio format, whatever the name says"
+    what = "the bytes are not a known audio format, whatever the name says"
     mend = "accepted: WAV, RF64, W64, AIFF, AU, FLAC, OGG, MP3; convert it or leave it out"
     raise AudioError("not_audio", what, where=where, mend=mend)
 
 
 def _is_mpeg_frame(head: bytes) -> bool:
-    """Tell whether the bytes open an MPEG audio frame: sync, a layer, a bit rate and a rate."""
+    """Whether the bytes start an MPEG audio frame: sync, a layer, a bit rate and a rate."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return False
     has_layer = head[1] & 0x06 != 0
@@ -148,12 +151,13 @@ def _check_length(header: Header, where: str) -> None:
         raise AudioError("truncated", what, where=where, mend=REPAIR_LENGTH)
     unknown = any(abs(declared - length) <= _NEAR for length in _PLACEHOLDERS)
     if unknown and declared > present:
-        what = "the header leaves the length open (written as a stream), so a cut cannot be told"
-        raise AudioError("truncated", what, where=where, mend=REPAIR_LENGTH)
-    if header.declared_bytes > header.present_bytes:
         what = (
-            f"cut short: the header promises {header.declared_bytes} bytes of audio, "
-            f"{max(header.present_bytes, 0)} are there"
+            "the header leaves the length open (written as a stream), so a cut would go unnoticed"
+        )
+        raise AudioError("truncated", what, where=where, mend=REPAIR_LENGTH)
+    if declared > present:
+        what = (
+            f"cut short: the header promises {declared} bytes of audio, {max(present, 0)} are there"
         )
         raise AudioError("truncated", what, where=where, mend=COPY_AGAIN)
 
@@ -190,7 +194,7 @@ def _walk_riff(read_at: ReadAt, size: int, where: str) -> Header:
 
 
 def _stray_bytes(read_at: ReadAt, position: int, size: int, order: str) -> int:
-    """Return how many bytes from ``position`` to the end are in no chunk; zeros are padding."""
+    """Number of bytes from ``position`` to the end that are in no chunk; zeros are padding."""
     for _ in range(MAX_CHUNKS):
         head = read_at(position, 8)
         if len(head) < 8:
@@ -206,7 +210,7 @@ def _stray_bytes(read_at: ReadAt, position: int, size: int, order: str) -> int:
 
 
 def _pad_after(read_at: ReadAt, end: int, length: int) -> int:
-    """Return 1 if an odd chunk is padded as the standard asks; some writers forget the byte."""
+    """1 if an odd chunk is padded as the standard demands; some writers forget the byte."""
     if length % 2 == 0:
         return 0
     following = read_at(end, 5)
@@ -215,7 +219,7 @@ def _pad_after(read_at: ReadAt, end: int, length: int) -> int:
 
 
 def _parse_wave_format(body: bytes, order: str, where: str) -> tuple[int, int]:
-    """Return (channels, rate) of a ``fmt `` chunk after checking that its coding is plain."""
+    """(channels, rate) of a ``fmt `` chunk, after checking that its coding is plain."""
     if len(body) < 16:
         raise _no_audio_chunk(where)
     tag, channels, rate, _, _, bits = struct.unpack(order + "HHIIHH", body[:16])
@@ -265,7 +269,7 @@ def _walk_aiff(read_at: ReadAt, size: int, where: str) -> Header:
 
 
 def _walk_au(read_at: ReadAt, size: int, where: str) -> Header:
-    """Read the AU header; its standard allows an open length, which is taken as it is."""
+    """Read the AU header; the standard allows an open length, which is accepted."""
     head = read_at(0, 24)
     if len(head) < 24:
         raise _no_audio_chunk(where)
@@ -276,7 +280,7 @@ def _walk_au(read_at: ReadAt, size: int, where: str) -> Header:
 
 
 def _walk_ogg(read_at: ReadAt, size: int, where: str) -> Header:
-    """Check that the last Ogg page ends inside the file and that no other page begins there."""
+    """Check that the last Ogg page ends inside the file and that no other page starts there."""
     streams = _find_ogg_streams(read_at)
     if len(streams) > MAX_STREAMS:
         what = f"holds {len(streams)} streams one after another, at most {MAX_STREAMS} are read"
@@ -298,7 +302,7 @@ def _walk_ogg(read_at: ReadAt, size: int, where: str) -> Header:
 
 
 def _find_ogg_streams(read_at: ReadAt) -> tuple[int, ...]:
-    """Return where streams begin; those that begin together (with pictures) are one."""
+    """Offsets of the streams; streams that start together (audio with pictures) are one."""
     position, streams = 0, []
     opening = False
     while (head := read_at(position, 282))[:4] == b"OggS" and len(head) >= 27:
@@ -310,24 +314,13 @@ def _find_ogg_streams(read_at: ReadAt) -> tuple[int, ...]:
     return tuple(streams)
 
 
-def _walk_flac(read_at: ReadAt, size: int, where: str) -> Header:
-    """FLAC promises frames, not bytes: the decoder's own count is compared later."""
-    return Header("FLAC")
-
-
-def _walk_mp3(read_at: ReadAt, size: int, where: str) -> Header:
-    """MP3 promises at most an estimate of its frames, compared after decoding."""
-    return Header("MP3")
-
-
 _WALKERS: dict[str, Callable[[ReadAt, int, str], Header]] = {
-    "RIFF": _walk_riff,
-    "RIFX": _walk_riff,
-    "RF64": _walk_riff,
+    **dict.fromkeys(("RIFF", "RIFX", "RF64"), _walk_riff),
     "W64": _walk_w64,
     "AIFF": _walk_aiff,
     "AU": _walk_au,
     "OGG": _walk_ogg,
-    "FLAC": _walk_flac,
-    "MP3": _walk_mp3,
+    # They promise frames (MP3 an estimate), not bytes: the decoder's count is compared later.
+    "FLAC": lambda *_: Header("FLAC"),
+    "MP3": lambda *_: Header("MP3"),
 }

@@ -1,7 +1,7 @@
-"""Files -> which are the same file again, byte for byte, before anything is decoded.
+"""Files -> which of them are byte-for-byte copies, before anything is decoded.
 
-``bird (copy).wav`` beside ``bird.wav`` would stand in train and in test where the split is made by
-chance. Sizes are compared first, then a few kilobytes; only what is alike by then is read whole.
+``bird (copy).wav`` beside ``bird.wav`` could end up in train and test if the split is random. Sizes
+are compared first, then a few kilobytes; only files that still match are read in full.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _PROBE = 1 << 12
 
 
 def find_copies(root: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return for every file below ``root`` that is there more than once the first name of it.
+    """The first name of every file below ``root`` that occurs more than once, by each of its names.
 
-    The first one is among the keys. Files that are empty or cannot be read have no copies.
+    Empty and unreadable files have no copies.
     """
     alike = [sorted(set(names))]
     for tell in (_size, _probe, _content):
@@ -26,7 +26,7 @@ def find_copies(root: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def _group(root: Path, names: list[str], tell: Callable[[Path], object]) -> list[list[str]]:
-    """Return the names of which ``tell`` says the same, two or more at a time."""
+    """Groups of two or more names for which ``tell`` gives the same."""
     groups: dict[object, list[str]] = defaultdict(list)
     for name in names:
         try:
@@ -44,7 +44,7 @@ def _size(path: Path) -> object:
 
 
 def _probe(path: Path) -> object:
-    """Return what stands in the middle and at the end; heads of recordings are alike."""
+    """A few kilobytes from the middle and the end; the heads of recordings are alike."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(size // 2)

@@ -1,8 +1,8 @@
-"""The annotations of a recording -> where to cut clips of one length, by event and of background.
+"""The annotations of a recording -> where to cut clips of one length: of events, of background.
 
-An event lies anywhere in its clip, as it will in the windows of a recording that is annotated: the
-place is drawn at random. A clip holds one label, so it is moved away from events of other labels,
-and where that cannot be, the event is left out. Positions are whole samples.
+An event lies anywhere in its clip, at random, as it will in the windows of a recording that is
+annotated. A clip holds one label, so it is moved away from events of other labels; where that is
+impossible, the event is left out. Positions are whole samples.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Cut(NamedTuple):
 
 
 def suggest_clip_s(annotations: Sequence[Annotation]) -> float:
-    """Return a clip length that nine of ten events fit in: 0.5 to 10 s, in tenths."""
+    """A clip length that nine of ten events fit into: 0.5 to 10 s, in tenths."""
     lengths = [one.end_s - one.start_s for one in annotations]
     wanted = float(np.quantile(lengths, 0.9)) if lengths else 1.0
     return min(10.0, max(0.5, math.ceil(round(wanted * 10, 6)) / 10))
@@ -36,10 +36,10 @@ def suggest_clip_s(annotations: Sequence[Annotation]) -> float:
 def cut_events(
     annotations: Sequence[Annotation], info: AudioInfo, clip_s: float, rng: np.random.Generator
 ) -> tuple[list[Cut], int]:
-    """Return clips of events, and how many were left out because other labels sound with them.
+    """Clips of events, and how many events were left out because other labels sound with them.
 
-    An event longer than a clip gives as many clips as fit in it. A recording that is shorter than
-    a clip is one clip.
+    An event longer than a clip gives as many clips as fit into it. A recording shorter than a clip
+    is one clip.
     """
     rate, length = info.sample_rate_hz, round(clip_s * info.sample_rate_hz)
     spans = [(round(one.start_s * rate), round(one.end_s * rate), one.label) for one in annotations]
@@ -63,7 +63,7 @@ def cut_events(
 
 
 def _split(start: int, end: int, length: int) -> list[tuple[int, int]]:
-    """Return where clips within a long event begin, evenly spread; each is fixed (low = high)."""
+    """Where clips within a long event start, evenly spread; each is fixed (low = high)."""
     count = (end - start) // length
     slack = (end - start) - count * length
     begins = [start + round(slack * (i + 1) / (count + 1)) + i * length for i in range(count)]
@@ -71,13 +71,9 @@ def _split(start: int, end: int, length: int) -> list[tuple[int, int]]:
 
 
 def _stay_clear(
-    low: int,
-    high: int,
-    length: int,
-    event: tuple[int, int],
-    others: Sequence[tuple[int, int]],
+    low: int, high: int, length: int, event: tuple[int, int], others: Sequence[tuple[int, int]]
 ) -> tuple[int, int] | None:
-    """Narrow the starts ``low`` to ``high`` of a clip so that no other label sounds in it."""
+    """Narrow the range of starts ``low`` to ``high`` so that no other label sounds in the clip."""
     for begin, end in others:
         if end <= event[0]:
             low = max(low, end)
@@ -89,7 +85,7 @@ def _stay_clear(
 
 
 def list_free(annotations: Sequence[Annotation], info: AudioInfo, clip_s: float) -> list[int]:
-    """Return where clips of background could begin: side by side, where nothing is annotated."""
+    """Where clips of background can start: side by side, where nothing is annotated."""
     rate, length = info.sample_rate_hz, round(clip_s * info.sample_rate_hz)
     places: list[int] = []
     free_from = 0
@@ -103,7 +99,7 @@ def list_free(annotations: Sequence[Annotation], info: AudioInfo, clip_s: float)
 
 
 def share_out(wanted: int, room: Sequence[int]) -> list[int]:
-    """Return how many of ``wanted`` each recording gives, in proportion to its ``room``."""
+    """How many of ``wanted`` each recording gives, in proportion to its ``room``."""
     total = sum(room)
     if wanted >= total:
         return list(room)

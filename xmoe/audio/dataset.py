@@ -1,7 +1,7 @@
 """A folder (and a manifest) -> ``Dataset``: examples with labels and splits, ready to decode.
 
-Nothing is decoded here. Missing splits are made, grouped and stratified, and every such decision is
-kept as a note in plain words so that a report can repeat it.
+Nothing is decoded here. Missing splits are made, grouped and stratified; every such decision is
+kept as a note in plain words for the report.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled recording, or the part of one from ``start_s`` to ``end_s``.
+    """One labelled recording, or its part from ``start_s`` to ``end_s``.
 
-    ``filepath`` is relative to the data set's root, with ``/`` between folders. ``row`` is the line
-    of the manifest that it came from. ``copy_of`` is the first of the files that are the same.
+    ``filepath`` is relative to the data set's root, with ``/`` between folders. ``row`` is its line
+    in the manifest. ``copy_of`` is the first of several identical files.
     """
 
     filepath: str
@@ -42,7 +42,7 @@ class Example:
 
     @property
     def clip_id(self) -> str:
-        """Name the clip: its path, with ``@start-end`` if it is a part of a file."""
+        """The path, with ``@start-end`` for a part of a file."""
         if self.start_s == 0.0 and self.end_s is None:
             return self.filepath
         end = "" if self.end_s is None else f"{self.end_s:.10g}"
@@ -50,7 +50,7 @@ class Example:
 
     @property
     def group_key(self) -> str:
-        """Name what must stay on one side of a split: the group, or else the file."""
+        """What must stay on one side of a split: the group, else the file."""
         return self.copy_of or self.filepath if self.group is None else f"group {self.group}"
 
 
@@ -58,7 +58,7 @@ class Example:
 class Dataset:
     """Examples, the order of their classes, the task, and notes on what was assumed.
 
-    ``elsewhere`` names the folder of clips, by their ids, that lie in another than ``root``.
+    ``elsewhere`` gives the folder of clips, by id, that are not below ``root``.
     """
 
     root: Path
@@ -70,17 +70,17 @@ class Dataset:
 
     @property
     def groups(self) -> dict[str, str]:
-        """What each clip belongs to, by its id."""
+        """The ``group_key`` of each clip, by id."""
         return {example.clip_id: example.group_key for example in self.examples}
 
     def split(self, name: str) -> tuple[Example, ...]:
-        """Return the examples of ``train``, ``val`` or ``test`` in manifest order."""
+        """The examples of ``train``, ``val`` or ``test`` in manifest order."""
         if name not in SPLITS:
             raise DatasetError(f"there is no split {name!r}", mend="use train, val or test")
         return tuple(example for example in self.examples if example.split == name)
 
     def path(self, example: Example) -> Path:
-        """Return where the example's file is; refuses paths that leave the root by their text."""
+        """The example's file; refuses a path whose text leaves the root."""
         relative = PurePosixPath(example.filepath)
         if relative.is_absolute() or ".." in relative.parts:
             mend = "write paths relative to the data set's folder, without .."
@@ -88,7 +88,7 @@ class Dataset:
         return self.elsewhere.get(example.clip_id, self.root) / relative
 
     def targets(self, examples: Sequence[Example]) -> npt.NDArray[np.int64 | np.float32]:
-        """Return class indices [n] int64, or for multi label 0/1 rows [n, C] float32."""
+        """Class indices [n] int64, or for multi label 0/1 rows [n, C] float32."""
         index = {name: i for i, name in enumerate(self.classes)}
         if self.task == "single_label":
             return np.array([index[example.labels[0]] for example in examples], dtype=np.int64)
@@ -109,15 +109,16 @@ def load_dataset(
 ) -> Dataset:
     """Read a data set in any accepted layout (see ``xmoe.audio.layouts``).
 
-    ``metadata`` names the manifest; else ``metadata.csv`` and its kin are looked for, then class
+    ``metadata`` names the manifest; without it, ``metadata.csv`` and its kin are tried, then class
     folders. ``test_fold`` picks the test fold of a manifest with a ``fold`` column. ``task`` is
-    ``multi_label`` if any cell reads ``a;b``, unless given. A train set without val (or test) gives
-    up ``val_fraction`` of itself for each that is missing. Raises ``DatasetError``.
+    ``multi_label`` if any cell reads ``a;b``, unless given. If val (or test) is missing,
+    ``val_fraction`` of train becomes it. Raises ``DatasetError``.
     """
     if not 0.0 < val_fraction < 0.5:
         raise DatasetError(f"val_fraction is {val_fraction:g}", mend="use a number from 0 to 0.5")
     layout = read_layout(Path(root), None if metadata is None else Path(metadata))
-    task = task or _infer_task(layout.entries)
+    several = any(len(entry.labels) > 1 for entry in layout.entries)
+    task = task or ("multi_label" if several else "single_label")
     _check_labels(layout, task)
     notes = list(layout.notes)
     examples = _assign_folds(layout, test_fold, notes)
@@ -130,10 +131,7 @@ def load_dataset(
 
 
 def load_more(root: str | Path, metadata: str | Path | None, task: TaskName) -> Dataset:
-    """Read clips that are to be added to a set: no split is made, what is in none is for training.
-
-    Otherwise as ``load_dataset``.
-    """
+    """Read clips to add to a set: no split is made, clips without one are for training."""
     layout = read_layout(Path(root), None if metadata is None else Path(metadata))
     _check_labels(layout, task)
     examples = [_as_example(entry, entry.split or "train", entry.group) for entry in layout.entries]
@@ -142,14 +140,10 @@ def load_more(root: str | Path, metadata: str | Path | None, task: TaskName) -> 
 
 
 def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
-    """Return a sort key that puts ``9`` before ``10`` and is total."""
+    """A sort key that puts ``9`` before ``10`` and is total."""
     parts = re.findall(r"[0-9]+|[^0-9]+", text)
     key = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
     return key, text
-
-
-def _infer_task(entries: Sequence[Entry]) -> TaskName:
-    return "multi_label" if any(len(entry.labels) > 1 for entry in entries) else "single_label"
 
 
 def _check_labels(layout: Layout, task: TaskName) -> None:
@@ -197,21 +191,14 @@ def _assign_folds(layout: Layout, test_fold: int | None, notes: list[str]) -> li
 
 
 def _as_example(entry: Entry, split: str, group: str | None) -> Example:
-    return Example(
-        filepath=entry.filepath,
-        split=split,
-        labels=entry.labels,
-        start_s=entry.start_s,
-        end_s=entry.end_s,
-        group=group,
-        row=entry.row,
-    )
+    span = (entry.start_s, entry.end_s)
+    return Example(entry.filepath, split, entry.labels, *span, group=group, row=entry.row)
 
 
 def _tie_copies(examples: list[Example], root: Path, notes: list[str]) -> list[Example]:
-    """Note which files are copies of others, so that a split that is made here keeps them together.
+    """Note which files are copies, so that the split made here keeps them together.
 
-    Whoever names groups has said what belongs together.
+    Files in a named group are left alone: the user has said what belongs together.
     """
     free = {example.filepath for example in examples if example.group is None}
     copies = find_copies(root, free)
@@ -221,7 +208,7 @@ def _tie_copies(examples: list[Example], root: Path, notes: list[str]) -> list[E
     shown = ", ".join(again[:3]) + (" ..." if again[3:] else "")
     notes.append(
         f"{len(again)} files are copies of others, byte for byte ({shown}): they are kept on one "
-        f"side of the split; take them out, or figures count these recordings more than once"
+        f"side of the split; remove them, or figures count these recordings more than once"
     )
     return [replace(example, copy_of=copies.get(example.filepath)) for example in examples]
 

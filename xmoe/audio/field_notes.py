@@ -1,9 +1,9 @@
-"""What a recorder wrote beside the sound -> when, where, by which recorder and how it was recorded.
+"""Metadata that a recorder writes beside the sound -> when, where, and with which settings.
 
-Read are GUANO (``guan``, lines of ``Name: value``), the sentence that AudioMoth leaves in ``ICMT``,
-which differs from firmware to firmware and is searched for each fact by itself, and the date in a
-file name (``20240501_053000.WAV``), which is the recorder's own time of day. What cannot be made
-out is left empty: nobody's answers depend on it.
+Read are GUANO (``guan``, lines of ``Name: value``), the comment AudioMoth leaves in ``ICMT`` (it
+differs between firmwares, so each fact is searched for on its own), and the date in a file name
+(``20240501_053000.WAV``), which is the recorder's local time. What cannot be parsed is left empty:
+no answer depends on it.
 
 Sources: GUANO specification 1.0 (guano-md.org); AudioMoth-Firmware-Basic.
 """
@@ -38,9 +38,10 @@ _NAMED_AT = re.compile(r"(?<!\d)(\d{8})[_T-]?(\d{6})(?!\d)")
 
 @dataclass(frozen=True)
 class FieldNotes:
-    """``recorded_at`` in ISO 8601, without a zone where none is known; None is not known.
+    """What is known of a recording; None where unknown.
 
-    ``time_expansion`` is how many times slower than life the recorder says that the file is.
+    ``recorded_at`` is ISO 8601, without a zone if none is known. ``time_expansion`` is the factor
+    by which the recorder says the file is slowed down.
     """
 
     recorded_at: str | None = None
@@ -53,23 +54,23 @@ class FieldNotes:
     time_expansion: float | None = None
 
     def as_row(self) -> dict[str, str | float]:
-        """Return what is known, as cells of a table."""
+        """The known values, as cells of a table."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def clock_time(self, seconds: float) -> str | None:
-        """Return the time of day so many seconds after the start, to a millisecond."""
+        """Time of day ``seconds`` after the start, to a millisecond."""
         if self.recorded_at is None:
             return None
         moment = datetime.fromisoformat(self.recorded_at) + timedelta(seconds=seconds)
         return moment.isoformat(timespec="milliseconds")
 
     def doubt(self, time_expansion: float) -> str | None:
-        """Return a warning where the file is slower or faster than it is heard."""
+        """A warning if the recorder gives another time expansion than the one used for reading."""
         if self.time_expansion in (None, time_expansion):
             return None
         return (
-            f"slow: the recorder says that the file is {self.time_expansion:g} times slower than "
-            f"life, it was heard as {time_expansion:g} times (--time-expansion)"
+            f"slow: the recorder says that the file is slowed down {self.time_expansion:g} times, "
+            f"but it was read as {time_expansion:g} times (--time-expansion)"
         )
 
 
@@ -77,7 +78,6 @@ NOTHING_KNOWN = FieldNotes()
 
 
 def read_field_notes(file: BinaryIO, *, name: str = "") -> FieldNotes:
-    """Return what is known of a recording from an open file and its name."""
     notes = FieldNotes(recorded_at=_date_in(Path(name).name))
     texts = dict(_texts(file))
     if comment := texts.get(b"ICMT"):
@@ -87,8 +87,17 @@ def read_field_notes(file: BinaryIO, *, name: str = "") -> FieldNotes:
     return notes
 
 
+def find_field_notes(path: Path) -> FieldNotes:
+    """Read the field notes of a file; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return read_field_notes(file, name=path.name)
+    except (OSError, ValueError):
+        return NOTHING_KNOWN
+
+
 def _texts(file: BinaryIO) -> Iterator[tuple[bytes, str]]:
-    """Yield the chunks of a WAV that hold text, those inside ``LIST INFO`` too."""
+    """Yield the text chunks of a WAV, those inside ``LIST INFO`` too."""
     file.seek(0)
     head = file.read(12)
     if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":

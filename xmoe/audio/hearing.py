@@ -1,7 +1,7 @@
-"""A recording in any form that Python has for one -> mono float32, or why it is no recording.
+"""A recording in any Python form -> mono float32 samples, or why it is not a recording.
 
-A path, the bytes of a file, an open file, a clip that was read (``xmoe.audio.clip``: one channel of
-it, or slower than life), or samples as ``xmoe.audio.samples`` takes them.
+A path, the bytes of a file, an open file, a decoded clip (``xmoe.audio.clip``, for one channel or a
+time-expanded file), or samples as ``xmoe.audio.samples`` accepts them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ Audio = str | os.PathLike[str] | bytes | BinaryIO | Clip | npt.ArrayLike
 
 
 def hear(audio: Any, sample_rate_hz: int | None = None) -> Heard:
-    """Return a recording (see ``Audio``); only samples need a rate.
+    """Decode a recording (see ``Audio``); only samples need a rate.
 
-    Raises AudioError for a file that cannot be read, InputError for what is no recording.
+    Raises AudioError for a file that cannot be read, InputError for anything that is not a
+    recording.
     """
     if isinstance(audio, io.TextIOBase):
         what, mend = "the file was opened as text", 'open it with mode "rb"'
@@ -39,13 +40,13 @@ def hear(audio: Any, sample_rate_hz: int | None = None) -> Heard:
 
 
 def is_stored(audio: Any) -> bool:
-    """Tell whether this is a file, by name, by content or open, and not numbers."""
+    """Whether this is a file (a path, bytes or an open file) and not an array."""
     kinds = (str, os.PathLike, bytes, bytearray, memoryview)
     return isinstance(audio, kinds) or hasattr(audio, "read")
 
 
 def is_one(audio: Any, sample_rate_hz: int | None) -> bool:
-    """Tell whether this is one recording and not several.
+    """Whether this is one recording and not several.
 
     The rows of an array are recordings, as in scikit-learn, unless they are too short to be.
     """

@@ -3,7 +3,7 @@
 Accepted without conversion: ``metadata.csv`` with ``filepath,split,label``; Hugging Face
 AudioFolder (``file_name`` manifests, also one per split folder; class folders; split folders of
 class folders); ESC-50's ``filename,fold,category``; UrbanSound8K's table; the same columns as JSON
-Lines or Parquet. The folder of a file may stand in a column of its own.
+Lines or Parquet. A file's folder may have a column of its own.
 """
 
 from __future__ import annotations
@@ -24,22 +24,10 @@ FOLDER_COLUMNS = ("folder", "directory", "dir", "subfolder")
 LABEL_COLUMNS = ("label", "labels", "category", "class")
 GROUP_COLUMNS = ("group", "src_file", "fsID")
 AUDIO_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".wave",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".w64",
-        ".rf64",
-    ]
+    (
+        *(".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".au", ".snd"),
+        *(".flac", ".ogg", ".oga", ".opus", ".mp3"),
+    )
 )
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -51,7 +39,7 @@ _MANIFEST_STEMS = ("metadata", "manifest", "esc50", "meta/esc50", "metadata/Urba
 
 @dataclass(frozen=True)
 class Entry:
-    """One recording as its layout names it; ``split`` or ``fold`` may be open (``None``)."""
+    """One recording as its layout names it; ``split`` or ``fold`` may be undecided (``None``)."""
 
     filepath: str
     labels: tuple[str, ...]
@@ -65,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Layout:
-    """All entries of a data set, and in plain words what was assumed while reading them."""
+    """All entries of a data set; ``notes`` say in plain words what was assumed."""
 
     source: Path
     entries: tuple[Entry, ...]
@@ -73,18 +61,16 @@ class Layout:
 
 
 def read_layout(root: Path, metadata: Path | None = None) -> Layout:
-    """Find out how ``root`` is laid out and read it.
+    """Recognise the layout of ``root`` and read it.
 
-    ``metadata`` names the manifest outright, as a path of its own or relative to ``root``.
+    ``metadata`` names the manifest, as a path of its own or relative to ``root``.
     """
     if not root.is_dir():
         mend = "name the folder that holds the recordings"
         raise DatasetError("there is no such folder", where=str(root), mend=mend)
     if metadata is not None:
-        beside = root / metadata
-        return _read_manifest(
-            root, beside if not metadata.exists() and beside.exists() else metadata
-        )
+        inside = not metadata.exists() and (root / metadata).exists()
+        return _read_manifest(root, root / metadata if inside else metadata)
     for stem in _MANIFEST_STEMS:
         for suffix in TABLE_SUFFIXES:
             manifest = root / f"{stem}{suffix}"
@@ -94,10 +80,9 @@ def read_layout(root: Path, metadata: Path | None = None) -> Layout:
 
 
 def _read_manifest(root: Path, path: Path, *, prefix: str = "", split: str | None = None) -> Layout:
-    """Read one manifest; ``prefix`` and ``split`` are those of the split folder that holds it."""
+    """Read one manifest; ``prefix`` and ``split`` are those of its split folder, if any."""
     table = read_table(path)
-    path_column = _pick_column(table, PATH_COLUMNS)
-    label_column = _pick_column(table, LABEL_COLUMNS)
+    path_column, label_column = table.need(PATH_COLUMNS), table.need(LABEL_COLUMNS)
     group_column = table.pick(GROUP_COLUMNS)
     known = {name: table.pick((name,)) for name in ("split", "fold", "start_s", "end_s")}
     rows = [
@@ -125,7 +110,7 @@ def _read_manifest(root: Path, path: Path, *, prefix: str = "", split: str | Non
 def _find_files(
     root: Path, table: Table, path_column: str, prefix: str, notes: list[str]
 ) -> list[str]:
-    """Return the path of every row's file; two sets are known whose tables leave folders out."""
+    """Find every row's file; ESC-50's and UrbanSound8K's tables leave folders out."""
     names = [
         _parse_path(row[path_column], table, index, path_column)
         for index, row in enumerate(table.rows)
@@ -141,14 +126,6 @@ def _find_files(
     return Finder(root).find_beside([prefix + name for name in names], folders, prefix)
 
 
-def _pick_column(table: Table, names: tuple[str, ...]) -> str:
-    if column := table.pick(names):
-        return column
-    what = f"no column {names[0]!r}; the columns are {', '.join(table.columns) or 'none'}"
-    mend = f"name one column {names[0]} (also accepted: {', '.join(names[1:])})"
-    raise DatasetError(what, where=str(table.path), mend=mend)
-
-
 def _parse_path(cell: str, table: Table, index: int, column: str) -> str:
     if not cell or "\0" in cell:
         what = f"column {column!r} holds no path"
@@ -158,7 +135,7 @@ def _parse_path(cell: str, table: Table, index: int, column: str) -> str:
 
 
 def _parse_labels(cell: str) -> tuple[str, ...]:
-    """Split ``a;b`` and bring every label to one Unicode form; repeats are dropped."""
+    """Split ``a;b`` into labels in Unicode form NFC, without repeats."""
     parts = (unicodedata.normalize("NFC", part.strip()) for part in cell.split(";"))
     return tuple(dict.fromkeys(part for part in parts if part))
 
@@ -203,7 +180,7 @@ def _parse_end(row: dict[str, str], table: Table, index: int) -> float | None:
 
 
 def _read_split_manifests(root: Path) -> Layout | None:
-    """Read AudioFolder's form of one manifest in each split folder, if this is one."""
+    """Read AudioFolder's layout with one manifest per split folder, if this is one."""
     found = []
     for split, folder in _split_folders(root):
         for suffix in TABLE_SUFFIXES:
@@ -219,7 +196,7 @@ def _read_split_manifests(root: Path) -> Layout | None:
 
 
 def _split_folders(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (split, folder) of the folders in ``root``, or in ``root/data``, named like splits."""
+    """Yield (split, folder) for the folders named like splits in ``root`` and ``root/data``."""
     for parent in (root, root / "data"):
         folders = sorted(parent.iterdir()) if parent.is_dir() else []
         for folder in folders:
@@ -229,10 +206,10 @@ def _split_folders(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _read_folders(root: Path) -> Layout:
-    """Read class folders, or split folders that hold class folders: the folder is the label.
+    """Read class folders, or split folders of class folders: the folder is the label.
 
-    A class may have folders of its own (sites, days): where recordings lie in a folder, those in
-    the folders below it are of the same class.
+    A class may have subfolders (sites, days): below a folder that holds recordings, everything is
+    of the same class.
     """
     places, notes = _places(root)
     left_out: Counter[str] = Counter()
@@ -240,7 +217,7 @@ def _read_folders(root: Path) -> Layout:
         (split, folder, path) for split, folder in places for path in _audio_files(folder, left_out)
     ]
     direct = {path.parent for _, _, path in found}
-    classes = {  # for each folder with recordings the outermost of those that it lies in
+    classes = {  # for each folder with recordings, the outermost such folder around it
         folder: next(up for up in reversed((folder, *folder.parents)) if up in direct)
         for folder in direct
     }
@@ -277,9 +254,9 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _places(root: Path) -> tuple[list[tuple[str | None, Path]], list[str]]:
-    """Return the folders that hold class folders, each with its split, and notes.
+    """The folders that hold class folders, each with its split, and notes.
 
-    A class may be named like a split ("train", the vehicle): then other classes stand beside it.
+    A class may be named like a split ("train", the vehicle): then other classes are beside it.
     """
     splits = list(_split_folders(root))
     if not splits:
@@ -307,7 +284,7 @@ def _places(root: Path) -> tuple[list[tuple[str | None, Path]], list[str]]:
 
 
 def _audio_files(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
-    """Yield recordings under ``folder`` in a fixed order; hidden files are passed over."""
+    """Yield recordings under ``folder`` in a fixed order, skipping hidden files."""
 
     def refuse(error: OSError) -> None:
         reason = (error.strerror or "cannot be read").lower()

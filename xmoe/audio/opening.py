@@ -1,9 +1,9 @@
 """A path or an open stream -> an open libsndfile sound whose header has been checked.
 
-The only place where xmoe opens recordings. Paths are opened without ever waiting (a pipe or a
-device is refused on the open file, so nothing can be swapped in between) and handed to libsndfile
-by descriptor, which reads without Python's lock. libsndfile's own messages carry object addresses;
-only its plain words leave this module.
+The only place where xmoe opens recordings. Paths are opened without blocking (a pipe or device is
+refused after opening, so the file cannot be swapped in between) and handed to libsndfile by
+descriptor, which reads without Python's lock. libsndfile's messages contain object addresses; only
+its plain words leave this module.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ MAX_BYTES = 16 << 30
 def open_sound(
     source: Source, *, name: str | None = None, max_bytes: int = MAX_BYTES
 ) -> Iterator[tuple[OpenSound, str]]:
-    """Give the open sound and the name that errors use; everything is closed afterwards.
+    """Open a recording: the sound and the name used in errors; everything is closed afterwards.
 
     A stream is read from its start and left open. Raises ``AudioError`` for files that are missing,
-    too large, no audio, cut short, or of a kind that is not read.
+    too large, not audio, cut short, or in an unsupported format.
     """
     if isinstance(source, (str, os.PathLike)):
         where = name or os.fspath(source)
@@ -50,7 +50,7 @@ def open_sound(
 
 
 def decoder_reason(error: Exception) -> str:
-    """Return libsndfile's own words, or a plain sentence where there are none."""
+    """The words of libsndfile itself, or a plain sentence if there are none."""
     if isinstance(error, sf.LibsndfileError):
         text = str(error.error_string).strip().rstrip(".").removeprefix("Error : ")
         return text[:1].lower() + text[1:]
@@ -75,7 +75,7 @@ def _open_regular(path: str | os.PathLike[str], where: str) -> BinaryIO:
 
 
 def _check_file(file: BinaryIO, where: str, max_bytes: int) -> Header:
-    """Check size and header, and leave the file at its start."""
+    """Check size and header, and rewind the file."""
 
     def read_at(offset: int, count: int) -> bytes:
         if not 0 <= offset < size:
@@ -102,7 +102,7 @@ def _system_reason(error: Exception, otherwise: str) -> str:
 
 @contextmanager
 def _decoder(file: BinaryIO, header: Header, where: str) -> Iterator[OpenSound]:
-    """Hand a file at its start to libsndfile, which does not own it; of ours its descriptor."""
+    """Open a rewound file with libsndfile, which does not own it; our own files by descriptor."""
     sound: OpenSound
     try:
         if len(header.streams) > 1:

@@ -1,8 +1,8 @@
 """A path as a table writes it -> the file below a folder that it means.
 
-Tables come from other machines: with backslashes, with the whole path, with letters composed in
-another way (macOS writes file names in Unicode's form NFD, nearly everything else in NFC) or in
-another case. A name that is there as written always comes first.
+Tables come from other machines: with backslashes, with absolute paths, with letters composed
+differently (macOS writes file names in Unicode form NFD, nearly everything else in NFC), in another
+case. A name that exists as written always wins.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Finder:
         self._folder = cache(self._spelled)
 
     def find(self, written: str) -> str:
-        """Return the path relative to the root, as it is on disk; as written if nothing is."""
+        """The path relative to the root, as it is on disk; as written if nothing is there."""
         names = self._forms(written)
         return next(filter(None, map(self._spelled, names)), names[-1])
 
     def find_beside(
         self, names: Sequence[str], folders: Sequence[str], prefix: str = ""
     ) -> list[str]:
-        """Return the paths of names that may lie in the folder that a table writes beside each.
+        """The paths of names that may be in the folder that a table gives beside each.
 
-        Such a column may mean something else, so it is taken at its word where it leads to a file
-        for one row at least; then a bare name is never looked for elsewhere. All names begin with
+        Such a column may mean something else, so it is believed only if it leads to a file for at
+        least one row; then a bare name is not looked for elsewhere. All names begin with
         ``prefix``, which comes before the folder.
         """
         pairs = zip(names, folders, strict=True)
@@ -52,11 +52,10 @@ class Finder:
         return found
 
     def holds(self, written: str) -> bool:
-        """Tell whether a path leads to something."""
         return any(self._spelled(name) is not None for name in self._forms(written))
 
     def _forms(self, written: str) -> list[str]:
-        """Return what a path may mean below the root: as written, and with its slashes turned."""
+        """What a path may mean below the root: as written, and with its slashes turned."""
         forms = []
         for text in (written, written.replace("\\", "/")):
             for prefix in self._prefixes:
@@ -65,7 +64,7 @@ class Finder:
         return forms
 
     def _spelled(self, name: str) -> str | None:
-        """Return a relative path in the spelling of the disk, None where nothing is there."""
+        """A relative path as spelled on disk, None if nothing is there."""
         parent, slash, last = name.rpartition("/")
         folder = self._folder(parent) if parent else None if slash else ""
         if folder is None:
@@ -75,7 +74,7 @@ class Finder:
         return posixpath.join(folder, actual) if actual else None
 
     def _list(self, folder: str) -> dict[str, str]:
-        """Return the names in a folder by themselves, and by other forms that mean but one."""
+        """The names in a folder by themselves and by other spellings that are unambiguous."""
         try:
             names = [path.name for path in (self._root / folder).iterdir()]
         except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How a file is read: which of its channels, and how much slower than life it is."""
+"""Which channel of a file is read, and by how much the file is slowed down."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Block = npt.NDArray[np.float32]
 class Reading:
     """How a file is read: one ``channel`` of it, counted from 1, or the mean of all.
 
-    ``time_expansion`` is how many times slower than life it was written, as bat detectors do: its
-    rate is that many times what the header says.
+    ``time_expansion`` is the factor by which a bat detector slowed the sound down: the true rate is
+    that many times the one in the header.
     """
 
     channel: int | None = None
@@ -26,11 +26,11 @@ AS_IT_IS = Reading()
 
 
 def pick_channel(block: Block, channel: int | None) -> Block:
-    """Return one channel [n, 1] of a block [n, channels], counted from 1; None keeps all."""
+    """One channel [n, 1] of a block [n, channels], counted from 1; None keeps all."""
     return block if channel is None else block[:, channel - 1 : channel]
 
 
 def mix_down(block: Block) -> Block:
-    """Return the mean [n] of the channels of a block [n, channels]."""
+    """The mean [n] over the channels of a block [n, channels]."""
     mean: Block = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
     return mean

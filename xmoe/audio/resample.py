@@ -1,10 +1,9 @@
-"""Samples at one rate -> samples at another, alias-free and with the kernels kept.
+"""Samples at one rate -> samples at another, without aliasing and with cached kernels.
 
-Common ratios go through torchaudio's windowed-sinc kernels on the device of the samples, as one
-matrix product of pieces that overlap: seven times as fast as its convolution where a rate is
-divided by a whole number. Ratios whose kernel bank would be huge (44 100 to 44 099 Hz) use scipy on
-the CPU.
-Both return ``ceil(S * to_hz / from_hz)`` samples.
+Common ratios use torchaudio's windowed-sinc kernels on the samples' device, as one matrix product
+of overlapping frames: seven times as fast as its convolution when a rate is divided by a whole
+number. Ratios with a huge kernel bank (44 100 to 44 099 Hz) use scipy on the CPU. Both return
+``ceil(S * to_hz / from_hz)`` samples.
 
 Source: Smith 2002, Digital Audio Resampling (ccrma.stanford.edu/~jos/resample).
 """
@@ -30,8 +29,7 @@ MAX_KERNEL_VALUES = 4_000_000
 _FILTER_WIDTH = 32
 _ROLLOFF = 0.96
 _KAISER_BETA = 12.0
-# So many samples come out of one piece, or one step of the ratio where that makes more; so many
-# pieces are multiplied at once, as each is copied.
+# Least output samples of a frame, and frames multiplied at once (each is copied).
 _PIECE, _PIECES = 32, 4096
 _POLYPHASE_WIDTH = 48
 _POLYPHASE_CUTOFF = 0.95
@@ -62,7 +60,7 @@ def _resample_tensor(samples: Tensor, from_hz: int, to_hz: int) -> Tensor:
     with torch.no_grad():
         if kernel_values(up, down) <= MAX_KERNEL_VALUES:
             return _steps(up, down, str(samples.device)).resample(samples)
-        from scipy.signal import resample_poly  # seldom used, and slow and large to import
+        from scipy.signal import resample_poly  # rarely needed, slow to import
 
         filtered = resample_poly(
             samples.cpu().numpy(), up, down, axis=-1, window=_taps(max(up, down))
@@ -71,16 +69,16 @@ def _resample_tensor(samples: Tensor, from_hz: int, to_hz: int) -> Tensor:
 
 
 def kernel_values(up: int, down: int) -> int:
-    """Return the number of values in torchaudio's kernel bank for a reduced ratio ``up / down``."""
+    """Size of torchaudio's kernel bank for a reduced ratio ``up / down``."""
     half = math.ceil(_FILTER_WIDTH * down / (min(up, down) * _ROLLOFF))
     return up * (down + 2 * half)
 
 
 @dataclass(frozen=True)
 class _Steps:
-    """``table`` [span, steps * up] makes samples of a piece that starts every ``steps * down``.
+    """``table`` [span, steps * up] maps a frame of input, one every ``steps * down``, to output.
 
-    The first piece starts ``width`` samples before the first.
+    The first frame starts ``width`` samples before the first sample.
     """
 
     table: Tensor
@@ -89,7 +87,7 @@ class _Steps:
     down: int
 
     def resample(self, samples: Tensor) -> Tensor:
-        """Return ``ceil(S * up / down)`` samples of [..., S]."""
+        """``ceil(S * up / down)`` samples of [..., S]."""
         size = samples.shape[-1]
         span, made = self.table.shape
         count, hop = -(-size * self.up // self.down), made // self.up * self.down
@@ -120,7 +118,7 @@ def _steps(up: int, down: int, device: str) -> _Steps:
 
 @lru_cache(maxsize=2)
 def _taps(longest: int) -> npt.NDArray[np.float64]:
-    """Return the polyphase filter for a ratio whose larger side is ``longest``."""
+    """The polyphase filter for a ratio whose larger side is ``longest``."""
     from scipy.signal import firwin
 
     count = 2 * _POLYPHASE_WIDTH * longest + 1

@@ -1,7 +1,7 @@
-"""Samples that came as numbers -> mono float32, or why they are no recording.
+"""An array of samples -> mono float32, or why it is not a recording.
 
-From numpy, torch or a list, as floats or as integers of PCM, of shape [S], [channels, S] or
-[S, channels]; the longer side is time.
+numpy, torch or a list, floats or PCM integers, of shape [S], [channels, S] or [S, channels]; the
+longer side is time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from xmoe.audio.tally import mark_clipped
 from xmoe.base.errors import InputError
 
-# What is a recording, whether it comes as a file, as numbers or in a stream.
+# What counts as a recording, whether it comes as a file, as an array or in a stream.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 384_000
 SHORTEST_S = 0.01
 MOST_CHANNELS = 8
@@ -24,10 +24,7 @@ _SHAPES = "give floats from -1 to 1, int16 or int32 of shape [S], [channels, S] 
 
 
 class Heard(NamedTuple):
-    """Samples [S] of a recording, channels mixed down; ``clipped_rate`` as in ``Clip``.
-
-    ``notes`` say what is odd about the file that they came from.
-    """
+    """Mono samples [S] of a recording; ``clipped_rate`` as in ``Clip``, ``notes`` on its file."""
 
     samples: npt.NDArray[np.float32]
     sample_rate_hz: int
@@ -36,13 +33,11 @@ class Heard(NamedTuple):
 
 
 def check_samples(audio: Any, sample_rate_hz: int | None) -> Heard:
-    """Return samples as a recording; InputError where they are none."""
+    """Check an array of samples and mix it down; InputError if it is not a recording."""
     if sample_rate_hz is None or not LOWEST_RATE_HZ <= sample_rate_hz <= HIGHEST_RATE_HZ:
-        raise InputError(
-            f"samples came with a rate of {sample_rate_hz} Hz",
-            where="sample_rate_hz",
-            mend=f"give the rate of the samples, from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz",
-        )
+        what = f"samples came with a rate of {sample_rate_hz} Hz"
+        mend = f"give the rate of the samples, from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
+        raise InputError(what, where="sample_rate_hz", mend=mend)
     samples, full_scale = _to_floats(audio)
     if samples.ndim == 1:
         samples = samples[:, np.newaxis]
@@ -50,17 +45,12 @@ def check_samples(audio: Any, sample_rate_hz: int | None) -> Heard:
         samples = samples.T
     frames, channels = samples.shape
     if channels > MOST_CHANNELS:
-        raise InputError(
-            f"samples of shape {np.shape(audio)} have {channels} channels",
-            where="audio",
-            mend=f"give at most {MOST_CHANNELS}; several recordings go to predict_proba",
-        )
+        what = f"samples of shape {np.shape(audio)} have {channels} channels"
+        mend = f"give at most {MOST_CHANNELS}; several recordings go to predict_proba"
+        raise InputError(what, where="audio", mend=mend)
     if frames / sample_rate_hz < SHORTEST_S:
-        raise InputError(
-            f"{frames} samples are too few",
-            where="audio",
-            mend=f"give at least {SHORTEST_S * 1000:g} ms",
-        )
+        mend = f"give at least {SHORTEST_S * 1000:g} ms"
+        raise InputError(f"{frames} samples are too few", where="audio", mend=mend)
     if not bool(np.isfinite(samples).all()):
         raise InputError("samples are not finite", where="audio", mend="leave out NaN and infinity")
     clipped = float(mark_clipped(samples, full_scale=full_scale).mean())
@@ -69,22 +59,20 @@ def check_samples(audio: Any, sample_rate_hz: int | None) -> Heard:
 
 
 def _to_floats(audio: Any) -> tuple[npt.NDArray[np.float32], float]:
-    """Return an array [S] or [a, b] as float32, and its full scale; integers are of PCM."""
-    if hasattr(audio, "detach"):  # a torch tensor, wherever it lies
+    """An array [S] or [a, b] as float32, and its full scale; integers are PCM."""
+    if hasattr(audio, "detach"):  # a torch tensor on any device
         audio = audio.detach().cpu()
         audio = (audio.float() if audio.is_floating_point() else audio).numpy()
     try:
         samples = np.asarray(audio)
     except ValueError:  # a list of lists of different lengths
-        what = "lists of different lengths are no recording"
+        what = "lists of different lengths are not a recording"
         raise InputError(what, where="audio", mend=_SHAPES) from None
     pcm = samples.dtype in _PCM
     if samples.ndim not in (1, 2) or not (pcm or np.issubdtype(samples.dtype, np.floating)):
-        raise InputError(
-            f"samples of type {samples.dtype} and shape {samples.shape} are no recording",
-            where="audio",
-            mend=f"{_SHAPES}; several recordings go to predict_proba",
-        )
+        what = f"samples of type {samples.dtype} and shape {samples.shape} are not a recording"
+        mend = f"{_SHAPES}; several recordings go to predict_proba"
+        raise InputError(what, where="audio", mend=mend)
     if not pcm:
         with np.errstate(over="ignore"):
             return samples.astype(np.float32), 1.0 - 2.0**-15

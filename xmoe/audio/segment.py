@@ -1,10 +1,10 @@
-"""A recording -> its segments: the pieces that are measured, planned and answered, each by itself.
+"""A recording -> its segments, which are measured, planned and answered one by one.
 
-Cut in samples, at the recording's own rate, so that places are exact and no sample outside a
-segment enters its answer. Segments begin at samples 0, hop, 2 hop, ... as long as a whole one fits;
-where the last of them does not reach the end, one more ends with the recording. A recording that is
-shorter than a segment is one. ``Grid.cut`` cuts a whole recording, ``Cutter`` one that is still
-coming in; both give the same. See docs/decisions/0005-segments.md.
+Cut in samples at the recording's own rate, so that positions are exact and no sample outside a
+segment enters its answer. Segments start at samples 0, hop, 2 hop, ... while a whole one fits; if
+the last does not reach the end, one more ends with the recording. A recording shorter than a
+segment is one segment. ``Grid.cut`` cuts a whole recording, ``Cutter`` one that is still arriving;
+both give the same. See docs/decisions/0005-segments.md.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 Samples = npt.NDArray[np.float32]
-# Where a cell begins and where it ends, in samples of the recording.
+# Start and end of a cell, in samples of the recording.
 Cell = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Samples [n] of a recording from sample ``start`` on; a view where the recording is held."""
+    """Samples [n] of a recording from sample ``start`` on; a view if the recording is in memory."""
 
     samples: Samples
     sample_rate_hz: int
@@ -30,17 +30,14 @@ class Segment:
 
     @property
     def end(self) -> int:
-        """The sample after the last."""
         return self.start + len(self.samples)
 
     @property
     def start_s(self) -> float:
-        """Where it begins, in seconds."""
         return self.start / self.sample_rate_hz
 
     @property
     def end_s(self) -> float:
-        """Where it ends, in seconds."""
         return self.end / self.sample_rate_hz
 
 
@@ -54,22 +51,20 @@ class Grid:
 
     @classmethod
     def of(cls, sample_rate_hz: int, *, segment_s: float, hop_s: float) -> Grid:
-        """Return the grid nearest to a segment and a hop in seconds; at least one sample each."""
+        """The grid nearest to a segment and a hop in seconds, at least one sample each."""
         length, hop = (max(1, round(step_s * sample_rate_hz)) for step_s in (segment_s, hop_s))
         return cls(sample_rate_hz, length, hop)
 
     def starts(self, frames: int) -> list[int]:
-        """Return where the segments of a recording of so many samples begin."""
         return segment_starts(frames, self.length, self.hop)
 
     def cut(self, samples: Samples) -> list[Segment]:
-        """Return the segments of a recording [S]."""
         rate, length = self.sample_rate_hz, self.length
         starts = self.starts(len(samples))
         return [Segment(samples[start : start + length], rate, start) for start in starts]
 
     def cut_blocks(self, blocks: Iterable[Samples]) -> Iterator[Segment]:
-        """Yield the segments of a recording that comes in blocks of any size."""
+        """Yield the segments of a recording that arrives in blocks of any size."""
         cutter = Cutter(self)
         for block in blocks:
             cutter.push(block)
@@ -80,7 +75,7 @@ class Grid:
 
 
 def segment_starts(size: int, length: int, hop: int) -> list[int]:
-    """Return where pieces of ``length`` begin: every hop, the last one flush with the end."""
+    """Where pieces of ``length`` start: every hop, the last one flush with the end."""
     last = max(0, size - length)
     starts = list(range(0, last + 1, max(1, hop)))
     if starts[-1] != last:
@@ -89,35 +84,35 @@ def segment_starts(size: int, length: int, hop: int) -> list[int]:
 
 
 class Cutter:
-    """Gives out the segments of a recording as it comes in; what no later one needs is let go.
+    """Cuts segments from a recording as it arrives and frees what no later one needs.
 
-    Written samples are never written over, so a segment may be a view of what is held.
+    Samples are never overwritten once written, so a segment may be a view of the buffer.
     """
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._held = np.empty(0, np.float32)
-        self._begin = self._end = 0  # of what is held in the array
+        self._begin = self._end = 0  # of the samples in the buffer
         self._first = 0  # sample of the recording at ``_begin``
         self._count = 0
 
     @property
     def received(self) -> int:
-        """Samples that have come."""
+        """Number of samples so far."""
         return self._first + self._end - self._begin
 
     @property
     def ahead(self) -> int:
-        """Samples that have come and lie in no segment given out so far."""
+        """Number of samples that are in no segment yet."""
         grid, count = self._grid, self._count
         return max(0, self.received - ((count - 1) * grid.hop + grid.length if count else 0))
 
     def push(self, block: Samples) -> None:
-        """Take samples [n] of any number."""
+        """Append samples [n]."""
         self._let_go()
         if self._end + len(block) > len(self._held):
             held = self._held[self._begin : self._end]
-            # Room for as much again, so that many small blocks are not copied each time.
+            # Twice the room, so that many small blocks are not copied each time.
             self._held = np.empty(2 * len(held) + len(block), np.float32)
             self._held[: len(held)] = held
             self._begin, self._end = 0, len(held)
@@ -125,12 +120,12 @@ class Cutter:
         self._end += len(block)
 
     def take(self) -> Segment | None:
-        """Return the next segment, or None where it has not come in whole."""
+        """The next segment, or None if it is not complete."""
         start = self._count * self._grid.hop
         return self._cut(start) if start + self._grid.length <= self.received else None
 
     def finish(self) -> Segment | None:
-        """Return the segment flush with the end where samples are left that lie in none."""
+        """A last segment flush with the end if samples are left that are in none."""
         return self._cut(max(0, self.received - self._grid.length)) if self.ahead else None
 
     def _cut(self, start: int) -> Segment:
@@ -140,7 +135,7 @@ class Cutter:
         return Segment(samples, self._grid.sample_rate_hz, start)
 
     def _let_go(self) -> None:
-        """Drop what lies before the next segment and before one that ends with what has come."""
+        """Free what neither the next segment needs nor one that would end with the last sample."""
         needed = min(self._count * self._grid.hop, self.received - self._grid.length)
         dropped = max(0, needed - self._first)
         self._begin += dropped
@@ -148,10 +143,10 @@ class Cutter:
 
 
 def share_time(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Cell]]:
-    """Yield each segment with the time that it alone stands for; one segment is held back.
+    """Yield each segment with its cell: the time for which it alone speaks.
 
-    Neighbours that overlap meet in the middle of their overlap; the last cell ends with its
-    segment.
+    Overlapping neighbours meet in the middle of their overlap; the last cell ends with its segment.
+    One segment is held back.
     """
     held: Segment | None = None
     begin = 0

@@ -1,8 +1,8 @@
-"""Segments of recordings -> sound in 16 bits, a row each, as experts with ears of their own eat it.
+"""Segments -> 16-bit sound, one row each, for experts with a front end of their own.
 
-Rows of different lengths and rates lie side by side, each followed by zeros to the longest. A row
-is scaled by its own peak, so that a quiet recording loses nothing. Experts in this process eat the
-same rows as those that are called over a wire, so both answer alike.
+Rows of different lengths and rates lie side by side, each padded with zeros to the longest. A row
+is scaled by its own peak, so that a quiet recording loses nothing. Experts in this process get the
+same rows as those called over a wire, so both give the same answers.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ LEVELS = 32767
 
 @dataclass(frozen=True)
 class Sound:
-    """Samples int16 [n, S], ``scale`` [n] the float value of one level, ``length`` [n] in samples
-    and ``rate_hz`` [n] of n segments.
+    """n segments: ``samples`` int16 [n, S], the float value ``scale`` [n] of one level, ``length``
+    [n] in samples and ``rate_hz`` [n].
     """
 
     samples: Tensor
@@ -35,21 +35,19 @@ class Sound:
         return len(self.samples)
 
     def rows(self, picked: Tensor | slice) -> Sound:
-        """Return some of the rows."""
         return Sound(*(value[picked] for value in vars(self).values()))
 
     def repeat(self, times: int) -> Sound:
-        """Return all rows ``times`` over, one after the other."""
+        """All rows ``times`` over, one block after the other."""
         return self.rows(torch.arange(len(self)).repeat(times))
 
     def read(self, row: int) -> tuple[Samples, int]:
-        """Return the samples [S] of one row as floats, and their rate."""
+        """The samples [S] of one row as floats, and their rate."""
         samples = self.samples[row, : int(self.length[row])].numpy()
         return samples * np.float32(self.scale[row]), int(self.rate_hz[row])
 
 
 def hold_sound(segments: Sequence[Segment]) -> Sound:
-    """Return the sound of segments."""
     longest = max(len(segment.samples) for segment in segments)
     samples = np.zeros((len(segments), longest), np.int16)
     scale = np.empty(len(segments), np.float32)
@@ -65,14 +63,13 @@ def hold_sound(segments: Sequence[Segment]) -> Sound:
 
 
 def to_levels(samples: Samples) -> tuple[npt.NDArray[np.int16], np.float32]:
-    """Return samples [S] in levels of 16 bits, and the float value of one."""
+    """Samples [S] as 16-bit levels, and the float value of one level."""
     peak = max(float(np.abs(samples).max(initial=0.0)), 1e-8)
     scale = np.float32(peak / LEVELS)
     return np.rint(samples / scale).astype(np.int16), scale
 
 
 def join_sounds(parts: Sequence[Sound]) -> Sound:
-    """Return the rows of all parts as one."""
     longest = max(part.samples.shape[1] for part in parts)
     padded = [
         torch.nn.functional.pad(part.samples, (0, longest - part.samples.shape[1]))

@@ -1,9 +1,9 @@
-"""Names of recordings -> which of them come from one source, so that they are held out together.
+"""Names of recordings -> which of them share a source, so that they are held out together.
 
 Where a manifest has no ``group`` column, the split itself often tells: if speakers were held out,
-some part of the file names (the speaker) differs between training and validation wherever one
-looks. The coarsest part of the names that no two splits share is taken as the source. A part that
-sets single clips apart changes nothing, so a wrong guess only makes held-out answers more careful.
+some part of the file names (the speaker) never occurs in both training and validation. The coarsest
+such part is taken as the source. A part that is unique to each clip changes nothing, so a wrong
+guess only makes held-out answers more careful.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _SEPARATORS = re.compile(r"[_\-. /@]+")
 
 
 def find_sources(examples: Sequence[Example]) -> tuple[list[str], str]:
-    """Return the source of each training and validation example, and in words how it was found.
+    """The source of each training and validation example, and in words how it was found.
 
-    A class must have clips of two sources or more: held-out answers know no other class.
+    Every class must have clips of at least two sources; otherwise held-out answers never see it.
     """
     if any(example.group is not None for example in examples):
         return [example.group_key for example in examples], "the manifest's groups"
@@ -38,7 +38,7 @@ def find_sources(examples: Sequence[Example]) -> tuple[list[str], str]:
 
 
 def _name_parts(examples: Sequence[Example]) -> list[tuple[str, list[str]]]:
-    """Return the parts that all names have: each field alone, and the first so many together."""
+    """The parts that all names have: each field alone, and the first few together."""
     stems = [PurePosixPath(example.filepath).stem for example in examples]
     fields = [_SEPARATORS.split(stem) for stem in stems]
     count = min(map(len, fields), default=0)
@@ -50,7 +50,7 @@ def _name_parts(examples: Sequence[Example]) -> list[tuple[str, list[str]]]:
 
 
 def _parts_splits(examples: Sequence[Example], keys: Sequence[str]) -> bool:
-    """Whether there are two splits or more, and none shares a source with another."""
+    """Whether there are at least two splits and none shares a source with another."""
     owner: dict[str, str] = {}
     for example, key in zip(examples, keys, strict=True):
         if owner.setdefault(key, example.split) != example.split:
@@ -59,7 +59,6 @@ def _parts_splits(examples: Sequence[Example], keys: Sequence[str]) -> bool:
 
 
 def _spans_classes(examples: Sequence[Example], keys: Sequence[str]) -> bool:
-    """Whether every class has clips of at least two sources."""
     sources: dict[str, set[str]] = {}
     for example, key in zip(examples, keys, strict=True):
         for label in example.labels:

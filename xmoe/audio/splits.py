@@ -1,7 +1,7 @@
 """Entries without a split -> train, val and test: whole groups, classes in proportion, seeded.
 
-A group (the recordings of one ship, speaker or file) never stands on two sides. The choice depends
-on the groups' names and the seed only, not on the order of rows or files.
+A group (the recordings of one ship, speaker or file) is never on two sides. The choice depends on
+the groups' names and the seed only, not on the order of rows or files.
 """
 
 from __future__ import annotations
@@ -13,17 +13,13 @@ import numpy.typing as npt
 
 
 def hold_out(
-    groups: Sequence[str],
-    labels: Sequence[tuple[str, ...]],
-    *,
-    fraction: float,
-    seed: int,
+    groups: Sequence[str], labels: Sequence[tuple[str, ...]], *, fraction: float, seed: int
 ) -> npt.NDArray[np.bool_]:
-    """Return a mask [n] of the entries to hold out: about ``fraction`` of every class.
+    """A mask [n] of the entries to hold out: about ``fraction`` of every class.
 
     Groups are kept whole. A class of at least two groups gives up at least one and keeps at least
     one. Greedy: groups in random order, large ones first, each taken if it brings the class counts
-    nearer to their targets.
+    closer to their targets.
     """
     names, group_ids = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     counts = _count_labels(group_ids, labels, num_groups=len(names))
@@ -49,7 +45,7 @@ def hold_out(
 def _count_labels(
     group_ids: npt.NDArray[np.intp], labels: Sequence[tuple[str, ...]], *, num_groups: int
 ) -> npt.NDArray[np.float64]:
-    """Return [groups, classes] counts; entries without a label count as a class of their own."""
+    """Counts [groups, classes]; entries without a label count as a class of their own."""
     classes = {
         name: i for i, name in enumerate(sorted({x for row in labels for x in row or ("",)}))
     }

@@ -1,7 +1,7 @@
 """Examples -> decoded clips, in order, a few at a time.
 
-libsndfile works without Python's lock, so threads decode side by side; only a short window of clips
-is ever in memory. A file that cannot be used comes out as the ``AudioError`` that says why.
+libsndfile works without Python's lock, so threads decode in parallel; only a few clips are in
+memory at once. A file that cannot be used comes out as the ``AudioError`` that says why.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ CLIPS_HELD = 2 * WORKERS
 
 
 def load_clip(dataset: Dataset, example: Example) -> Clip:
-    """Decode one example; raises ``AudioError`` if the file cannot be used."""
     return read_clip(
         dataset.path(example), start_s=example.start_s, end_s=example.end_s, name=example.filepath
     )
@@ -29,7 +28,7 @@ def load_clip(dataset: Dataset, example: Example) -> Clip:
 def load_clips(
     dataset: Dataset, examples: Sequence[Example]
 ) -> Iterator[tuple[Example, Clip | AudioError]]:
-    """Yield every example with its clip, or with the error that it met, in the order given.
+    """Yield every example with its clip, or with the error it met, in the order given.
 
     At most ``CLIPS_HELD`` clips are held.
     """

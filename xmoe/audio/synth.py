@@ -1,8 +1,8 @@
 """A seed -> a data set of recordings whose events lie in known boxes of time and frequency.
 
-It is the embedded default of ``xmoe``, the ground truth for saliency and the load for benchmarks.
+It is the built-in default of ``xmoe``, the ground truth for saliency and the load for benchmarks.
 Two kinds: *dense* (one event fills most of a clip of 1 s) and *sparse* (one event of 0.2 to 0.8 s
-in 5 s). Each clip stands at one of twenty sites, which fix its sampling rate and the colour of its
+in 5 s). Each clip is from one of twenty sites, which fix its sampling rate and the colour of its
 background noise; a site belongs to one split, so no test clip was recorded where a training clip
 was.
 
@@ -12,9 +12,8 @@ clip, both over all frequencies. Clip ``index`` depends on ``(seed, index)`` onl
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +26,7 @@ from xmoe.audio.augment import coloured_noise, low_pass
 from xmoe.audio.synth_events import EVENT_LABELS, EventBox, make_event, measure_box
 from xmoe.audio.tables import read_table
 from xmoe.base.errors import ConfigError, DatasetError
-from xmoe.base.files import storage_errors, write_bytes
+from xmoe.base.files import storage_errors, to_csv, write_bytes
 
 SITE_SPLITS = (
     *("train", "train", "test", "train", "val", "train", "train", "test", "train", "train"),
@@ -41,12 +40,12 @@ CLIPPED_SHARE = (0.005, 0.05)
 
 @dataclass(frozen=True)
 class SynthConfig:
-    """What to generate. ``classes`` is how many of the eight event kinds, in alphabetical order.
+    """What to generate; ``classes`` takes the first of the eight event kinds in alphabetical order.
 
     ``duration_s`` defaults to 1 (dense) or 5 (sparse), ``event_s`` to 0.5-0.95 or 0.2-0.8 s.
     ``clipped_fraction`` and ``band_limited_fraction`` of the clips are overdriven, or low-passed
     above their event. Up to ``max_bursts`` loud noise bursts (6 to 15 dB over the background) are
-    no events and have no boxes.
+    not events and have no boxes.
     """
 
     num_clips: int = 1000
@@ -80,18 +79,15 @@ class SynthConfig:
 
     @property
     def clip_s(self) -> float:
-        """Length of every clip in seconds."""
         return self.duration_s or (5.0 if self.sparse else 1.0)
 
     @property
     def event_range_s(self) -> tuple[float, float]:
-        """Shortest and longest event in seconds."""
         usual = (0.2, 0.8) if self.sparse else (0.5 * self.clip_s, 0.95 * self.clip_s)
         return self.event_s or usual
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes that are generated."""
         return EVENT_LABELS[: self.classes]
 
 
@@ -106,7 +102,7 @@ class SynthClip(NamedTuple):
 
 
 def generate_clip(config: SynthConfig, index: int) -> SynthClip:
-    """Return clip ``index``; the same for the same config, in whatever order clips are made."""
+    """Clip ``index``, the same for the same config in whatever order clips are made."""
     rng = np.random.default_rng([config.seed, index])
     site = index % len(SITE_SPLITS)
     rate = config.sample_rates_hz[site % len(config.sample_rates_hz)]
@@ -130,7 +126,7 @@ def generate_clip(config: SynthConfig, index: int) -> SynthClip:
 
 
 def site_noise_exponent(seed: int, site: int) -> float:
-    """Return the tilt of a site's background: power falls as 1 / f^exponent, 0 to 1."""
+    """The tilt of a site's background: power falls as 1 / f^exponent, 0 to 1."""
     return float(np.random.default_rng([seed, site, 99]).uniform(0.0, 1.0))
 
 
@@ -159,17 +155,15 @@ def _set_level(
 
 
 def write_dataset(
-    root: str | Path,
-    config: SynthConfig,
-    progress: Callable[[int, int], None] | None = None,
+    root: str | Path, config: SynthConfig, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Write ``audio/*.wav`` (16 bit), ``metadata.csv`` and ``boxes.csv``; return ``root``.
 
     ``progress(done, total)`` is called after each clip. Raises ``StorageError``.
     """
     root = Path(root)
-    rows: list[tuple[object, ...]] = []
-    boxes: list[tuple[object, ...]] = []
+    rows: list[Sequence[object]] = [("filepath", "split", "label", "group")]
+    boxes: list[Sequence[object]] = [BOX_COLUMNS]
     with storage_errors(root):
         (root / "audio").mkdir(parents=True, exist_ok=True)
         for index in range(config.num_clips):
@@ -181,15 +175,13 @@ def write_dataset(
             boxes += [_box_row(filepath, box, clip.snr_db) for box in clip.boxes]
             if progress is not None:
                 progress(index + 1, config.num_clips)
-        write_bytes(root / "boxes.csv", _encode_csv(BOX_COLUMNS, boxes))
-        write_bytes(
-            root / "metadata.csv", _encode_csv(("filepath", "split", "label", "group"), rows)
-        )
+        write_bytes(root / "boxes.csv", to_csv(boxes))
+        write_bytes(root / "metadata.csv", to_csv(rows))
     return root
 
 
 def _write_wav(path: Path, clip: SynthClip) -> None:
-    """Write a clip whole or not at all; StorageError names its file."""
+    """Write a clip all or nothing; StorageError names its file."""
     buffer = io.BytesIO()
     sf.write(buffer, clip.samples, clip.sample_rate_hz, format="WAV", subtype="PCM_16")
     with storage_errors(path):
@@ -201,11 +193,10 @@ def _write_wav(path: Path, clip: SynthClip) -> None:
 
 
 def read_boxes(root: str | Path) -> dict[str, list[EventBox]]:
-    """Read ``boxes.csv`` back: for each filepath the boxes of its events."""
+    """Read ``boxes.csv`` back: the boxes of the events of each filepath."""
     table = read_table(Path(root) / "boxes.csv")
-    missing = set(BOX_COLUMNS[:-1]) - set(table.columns)
-    if missing:
-        mend = "write the set anew with xmoe synth"
+    mend = "write the set again with xmoe synth"
+    if missing := set(BOX_COLUMNS[:-1]) - set(table.columns):
         what = f"no column {', '.join(sorted(missing))}"
         raise DatasetError(what, where=str(table.path), mend=mend)
     boxes: dict[str, list[EventBox]] = {}
@@ -213,7 +204,6 @@ def read_boxes(root: str | Path) -> dict[str, list[EventBox]]:
         try:
             edges = [float(row[name]) for name in BOX_COLUMNS[2:6]]
         except ValueError:
-            mend = "write the set anew with xmoe synth"
             raise DatasetError("not a number", where=table.where(index), mend=mend) from None
         boxes.setdefault(row["filepath"], []).append(EventBox(row["label"], *edges))
     return boxes
@@ -221,19 +211,5 @@ def read_boxes(root: str | Path) -> dict[str, list[EventBox]]:
 
 def _box_row(filepath: str, box: EventBox, snr_db: float) -> tuple[object, ...]:
     times = (f"{box.start_s:.6f}", f"{box.end_s:.6f}")
-    return (
-        filepath,
-        box.label,
-        *times,
-        f"{box.fmin_hz:.2f}",
-        f"{box.fmax_hz:.2f}",
-        f"{snr_db:.3f}",
-    )
-
-
-def _encode_csv(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    band = (f"{box.fmin_hz:.2f}", f"{box.fmax_hz:.2f}")
+    return (filepath, box.label, *times, *band, f"{snr_db:.3f}")

@@ -1,32 +1,30 @@
-"""Eight kinds of synthetic event -> a waveform and the box that it fills in time and frequency.
+"""Eight kinds of synthetic event -> a waveform and the box it fills in time and frequency.
 
-Every event is drawn alone, so its box is known: the smallest rectangle that leaves at most 0.5 % of
-the event's energy beyond each of its four sides, measured on the event itself, and grown by what a
-spectrogram with windows of 32 ms smears (12 ms and 40 Hz on each side). The kinds are told
-apart by their shape in time and frequency, not by where they lie: bands and lengths overlap.
+Every event is drawn alone, so its box is known: the smallest rectangle with at most 0.5 % of the
+event's energy beyond each of its four sides, measured on the event itself and grown by the smearing
+of a spectrogram with 32 ms windows (12 ms and 40 Hz on each side). The kinds differ in their shape
+in time and frequency, not in where they lie: bands and lengths overlap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 Wave = npt.NDArray[np.float64]
 
-FADE_S = 0.01
-BOX_TAIL = 0.005
-BOX_MARGIN_S = 0.012
-BOX_MARGIN_HZ = 40.0
-LOWEST_HZ = 200.0
+FADE_S, LOWEST_HZ = 0.01, 200.0
+BOX_TAIL, BOX_MARGIN_S, BOX_MARGIN_HZ = 0.005, 0.012, 40.0
 SPEED_OF_SOUND_M_S = 343.0
 
 
 @dataclass(frozen=True)
 class EventBox:
-    """Where an event lies: its label, from ``start_s`` to ``end_s``, ``fmin_hz`` to ``fmax_hz``."""
+    """A label from ``start_s`` to ``end_s`` and from ``fmin_hz`` to ``fmax_hz``."""
 
     label: str
     start_s: float
@@ -38,7 +36,7 @@ class EventBox:
 def make_event(
     label: str, *, duration_s: float, sample_rate_hz: int, top_hz: float, rng: np.random.Generator
 ) -> Wave:
-    """Return one event [S] of unit mean power, from 200 Hz to ``top_hz``, faded at both ends."""
+    """One event [S] of unit mean power, from 200 Hz to ``top_hz``, faded at both ends."""
     times = np.arange(max(round(duration_s * sample_rate_hz), 8)) / sample_rate_hz
     wave = EVENT_MAKERS[label](times, top_hz, rng) * _fade(times, sample_rate_hz)
     return np.asarray(wave / np.sqrt(np.mean(wave**2)))
@@ -47,7 +45,7 @@ def make_event(
 def measure_box(
     label: str, event: Wave, *, start_s: float, clip_s: float, sample_rate_hz: int
 ) -> EventBox:
-    """Return the box of an event alone that begins at ``start_s`` in a clip of ``clip_s``."""
+    """The box of an event alone that starts at ``start_s`` in a clip of ``clip_s``."""
     first, last = _central_span(event**2)
     spectrum = np.abs(np.fft.rfft(event)) ** 2
     low, high = _central_span(spectrum)
@@ -62,7 +60,7 @@ def measure_box(
 
 
 def _central_span(energy: Wave) -> tuple[int, int]:
-    """Return the first and last index between which all but ``BOX_TAIL`` on either side lies."""
+    """The first and last index with at most ``BOX_TAIL`` of the energy beyond either."""
     share = np.cumsum(energy) / np.sum(energy)
     return int(np.searchsorted(share, BOX_TAIL)), int(np.searchsorted(share, 1.0 - BOX_TAIL))
 
@@ -71,13 +69,12 @@ def _fade(times: Wave, sample_rate_hz: int) -> Wave:
     ramp = max(min(round(FADE_S * sample_rate_hz), len(times) // 2), 1)
     rise = np.sin(0.5 * np.pi * (np.arange(ramp) + 0.5) / ramp) ** 2
     envelope = np.ones(len(times))
-    envelope[:ramp] = rise
-    envelope[-ramp:] = rise[::-1]
+    envelope[:ramp], envelope[-ramp:] = rise, rise[::-1]
     return envelope
 
 
 def _tone(times: Wave, frequency_hz: Wave | float, rng: np.random.Generator) -> Wave:
-    """Return a sine whose frequency follows ``frequency_hz`` [S], from a random phase."""
+    """A sine whose frequency follows ``frequency_hz`` [S], from a random phase."""
     step_s = times[1] - times[0]
     turns = np.cumsum(np.broadcast_to(frequency_hz, times.shape)) * step_s
     return np.asarray(np.sin(2 * np.pi * (turns + rng.uniform())))
@@ -88,23 +85,15 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _chirp(times: Wave, top_hz: float, rng: np.random.Generator, *, rising: bool) -> Wave:
-    """Return a sweep over 0.6 to 1.8 octaves, exponential in time."""
+    """A sweep over 0.6 to 1.8 octaves, exponential in time."""
     octaves = rng.uniform(0.6, 1.8)
     low = _log_uniform(rng, 1.5 * LOWEST_HZ, top_hz / 2**octaves)
     progress = times / times[-1]
     return _tone(times, low * 2 ** (octaves * (progress if rising else 1 - progress)), rng)
 
 
-def _chirp_up(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
-    return _chirp(times, top_hz, rng, rising=True)
-
-
-def _chirp_down(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
-    return _chirp(times, top_hz, rng, rising=False)
-
-
 def _click_train(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
-    """Return regular Gaussian-windowed clicks, 10 to 30 per second, about an octave wide."""
+    """Regular Gaussian-windowed clicks, 10 to 30 per second, about an octave wide."""
     rate_hz = rng.uniform(10.0, 30.0)
     centre_hz = _log_uniform(rng, 0.2 * top_hz, 0.6 * top_hz)
     width_s = rng.uniform(0.8, 1.4) / centre_hz
@@ -120,7 +109,7 @@ def _click_train(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
 
 
 def _harmonic_stack(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
-    """Return 4 to 8 harmonics of a slowly gliding fundamental, falling by 3 dB or less each."""
+    """4 to 8 harmonics of a slowly gliding fundamental, each up to 3 dB below the last."""
     count = int(rng.integers(4, 9))
     base = _log_uniform(rng, LOWEST_HZ, 0.9 * top_hz / count)
     glide = base * (1.0 + rng.uniform(-0.06, 0.06) * np.sin(np.pi * times / times[-1]))
@@ -130,7 +119,7 @@ def _harmonic_stack(times: Wave, top_hz: float, rng: np.random.Generator) -> Wav
 
 
 def _noise_band(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
-    """Return noise in a band of 0.3 to 0.8 octaves."""
+    """Noise in a band of 0.3 to 0.8 octaves."""
     octaves = rng.uniform(0.3, 0.8)
     low = _log_uniform(rng, 2 * LOWEST_HZ, top_hz / 2**octaves)
     spectrum = np.fft.rfft(rng.standard_normal(len(times)))
@@ -140,7 +129,7 @@ def _noise_band(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
 
 
 def _tone_doppler(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
-    """Return a tonal line as a source passes by at 20 to 45 m/s (falling s-shape of frequency)."""
+    """A tone as its source passes by at 20 to 45 m/s (falling s-shape of frequency)."""
     speed = rng.uniform(20.0, 45.0)
     distance = rng.uniform(0.8, 3.0)
     pass_s = times[-1] * rng.uniform(0.35, 0.65)
@@ -151,7 +140,7 @@ def _tone_doppler(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
 
 
 def _sweep_sine(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
-    """Return a tone whose frequency swings to and fro, 2 to 4 times, over 0.3 to 0.9 octaves."""
+    """A tone whose frequency swings up and down 2 to 4 times over 0.3 to 0.9 octaves."""
     half_octaves = rng.uniform(0.15, 0.45)
     centre = _log_uniform(rng, 2.5 * LOWEST_HZ, top_hz / 2**half_octaves)
     swings = rng.uniform(2.0, 4.0)
@@ -160,7 +149,7 @@ def _sweep_sine(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
 
 
 def _tone_pulses(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
-    """Return a steady tone keyed on and off 6 to 14 times per second."""
+    """A steady tone keyed on and off 6 to 14 times per second."""
     rate_hz = rng.uniform(6.0, 14.0)
     keyed = np.sin(2 * np.pi * (rate_hz * times + rng.uniform()))
     envelope = 1.0 / (1.0 + np.exp(-8.0 * keyed))
@@ -168,8 +157,8 @@ def _tone_pulses(times: Wave, top_hz: float, rng: np.random.Generator) -> Wave:
 
 
 EVENT_MAKERS: dict[str, Callable[[Wave, float, np.random.Generator], Wave]] = {
-    "chirp_down": _chirp_down,
-    "chirp_up": _chirp_up,
+    "chirp_down": partial(_chirp, rising=False),
+    "chirp_up": partial(_chirp, rising=True),
     "click_train": _click_train,
     "harmonic_stack": _harmonic_stack,
     "noise_band": _noise_band,

@@ -1,9 +1,9 @@
 """A table file (CSV, JSON Lines, Parquet) -> rows of text, with the line that each came from.
 
-The one reader of manifests, annotation tables and lists of inputs. They are written by people and
-spreadsheets, so everything that can be wrong with the file itself (separators, ragged rows, no
-header) is said here, with the line and the remedy, and what is missing is empty however it was
-spelled. What the columns mean is the caller's business.
+The one reader of manifests, annotation tables and lists of inputs. People and spreadsheets write
+them, so every flaw of the file itself (separators, ragged rows, no header) is reported here with
+its line and remedy, and missing values become empty text however they are spelled. The meaning of
+the columns is the caller's business.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xmoe.audio.text import LFS_MEND, LFS_POINTER, read_text
 from xmoe.base.errors import DatasetError
@@ -31,7 +32,7 @@ _SEPARATOR_LINE = re.compile(r'\s*"?sep=(?P<mark>.)"?[ \t,;]*(\r\n|\r|\n|$)', re
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a table as stripped text; ``lines`` (from 1) name each row's origin.
+    """The cells of a table as stripped text; ``lines`` (from 1) say where each row came from.
 
     ``notes`` say in plain words what was guessed.
     """
@@ -43,17 +44,24 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def where(self, index: int) -> str:
-        """Name one row for an error: ``metadata.csv line 7``."""
+        """One row for an error message: ``metadata.csv line 7``."""
         unit = "row" if self.path.suffix == ".parquet" else "line"
         return f"{self.path} {unit} {self.lines[index]}"
 
     def pick(self, names: Iterable[str]) -> str | None:
-        """Return the column that the first fitting name means, whatever its case and spaces."""
         return pick_column(self.columns, names)
+
+    def need(self, names: Sequence[str], where: str = "") -> str:
+        """The column that ``names`` mean; raises ``DatasetError`` if there is none."""
+        if column := self.pick(names):
+            return column
+        what = f"no column {names[0]!r}; the columns are {', '.join(self.columns) or 'none'}"
+        mend = f"name one column {names[0]} (also accepted: {', '.join(names[1:])})"
+        raise DatasetError(what, where=where or str(self.path), mend=mend)
 
 
 def pick_column(columns: Sequence[str], names: Iterable[str]) -> str | None:
-    """Return the first of ``names`` among ``columns``: as written, else by its letters only."""
+    """The first of ``names`` among ``columns``, else ignoring case, spaces and dashes."""
     folded = {_fold(column): column for column in reversed(columns)}
     found = (name if name in columns else folded.get(_fold(name)) for name in names)
     return next((column for column in found if column), None)
@@ -64,7 +72,7 @@ def _fold(name: str) -> str:
 
 
 def parse_number(cell: str) -> float | None:
-    """Return a number, which may have a decimal comma; NaN for other text, None for nothing."""
+    """A number, perhaps with a decimal comma; NaN for other text, None for a missing value."""
     if cell.strip().casefold() in _NO_NUMBER:
         return None
     try:
@@ -74,9 +82,9 @@ def parse_number(cell: str) -> float | None:
 
 
 def parse_time(cell: str) -> float | None:
-    """Return a number of seconds, which may be written ``1:02:03.5`` or ``2:03,5``.
+    """A number of seconds, which may be written ``1:02:03.5`` or ``2:03,5``.
 
-    NaN for other text, None for nothing.
+    NaN for other text, None for a missing value.
     """
     parts = [parse_number(part) for part in cell.split(":")]
     if len(parts) == 1:
@@ -91,7 +99,7 @@ def parse_time(cell: str) -> float | None:
 def read_table(path: Path, *, empty_ok: bool = False) -> Table:
     """Read a table by its suffix; raises ``DatasetError`` for anything wrong with the file.
 
-    One without a row is wrong unless ``empty_ok``.
+    A table without rows is wrong unless ``empty_ok``.
     """
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
@@ -130,13 +138,13 @@ def parse_table(path: Path, text: str, notes: tuple[str, ...] = ()) -> Table:
 
 
 def header_of(text: str) -> list[str]:
-    """Return the cells of the first line that is not blank; none of a text without one."""
+    """The cells of the first line that is not blank; none if there is no such line."""
     line, separator = _header_line(text)
     return [cell.strip().strip('"') for cell in line.split(separator)] if line else []
 
 
 def _header_line(text: str) -> tuple[str, str]:
-    """Return the header as it stands and the separator: named, else the one it has most of."""
+    """The header and the separator: the one that is named, else the most frequent in the header."""
     named = _SEPARATOR_LINE.match(text)
     rest = text[named.end() :] if named else text
     line = next((line for line in io.StringIO(rest, newline=None) if line.strip()), "").rstrip("\n")
@@ -145,10 +153,10 @@ def _header_line(text: str) -> tuple[str, str]:
 
 
 def _split(path: Path, text: str) -> list[tuple[int, list[str]]]:
-    """Return (line, cells) of all records that are not blank.
+    """(line, cells) of all records that are not blank.
 
-    Raven puts no quotes around cells and may have a stray one in them, so where quotes make no
-    sense or a cell runs on over lines, a table with tabs is read without.
+    Raven writes cells unquoted, even with stray quotes in them, so a table with tabs is read
+    without quoting if its quotes make no sense or a cell spans lines.
     """
     separator = _header_line(text)[1]
     if named := _SEPARATOR_LINE.match(text):
@@ -171,19 +179,16 @@ def _split(path: Path, text: str) -> list[tuple[int, list[str]]]:
     ]
 
 
-def _csv_records(reader: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
+def _csv_records(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of records that are not blank."""
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            line = getattr(reader, "line_num", 0)
-            mend = "check the quotes on that line and the one before"
-            raise DatasetError(f"line {line}: {error}", where=str(path), mend=mend) from None
-        if any(cell.strip() for cell in cells):
-            yield getattr(reader, "line_num", 0), cells
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        what = f"line {reader.line_num}: {error}"
+        mend = "check the quotes on that line and the one before"
+        raise DatasetError(what, where=str(path), mend=mend) from None
 
 
 def _check_columns(path: Path, columns: tuple[str, ...]) -> None:
@@ -221,7 +226,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         with path.open("rb") as handle:
             if handle.read(len(LFS_POINTER)) == LFS_POINTER:
-                what = "is a pointer of Git LFS, not the table itself"
+                what = "is a Git LFS pointer, not the table itself"
                 raise DatasetError(what, where=str(path), mend=LFS_MEND)
         table = pyarrow.parquet.read_table(path)
     except OSError as error:
@@ -230,7 +235,7 @@ def _read_parquet(path: Path) -> Table:
         raise DatasetError(reason, where=str(path), mend=mend) from None
     except (pyarrow.ArrowException, ValueError) as error:
         mend = "write it again, or save it as CSV"
-        what = f"is no Parquet file ({str(error).splitlines()[0][:80]})"
+        what = f"is not a Parquet file ({str(error).splitlines()[0][:80]})"
         raise DatasetError(what, where=str(path), mend=mend) from None
     columns = tuple(str(name) for name in table.column_names)
     _check_columns(path, columns)
@@ -241,7 +246,7 @@ def _read_parquet(path: Path) -> Table:
 
 
 def _as_text(value: object) -> str:
-    """Return a cell as text; a list of labels becomes ``a;b``, nothing becomes nothing."""
+    """A cell as text: a list of labels becomes ``a;b``, a missing value is empty."""
     if value is None or value != value:  # NaN is the only value that is not itself
         return ""
     if isinstance(value, list):

@@ -1,9 +1,9 @@
-"""Blocks of decoded samples -> hash, peak and clipping, in one pass and whatever the blocks' size.
+"""Blocks of decoded samples -> hash, peak and clipping in one pass, whatever the block size.
 
-A recorder that is overdriven writes the same full-scale value again and again. A sample counts as
-clipped if it stands in a run of at least three equal values at full scale of one channel; a single
-peak that just touches full scale does not. Lossy coding (MP3, Vorbis, Opus) rounds such runs off,
-so there the rate says little.
+An overdriven recorder writes the same full-scale value again and again. A sample counts as clipped
+if it is in a run of at least three equal full-scale values of one channel; a single peak that just
+touches full scale does not count. Lossy coding (MP3, Vorbis, Opus) rounds such runs off, so there
+the rate says little.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Block = npt.NDArray[np.float32]
 
 
 class Tally:
-    """What is known of the samples so far: ``num_clipped``, ``peak`` and ``hexdigest()``.
+    """Running measures of the samples so far: ``num_clipped``, ``peak`` and ``hexdigest()``.
 
-    ``full_scale`` is the largest positive value that the coding can hold.
+    ``full_scale`` is the largest positive value the coding can hold.
     """
 
     def __init__(self, sample_rate_hz: int, channels: int, *, full_scale: float) -> None:
@@ -38,15 +38,14 @@ class Tally:
 
     @property
     def clipped_rate(self) -> float:
-        """The share of all samples so far that are clipped."""
         return self.num_clipped / max(self.values, 1)
 
     def hexdigest(self) -> str:
-        """Return the SHA-256 of rate, channels and all samples so far, interleaved."""
+        """SHA-256 of rate, channels and all samples so far, interleaved."""
         return self._sha256.hexdigest()
 
     def add(self, block: Block, *, where: str) -> None:
-        """Count a block [n, channels]; refuses samples that are no finite, plausible numbers."""
+        """Count a block [n, channels]; refuse samples that are not finite, plausible numbers."""
         block_peak = max(-float(block.min()), float(block.max()))
         if not block_peak <= PLAUSIBLE_PEAK:
             finite = np.isfinite(block_peak)
@@ -60,7 +59,7 @@ class Tally:
             self._count_clipped(block)
 
     def _count_clipped(self, block: Block) -> None:
-        """Mark runs over this block and the last two samples before it; count new marks only."""
+        """Mark runs over this block and the last two samples before it; count only new marks."""
         joined = np.concatenate([self._tail, block])
         marks = mark_clipped(joined, full_scale=float(self._full_scale))
         marks[: len(self._tail)] |= self._tail_marks
@@ -69,7 +68,7 @@ class Tally:
 
 
 def mark_clipped(samples: Block, *, full_scale: float) -> npt.NDArray[np.bool_]:
-    """Return a mask [n, channels] of the samples in runs of three equal values at full scale."""
+    """A mask [n, channels] of the samples in runs of three equal values at full scale."""
     full = np.abs(samples) >= np.float32(full_scale)
     same = full[1:] & (samples[1:] == samples[:-1])
     triple = same[1:] & same[:-1]

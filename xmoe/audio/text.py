@@ -1,8 +1,8 @@
 """The bytes of a table -> text, whatever program saved it.
 
-Byte order marks decide; without one it is UTF-16 where every other byte is zero, else UTF-8, else
-Windows-1252, which a spreadsheet of a Western European computer writes. That last step is a guess
-(those bytes are letters of other encodings too), so it comes with a note.
+A byte order mark decides; without one it is UTF-16 if every other byte is zero, else UTF-8, else
+Windows-1252, as spreadsheets write it in Western Europe. That last step is a guess (the bytes are
+letters in other encodings too), so it comes with a note.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Text(NamedTuple):
 
 
 def read_text(path: Path) -> Text:
-    """Read a file of text; raises ``DatasetError`` where it cannot be read or holds none."""
+    """Read a text file; raises ``DatasetError`` if it is unreadable or not text."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -42,15 +42,15 @@ def read_text(path: Path) -> Text:
         mend = "check the path and the permissions"
         raise DatasetError(reason, where=str(path), mend=mend) from None
     if raw.startswith(LFS_POINTER):
-        what = "is a pointer of Git LFS, not the table itself"
+        what = "is a Git LFS pointer, not the table itself"
         raise DatasetError(what, where=str(path), mend=LFS_MEND)
     if raw.startswith(b"PK\x03\x04"):
         mend = "save it as csv (Excel: CSV UTF-8)"
-        raise DatasetError("is a workbook or another archive, no text", where=str(path), mend=mend)
+        raise DatasetError("is a workbook or another archive, not text", where=str(path), mend=mend)
     found = _decode(raw, path)
     if "\0" in found.text:
         line = found.text.count("\n", 0, found.text.index("\0")) + 1
-        what = f"line {line} holds zero bytes: this is no text"
+        what = f"line {line} holds zero bytes: this is not text"
         raise DatasetError(what, where=str(path), mend="export the table again as text (csv)")
     return found
 
@@ -76,7 +76,7 @@ def _decode(raw: bytes, path: Path) -> Text:
 
 
 def _utf16_without_mark(raw: bytes) -> str | None:
-    """Tell UTF-16 by zeros on one side of its pairs of bytes; other text has none at all."""
+    """Recognise UTF-16 by zeros on one side of its byte pairs; other text has none at all."""
     head = raw[:4096]
     high_first, low_first = head[0::2].count(0), head[1::2].count(0)
     if max(high_first, low_first) * 10 < len(head):

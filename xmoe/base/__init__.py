@@ -1,1 +1,1 @@
-"""What every stage shares: errors, settings, units, progress, whole files. No audio, no model."""
+"""What every stage shares: errors, settings, units, progress, atomic files. No audio, no model."""

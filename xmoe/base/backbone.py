@@ -1,7 +1,7 @@
-"""What a pretrained network is: ``backbone.json``, a card that lies beside its files.
+"""What a pretrained network is: ``backbone.json``, a card beside its files.
 
-A card says how sound becomes an embedding: rate, windows, what each file is fed and which of its
-outputs is read, and whose weights these are. Nothing of it is guessed from the files.
+A card says how sound becomes an embedding: rate, windows, the input of each file and which of its
+outputs is read, and whose weights these are. Nothing is guessed from the files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Pooling = Literal["mean", "max"]
 
-# The variable that names cards whose files may run code, separated by commas.
+# Environment variable: comma-separated names of cards whose files may run code.
 TRUST = "XMOE_TRUST"
 
 Positive = Annotated[float, Field(gt=0.0)]
@@ -26,11 +26,10 @@ class _Frozen(BaseModel):
 class BackboneFile(_Frozen):
     """One file of a network: ``path``, from the card's folder, its hash, and how it is run.
 
-    It is fed ``scale * x + offset`` as ``shape``, whose first -1 is the batch and whose other one,
-    if any, is what follows, under the name ``input``; ``output`` is a name, or the index of an
-    inner tensor, and ``mean_over`` the axes of it that are averaged. ``one_by_one``: a network
-    that looks across its whole batch is given one window at a time. A file with no ``output`` is
-    only there for the others.
+    Its input ``input`` is ``scale * x + offset`` in ``shape``, whose first -1 is the batch and
+    whose other one, if any, the rest; ``output`` is a name, or the index of an inner tensor,
+    averaged over the axes ``mean_over``. ``one_by_one``: a network that mixes its batch gets one
+    window at a time. A file without ``output`` is only there for the others.
     """
 
     path: str = Field(min_length=1)
@@ -53,13 +52,13 @@ class BackboneFile(_Frozen):
 class BackboneCard(_Frozen):
     """A pretrained network: float32 [b, n] at ``sample_rate_hz`` -> embeddings [b, D].
 
-    ``format`` is a name that ``xmoe.backbones`` knows. Files are run one after another, each on
-    the output of the one before. A window lasts ``window_s``; where ``least_s`` is given, shorter
-    sound down to that is taken as it is. Windows lie ``hop_s`` apart, half a window without. Sound
-    is played ``speed_factor`` times slower than it was recorded (below 1: faster), which brings
-    ultrasound into the band: times here are the network's. ``pooling`` makes one vector of those
-    of several windows. ``golden`` are the first numbers that a known
-    sound gives (``xmoe.backbones.check``): a rate, a scale or a level that is wrong changes them.
+    ``format`` is a name that ``xmoe.backbones`` knows. Files run one after another, each on the
+    output of the one before. A window lasts ``window_s``; if ``least_s`` is given, sound down to
+    that length is not padded. Windows are ``hop_s`` apart, half a window by default. Sound is
+    played ``speed_factor`` times slower than it was recorded (below 1: faster), which brings
+    ultrasound into the band: times here are the network's. ``pooling`` makes one vector from those
+    of several windows. ``golden`` are the first numbers for a known sound
+    (``xmoe.backbones.check``): a wrong rate, scale or level changes them.
     """
 
     schema_version: Literal[1] = 1
@@ -94,7 +93,6 @@ class BackboneCard(_Frozen):
 
     @property
     def window_samples(self) -> int:
-        """Samples of a whole window at the network's rate."""
         return round(self.window_s * self.sample_rate_hz)
 
     @property
@@ -119,11 +117,11 @@ class BackboneCard(_Frozen):
 
     @property
     def terms(self) -> str:
-        """Whose weights these are, and aloud where they are not for commerce."""
+        """Whose weights these are, with a warning if commercial use is not allowed."""
         warning = ": NOT FOR COMMERCIAL USE" if self.non_commercial else ""
         return f"{self.licence}{warning}  ({self.source})"
 
     @property
     def num_features(self) -> int:
-        """What a head reads of any number of windows: each pooling of each number."""
+        """Inputs of a head, whatever the number of windows: each pooling of each number."""
         return self.embedding_size * len(self.pooling)

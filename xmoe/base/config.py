@@ -27,21 +27,15 @@ Count = Annotated[int, Field(ge=1)]
 Workers = Count | tuple[Count, Count]
 
 EXPERT_NAMES: tuple[str, ...] = (
-    "broadband",
-    "low",
-    "high",
-    "transient",
-    "harmonic",
-    "fine_frequency",
-    "mid",
-    "high_band",
+    *("broadband", "low", "high", "transient"),
+    *("harmonic", "fine_frequency", "mid", "high_band"),
 )
 
-# The mean number of experts that the budget ``latency`` stands for.
+# The mean number of experts under the budget ``latency``.
 LATENCY_K = 0.5
-# At this price whoever costs a microsecond is asked, whatever is promised.
+# At this price an expert that costs a microsecond is asked, whatever it promises.
 ASK_ALL = -1000.0
-# An answer needs so much of the weight that was planned; below it other experts are asked.
+# If less than this share of the planned weight has answered, other experts are asked.
 MIN_GATE_MASS = 0.5
 # The peak of the one-cycle schedule.
 LEARNING_RATE = 4e-3
@@ -96,7 +90,6 @@ class SpectroConfig(Frozen):
 
     @property
     def frame_rate_hz(self) -> float:
-        """Frames per second."""
         return self.sample_rate_hz / self.hop_length
 
 
@@ -117,10 +110,10 @@ class CnnSpec(Frozen):
 
 
 class KernelsSpec(Frozen):
-    """An expert of kind ``kernels``: a front end of its own, how many kernels, and why it is there.
+    """An expert of kind ``kernels``: its own front end, its number of kernels, and why it exists.
 
     ``name`` is unique in a mixture, ``family`` one of the eight biases. ``spectro.segment_s`` is
-    the length of the spans that it asks for.
+    the length of its spans.
     """
 
     kind: Literal["kernels"] = "kernels"
@@ -133,15 +126,14 @@ class KernelsSpec(Frozen):
 
     @property
     def band_hz(self) -> tuple[float, float]:
-        """The band that it sees."""
         return self.spectro.fmin_hz, self.spectro.fmax_hz
 
 
 class BackboneSpec(Frozen):
     """An expert of kind ``backbone``: a pretrained network with a linear head.
 
-    Its files lie in ``folder``, which in a run's settings is within the run. It hears its
-    ``windows`` most salient windows of a segment, all of them where that is None.
+    Its files are in ``folder``, which in a run's settings is within the run. It gets the
+    ``windows`` most salient windows of a segment, all of them if None.
     """
 
     kind: Literal["backbone"] = "backbone"
@@ -154,14 +146,14 @@ class BackboneSpec(Frozen):
 
     @property
     def band_hz(self) -> tuple[float, float]:
-        """The band that it can see."""
+        """The band from 0 Hz to Nyquist of the network, in terms of the recording."""
         return 0.0, self.card.sample_rate_hz * self.card.speed_factor / 2
 
 
 class NetworkSpec(Frozen):
     """An expert of kind ``network``: a whole mixture of CNNs that was trained by gradient.
 
-    It hears sound through the front end ``spectro``, and all of its own experts answer.
+    Its input is sound through the front end ``spectro``, and all of its own experts answer.
     """
 
     kind: Literal["network"] = "network"
@@ -179,11 +171,9 @@ class NetworkSpec(Frozen):
 
     @property
     def band_hz(self) -> tuple[float, float]:
-        """The band that it sees."""
         return self.spectro.fmin_hz, self.spectro.fmax_hz
 
 
-# One record a kind.
 ExpertSpec = Annotated[
     CnnSpec | KernelsSpec | BackboneSpec | NetworkSpec, Field(discriminator="kind")
 ]
@@ -192,7 +182,7 @@ ExpertSpec = Annotated[
 class ModelConfig(Frozen):
     """The mixture: which experts exist, how many may answer, and the grid of patches.
 
-    With the router ``promise`` the experts stand in the order in which they are asked.
+    With the router ``promise`` the experts are listed in the order in which they are asked.
     """
 
     task: TaskName = "single_label"
@@ -228,16 +218,16 @@ class ModelConfig(Frozen):
 
     @property
     def expert_names(self) -> tuple[str, ...]:
-        """The experts by name, in their order; each name is that of its weights file too."""
+        """Names of the experts in order, and of their weights files."""
         return tuple(spec.name for spec in self.experts)
 
     @property
     def hears_sound(self) -> bool:
-        """Whether an expert eats sound, not only the stem map."""
+        """Whether an expert takes sound, not only the stem map."""
         return any(spec.kind != "cnn" for spec in self.experts)
 
     def spec_of(self, name: str) -> ExpertSpec:
-        """Return the expert of that name; KeyError where there is none."""
+        """The expert of that name; KeyError if there is none."""
         for spec in self.experts:
             if spec.name == name:
                 return spec
@@ -252,11 +242,10 @@ class TrainConfig(Frozen):
     """How the mixture is fitted: in ``closed`` form on held-out answers, by ``gradient``, or
     ``both``: in closed form, then with a network trained by gradient as one more expert.
 
-    What follows ``seed`` matters to gradients, as do epochs, batches and rates before it;
-    ``epochs=None`` lets the trainer choose from the set's size.
-    ``num_workers`` is how many share each batch, or the fewest and the most that may.
-    ``precision="auto"`` is float32 on a GPU too: the mixture is too small for bf16 to be faster
-    (docs/gpu.md).
+    Epochs, batches, rates and everything after ``seed`` matter to gradients only; ``epochs=None``
+    lets the trainer choose from the set's size. ``num_workers`` is how many share each batch, or
+    the fewest and the most that may. ``precision="auto"`` is float32 on a GPU too: the mixture is
+    too small for bf16 to be faster (docs/gpu.md).
     """
 
     fit: FitKind = "gradient"
@@ -281,12 +270,12 @@ class TrainConfig(Frozen):
 
     @property
     def fewest_workers(self) -> int:
-        """With how many workers training still goes on."""
+        """The smallest number of workers with which training continues."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
 
     @property
     def most_workers(self) -> int:
-        """How many workers are used where there is room for them."""
+        """The number of workers used if there is room for them."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
 
@@ -294,11 +283,10 @@ class RoutingConfig(Frozen):
     """What validation decided: the price of an expert, where experts look, and calibration.
 
     ``k_price`` is the gain in probability of being right that one more expert must promise, or one
-    more millisecond where ``costs_ms`` tells what each expert costs, in the order in which they are
-    asked; negative where experts are asked even without a promise. ``glance_ms`` is what every
-    segment costs.
-    ``window_fraction`` is the share of time windows that an expert is sent, picked by ``selector``.
-    ``temperatures[k]`` divides the logits of an answer that k experts gave.
+    more millisecond if ``costs_ms`` gives the cost of each expert, in the order in which they are
+    asked; negative if experts are asked even without a promise. ``glance_ms`` is the cost of every
+    segment. ``window_fraction`` is the share of time windows that an expert is sent, picked by
+    ``selector``. ``temperatures[k]`` divides the logits of an answer that k experts gave.
     """
 
     budget: str | float = "accuracy"
@@ -313,15 +301,15 @@ class RoutingConfig(Frozen):
 
     @property
     def asks_all(self) -> bool:
-        """Whether every expert is asked at once: nobody waits for what the first ones say."""
+        """Whether every expert is asked at once, without waiting for the first answers."""
         return self.k_price <= ASK_ALL
 
 
 class RunConfig(Frozen):
-    """Everything that a run folder needs to rebuild its classifier.
+    """Everything a run folder needs to rebuild its classifier.
 
-    ``schema_version`` rises where older programs would read a run wrongly, or this one an older
-    run; ``xmoe_version`` is that of the program that began the run.
+    ``schema_version`` rises if older programs would misread a run, or this one an older run;
+    ``xmoe_version`` is that of the program that started the run.
     """
 
     schema_version: Literal[5] = 5

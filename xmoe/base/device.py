@@ -8,7 +8,7 @@ from xmoe.base.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device asked for; ``auto`` takes a GPU where there is one.
+    """The requested device; ``auto`` takes a GPU if there is one.
 
     Raises ConfigError for a device that this machine lacks.
     """

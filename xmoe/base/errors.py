@@ -6,7 +6,7 @@
         |-- AudioError            one recording cannot be used (``code`` says which way)
         |-- DatasetError          the manifest or the folder of recordings is wrong
         |-- ConfigError           an option or a combination of options is wrong
-        `-- RunFolderError        a run folder or a checkpoint is missing, torn or not ours
+        `-- RunFolderError        a run folder or a checkpoint is missing, damaged or not ours
             `-- RunVersionError   a run that another version of xmoe wrote
 
 HTTP status and exit codes are decided at the edges (``xmoe.cli``, ``xmoe.serve``), never here.
@@ -29,7 +29,7 @@ class XmoeError(Exception):
         return f"{text} ({self.mend})" if self.mend else text
 
     def as_dict(self) -> dict[str, str | None]:
-        """Return the error as plain fields for JSON output."""
+        """The error as plain fields for JSON output."""
         return {
             "error": type(self).__name__,
             "what": self.what,
@@ -77,7 +77,7 @@ class ConfigError(InputError):
 
 
 class RunFolderError(InputError):
-    """A run folder or a checkpoint is missing, torn, or not one of ours."""
+    """A run folder or a checkpoint is missing, damaged, or not one of ours."""
 
 
 class RunVersionError(RunFolderError):

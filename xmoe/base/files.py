@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,15 +22,13 @@ TRAIN_AGAIN = "train again, or name a run folder that `xmoe train` wrote"
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an error of the disk while writing ``path`` into a StorageError with the mend."""
+    """Turn a disk error while writing ``path`` into a StorageError with the remedy."""
     try:
         yield
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own
-        raise StorageError(
-            f"cannot write: {getattr(error, 'strerror', None) or error}",
-            where=str(path),
-            mend="free some space or name a folder that you may write to with --out",
-        ) from error
+        what = f"cannot write: {getattr(error, 'strerror', None) or error}"
+        mend = "free some space, or name a writable folder with --out"
+        raise StorageError(what, where=str(path), mend=mend) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -47,17 +47,24 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def to_json(value: Any) -> str:
-    """Return canonical JSON: sorted keys, two spaces, no NaN."""
+    """Canonical JSON: sorted keys, two spaces, no NaN (non-finite numbers become null)."""
     return json.dumps(_plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as canonical JSON, atomically; non-finite numbers become null."""
+    """Write a value as canonical JSON, atomically."""
     write_bytes(path, to_json(value).encode())
 
 
+def to_csv(rows: Iterable[Iterable[object]]) -> bytes:
+    """Encode rows as CSV with plain newlines, whatever the platform."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file; RunFolderError names it where it is missing or torn."""
+    """Read a JSON file; RunFolderError names it if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Layers that stem and experts share, and how they fold for answering."""
+"""Layers that stem and experts share, and how they are folded for inference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def conv_block(
     stride: tuple[int, int] = (1, 1),
     dilation: tuple[int, int] = (1, 1),
 ) -> nn.Sequential:
-    """Return convolution ("same" padding) -> batch norm -> ReLU."""
+    """Convolution ("same" padding) -> batch norm -> ReLU."""
     padding = (dilation[0] * (kernel[0] - 1) // 2, dilation[1] * (kernel[1] - 1) // 2)
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False),
@@ -27,9 +27,10 @@ def conv_block(
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Make each batch norm part of the convolution before it, for a module that only answers.
+    """Fold each batch norm into the convolution before it, for inference only.
 
-    Its answers stay the same but for rounding; it can be neither trained nor given other weights.
+    Answers stay the same but for rounding; the module can neither be trained nor be given other
+    weights.
     """
     module.eval()
     for block in list(module.modules()):
@@ -50,11 +51,11 @@ def convolve_rows(
     stride: tuple[int, int],
     heights: int = 1,
 ) -> Tensor:
-    """Return cells [B, K, H, ceil(F / H / stride), ceil(T / stride)] of spectrograms [B, F, T].
+    """Cells [B, K, H, ceil(F / H / stride), ceil(T / stride)] of spectrograms [B, F, T].
 
-    ``weights`` [K, n * n] are square kernels of odd size, ``biases`` [K]. Neighbouring rows of
-    cells are ``heights`` H of one row. One matrix product of the patches: ten times as fast as a
-    convolution of one channel.
+    ``weights`` [K, n * n] are square kernels of odd size, ``biases`` [K]. ``heights`` H
+    neighbouring rows of cells belong to one row. One matrix product of the patches: ten times as
+    fast as a convolution of one channel.
     """
     batch, size = len(specs), math.isqrt(weights.shape[1])
     reach = [(size - 1) // 2 * step for step in dilation]

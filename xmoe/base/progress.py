@@ -1,9 +1,9 @@
 """How far a long job has come: one call per step, shown as bars or as plain lines.
 
-Work takes ``progress: Progress = silent`` and calls ``progress(stage, done, total, note)``; what is
-shown is the caller's choice. On a terminal each stage is a bar (rich, imported only then). In a log
+Work takes ``progress: Progress = silent`` and calls ``progress(stage, done, total, note)``; the
+caller chooses what is shown. On a terminal each stage is a bar (rich, imported only then). In a log
 a stage prints its start, its end and at most one line every ``pace_s`` seconds. Everything goes to
-the error stream, so that standard output stays free for results.
+standard error, so that standard output stays free for results.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """A callable that long work tells how far it has come."""
+    """A callable that long work reports its progress to."""
 
     def __call__(self, stage: str, done: int, total: int | None = None, note: str = "") -> None:
-        """Say that ``done`` of ``total`` steps of ``stage`` are behind; ``note`` is free text."""
+        """Report that ``done`` of ``total`` steps of ``stage`` are over; ``note`` is free text."""
         ...
 
 
@@ -50,7 +50,7 @@ class PlainProgress:
         self._started_s = 0.0
 
     def __call__(self, stage: str, done: int, total: int | None = None, note: str = "") -> None:
-        """Print a line when the stage is new, over, or was quiet for ``pace_s``."""
+        """Print a line if the stage is new, over, or was quiet for ``pace_s``."""
         now = self._clock()
         if stage != self._stage:
             self._stage, self._started_s, self._next_s = stage, now, now
@@ -63,14 +63,13 @@ class PlainProgress:
 
 
 class BarProgress:
-    """Bars for terminals: one per stage, kept on the screen when it is full."""
+    """Bars for terminals: one per stage, left on the screen when full."""
 
     def __init__(self, bars: RichProgress) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, stage: str, done: int, total: int | None = None, note: str = "") -> None:
-        """Move the bar of ``stage``, made when the stage is first named."""
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, note=note)
         self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
@@ -78,7 +77,7 @@ class BarProgress:
 
 @contextmanager
 def show_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[Progress]:
-    """Give the ``Progress`` that suits ``stream`` (standard error unless told otherwise)."""
+    """The ``Progress`` that suits ``stream`` (standard error by default)."""
     target = stream or sys.stderr
     if quiet:
         yield silent
@@ -92,21 +91,14 @@ def show_progress(stream: TextIO | None = None, *, quiet: bool = False) -> Itera
 
 
 def _bars(console: Console) -> RichProgress:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress
 
-    return Progress(
-        TextColumn("{task.description:>12}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+    return progress.Progress(
+        progress.TextColumn("{task.description:>12}"),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[note]}"),
         console=console,
     )

@@ -1,8 +1,8 @@
 """Names of recordings -> rows of answers: decoded one by one, answered a batch at a time.
 
-The segments of several short recordings go through the classifier together; every segment is
-normalised, routed and answered by itself, so a recording has the answer that ``predict`` gives it,
-to rounding. At most one batch of spectrograms and a few decoded recordings are in memory.
+Segments of several short recordings go through the classifier together; each is normalised, routed
+and answered by itself, so a recording gets the answer of ``predict``, to rounding. At most one
+batch of spectrograms and a few decoded recordings are in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from xmoe.audio.clip import Clip, read_clip
-from xmoe.audio.field_notes import NOTHING_KNOWN, FieldNotes, read_field_notes
+from xmoe.audio.field_notes import NOTHING_KNOWN, FieldNotes, find_field_notes, read_field_notes
 from xmoe.audio.reading import AS_IT_IS, Reading
 from xmoe.audio.sound import Sound, join_sounds
 from xmoe.base.errors import AudioError
@@ -33,9 +33,9 @@ from xmoe.predict.answer import Answer, SegmentAnswers
 from xmoe.predict.predictor import Predictor
 
 Row = dict[str, Any]
-# A name, its spectrograms and sound or what was wrong, and what is doubtful about it.
-Heard = tuple[Tensor, Sound | None]
-Waiting = tuple[str, Heard | AudioError, list[str]]
+# A name, its spectrograms and sound or its error, and doubts about it.
+Decoded = tuple[Tensor, Sound | None]
+Waiting = tuple[str, Decoded | AudioError, list[str]]
 
 FETCHERS = 8
 MAX_FETCHED_BYTES = 1 << 30
@@ -44,7 +44,7 @@ FIELD_NUMBERS = ("temperature_c", "battery_v", "latitude", "longitude", "time_ex
 
 @dataclass(frozen=True)
 class FileFacts:
-    """The SHA-256 of a file, empty where it cannot be opened, and what its recorder wrote."""
+    """The SHA-256 of a file, empty if it cannot be opened, and what its recorder wrote."""
 
     sha256: str = ""
     field: FieldNotes = NOTHING_KNOWN
@@ -53,9 +53,9 @@ class FileFacts:
 def answer_names(
     predictor: Predictor, base: str, names: Sequence[str], reading: Reading = AS_IT_IS
 ) -> Iterator[Row]:
-    """Yield one row for each name, in order; a recording that cannot be read has an ``error``.
+    """Yield one row for each name, in order; an unreadable recording has an ``error``.
 
-    ``sha256`` is of the file's bytes: what was answered, wherever it lies and whatever its date.
+    ``sha256`` is that of the file's bytes, whatever its location and date.
     """
     facts: dict[str, FileFacts] = {}
     for name, outcome in answer_clips(predictor, read_names(base, names, facts, reading)):
@@ -78,9 +78,9 @@ def answer_clips(
         if isinstance(clip, AudioError):
             waiting.append((name, clip, []))
             continue
-        heard = predictor.hear(clip.samples, clip.sample_rate_hz)
-        waiting.append((name, heard, predictor.doubts(clip.heard)))
-        segments += len(heard[0])
+        decoded = predictor.hear(clip.samples, clip.sample_rate_hz)
+        waiting.append((name, decoded, predictor.doubts(clip.heard)))
+        segments += len(decoded[0])
         if segments >= predictor.batch:
             yield from _answer_waiting(predictor, waiting)
             waiting, segments = [], 0
@@ -90,18 +90,18 @@ def answer_clips(
 def _answer_waiting(
     predictor: Predictor, waiting: Sequence[Waiting]
 ) -> Iterator[tuple[str, Answer | AudioError]]:
-    blocks = [heard for _, heard, _ in waiting if not isinstance(heard, AudioError)]
+    blocks = [decoded for _, decoded, _ in waiting if not isinstance(decoded, AudioError)]
     sounds = [sound for _, sound in blocks if sound is not None]
     sound = join_sounds(sounds) if sounds else None
     specs = [spec for spec, _ in blocks]
     answers = predictor.answer_segments(torch.cat(specs), sound) if specs else None
     first = 0
-    for name, heard, doubts in waiting:
-        if isinstance(heard, AudioError) or answers is None:
-            assert isinstance(heard, AudioError)
-            yield name, heard
+    for name, decoded, doubts in waiting:
+        if isinstance(decoded, AudioError) or answers is None:
+            assert isinstance(decoded, AudioError)
+            yield name, decoded
             continue
-        last = first + len(heard[0])
+        last = first + len(decoded[0])
         own = SegmentAnswers(*(value[first:last] for value in vars(answers).values()))
         yield name, predictor.summarise(own, warnings=doubts)
         first = last
@@ -110,9 +110,9 @@ def _answer_waiting(
 def read_names(
     base: str, names: Sequence[str], facts: dict[str, FileFacts], reading: Reading = AS_IT_IS
 ) -> Iterator[tuple[str, Clip | AudioError]]:
-    """Yield every name with its clip or its error; what is far away is fetched a little ahead.
+    """Yield every name with its clip or its error; remote files are fetched a little ahead.
 
-    What is known of each file beside its sound is put into ``facts``.
+    What is known of each file besides its sound is put into ``facts``.
     """
     waiting: deque[tuple[str, Future[bytes | AudioError | None]]] = deque()
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
@@ -128,7 +128,7 @@ def read_names(
 
 
 def _fetch(base: str, name: str) -> bytes | AudioError | None:
-    """Return the bytes of a recording in a store, None for one of this machine."""
+    """The bytes of a recording in a store; None for a local file."""
     place = place_of(base, name)
     if place.is_local:
         return None
@@ -162,13 +162,9 @@ def _find_facts(base: str, name: str, data: bytes | AudioError | None) -> FileFa
         field = read_field_notes(io.BytesIO(data), name=name)
         return FileFacts(hashlib.sha256(data).hexdigest(), field)
     place = place_of(base, name)
-    if not place.path.is_file():  # a pipe would wait for ever
+    if not place.path.is_file():  # a pipe would block for ever
         return FileFacts()
-    try:
-        with place.path.open("rb") as file:
-            return FileFacts(place.sha256(), read_field_notes(file, name=name))
-    except (OSError, ValueError):
-        return FileFacts()
+    return FileFacts(place.sha256(), find_field_notes(place.path))
 
 
 def _answer_row(name: str, answer: Answer, warnings: Sequence[str]) -> Row:
@@ -193,27 +189,15 @@ def _error_row(name: str, error: AudioError) -> Row:
 
 
 def row_schema(classes: Sequence[str]) -> pa.Schema:
-    """Return the columns of answers: a recording has an answer or an ``error``, never both."""
+    """The columns of answers: a recording has an answer or an ``error``, never both."""
     text, number = pa.string(), pa.float64()
     return pa.schema(
         [
-            ("file", text),
-            ("label", text),
-            ("labels", text),
-            ("probability", number),
-            ("entropy", number),
-            ("uncertain", pa.bool_()),
-            ("k", number),
-            ("experts", text),
-            ("segments", pa.int64()),
-            ("warnings", text),
-            ("error", text),
-            ("reason", text),
-            ("what_to_do", text),
-            ("sha256", text),
-            ("recorded_at", text),
-            ("recorder", text),
-            ("gain", text),
+            *((name, text) for name in ("file", "label", "labels")),
+            *(("probability", number), ("entropy", number), ("uncertain", pa.bool_())),
+            *(("k", number), ("experts", text), ("segments", pa.int64()), ("warnings", text)),
+            *((name, text) for name in ("error", "reason", "what_to_do", "sha256")),
+            *((name, text) for name in ("recorded_at", "recorder", "gain")),
             *((name, number) for name in FIELD_NUMBERS),
             *((f"p_{name}", number) for name in classes),
         ]
@@ -221,7 +205,7 @@ def row_schema(classes: Sequence[str]) -> pa.Schema:
 
 
 def rows_to_bytes(rows: Sequence[Row], classes: Sequence[str], kind: Format) -> bytes:
-    """Return rows as a file of that kind; the same rows give the same bytes."""
+    """Encode rows as a file of that kind; the same rows give the same bytes."""
     if kind == "jsonl":
         return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
     table = pa.Table.from_pylist(list(rows), schema=row_schema(classes))

@@ -1,8 +1,8 @@
-"""Doubts and features of many recordings -> the few that are worth a label most.
+"""Doubts and features of many recordings -> the few most worth a label.
 
-The most doubtful alone are often strange, or the same sound again and again; the most different
-ones are strange for certain. So of the most doubtful those are taken that the others are like: each
-adds how much closer the doubtful recordings come to one that is labelled, weighted by their doubt.
+The most doubtful recordings are often outliers, or the same sound again and again; the most
+different ones are always outliers. So among the most doubtful the most typical are chosen: each
+adds how much closer the doubtful recordings come to a labelled one, weighted by their doubt.
 
 Source: Wei, Iyer and Bilmes 2015, ICML (filtered active submodular selection: a shortlist by
 uncertainty, then facility location).
@@ -27,10 +27,10 @@ _LEAST_SCALE = 1e-6
 
 
 def choose(features: Floats, doubt: Floats, count: int) -> tuple[Ints, Ints]:
-    """Return which ``count`` of m recordings to label, best first, and whom each stands for.
+    """Which ``count`` of m recordings to label, best first, and which one stands for each.
 
-    ``features`` [m, D] are scaled, ``doubt`` [m] not below 0. The second answer [m] is the place
-    among those chosen of the one that is nearest to each recording.
+    ``features`` [m, D] are scaled, ``doubt`` [m] is not negative. The second result [m] is the
+    place among those chosen of the one nearest to each recording.
     """
     square = (features**2).sum(1)
     distance = np.maximum(square[:, None] + square - 2 * features @ features.T, 0.0)
@@ -51,7 +51,7 @@ def choose(features: Floats, doubt: Floats, count: int) -> tuple[Ints, Ints]:
 
 @dataclass(frozen=True)
 class Candidate(Generic[Item]):
-    """One recording: whatever ``item`` says of it, its doubt and features [D]."""
+    """One recording: an ``item`` of any kind, its doubt and features [D]."""
 
     item: Item
     doubt: float
@@ -59,9 +59,9 @@ class Candidate(Generic[Item]):
 
 
 class Shortlist(Generic[Item]):
-    """The most doubtful of recordings that come one by one; only these are held.
+    """The most doubtful of a stream of recordings; only these are held.
 
-    Features are scaled by the mean and spread of all that came.
+    Features are scaled by the mean and spread of the whole stream.
     """
 
     def __init__(self, size: int) -> None:
@@ -72,7 +72,7 @@ class Shortlist(Generic[Item]):
         self._squares: Floats | float = 0.0
 
     def add(self, candidate: Candidate[Item]) -> None:
-        """Take a recording in; of equal doubt the earlier one stays."""
+        """Add a recording; of equal doubt the earlier one stays."""
         entry = (candidate.doubt, -self.count, candidate)
         self.count += 1
         self._sum = self._sum + candidate.features
@@ -81,11 +81,11 @@ class Shortlist(Generic[Item]):
         push(self._heap, entry)
 
     def __iter__(self) -> Iterator[Candidate[Item]]:
-        """Yield those that are held, the most doubtful first."""
+        """Yield those held, the most doubtful first."""
         return (entry[2] for entry in sorted(self._heap, reverse=True))
 
     def scaled(self) -> Floats:
-        """Return the features [m, D] of those that are held, in their order."""
+        """Features [m, D] of those held, in their order."""
         mean = self._sum / self.count
         spread = np.sqrt(np.maximum(self._squares / self.count - mean**2, 0.0))
         scale = np.where(spread > _LEAST_SCALE, spread, 1.0) * np.sqrt(np.size(mean))

@@ -1,8 +1,8 @@
-"""A folder, a pattern, a table or one file, here or in an object store -> names, each once.
+"""A folder, a pattern, a table or one file, local or in an object store -> names, each once.
 
-A name is a path relative to ``base`` where it can be, so that the answers read the same wherever
-the recordings lie; what a table names outright (an absolute path, an address) stays as it is.
-Only names are held, about 100 bytes each, never a recording.
+A name is a path relative to ``base`` if possible, so that answers read the same wherever the
+recordings are; absolute paths and addresses in a table stay as they are. Only names are held, about
+100 bytes each, never a recording.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _WILD = re.compile(r"[*?\[]")
 class Inputs:
     """Names of recordings below ``base``, sorted, each once.
 
-    ``stamps`` tell for each name whether it was written anew, empty where there is no such file.
-    ``repeated`` are names that were given more than once; ``notes`` say what was left out.
+    ``stamps`` change when a file is rewritten and are empty for a missing file. ``repeated`` are
+    names that were given more than once; ``notes`` say what was left out.
     """
 
     base: str
@@ -42,11 +42,11 @@ class Inputs:
 
 
 def list_inputs(source: str) -> Inputs:
-    """Return the recordings that ``source`` names.
+    """The recordings that ``source`` names.
 
     ``source`` is a folder (all recordings below it), a pattern with ``*``, ``**``, ``?`` or
     ``[...]``, a table with a column ``filepath`` (CSV, TSV, JSON Lines, Parquet; paths relative to
-    the table), or one recording. Raises DatasetError where there is none.
+    the table), or one recording. Raises DatasetError if there are none.
     """
     place = open_place(source)
     kind = place.kind()
@@ -69,7 +69,6 @@ def list_inputs(source: str) -> Inputs:
 
 
 def place_of(base: str, name: str) -> Place:
-    """Return where the recording of that name is."""
     if "://" in name or name.startswith("/"):
         return open_place(name)
     return open_place(base) / name
@@ -107,7 +106,7 @@ def _match(pattern: Place) -> Inputs:
 
 
 def _translate(pattern: str) -> str:
-    """Return a pattern as a regular expression; only ``**`` crosses folders."""
+    """A pattern as a regular expression; only ``**`` crosses folders."""
     pieces = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", pattern)
     words = []
@@ -126,15 +125,10 @@ def _list_table(place: Place) -> Inputs:
         if not place.is_local:
             local.write_bytes(place.read())
         table = read_table(local)
-    column = table.pick(PATH_COLUMNS)
-    if column is None:
-        what = f"no column {PATH_COLUMNS[0]!r}; the columns are {', '.join(table.columns)}"
-        mend = f"name one column {PATH_COLUMNS[0]} (also accepted: {', '.join(PATH_COLUMNS[1:])})"
-        raise DatasetError(what, where=place.shown, mend=mend)
+    column = table.need(PATH_COLUMNS, where=place.shown)
     cells = [row[column] for row in table.rows]
     if "" in cells:
-        line = table.lines[cells.index("")]
-        where = f"{place.shown} line {line}"
+        where = f"{place.shown} line {table.lines[cells.index('')]}"
         raise DatasetError("the row names no file", where=where, mend="write a path")
     counts = Counter(_name_files(cells, table, base))
     repeated = tuple(sorted(name for name, count in counts.items() if count > 1))
@@ -147,7 +141,7 @@ def _list_table(place: Place) -> Inputs:
 def _name_files(cells: Sequence[str], table: Table, base: Place) -> Iterator[str]:
     """Yield one form for each file: ``a.wav`` for ``./a.wav`` and for ``BASE/a.wav``.
 
-    Here a column of folders beside the names is understood, and paths of other machines are.
+    Handles a column of folders beside the names, and paths from other machines.
     """
     addresses = (base.shown.rstrip("/") + "/", base.address.rstrip("/") + "/")
     bare = [cell.removeprefix(addresses[0]).removeprefix(addresses[1]) for cell in cells]
@@ -167,9 +161,8 @@ def _check_names(names: Iterable[str], source: str) -> None:
             name.encode("utf-8")
         except UnicodeEncodeError as error:
             shown = name.encode("utf-8", "backslashreplace").decode()
-            mend = "rename the file"
             what = f"the name {shown} is not UTF-8"
-            raise DatasetError(what, where=source, mend=mend) from error
+            raise DatasetError(what, where=source, mend="rename the file") from error
 
 
 def _suffix(name: str) -> str:

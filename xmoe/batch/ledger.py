@@ -1,13 +1,13 @@
 """What is to be done and what is done: shards, one entry for each that is finished, the end.
 
     part-00012.parquet    the answers of shard 12
-    _plan.json            the recordings, the classifier and the size of a shard, as they were begun
+    _plan.json            the recordings, the classifier and the shard size, written at the start
     _done/00012.json      written after the part: its rows, size, SHA-256 and bad recordings
-    _manifest.json        all entries and the totals; there once everything is done
+    _manifest.json        all entries and the totals, once everything is done
     _quarantine.csv       the recordings that could not be read, why, and what to do
 
-An entry is written by whoever did the shard, so nothing is lost with the process that hands shards
-out. Readers of Parquet folders pass over names that begin with ``_``.
+Each worker writes the entries of its own shards, so nothing is lost with the process that
+distributes them. Readers of Parquet folders skip names that begin with ``_``.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ Format = Literal["parquet", "csv", "jsonl"]
 
 PLAN, MANIFEST, QUARANTINE = "_plan.json", "_manifest.json", "_quarantine.csv"
 READERS = 8
+_NEW_FOLDER = "name a new folder with --output"
 
 
 @dataclass(frozen=True)
 class Shard:
     """A few recordings that are answered and written together; ``names`` in their order.
 
-    ``stamps`` of the names change with what stands in the files.
+    ``stamps`` of the names change with the contents of the files.
     """
 
     number: int
@@ -45,7 +46,7 @@ class Shard:
 
 
 class BatchPlan(Frozen):
-    """What a folder of answers is of; a job goes on only where all of it is the same."""
+    """What a folder of answers is made from; a job resumes only if all of it is the same."""
 
     schema_version: Literal[1] = 1
     base: str
@@ -62,7 +63,7 @@ class Receipt(Frozen):
     """A finished shard: its file, rows, bytes, SHA-256, and ``bad`` (file, code, reason, mend).
 
     ``stamps`` and ``digests`` (SHA-256) are those of the recordings that were answered;
-    ``doubtful`` counts warned rows.
+    ``doubtful`` counts rows with warnings.
     """
 
     shard: int
@@ -76,10 +77,10 @@ class Receipt(Frozen):
     doubtful: int = 0
 
     def count_stale(self, shard: Shard, digest: Callable[[str], str]) -> int:
-        """Return how many recordings changed since, or could not be opened and are tried again.
+        """How many recordings have changed since, or could not be opened and are retried.
 
-        ``digest`` hashes the recording of a name. It is asked where the times alone are others: a
-        set that was copied, or only touched, is not answered again.
+        ``digest`` hashes a recording by name. It is called only if size and times do not decide: a
+        set that was copied or touched is not answered again.
         """
         if not len(shard.names) == len(self.stamps) == len(self.digests):
             return len(shard.names)
@@ -97,19 +98,12 @@ def _size(stamp: str) -> str:
 
 
 def cut_shards(names: Sequence[str], shard_size: int, stamps: Sequence[str] = ()) -> list[Shard]:
-    """Return the names in shards of ``shard_size``, in order; the last one may be shorter."""
-    return [
-        Shard(
-            number,
-            tuple(names[first : first + shard_size]),
-            tuple(stamps[first : first + shard_size]),
-        )
-        for number, first in enumerate(range(0, len(names), shard_size))
-    ]
+    """The names in shards of ``shard_size``, in order; the last one may be shorter."""
+    parts = [slice(first, first + shard_size) for first in range(0, len(names), shard_size)]
+    return [Shard(i, tuple(names[part]), tuple(stamps[part])) for i, part in enumerate(parts)]
 
 
 def hash_names(names: Iterable[str]) -> str:
-    """Return the SHA-256 of names in their order."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(name.encode() + b"\0")
@@ -117,7 +111,6 @@ def hash_names(names: Iterable[str]) -> str:
 
 
 def part_name(shard: int, kind: Format) -> str:
-    """Return the name of a shard's file."""
     return f"part-{shard:05d}.{kind}"
 
 
@@ -128,9 +121,9 @@ class Ledger:
         self.output = output
 
     def begin(self, plan: BatchPlan) -> dict[int, Receipt]:
-        """Note the plan and return what is done of it already, by shard.
+        """Write the plan and return what is already done, by shard.
 
-        Raises ConfigError where the folder holds other files, or the answers of another plan.
+        Raises ConfigError if the folder holds other files, or the answers of another plan.
         """
         if self.output.kind() == "nothing":
             self._note(PLAN, to_json(plan))
@@ -140,11 +133,8 @@ class Ledger:
             self._compare(plan)
             return self._read_done(sizes)
         if sizes:
-            raise ConfigError(
-                f"the folder holds other files ({min(sizes)})",
-                where=self.output.shown,
-                mend="name a new folder with --output",
-            )
+            what = f"the folder holds other files ({min(sizes)})"
+            raise ConfigError(what, where=self.output.shown, mend=_NEW_FOLDER)
         self._note(PLAN, to_json(plan))
         return {}
 
@@ -152,16 +142,14 @@ class Ledger:
         try:
             before = BatchPlan.model_validate_json((self.output / PLAN).read())
         except ValidationError as error:
-            what = f"is no plan of answers: {error.errors()[0]['msg']}"
-            mend = "name a new folder with --output"
-            raise ConfigError(what, where=(self.output / PLAN).shown, mend=mend) from error
+            what = f"is not a plan of answers: {error.errors()[0]['msg']}"
+            where = (self.output / PLAN).shown
+            raise ConfigError(what, where=where, mend=_NEW_FOLDER) from error
         differ = [name for name, old in before if old != getattr(plan, name)]
         if differ:
-            raise ConfigError(
-                f"the folder was begun with another {', '.join(differ)}",
-                where=self.output.shown,
-                mend="go on with the same run, recordings and options, or name a new folder",
-            )
+            what = f"the folder was started with another {', '.join(differ)}"
+            mend = "continue with the same run, recordings and options, or name a new folder"
+            raise ConfigError(what, where=self.output.shown, mend=mend)
 
     def _read_done(self, sizes: Mapping[str, int]) -> dict[int, Receipt]:
         entries = [name for name in sizes if name.startswith("_done/")]
@@ -170,7 +158,7 @@ class Ledger:
             return {receipt.shard: receipt for receipt in receipts if receipt is not None}
 
     def _check_entry(self, name: str, sizes: Mapping[str, int]) -> Receipt | None:
-        """Return an entry whose part is there with the bytes that were written, or None."""
+        """An entry whose part is intact, or None."""
         try:
             receipt = Receipt.model_validate_json((self.output / name).read())
         except (ValidationError, FileNotFoundError):
@@ -181,11 +169,11 @@ class Ledger:
         return receipt if hashlib.sha256(data).hexdigest() == receipt.sha256 else None
 
     def record(self, receipt: Receipt) -> None:
-        """Note that a shard is done; its part is written by then."""
+        """Write down that a shard is done; its part is written by then."""
         self._note(f"_done/{receipt.shard:05d}.json", to_json(receipt))
 
     def finish(self, plan: BatchPlan, receipts: Iterable[Receipt], repeated: Sequence[str]) -> None:
-        """Write the quarantine and the manifest of a job that is complete."""
+        """Write the quarantine and the manifest of a complete job."""
         ordered = sorted(receipts, key=lambda receipt: receipt.shard)
         bad = [Quarantined(*row) for receipt in ordered for row in receipt.bad]
         (self.output / QUARANTINE).write(quarantine_bytes(bad))
@@ -197,7 +185,7 @@ class Ledger:
             "parts": [r.model_dump(exclude={"bad", "stamps", "digests"}) for r in ordered],
         }
         self._note(MANIFEST, to_json(manifest))
-        if self.output.is_local:  # what a process that was killed left half written
+        if self.output.is_local:  # left half written by a killed process
             for torn in self.output.path.glob(".part-*.tmp"):
                 torn.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
 """A classifier and a source of recordings -> a folder of answers, exactly one row each.
 
-Called again with the same arguments it does only the shards that are not done; finished ones are
-told by their entries and checked by their hashes, and by size, times and hash of their recordings.
+Called again with the same arguments it does only the missing shards; finished ones are recognised
+by their entries, and checked by their hashes and by size, times and hash of their recordings.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """What a job came to; ``rows`` and ``bad`` count all shards, ``shards_done`` those of now.
+    """The result of a job; ``rows`` and ``bad`` count all shards, ``shards_done`` those of this
+    call.
 
-    ``again`` counts recordings that were answered before and changed since, or are tried again;
-    ``doubtful`` those whose answer comes with a warning.
+    ``again`` counts recordings that were answered before and have changed, or are retried;
+    ``doubtful`` those whose answer has a warning.
     """
 
     output: str
@@ -60,10 +61,10 @@ class BatchSummary:
 def infer_batch(
     request: BatchRequest, *, engine: Engine = work_here, progress: Progress = silent
 ) -> BatchSummary:
-    """Answer for every recording and write the answers in shards; see ``xmoe.batch.ledger``.
+    """Answer every recording and write the answers in shards; see ``xmoe.batch.ledger``.
 
-    Raises DatasetError where there are no recordings, RunFolderError where the run is torn,
-    ConfigError where the folder holds something else, StorageError where it cannot be written.
+    Raises DatasetError if there are no recordings, RunFolderError if the run is damaged,
+    ConfigError if the folder holds something else, StorageError if it cannot be written.
     """
     inputs = list_inputs(request.source)
     job = ShardJob(
@@ -105,10 +106,9 @@ def infer_batch(
 def _sort_out(
     ledger: Ledger, shards: Sequence[Shard], done: Mapping[int, Receipt], base: str
 ) -> tuple[int, dict[int, Receipt]]:
-    """Return how many recordings that were answered are so no longer, and the entries that hold.
+    """How many recordings are no longer answered, and the entries that are still valid.
 
-    An entry that holds although times differ takes the times of now, so that nothing is hashed
-    twice.
+    A valid entry with outdated times gets the current ones, so that nothing is hashed twice.
     """
     stale, receipts = 0, {}
     for shard in shards:
@@ -126,7 +126,6 @@ def _sort_out(
 
 
 def make_plan(request: BatchRequest, inputs: Inputs) -> BatchPlan:
-    """Return what the folder of answers is of."""
     return BatchPlan(
         base=inputs.base,
         run=identify_run(request.run),

@@ -22,7 +22,7 @@ from xmoe.storage.place import open_place
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What every shard of a job has in common, as text; addresses or absolute paths."""
+    """What all shards of a job have in common, as text; addresses or absolute paths."""
 
     run: str
     base: str
@@ -34,12 +34,11 @@ class ShardJob:
 
     @property
     def reading(self) -> Reading:
-        """How recordings are read."""
         return Reading(self.channel, self.time_expansion)
 
 
 class ShardWorker:
-    """Answers shards one after the other with one classifier, on one thread."""
+    """Answers shards one after another with one classifier, on one thread."""
 
     def __init__(self, job: ShardJob) -> None:
         self.job = job
@@ -48,7 +47,7 @@ class ShardWorker:
             self.predictor = Predictor.load(folder.path, device=choose_device(job.device))
 
     def __call__(self, shard: Shard) -> Receipt:
-        """Answer a shard, write its part and then its entry; StorageError where it cannot."""
+        """Answer a shard, write its part and then its entry; StorageError if that fails."""
         with one_thread():
             answers = answer_names(self.predictor, self.job.base, shard.names, self.job.reading)
             rows = list(answers)
@@ -76,6 +75,6 @@ class ShardWorker:
 
 
 def work_here(job: ShardJob, shards: Sequence[Shard]) -> Generator[Receipt]:
-    """Answer shards in this process, one after the other."""
+    """Answer shards in this process, one after another."""
     worker = ShardWorker(job)
     yield from map(worker, shards)

@@ -1,14 +1,12 @@
 """A run + recordings without labels -> which of them to label next, and a table to fill in.
 
-Of each recording the segment is looked at that the run doubts most. What the run was trained or
-tested on is left out, told by the hash of its sound.
+Each recording is represented by the segment the run doubts most. Recordings the run was trained or
+tested on are left out, recognised by the hash of their sound.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -22,7 +20,7 @@ from xmoe.audio.clip import Clip
 from xmoe.base.config import Device
 from xmoe.base.device import choose_device
 from xmoe.base.errors import AudioError
-from xmoe.base.files import write_bytes
+from xmoe.base.files import to_csv, write_bytes
 from xmoe.base.progress import Progress, silent
 from xmoe.batch.answers import read_names
 from xmoe.batch.choose import SHORTLIST, Candidate, Shortlist, choose
@@ -34,22 +32,16 @@ from xmoe.run.folder import RunFile, RunFolder
 TableFormat = Literal["raven", "audacity"]
 CSV_NAME = "suggested.csv"
 COLUMNS = (
-    "filepath",
-    "start_s",
-    "end_s",
-    "label",
-    "answer",
-    "probability",
-    "entropy",
-    "stands_for",
+    *("filepath", "start_s", "end_s", "label"),
+    *("answer", "probability", "entropy", "stands_for"),
 )
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A recording to label, or the part of a longer one; what the run answers now.
+    """A recording to label, or the part of a longer one, and what the run answers now.
 
-    ``stands_for`` counts the doubtful recordings that it is nearest to, itself included.
+    ``stands_for`` counts the doubtful recordings nearest to it, itself included.
     """
 
     file: str
@@ -64,7 +56,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Suggested:
-    """What to label, best first; of ``heard`` recordings that could be read.
+    """What to label, best first, out of ``heard`` readable recordings.
 
     ``known`` were left out, since the run knows their labels; ``bad`` could not be read.
     """
@@ -79,9 +71,9 @@ class Suggested:
 def suggest(
     run: Path, source: str, count: int, *, device: Device = "auto", progress: Progress = silent
 ) -> Suggested:
-    """Return which ``count`` of the recordings that ``source`` names to label next.
+    """Choose which ``count`` of the recordings that ``source`` names to label next.
 
-    Raises DatasetError where there are none, RunFolderError where the run is torn.
+    Raises DatasetError if there are none, RunFolderError if the run is damaged.
     """
     predictor = Predictor.load(run, device=choose_device(device))
     inputs = list_inputs(source)
@@ -101,7 +93,7 @@ def suggest(
 
 
 def known_sounds(folder: RunFolder) -> frozenset[str]:
-    """Return the hashes of the sounds that a run was made of; none where it does not say."""
+    """Content hashes of the clips a run was made from; none if it does not list them."""
     path = folder.file(RunFile.CLIPS)
     if not path.is_file():
         return frozenset()
@@ -110,7 +102,7 @@ def known_sounds(folder: RunFolder) -> frozenset[str]:
 
 @torch.inference_mode()
 def doubt_recording(predictor: Predictor, name: str, clip: Clip) -> Candidate[Suggestion]:
-    """Return what the run says of the segment that it doubts most, and what its stem hears."""
+    """The run's answer to the segment it doubts most, and that segment's stem features."""
     segments = predictor.cut(clip.samples, clip.sample_rate_hz)
     specs = predictor.measure(segments)
     logits = predictor.answer_segments(specs, predictor.sound_of(segments)).logits
@@ -120,9 +112,9 @@ def doubt_recording(predictor: Predictor, name: str, clip: Clip) -> Candidate[Su
     stem = predictor.model.stem
     features = stem(specs[worst : worst + 1].to(predictor.device)).features
     if isinstance(stem, KernelStem):
-        heard = stem.pool_bands(features)
+        pooled = stem.pool_bands(features)
     else:
-        heard = features.mean(3).flatten(1)
+        pooled = features.mean(3).flatten(1)
     top = int(p[worst].argmax())
     row = Suggestion(
         file=name,
@@ -133,7 +125,7 @@ def doubt_recording(predictor: Predictor, name: str, clip: Clip) -> Candidate[Su
         probability=float(p[worst, top]),
         entropy=entropies[worst],
     )
-    return Candidate(row, entropies[worst], heard[0].cpu().numpy().astype(np.float64))
+    return Candidate(row, entropies[worst], pooled[0].cpu().numpy().astype(np.float64))
 
 
 def _pick(shortlist: Shortlist[Suggestion], count: int) -> Iterator[Suggestion]:
@@ -154,13 +146,13 @@ def write_suggested(
     formats: Sequence[TableFormat] = (),
     band_hz: tuple[float, float] = (0.0, 0.0),
 ) -> list[Path]:
-    """Write a table to fill in, and for Raven or Audacity one selection without a label each.
+    """Write a table to fill in and, for Raven or Audacity, one selection without a label each.
 
-    The table is a manifest: filled in, it is read as it is. Tables of Raven and Audacity are named
-    after their recordings. Returns the paths.
+    The table is a manifest: filled in, it can be trained on as it is. Tables of Raven and Audacity
+    are named after their recordings. Returns the paths.
     """
     path = out / CSV_NAME
-    write_bytes(path, _to_csv(rows).encode())
+    write_bytes(path, to_csv([COLUMNS, *map(_cells, rows)]))
     written = [path]
     for row in rows if formats else ():
         name = row.file.partition("://")[2] or row.file
@@ -178,12 +170,7 @@ def write_suggested(
     return written
 
 
-def _to_csv(rows: Iterable[Suggestion]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        part = (f"{row.start_s:.9g}", f"{row.end_s:.9g}") if row.is_part else ("", "")
-        sure = (f"{row.probability:.4f}", f"{row.entropy:.4f}")
-        writer.writerow((row.file, *part, "", row.answer, *sure, row.stands_for))
-    return text.getvalue()
+def _cells(row: Suggestion) -> tuple[object, ...]:
+    part = (f"{row.start_s:.9g}", f"{row.end_s:.9g}") if row.is_part else ("", "")
+    sure = (f"{row.probability:.4f}", f"{row.entropy:.4f}")
+    return (row.file, *part, "", row.answer, *sure, row.stands_for)

@@ -61,8 +61,9 @@ def profile(
 def write_outputs(folder: Path, result: ProfileResult) -> dict[str, Path]:
     """Write everything that a profile leaves behind; returns where each file is."""
     from xmoe.audio.quarantine import write_quarantine
+    from xmoe.base.files import write_json
     from xmoe.profile.draw import draw_profile
-    from xmoe.profile.profile import write_clip_table, write_profile
+    from xmoe.profile.profile import write_clip_table
     from xmoe.run.folder import RunFile
 
     written = {
@@ -71,7 +72,7 @@ def write_outputs(folder: Path, result: ProfileResult) -> dict[str, Path]:
         "quarantine": folder / RunFile.QUARANTINE,
         "picture": folder / "profile.png",
     }
-    write_profile(written["profile"], result.profile)
+    write_json(written["profile"], result.profile)
     write_clip_table(written["clips"], result.stats)
     write_quarantine(written["quarantine"], result.quarantined)
     draw_profile(result, written["picture"])

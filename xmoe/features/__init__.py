@@ -1,1 +1,1 @@
-"""Recordings -> what is computed of each once and read many times: stores of spectrograms."""
+"""Recordings -> stores of spectrograms: computed once, read many times."""

@@ -15,9 +15,9 @@ from xmoe.frontend.base import Frontend
 
 @dataclass(frozen=True)
 class Segments:
-    """Fixed segments for evaluation: ``spec`` [n, F, T]; ``clip`` [n] says whose each is.
+    """Fixed segments for evaluation: ``spec`` [n, F, T]; ``clip`` [n] says which clip each is from.
 
-    ``sound`` is theirs where the store holds it; noise added to the power is not in it.
+    ``sound`` is theirs if the store has it; noise added to the power is not in it.
     """
 
     spec: Tensor
@@ -25,16 +25,16 @@ class Segments:
     sound: Sound | None = None
 
     def pool(self, logits: Tensor, num_clips: int) -> Tensor:
-        """Return logits [clips, C]: the mean over each clip's segments of logits [n, C]."""
+        """Logits [clips, C]: the mean over each clip's segments of logits [n, C]."""
         total = torch.zeros(num_clips, logits.shape[1]).index_add_(0, self.clip, logits)
         count = torch.zeros(num_clips).index_add_(0, self.clip, torch.ones(len(self.clip)))
         return total / count.clamp_min(1).unsqueeze(1)
 
 
 def join_copies(copies: Sequence[Segments], num_clips: int) -> Segments:
-    """Return whose the segments of copies of the same clips are, each copy's clips its own.
+    """Number the segments of several copies of the clips so that each copy's clips are distinct.
 
-    The spectrograms are left behind.
+    The spectrograms are left out.
     """
     owners = [copy.clip + index * num_clips for index, copy in enumerate(copies)]
     return Segments(torch.empty(0), torch.cat(owners))
@@ -47,10 +47,7 @@ def eval_segments(
     *,
     change: Callable[[Tensor], Tensor] | None = None,
 ) -> Segments:
-    """Return the segments of clips of a store that was built by segment.
-
-    ``change`` alters the power [n, F, T] first.
-    """
+    """Segments of clips of a store built by segment; ``change`` alters their power [n, F, T]."""
     rows = [(row, piece) for row, clip in enumerate(clips) for piece in store.pieces_of(clip)]
     owners, pieces = (list(column) for column in zip(*rows, strict=True))
     frames = frontend.config.num_frames

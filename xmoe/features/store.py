@@ -1,11 +1,11 @@
 """Recordings -> a store of power spectrograms that training reads again and again.
 
 Decoding, resampling and the linear part of the front end are done once. The store is one float16
-array of log10 power [frames, F] for all clips end to end (steps below 0.1 dB), memory-mapped from
+array of log10 power [frames, F] of all clips end to end (steps below 0.1 dB), memory-mapped from
 the run's ``cache`` folder, plus a JSON index. Augmentation and compression happen per batch.
 
-A clip is one piece for training, which crops it at random, and for evaluation one piece for each of
-its segments, measured alone as it would be served.
+For training, a clip is one piece, cropped at random; for evaluation, each of its segments is a
+piece, measured alone as in serving.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ LOG_FLOOR = 1e-12
 
 @dataclass(frozen=True)
 class SoundStore:
-    """Sound of pieces: ``levels`` int16 [total samples], of which piece i has ``offsets[i]`` to
-    ``offsets[i + 1]``, the float value of one level ``scale`` [n], and ``rate_hz`` [n].
+    """Sound of pieces: ``levels`` int16 [total samples], of which piece i is ``offsets[i]`` to
+    ``offsets[i + 1]``, the float value ``scale`` [n] of one level, and ``rate_hz`` [n].
     """
 
     levels: npt.NDArray[np.int16]
@@ -49,7 +49,6 @@ class SoundStore:
     rate_hz: npt.NDArray[np.int64]
 
     def rows(self, pieces: Sequence[int]) -> Sound:
-        """Return the sound of some pieces."""
         lengths = np.diff(self.offsets)[list(pieces)]
         samples = np.zeros((len(pieces), int(lengths.max(initial=1))), np.int16)
         for row, piece in enumerate(pieces):
@@ -64,8 +63,8 @@ class SpectrogramStore:
     """Power spectrograms of many clips, in pieces.
 
     ``values`` float16 [total frames, F] of log10 power; piece i is rows ``offsets[i]`` to
-    ``offsets[i + 1]``, and clip i has pieces ``firsts[i]`` to ``firsts[i + 1]``; ``targets`` int64
-    [n], or float32 [n, C] for several labels. ``sound`` is that of the pieces, where it was kept.
+    ``offsets[i + 1]``, clip i is pieces ``firsts[i]`` to ``firsts[i + 1]``; ``targets`` int64 [n],
+    or float32 [n, C] for several labels. ``sound`` is that of the pieces, if it was kept.
     """
 
     values: npt.NDArray[np.float16]
@@ -80,19 +79,16 @@ class SpectrogramStore:
 
     @property
     def frames(self) -> npt.NDArray[np.int64]:
-        """Frames of each piece."""
         return np.diff(self.offsets)
 
     def pieces_of(self, clip: int) -> range:
-        """Return the pieces of a clip."""
         return range(int(self.firsts[clip]), int(self.firsts[clip + 1]))
 
     def batch(
         self, pieces: Sequence[int], starts: Sequence[int], num_frames: int
     ) -> tuple[Tensor, Tensor]:
-        """Return power [B, F, T] and valid frames [B] of pieces from ``starts`` on.
-
-        A piece that ends early is followed by zero power.
+        """Power [B, F, T] and valid frames [B] of pieces from ``starts`` on, padded with zero
+        power.
         """
         block = np.full((len(pieces), num_frames, self.values.shape[1]), -np.inf, np.float32)
         valid = np.empty(len(pieces), np.int64)
@@ -105,11 +101,11 @@ class SpectrogramStore:
         return power.transpose(1, 2).contiguous(), torch.from_numpy(valid)
 
     def piece(self, index: int) -> Tensor:
-        """Return the power [F, frames] of one piece."""
+        """Power [F, frames] of one piece."""
         return self.batch([index], [0], int(self.frames[index]))[0][0]
 
     def whole(self, clip: int) -> Tensor:
-        """Return the power [F, frames] of all pieces of a clip, end to end."""
+        """Power [F, frames] of all pieces of a clip, end to end."""
         return torch.cat([self.piece(index) for index in self.pieces_of(clip)], 1)
 
 
@@ -126,7 +122,7 @@ def build_store(
     """Decode ``examples`` into a store at ``path`` (``.npy`` and ``.json``) and open it.
 
     ``by_segment`` makes each segment a piece of its own; ``with_sound`` keeps their sound. Clips
-    that cannot be decoded are returned as quarantined rows and left out.
+    that cannot be decoded are left out and returned as quarantined rows.
     """
     kept: list[Example] = []
     bad: list[Quarantined] = []
@@ -166,7 +162,7 @@ def build_store(
 
 
 def cut_pieces(clip: Clip, frontend: Frontend, *, by_segment: bool) -> list[Segment]:
-    """Return a whole clip, or each of its segments."""
+    """The whole clip, or each of its segments."""
     rate, spectro = clip.sample_rate_hz, frontend.config
     if not by_segment:
         return [Segment(clip.samples, rate, 0)]
@@ -177,7 +173,7 @@ def cut_pieces(clip: Clip, frontend: Frontend, *, by_segment: bool) -> list[Segm
 def measure_pieces(
     pieces: Sequence[Segment], frontend: Frontend, *, by_segment: bool
 ) -> Sequence[Tensor]:
-    """Return the power [F, frames] of each piece of a clip."""
+    """Power [F, frames] of each piece of a clip."""
     if not by_segment:
         return [measure_power(one.samples, one.sample_rate_hz, frontend) for one in pieces]
     power, valid = measure_segments(pieces, frontend)
@@ -185,7 +181,7 @@ def measure_pieces(
 
 
 class _SoundWriter:
-    """Writes the sound of pieces one after the other; ``finish`` returns its index."""
+    """Appends the sound of pieces to a file; ``finish`` returns the index."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.raw = path, path.with_name(f".{path.name}.raw")
@@ -197,7 +193,7 @@ class _SoundWriter:
             self.raw.write_bytes(b"")
 
     def write(self, segments: Sequence[Segment]) -> None:
-        """Write the sound of the pieces of one clip."""
+        """Append the pieces of one clip."""
         with storage_errors(self.path), self.raw.open("ab") as handle:
             for segment in segments:
                 levels, scale = to_levels(segment.samples)
@@ -207,14 +203,14 @@ class _SoundWriter:
                 self.offsets.append(self.offsets[-1] + len(levels))
 
     def finish(self) -> dict[str, object]:
-        """Name the file what it is, now that it is whole."""
+        """Give the complete file its final name."""
         with storage_errors(self.path):
             self.raw.replace(self.path)
         return {"offsets": self.offsets, "scale": self.scale, "rate_hz": self.rate_hz}
 
 
 def sound_file(path: Path) -> Path:
-    """Return where the sound of the store at ``path`` is: 16-bit samples, end to end."""
+    """Where the sound of the store at ``path`` is: 16-bit samples, end to end."""
     return path.with_suffix(".pcm")
 
 
@@ -230,7 +226,7 @@ def _open_sound(path: Path, index: Mapping[str, Any] | None) -> SoundStore | Non
 
 
 def open_store(path: Path) -> SpectrogramStore:
-    """Open a store that ``build_store`` wrote; raises RunFolderError where it is torn."""
+    """Open a store that ``build_store`` wrote; raises RunFolderError if it is damaged."""
     index = read_json(path.with_suffix(".json"))
     array = path.with_suffix(".npy")
     try:
@@ -239,7 +235,7 @@ def open_store(path: Path) -> SpectrogramStore:
         values = np.load(array, mmap_mode="r", allow_pickle=False)
         sound = _open_sound(path, index.get("sound"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"torn spectrogram store: {error}", where=str(array)) from error
+        raise RunFolderError(f"damaged spectrogram store: {error}", where=str(array)) from error
     if len(values) != offsets[-1]:
         raise RunFolderError("spectrogram store and index disagree", where=str(array))
     kind = np.int64 if targets.ndim == 1 else np.float32
@@ -250,19 +246,19 @@ def open_store(path: Path) -> SpectrogramStore:
 def matches(
     path: Path, frontend: Frontend, clip_ids: Sequence[str], *, with_sound: bool = False
 ) -> bool:
-    """Whether the store at ``path`` is whole, and of these clips with this front end."""
+    """Whether the store at ``path`` is intact and holds these clips with this front end."""
     try:
         store = open_store(path)
         index = read_json(path.with_suffix(".json"))
     except RunFolderError:
         return False
     same = index.get("spectro") == frontend.config.model_dump(mode="json")
-    heard = store.sound is not None or not with_sound
-    return bool(same and heard and set(store.clip_ids) <= set(clip_ids))
+    has_sound = store.sound is not None or not with_sound
+    return bool(same and has_sound and set(store.clip_ids) <= set(clip_ids))
 
 
 def _write_rows(path: Path, blocks: Iterable[npt.NDArray[np.float16]], num_bins: int) -> None:
-    """Write blocks [frames, F] one after the other as one .npy file, atomically."""
+    """Write blocks [frames, F] one after another as one .npy file, atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Front ends: waveform [B, S] -> spectrogram [B, F, T], and augmentation of the spectrogram.
 
-B batch, S samples, F frequency bins, T frames. Plain PyTorch, on CPU and GPU, nothing to learn.
+Plain PyTorch on CPU and GPU, without learnable parameters. B batch, S samples, F bins, T frames.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The interface of every front end: waveform [B, S] -> linear power -> compressed spectrogram.
 
-``power`` is kept apart from ``compress`` so that training can compute power once per clip, augment
-it cheaply (``xmoe.frontend.spec_augment``) and compress after. All front ends share the number of
-frames T = S // hop_length + 1 (frame t is centred on sample t * hop_length; beyond its ends a clip
-is silence), the number of bins F, and the scale: a full-scale sine reads 1 within 3 dB.
-Shapes: B batch, S samples, F frequency bins, T frames.
+``power`` and ``compress`` are separate so that training can compute power once per clip, augment it
+cheaply (``xmoe.frontend.spec_augment``) and compress afterwards. All front ends share the number of
+frames T = S // hop_length + 1 (frame t is centred on sample t * hop_length, with silence beyond the
+ends of a clip), the number of bins F, and the scale: a full-scale sine reads 1 within 3 dB.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ _VARIANCE_FLOOR = 1e-4
 
 
 class Frontend(nn.Module):
-    """A fixed transform without learnable parameters; subclasses give ``_power`` and the centres.
+    """A fixed transform; subclasses implement ``_power`` and set ``bin_centers_hz`` [F], rising.
 
-    ``bin_centers_hz`` [F] rises; gradients flow through to the waveform.
+    Gradients flow through to the waveform.
     """
 
     bin_centers_hz: Tensor
@@ -35,22 +34,21 @@ class Frontend(nn.Module):
 
     @property
     def num_bins(self) -> int:
-        """F: frequency bins."""
         return self.config.num_bins
 
     def num_frames(self, num_samples: int) -> int:
-        """Return T for a waveform of ``num_samples``."""
+        """T for a waveform of ``num_samples``."""
         return num_samples // self.config.hop_length + 1
 
     def macs(self, num_frames: int) -> float:
-        """Return the multiply-accumulates of power [F, T] for T frames, counted by the algorithm.
+        """Multiply-accumulates of power [F, T] for T frames, counted from the algorithm.
 
-        Counts rank front ends the same on every machine; milliseconds do not.
+        Unlike milliseconds, counts rank front ends the same on every machine.
         """
         raise NotImplementedError
 
     def power(self, x: Tensor) -> Tensor:
-        """Return linear power [B, F, T], never negative, of a waveform [B, S] in -1..1.
+        """Linear power [B, F, T], never negative, of a waveform [B, S] in -1..1.
 
         Always float32, also under autocast: dB of half-precision power is noise.
         """
@@ -58,16 +56,16 @@ class Frontend(nn.Module):
             return self._power(x.float())
 
     def compress(self, power: Tensor, valid_frames: Tensor | None = None) -> Tensor:
-        """Return power [B, F, T] in dB above the clip's floor, as z-scores of the clip.
+        """Power [B, F, T] in dB above the clip's floor, as z-scores of the clip.
 
-        ``valid_frames`` [B] counts the frames that are not padding. The statistics are taken over
-        them alone, and padding gets the floor's value, so that it looks like silence.
+        ``valid_frames`` [B] counts the frames that are not padding. Statistics are taken over these
+        alone; padding gets the floor's value, so that it looks like silence.
         """
         with torch.autocast(device_type=power.device.type, enabled=False):
             return self._compress(power.float(), frame_mask(power, valid_frames))
 
     def forward(self, x: Tensor, valid_frames: Tensor | None = None) -> Tensor:
-        """Return the compressed spectrogram [B, F, T] of a waveform [B, S]."""
+        """The compressed spectrogram [B, F, T] of a waveform [B, S]."""
         return self.compress(self.power(x), valid_frames)
 
     def _power(self, x: Tensor) -> Tensor:
@@ -82,7 +80,7 @@ class Frontend(nn.Module):
 
 
 def frame_mask(power: Tensor, valid_frames: Tensor | None) -> Tensor | None:
-    """Return 1.0 for real frames and 0.0 for padding, [B, 1, T]; None when all are real."""
+    """1.0 for real frames and 0.0 for padding, [B, 1, T]; None if all are real."""
     if valid_frames is None:
         return None
     frames = torch.arange(power.shape[-1], device=power.device)
@@ -91,13 +89,13 @@ def frame_mask(power: Tensor, valid_frames: Tensor | None) -> Tensor | None:
 
 
 def clip_peak(power: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the largest power of each clip, [B, 1, 1], never zero."""
+    """The largest power of each clip, [B, 1, 1], never zero."""
     peak = (power if mask is None else power * mask).amax(dim=(1, 2), keepdim=True)
     return peak.clamp_min(_SILENCE)
 
 
 def standardise(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return z-scores [B, F, T] with the mean and deviation of each clip's real frames."""
+    """Z-scores [B, F, T] by the mean and deviation of each clip's real frames."""
     if mask is None:
         centred = values - values.mean(dim=(1, 2), keepdim=True)
         variance = centred.square().mean(dim=(1, 2), keepdim=True)
@@ -109,7 +107,7 @@ def standardise(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def full_scale_window(win_length: int, n_fft: int) -> Tensor:
-    """Return a periodic Hann window [n_fft], centred, with which a full-scale sine has power 1."""
+    """A centred periodic Hann window [n_fft] for which a full-scale sine has power 1."""
     window = torch.hann_window(win_length, periodic=True)
     before = (n_fft - win_length) // 2
     padded = nn.functional.pad(window, (before, n_fft - win_length - before))
@@ -117,10 +115,10 @@ def full_scale_window(win_length: int, n_fft: int) -> Tensor:
 
 
 def fft_macs(points: int) -> float:
-    """Return the multiply-accumulates of a real FFT, 1.25 N log2 N; a complex one is two."""
+    """Multiply-accumulates of a real FFT, 1.25 N log2 N; a complex one costs twice that."""
     return 1.25 * points * math.log2(max(points, 2))
 
 
 def log_spaced_hz(low_hz: float, high_hz: float, count: int) -> Tensor:
-    """Return ``count`` frequencies from ``low_hz`` to ``high_hz`` at equal ratios, float64."""
+    """``count`` frequencies from ``low_hz`` to ``high_hz`` at equal ratios, float64."""
     return torch.logspace(math.log10(low_hz), math.log10(high_hz), count, dtype=torch.float64)

@@ -1,10 +1,10 @@
-"""Constant-Q power, [B, S] -> [B, F, T]: bins at equal ratios, each seen through its own window.
+"""Constant-Q power, [B, S] -> [B, F, T]: bins at equal ratios, each with a window of its own
+length.
 
 Hann windows of Q cycles (Brown 1991, JASA 89(1)), Q set by the ratio between neighbours. Departs
-from the textbook at the two ends of time and frequency: a window is never longer than half a
-segment, so that the lowest bins have a lower Q instead of smearing over the clip (the variable-Q of
-Schoerkhuber 2014, AES), and the spectrum of a window ends at its third zero (-41 dB, the rest of a
-Hann window's leakage is cut off).
+from the textbook in two ways: a window is at most half a segment long, so the lowest bins have a
+lower Q instead of smearing over the clip (the variable-Q of Schoerkhuber 2014, AES); and a window's
+spectrum ends at its third zero, which cuts off Hann leakage below -41 dB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SUPPORT = 3.0
 
 
 class Cqt(Filterbank):
-    """Hann-windowed filters; ``lengths_s`` [F] are the lengths of the windows."""
+    """Hann-windowed filters; ``lengths_s`` [F] are the window lengths."""
 
     def __init__(self, config: SpectroConfig) -> None:
         super().__init__(config)
@@ -30,7 +30,7 @@ class Cqt(Filterbank):
         self.reach_s = float(self.lengths_s.max())
 
     def response(self, rows: list[int], offset_hz: Tensor) -> Tensor:
-        """Return the Fourier transform of the Hann windows, 1 at the centre."""
+        """Fourier transform of the Hann windows, 1 at the centre."""
         offset = offset_hz * self.lengths_s[rows, None]
         # sinc(u) / (1 - u^2) without its removable pole at u = 1
         neighbours = torch.sinc(offset - 1) + torch.sinc(offset + 1)

@@ -1,8 +1,8 @@
 """Continuous wavelet power (scalogram), [B, S] -> [B, F, T], with the analytic Morlet wavelet.
 
 Sharper in time than the CQT: every wavelet spans about two cycles (omega0 = 6; Torrence and Compo
-1998, BAMS 79(1)), however many bins there are. Computed as fCWT does, in the frequency domain, and
-inverted at the rate that each wavelet's band needs. Departs from the definition in the tails: a
+1998, BAMS 79(1)), however many bins there are. Computed as in fCWT, in the frequency domain, and
+inverted at the rate each wavelet's band needs. Departs from the definition in the tails: a
 wavelet's spectrum ends where it falls to -60 dB and at 0 Hz.
 """
 
@@ -30,5 +30,5 @@ class Cwt(Filterbank):
         self.reach_s = 4.0 / (2.0 * math.pi * float(self.deviations_hz.min()))
 
     def response(self, rows: list[int], offset_hz: Tensor) -> Tensor:
-        """Return the Gaussian spectra, 1 at the centre."""
+        """Gaussian spectra, 1 at the centre."""
         return torch.exp(-0.5 * (offset_hz / self.deviations_hz[rows, None]).square())

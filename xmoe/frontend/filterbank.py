@@ -3,10 +3,10 @@
 A filter that passes a narrow band needs few samples per second of output. So each bin takes its own
 slice of the clip's one long FFT, weights it, and inverts it at the lowest sufficient rate (a
 multiple of the frame rate) instead of the full sample rate: the idea of fCWT (Arts and van den
-Broek 2022, Nature Comput Sci 2) and of the non-stationary Gabor CQT (Velasco 2011, DAFx). A slice
-moved to frequency 0 has another phase, but the same power, which is all we keep. Departs from both
-in the output: the power of a frame is the mean over one hop around its centre, so that a click
-between two centres is not missed.
+Broek 2022, Nature Comput Sci 2) and of the non-stationary Gabor CQT (Velasco 2011, DAFx). Moving a
+slice to frequency 0 changes its phase but not its power, which is all we keep. Departs from both in
+the output: the power of a frame is the mean over one hop around its centre, so that a click between
+two centres is not missed.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class _Slices:
 class Filterbank(Frontend):
     """Power of F analytic filters at equal ratios up to ``fmax_hz``.
 
-    They start at ``fmin_hz``, or eight octaves below ``fmax_hz`` if that is higher. A subclass sets
-    ``half_band_hz`` [F], the support of a filter to either side of its centre, and ``reach_s``, how
-    long the longest one rings to either side, and gives ``response``.
+    They start at ``fmin_hz``, or eight octaves below ``fmax_hz`` if that is higher. A subclass
+    implements ``response`` and sets ``half_band_hz`` [F], the support of a filter on either side of
+    its centre, and ``reach_s``, how long the longest one rings on either side.
     """
 
     half_band_hz: Tensor
@@ -56,11 +56,11 @@ class Filterbank(Frontend):
         self._plans: dict[tuple[int, torch.device], list[_Slices]] = {}
 
     def response(self, rows: list[int], offset_hz: Tensor) -> Tensor:
-        """Return the amplitudes [n, W] of filters ``rows`` [n] at offsets from their centres."""
+        """Amplitudes [n, W] of filters ``rows`` [n] at offsets from their centres."""
         raise NotImplementedError
 
     def macs(self, num_frames: int) -> float:
-        """Count the clip's FFT, and for every bin its slice, the inverse FFT and the power."""
+        """The clip's FFT, and for every bin its slice, the inverse FFT and the power."""
         period = self._period_frames(num_frames)
         total = fft_macs(period * self.config.hop_length)
         for part in self._cached_plan(period, self.bin_centers_hz.device):
@@ -83,7 +83,7 @@ class Filterbank(Frontend):
         return torch.cat(rows, dim=1)
 
     def _period_frames(self, num_frames: int) -> int:
-        """Return the frames of the circle on which filters run: the clip, then their ringing."""
+        """Frames of the circular convolution: the clip and the ringing of the filters."""
         ringing = math.ceil(self.reach_s * self.config.frame_rate_hz)
         return next_smooth(num_frames + ringing + 1)
 
@@ -98,7 +98,7 @@ class Filterbank(Frontend):
         return plan
 
     def _make_plan(self, period: int, device: torch.device) -> list[_Slices]:
-        """Return the slices for clips that fill at most ``period`` frames, low bins first."""
+        """The slices for clips of at most ``period`` frames, low bins first."""
         num_samples = period * self.config.hop_length
         step_hz = self.config.sample_rate_hz / num_samples
         first = torch.ceil((self.centers_hz - self.half_band_hz) / step_hz).clamp_min(0).long()
@@ -121,13 +121,13 @@ class Filterbank(Frontend):
 
 
 def _rates(widths: Tensor, period: int) -> list[int]:
-    """Return the points per hop that hold each width, rising with the bins."""
+    """Points per hop that hold each width, rising with the bins."""
     needed = torch.cummax(torch.ceil(widths / period), dim=0).values
     return [next_smooth(int(points), factors=(3, 5)) for points in needed]
 
 
 def next_smooth(least: int, *, factors: tuple[int, ...] = (2, 3, 5)) -> int:
-    """Return the smallest integer >= ``least`` whose only prime factors are ``factors``."""
+    """The smallest integer >= ``least`` whose only prime factors are ``factors``."""
     number = max(1, least)
     while True:
         rest = number

@@ -13,14 +13,14 @@ from xmoe.audio.resample import resample
 from xmoe.audio.segment import Segment
 from xmoe.frontend.base import Frontend
 
-# Bounds what is held beside the result, whatever the number of segments.
+# Bounds the memory beside the result, whatever the number of segments.
 SAMPLES_AT_ONCE = 1 << 20
 
 
 def measure_power(
     samples: npt.NDArray[np.float32], sample_rate_hz: int, frontend: Frontend
 ) -> Tensor:
-    """Return the power spectrogram [F, frames] of a whole clip [S]."""
+    """The power spectrogram [F, frames] of a whole clip [S]."""
     samples = resample(samples, from_hz=sample_rate_hz, to_hz=frontend.config.sample_rate_hz)
     with torch.no_grad():
         return frontend.power(torch.from_numpy(np.ascontiguousarray(samples)).unsqueeze(0))[0]
@@ -28,9 +28,9 @@ def measure_power(
 
 @torch.no_grad()
 def measure_segments(segments: Sequence[Segment], frontend: Frontend) -> tuple[Tensor, Tensor]:
-    """Return power [n, F, T] and how many frames [n] of it are not padding.
+    """Power [n, F, T] of segments and how many of its frames [n] are not padding.
 
-    The segments are of one recording, so of one length. Each is resampled and measured alone:
+    The segments are of one recording, so of one length. Each is resampled and measured on its own:
     nothing around it enters its spectrogram.
     """
     config, length = frontend.config, len(segments[0].samples)
@@ -49,7 +49,7 @@ def measure_segments(segments: Sequence[Segment], frontend: Frontend) -> tuple[T
 
 
 def pad_frames(power: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
-    """Return power [n, F, at most T] followed by silence, and its frames [n] before that."""
+    """Pad power [n, F, at most T] with silence; also the number of frames [n] before that."""
     valid = power.shape[2]
     if valid < num_frames:
         power = torch.nn.functional.pad(power, (0, num_frames - valid))

@@ -1,7 +1,7 @@
 """Mel-scale power, [B, S] -> [B, F, T]: the front end that the others must beat.
 
-Filters are torchaudio's HTK triangles (O'Shaughnessy 1987). Departs from them where a narrow band
-or a short FFT makes a triangle narrower than one bin on a side: such a triangle is widened to its
+Filters are torchaudio's HTK triangles (O'Shaughnessy 1987). Departs from them if a narrow band or a
+short FFT makes a side of a triangle narrower than one bin: such a triangle is widened to its
 neighbouring bins, so that it interpolates the spectrum instead of being empty.
 """
 
@@ -26,14 +26,14 @@ class LogMel(FilteredStft):
 
 
 def mel_points_hz(config: SpectroConfig) -> Tensor:
-    """Return the corners of the triangles in Hz, [F + 2], equally spaced in mel."""
+    """Corners of the triangles in Hz, [F + 2], equally spaced in mel."""
     low, high = (float(hz_to_mel(hz)) for hz in (config.fmin_hz, config.fmax_hz))
     mels = torch.linspace(low, high, config.num_bins + 2, dtype=torch.float64)
     return torch.from_numpy(mel_to_hz(mels.numpy()))
 
 
 def mel_filters(config: SpectroConfig) -> Tensor:
-    """Return the filter bank [n_fft // 2 + 1, F]; no column is empty."""
+    """The filter bank [n_fft // 2 + 1, F]; no column is empty."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "At least one mel filterbank has all zero values")
         filters = melscale_fbanks(

@@ -1,11 +1,10 @@
 """Mel power with per-channel energy normalisation in place of dB.
 
-Each bin is divided by a running mean of itself, which takes stationary noise and the recorder's
-response away (Wang 2017, arXiv 1607.05666; settings as in Lostanlen 2019, IEEE SPL 26(1)). Departs
-from the paper in three ways: magnitudes are relative to the clip's own peak, so that gain does not
-matter; the running mean starts at the clip's mean and not at its first frame, so that a sound at
-the start is not lost; and the recursion runs as matrix products over blocks of frames, not as a
-loop over frames.
+Each bin is divided by a running mean of itself, which removes stationary noise and the recorder's
+response (Wang 2017, arXiv 1607.05666; settings of Lostanlen 2019, IEEE SPL 26(1)). Departs from the
+paper in three ways: magnitudes are relative to the clip's own peak, so that gain does not matter;
+the running mean starts at the clip's mean and not at its first frame, so that a sound at the start
+is not lost; and the recursion runs as matrix products over blocks of frames.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _BLOCK = 128
 
 
 class Pcen(LogMel):
-    """Mel power as ``LogMel`` has it, compressed by PCEN and then to z-scores of the clip."""
+    """Mel power as in ``LogMel``, compressed by PCEN and then to z-scores of the clip."""
 
     def __init__(self, config: SpectroConfig) -> None:
         super().__init__(config)
@@ -47,13 +46,13 @@ class Pcen(LogMel):
 
 
 def smoothing_coefficient(time_constant_frames: float) -> float:
-    """Return the weight b of the newest frame for a time constant in frames (as librosa has it)."""
+    """Weight b of the newest frame for a time constant in frames (as in librosa)."""
     squared = time_constant_frames**2
     return (math.sqrt(1.0 + 4.0 * squared) - 1.0) / (2.0 * squared)
 
 
 def pcen(magnitude: Tensor, start: Tensor, smoothing: float, *, floor: float) -> Tensor:
-    """Return PCEN of magnitudes [..., T] whose running mean starts from ``start`` [...]."""
+    """PCEN of magnitudes [..., T] whose running mean starts from ``start`` [...]."""
     mean = smooth(magnitude, start, smoothing)
     gained = magnitude * (floor + mean).pow(-GAIN)
     compressed: Tensor = (gained + BIAS).pow(EXPONENT) - BIAS**EXPONENT
@@ -61,10 +60,10 @@ def pcen(magnitude: Tensor, start: Tensor, smoothing: float, *, floor: float) ->
 
 
 def smooth(values: Tensor, start: Tensor, smoothing: float) -> Tensor:
-    """Return m[t] = (1 - b) m[t - 1] + b values[t] with m[-1] = ``start``, [..., T].
+    """m[t] = (1 - b) m[t - 1] + b values[t] with m[-1] = ``start``, [..., T].
 
     Within a block of frames the recursion is one triangular matrix product; only the state at the
-    end of each block is carried on.
+    end of each block is carried over.
     """
     frames = values.shape[-1]
     table = _recursion_table(smoothing, min(frames, _BLOCK), values.dtype, values.device)
@@ -81,9 +80,9 @@ def smooth(values: Tensor, start: Tensor, smoothing: float) -> Tensor:
 def _recursion_table(
     smoothing: float, size: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Return [1 + size, size]: what the start state and each value add to each frame.
+    """[1 + size, size]: what the start state and each value add to each frame.
 
-    An ordinary tensor whoever asks first: one of inference mode could not be used in training.
+    A normal tensor whoever asks first: one made in inference mode could not be used in training.
     """
     with torch.inference_mode(False):
         frames = torch.arange(size, dtype=torch.float64)

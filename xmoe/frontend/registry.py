@@ -1,4 +1,4 @@
-"""From a name in ``SpectroConfig`` to the front end that it means."""
+"""A name in ``SpectroConfig`` -> the front end it means."""
 
 from __future__ import annotations
 
@@ -23,14 +23,11 @@ FRONTENDS: dict[str, Callable[[SpectroConfig], Frontend]] = {
 
 
 def build_frontend(config: SpectroConfig) -> Frontend:
-    """Return the front end of ``config`` with its tables computed, on the CPU.
+    """Build the front end of ``config`` with its tables, on the CPU.
 
-    Raises ``ConfigError`` when the front end is not known.
+    Raises ``ConfigError`` for an unknown front end.
     """
     if config.frontend not in FRONTENDS:
-        raise ConfigError(
-            f"no front end called {config.frontend!r}",
-            where="frontend",
-            mend=f"choose one of {', '.join(FRONTENDS)}",
-        )
+        what = f"no front end called {config.frontend!r}"
+        raise ConfigError(what, where="frontend", mend=f"choose one of {', '.join(FRONTENDS)}")
     return FRONTENDS[config.frontend](config)

@@ -1,11 +1,11 @@
 """Draws the augmentation of a batch of power spectrograms [B, F, T], after power was computed once.
 
-Order of a recording chain: source (speed, warp, shift), scene (noise), recorder (clipping,
+In the order of a recording chain: source (speed, warp, shift), scene (noise), recorder (clipping,
 response, band limit), then SpecAugment's masks (Park 2019, arXiv 1904.08779). Every clip draws its
 own parameters, vectorised over the batch, from one ``torch.Generator``; a generator on the CPU
 gives the same answer for power on a GPU. Masks and shifts are filled with the clip's own noise
-floor, because a hole of zeros is a shape that no recording has; torchaudio's masks fill with one
-constant and draw from the global state, so they are not used.
+floor, because a hole of zeros is a shape no recording has; torchaudio's masks fill with one
+constant and use the global random state, so they are not used.
 """
 
 from __future__ import annotations
@@ -31,12 +31,7 @@ from xmoe.frontend.spec_transforms import (
 Range = tuple[float, float]
 _MAX_STRENGTH = 4.0
 _EQUALISER_POINTS = 6
-_CHANCES = (
-    "noise_probability",
-    "clipping_probability",
-    "low_pass_probability",
-    "high_pass_probability",
-)
+_CHANCES = tuple(f"{name}_probability" for name in ("noise", "clipping", "low_pass", "high_pass"))
 _MASKS = ("frequency_mask_share", "time_mask_share")
 _FACTORS = ("speed", "warp", "stretch")
 _FILTER_ORDER: Range = (2.0, 16.0)
@@ -44,7 +39,7 @@ _FILTER_ORDER: Range = (2.0, 16.0)
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How often and how hard; the defaults are strength 1.
+    """How often and how strongly; the defaults are strength 1.
 
     A ``Range`` is (low, high), drawn uniformly; low = high makes a transform exact. A share is a
     fraction of F or of T.
@@ -70,16 +65,14 @@ class AugmentConfig:
 
     @classmethod
     def at_strength(cls, strength: float) -> AugmentConfig:
-        """Return the defaults scaled: 0 changes nothing, 1 is the default, 2 is twice as far.
+        """The defaults scaled: 0 changes nothing, 1 is the default, 2 is twice as far.
 
         Raises ``ConfigError`` outside 0..4.
         """
         if not 0.0 <= strength <= _MAX_STRENGTH:
-            raise ConfigError(
-                f"augmentation strength {strength} is outside 0..{_MAX_STRENGTH:g}",
-                where="strength",
-                mend="1 is the default, 0 switches augmentation off",
-            )
+            what = f"augmentation strength {strength} is outside 0..{_MAX_STRENGTH:g}"
+            mend = "1 is the default, 0 switches augmentation off"
+            raise ConfigError(what, where="strength", mend=mend)
         full = cls()
         changes: dict[str, Any] = {
             "equaliser_db": full.equaliser_db * strength,
@@ -102,16 +95,17 @@ def augment_batch(
     generator: torch.Generator,
     valid_frames: Tensor | None = None,
 ) -> Tensor:
-    """Return power [B, F, T] after every transform, each clip with its own draw.
+    """Apply every transform to power [B, F, T], each clip with its own draw.
 
-    ``valid_frames`` [B] counts the frames that are not padding (of silence): a clip is moved and
+    ``valid_frames`` [B] counts the frames that are not padding (silence): a clip is moved and
     masked within them, and keeps its length.
     """
     config = (
         strength if isinstance(strength, AugmentConfig) else AugmentConfig.at_strength(strength)
     )
     draw = _Draw(power, generator)
-    valid = draw.full_length(power) if valid_frames is None else valid_frames.to(power.device)
+    whole = torch.full((len(power),), power.shape[-1], device=power.device)
+    valid = whole if valid_frames is None else valid_frames.to(power.device)
     speed = draw.uniform(config.speed)
     power = frequency_warp(power, speed * draw.uniform(config.warp), bin_centers_hz=bin_centers_hz)
     power = time_warp(
@@ -196,7 +190,7 @@ def mixup(
 
 
 class _Draw:
-    """Per-clip random numbers [B] on the device of the power, from a generator on any device."""
+    """Per-clip random numbers [B] on the power's device, from a generator on any device."""
 
     def __init__(self, power: Tensor, generator: torch.Generator) -> None:
         self.batch = power.shape[0]
@@ -204,27 +198,21 @@ class _Draw:
         self.generator = generator
 
     def unit(self, *shape: int) -> Tensor:
-        """Return uniform numbers in 0..1, [B, *shape]."""
+        """Uniform numbers in 0..1, [B, *shape]."""
         drawn = torch.rand(
             self.batch, *shape, generator=self.generator, device=self.generator.device
         )
         return drawn.to(self.device)
 
     def uniform(self, limits: Range) -> Tensor:
-        """Return numbers between two limits, [B]."""
         low, high = limits
         return low + (high - low) * self.unit()
 
     def coin(self, probability: float) -> Tensor:
-        """Return true with a probability, [B]."""
         return self.unit() < probability
 
-    def full_length(self, power: Tensor) -> Tensor:
-        """Return T for every clip, [B]."""
-        return torch.full((self.batch,), power.shape[-1], device=self.device)
-
     def stripes(self, count: int, max_share: float, lengths: Tensor, size: int) -> Tensor:
-        """Return a mask [B, size] of ``count`` stripes within ``lengths`` [B] of ``size`` cells.
+        """A mask [B, size] of ``count`` stripes within ``lengths`` [B] of ``size`` cells.
 
         A stripe is at most ``max_share`` of the length wide.
         """
@@ -234,7 +222,7 @@ class _Draw:
 
 
 def _recorder_response(config: AugmentConfig, draw: _Draw, bin_centers_hz: Tensor) -> Tensor:
-    """Return the power response [B, F] of a recorder: uneven, and perhaps limited in band."""
+    """Power response [B, F] of a recorder: uneven, and perhaps band-limited."""
     control_db = (2.0 * draw.unit(_EQUALISER_POINTS) - 1.0) * config.equaliser_db
     last = len(bin_centers_hz) - 1
     low_pass_hz = bin_centers_hz[(draw.uniform(config.low_pass_share) * last).long()]

@@ -1,6 +1,6 @@
 """Transforms of linear power spectrograms [B, F, T], each clip with its own parameters [B].
 
-What a change of the waveform would do, imitated on power. Nothing is drawn here except the texture
+They imitate on power what a change of the waveform would do. Nothing is random here but the texture
 of noise; ``xmoe.frontend.spec_augment`` draws the parameters. Departs from the waveform in one way:
 powers add without their cross term. B batch, F frequency bins, T frames.
 """
@@ -18,7 +18,7 @@ _CLIPPED_SHARE = 0.3
 
 
 def noise_floor(power: Tensor, valid_frames: Tensor) -> Tensor:
-    """Return a quiet level of each bin, [B, F, 1]: the least mean of eight real frames in a row."""
+    """A quiet level of each bin, [B, F, 1]: the smallest mean of eight real frames in a row."""
     frames = power.shape[-1]
     block = min(_FLOOR_BLOCK, frames)
     usable: Tensor = power[..., : frames - frames % block].unflatten(-1, (-1, block))
@@ -29,15 +29,15 @@ def noise_floor(power: Tensor, valid_frames: Tensor) -> Tensor:
 
 
 def frequency_warp(power: Tensor, factor: Tensor, *, bin_centers_hz: Tensor) -> Tensor:
-    """Move what is at f Hz to ``factor`` [B] times f (speed; vocal tract: Jaitly and Hinton 2013).
+    """Move f Hz to ``factor`` [B] times f (speed; vocal tract: Jaitly and Hinton 2013).
 
-    Between bins it interpolates; beyond the band the outermost bin repeats.
+    Interpolates between bins; beyond the band the outermost bin is repeated.
     """
     return torch.bmm(_warp_weights(factor, bin_centers_hz), power)
 
 
 def _warp_weights(factor: Tensor, bin_centers_hz: Tensor) -> Tensor:
-    """Return [B, F to, F from]: linear interpolation of the spectrum at f / ``factor``."""
+    """[B, F to, F from]: linear interpolation of the spectrum at f / ``factor``."""
     source_hz = bin_centers_hz / factor[:, None]
     upper = torch.searchsorted(bin_centers_hz, source_hz).clamp(1, len(bin_centers_hz) - 1)
     low_hz, high_hz = bin_centers_hz[upper - 1], bin_centers_hz[upper]
@@ -49,11 +49,11 @@ def _warp_weights(factor: Tensor, bin_centers_hz: Tensor) -> Tensor:
 def time_warp(
     power: Tensor, *, stretch: Tensor, shift_share: Tensor, valid_frames: Tensor
 ) -> Tensor:
-    """Play each clip ``stretch`` [B] times as long about its middle, then delay it by a share.
+    """Stretch each clip by ``stretch`` [B] about its middle, then delay it by a share.
 
     The share is of the clip's ``valid_frames`` [B]; padding stays where it is. Frames are repeated
-    or dropped, never mixed, so that noise keeps its texture. Frames that come from beyond the clip
-    get its noise floor.
+    or dropped, never mixed, so that noise keeps its texture. Frames from beyond the clip get its
+    noise floor.
     """
     length = valid_frames[:, None].to(power.dtype)
     middle = (length - 1) / 2
@@ -73,10 +73,10 @@ def add_noise(
     bin_centers_hz: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Add noise whose density goes as f to the ``slope`` [B], at ``snr_db`` [B] below the clip.
+    """Add noise with density f to the ``slope`` [B], at ``snr_db`` [B] below the clip.
 
     Slope 0 is white, -1 pink, -2 brown; an infinite ``snr_db`` adds nothing. The energies compared
-    are of all F bins and T frames. The texture is drawn from gamma distributions (averaged
+    are those of all F bins and T frames. The texture is drawn from gamma distributions (averaged
     exponentials) whose shape follows the bins' spacing: nearly what a front end makes of noise.
     """
     level, texture = _noise_texture(power, bin_centers_hz, generator)
@@ -88,7 +88,7 @@ def add_noise(
 def _noise_texture(
     power: Tensor, bin_centers_hz: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean level of white noise per bin [F], and fluctuation about it [B, F, T]."""
+    """Mean level of white noise per bin [F], and its fluctuation [B, F, T]."""
     spacing = _bin_spacing(bin_centers_hz)
     shape = (spacing / (2.0 * spacing.amin())).clamp_min(1.0)[:, None]
     normal = torch.randn(power.shape, generator=generator, device=generator.device)
@@ -98,17 +98,17 @@ def _noise_texture(
 
 
 def _bin_spacing(bin_centers_hz: Tensor) -> Tensor:
-    """Return the distance of each bin from the one below it, [F]."""
+    """Distance of each bin from the one below it, [F]."""
     return torch.diff(bin_centers_hz, prepend=2 * bin_centers_hz[:1] - bin_centers_hz[1:2])
 
 
 def clip_peaks_power(power: Tensor, depth_db: Tensor, *, bin_centers_hz: Tensor) -> Tensor:
-    """Imitate hard clipping whose threshold is ``depth_db`` [B] below the loudest frame's power.
+    """Imitate hard clipping ``depth_db`` [B] below the power of the loudest frame.
 
-    Frames saturate, and put odd harmonics (1/9 at 3 f, 1/25 at 5 f) and a broad floor where their
-    power goes. -infinity changes nothing. The constants are fitted by eye: over real clips with 2
-    to 30 % of samples clipped this closes a tenth to six tenths of the gap between the log-mel of
-    the clean and of the truly clipped clip.
+    Frames saturate, and odd harmonics (1/9 at 3 f, 1/25 at 5 f) and a broad floor take up their
+    power. -infinity changes nothing. The constants are fitted by eye: over real clips with 2 to 30
+    % of samples clipped this closes 10 to 60 % of the gap between the log-mel of the clean and of
+    the truly clipped clip.
     """
     envelope = power.sum(dim=1, keepdim=True)
     loudest = envelope.amax(dim=2, keepdim=True).clamp_min(1e-20)
@@ -127,9 +127,9 @@ def clip_peaks_power(power: Tensor, depth_db: Tensor, *, bin_centers_hz: Tensor)
 def band_response(
     bin_centers_hz: Tensor, *, low_pass_hz: Tensor, high_pass_hz: Tensor, order: Tensor
 ) -> Tensor:
-    """Return the power response [B, F] of Butterworth filters with corners [B] and order [B].
+    """Power response [B, F] of Butterworth filters with corners [B] and order [B].
 
-    A corner of 0 Hz or of infinity leaves its side open. The stop band ends at -90 dB.
+    A corner of 0 Hz or infinity leaves its side open. The stop band ends at -90 dB.
     """
     log_hz = bin_centers_hz.clamp_min(1e-3).log()
     steepness = 2.0 * order[:, None]
@@ -139,7 +139,7 @@ def band_response(
 
 
 def smooth_response(control_db: Tensor, num_bins: int) -> Tensor:
-    """Return the power response [B, F] that joins ``control_db`` [B, points] by straight lines."""
+    """Power response [B, F] that joins ``control_db`` [B, points] by straight lines."""
     curve_db = functional.interpolate(
         control_db[:, None], size=num_bins, mode="linear", align_corners=True
     )
@@ -147,17 +147,14 @@ def smooth_response(control_db: Tensor, num_bins: int) -> Tensor:
 
 
 def stripes(start: Tensor, width: Tensor, size: int) -> Tensor:
-    """Return a mask [B, size], true inside any stripe; ``start`` and ``width`` are [B, stripes]."""
+    """A mask [B, size], true inside any stripe; ``start`` and ``width`` are [B, stripes]."""
     cells = torch.arange(size, device=start.device)
     inside = (cells >= start[..., None]) & (cells < (start + width)[..., None])
     return inside.any(dim=1)
 
 
 def fill(power: Tensor, *, bins: Tensor, frames: Tensor, valid_frames: Tensor) -> Tensor:
-    """Replace masked ``bins`` [B, F] and ``frames`` [B, T] by the clip's noise floor.
-
-    Frames of padding stay as they are.
-    """
+    """Fill masked ``bins`` [B, F] and ``frames`` [B, T] with the noise floor, except in padding."""
     real = torch.arange(power.shape[-1], device=power.device) < valid_frames[:, None]
     hidden = (bins[:, :, None] | frames[:, None, :]) & real[:, None, :]
     return torch.where(hidden, noise_floor(power, valid_frames), power)

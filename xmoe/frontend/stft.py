@@ -1,10 +1,10 @@
 """Short-time Fourier power, [B, S] -> [B, F, T], with the band's bins gathered into F linear rows.
 
-``FilteredStft`` is the engine that the mel front end shares: one real FFT per frame, then one
+``FilteredStft`` is the engine shared with the mel front end: one real FFT per frame, then one
 matrix product with a filter bank [bins, F] that is cropped to the bins it uses. Departs from the
-textbook in the rows: when F does not divide the bins of the band, the spectrum is read as a line
-through its bins and each row integrates its own stretch of it; where rows are narrower than bins
-this is interpolation. No row is ever empty.
+textbook in the rows: if F does not divide the bins of the band, each row integrates its own stretch
+of the spectrum, taken as linear between bins; rows narrower than a bin are interpolated. No row is
+ever empty.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from xmoe.base.config import SpectroConfig
 from xmoe.frontend.base import Frontend, fft_macs, full_scale_window
 
-# So many samples of frames stay in a processor's cache until they are rows; fewer frames than that
-# at once cost more than they spare.
+# Samples of frames that stay in a CPU's cache; blocks of fewer frames cost more than they save.
 _CACHED, _LEAST_FRAMES = 1 << 18, 32
 
 
@@ -36,7 +35,7 @@ class FilteredStft(Frontend):
         self.register_buffer("window", window, persistent=False)
 
     def macs(self, num_frames: int) -> float:
-        """Count one windowed FFT a frame, and the filters on the bins that they use."""
+        """One windowed FFT a frame, and the filters on the bins they use."""
         used, points = self.last_bin - self.first_bin, self.config.n_fft
         return num_frames * (fft_macs(points) + points + used * (2 + self.num_bins))
 
@@ -50,7 +49,7 @@ class FilteredStft(Frontend):
         return torch.cat(parts, 1).transpose(1, 2).contiguous()
 
     def _filter(self, frames: Tensor) -> Tensor:
-        """Return power [B, t, F] of frames [B, t, n_fft]."""
+        """Power [B, t, F] of frames [B, t, n_fft]."""
         spectrum = torch.fft.rfft(frames * self.window)[..., self.first_bin : self.last_bin]
         density = spectrum.real.square() + spectrum.imag.square()
         return torch.matmul(density, self.filters)
@@ -68,16 +67,16 @@ class Stft(FilteredStft):
 
 
 def fft_bins_hz(config: SpectroConfig) -> Tensor:
-    """Return the frequency of each FFT bin, [n_fft // 2 + 1], float64."""
+    """Frequency of each FFT bin, [n_fft // 2 + 1], float64."""
     return torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * (
         config.sample_rate_hz / config.n_fft
     )
 
 
 def row_weights(edges_hz: Tensor, bins_hz: Tensor) -> Tensor:
-    """Return [bins, F]: the integral of the piecewise linear spectrum between adjacent edges.
+    """[bins, F]: the integral of the piecewise linear spectrum between adjacent edges.
 
-    In units of bins where a row is wider than one bin (it sums), an average where it is narrower.
+    In units of bins if a row is wider than one bin (a sum), an average if it is narrower.
     """
     step_hz = bins_hz[1] - bins_hz[0]
     position = (edges_hz[None, :] - bins_hz[:, None]) / step_hz
@@ -87,6 +86,6 @@ def row_weights(edges_hz: Tensor, bins_hz: Tensor) -> Tensor:
 
 
 def _hat_integral(position: Tensor) -> Tensor:
-    """Return the integral from minus infinity of the unit triangle on -1..1."""
+    """Integral from minus infinity of the unit triangle on -1..1."""
     p = position.clamp(-1.0, 1.0)
     return torch.where(p < 0, 0.5 * (1 + p).square(), 1 - 0.5 * (1 - p).square())

@@ -1,8 +1,8 @@
 """How many threads torch uses for work on one clip at a time.
 
-Splitting a transform of one second of sound over threads gains nothing when the processor is free
-and costs tens of times its length when it is not, because the threads wait for each other.
-A process that was forked has none of its parent's threads, but torch would wait for them for ever.
+Splitting the transform of one second of sound over threads gains nothing on an idle processor and
+costs tens of times its duration on a busy one, because the threads wait for each other. A forked
+process has none of its parent's threads, but torch would wait for them for ever.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TRIALS = 5
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread, and as many as before afterwards."""
+    """Limit torch to one thread, then restore its number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
 
 
 def time_ms(call: Callable[[], object]) -> float:
-    """Return the milliseconds of one processor that a call takes in this thread, best of five."""
+    """Milliseconds of CPU time that a call takes on this thread, best of five."""
     taken = []
     with one_thread(), torch.inference_mode():
         for _ in range(_TRIALS + 1):
@@ -42,6 +42,6 @@ def time_ms(call: Callable[[], object]) -> float:
 
 @cache
 def survive_fork() -> None:
-    """Let torch use one thread in every process that is forked off this one from now on."""
+    """Limit torch to one thread in every process forked from this one from now on."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

@@ -1,5 +1,5 @@
 """Spectrogram -> the always-on first look: a stem's answer, saliency, evidence, and the router.
 
 ``stem`` -> ``saliency`` -> ``evidence`` -> ``router``; ``spans`` says where experts look. No expert
-is run here. Shapes: see the legend in ``xmoe.mixture``.
+runs here. Shapes: see the legend in ``xmoe.mixture``.
 """

@@ -14,7 +14,7 @@ NUM_CONCENTRATIONS = 4
 
 
 def measure_conditions(spec: Tensor) -> Tensor:
-    """Return recording conditions [B, 8] of normalised spectrograms [B, F, T].
+    """Recording conditions [B, 8] of normalised spectrograms [B, F, T].
 
     Third and fourth moments of all cells, share of cells near the floor and far above the mean,
     spread of the frequency profile and of the time profile, the time profile's fourth moment
@@ -41,7 +41,7 @@ def measure_conditions(spec: Tensor) -> Tensor:
 
 
 def describe_saliency(cells: Tensor) -> Tensor:
-    """Return [B, R + 6]: saliency by row, how concentrated it is in time, and two entropies.
+    """[B, R + 6]: saliency by row, its concentration in time, and two entropies.
 
     Concentration is the share of all saliency in the best 1/16, 1/8, 1/4 and 1/2 of the columns.
     """
@@ -56,17 +56,17 @@ def describe_saliency(cells: Tensor) -> Tensor:
 
 
 def share_of_cells(cells: Tensor) -> Tensor:
-    """Return saliency [B, R, W] as shares of each clip's total."""
+    """Saliency [B, R, W] as shares of each clip's total."""
     return cells / cells.sum((1, 2), keepdim=True).clamp_min(1e-9)
 
 
 def entropy_of(p: Tensor) -> Tensor:
-    """Return the entropy [B, 1] in nats of distributions [B, n]."""
+    """Entropy [B, 1] in nats of distributions [B, n]."""
     return -(p * p.clamp_min(1e-9).log()).sum(1, keepdim=True)
 
 
 def describe_belief(belief: Tensor) -> Tensor:
-    """Return [B, C + 2]: the stem's class belief, its margin and its entropy."""
+    """[B, C + 2]: the stem's class belief, its margin and its entropy."""
     top = belief.topk(2, 1).values
     return torch.cat([belief, top[:, :1] - top[:, 1:], entropy_of(belief)], 1)
 
@@ -74,7 +74,7 @@ def describe_belief(belief: Tensor) -> Tensor:
 def measure_evidence(
     kind: RouterEvidence, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
 ) -> Tensor:
-    """Return one kind of evidence [B, .] from stem map, saliency cells, belief and spec."""
+    """One kind of evidence [B, .] from stem map, saliency cells, belief and spec."""
     if kind == "features":
         return torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
     if kind == "saliency":

@@ -1,12 +1,12 @@
 """Spectrogram [B, F, T] -> stem map [B, D, R, W] and a first answer, in closed form.
 
-A bank of random kernels at two scales, each read at two heights of every cell of 4 by 4, and a
-linear head on two means of each band: the plain one, which hears what goes on all the time, and one
-of eighth powers, which hears what stands out. Fitted by a ridge in a second, with held-out answers
-for all its clips. The map holds square roots of what the kernels measure, so that loud parts do not
-drown the others. Both means grow in proportion with the map, so what each cell adds to an answer is
-its value times its slope, exactly: the class activation map needs no gradient. Same grid as the
-stem that is trained.
+A bank of random kernels at two scales, each evaluated at two heights of every cell of 4 by 4, and a
+linear head on two means of each band: the plain mean, for what goes on all the time, and one of
+eighth powers, for what stands out. Fitted by a ridge in a second, with held-out answers for all its
+clips. The map holds square roots of the kernels' responses, so that loud parts do not drown out the
+others. Both means grow in proportion with the map, so what each cell adds to an answer is exactly
+its value times its slope: the class activation map needs no gradient. Same grid as the trained
+stem.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from xmoe.glance.stem import DECIMATION, StemOutput
 
 NUM_KERNELS = 128
 KERNEL_SIZE = 7
-# How many bins and frames are averaged to one, and the dilations of the kernels that see that.
+# Bins and frames averaged to one, and the dilations of the kernels at that scale.
 SCALES: tuple[tuple[int, tuple[tuple[int, int], ...]], ...] = (
     (1, ((1, 1), (2, 4))),
     (2, ((1, 2), (2, 1))),
 )
 HEIGHTS = 2
 NUM_BANDS = 8
-# What kernels measure is raised to this: a root has no slope at 0.
+# Responses are clamped to this before the square root, which has no slope at 0.
 LEAST_RESPONSE = 0.01
 _LEAST_MEAN = 1e-16
 
@@ -35,7 +35,7 @@ _LEAST_MEAN = 1e-16
 class KernelStem(nn.Module):
     """Random kernels with a ridge as their head; R = F / 4, W = ceil(T / 4), D = 2 a kernel.
 
-    The kernels are kept with the weights, so that no generator decides what they are.
+    The kernels are stored with the weights, so that they do not depend on a random generator.
     """
 
     kernels: Tensor
@@ -59,11 +59,11 @@ class KernelStem(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """What the head reads: two means of each kernel in each band."""
+        """Inputs of the head: two means of each kernel in each band."""
         return self.head.in_features
 
     def map_features(self, spec: Tensor) -> Tensor:
-        """Return the stem map [B, D, R, W] of spectrograms [B, F, T]; no cell is below 0.1."""
+        """The stem map [B, D, R, W] of spectrograms [B, F, T]; no cell is below 0.1."""
         seen = []
         for factor, dilations in SCALES:
             stride = (DECIMATION // HEIGHTS // factor, DECIMATION // factor)
@@ -79,17 +79,17 @@ class KernelStem(nn.Module):
         return torch.cat(maps, 1).flatten(1, 2).clamp_min_(LEAST_RESPONSE).sqrt_()
 
     def pool_bands(self, features: Tensor) -> Tensor:
-        """Return what the head reads [B, 2 * kernels * bands] of a stem map [B, D, R, W]."""
+        """Inputs of the head [B, 2 * kernels * bands] from a stem map [B, D, R, W]."""
         cells = self._in_bands(features)
         return torch.cat([join_heights(cells), power_mean(cells)], 1).flatten(1)
 
     def answer(self, features: Tensor) -> StemOutput:
-        """Return the logits of a stem map [B, D, R, W]."""
+        """The logits of a stem map [B, D, R, W]."""
         pooled = self.pool_bands(features)
         return StemOutput(features=features, logits=self.head(pooled), pooled=pooled)
 
     def activate(self, output: StemOutput, belief: Tensor) -> Tensor:
-        """Return what each cell adds to a belief [B, C], less the mean of its row: [B, R, W].
+        """What each cell adds to a belief [B, C], minus the mean of its row: [B, R, W].
 
         Weights are centred over classes.
         """
@@ -98,9 +98,9 @@ class KernelStem(nn.Module):
         return amounts - amounts.mean(2, keepdim=True)
 
     def amounts(self, output: StemOutput, weight: Tensor) -> Tensor:
-        """Return what each cell of a map adds to an answer [B, R, W]: its value times its slope.
+        """What each cell of a map adds to an answer [B, R, W]: its value times its slope.
 
-        ``weight`` [B, 2 * kernels * bands] are the weights of that answer, clip by clip.
+        ``weight`` [B, 2 * kernels * bands] are the weights of that answer, one row per clip.
         """
         assert output.pooled is not None
         cells = self._in_bands(output.features)
@@ -112,17 +112,16 @@ class KernelStem(nn.Module):
         return found.view(batch, self.num_rows, -1)
 
     def forward(self, spec: Tensor) -> StemOutput:
-        """Return the stem's map and answer for spectrograms [B, F, T]."""
         return self.answer(self.map_features(spec))
 
     def _in_bands(self, features: Tensor) -> Tensor:
-        """Return a map [B, D, R, W] as [B, D, bands, cells of a band]."""
+        """A map [B, D, R, W] as [B, D, bands, cells of a band]."""
         banded: Tensor = features.unflatten(2, (self.num_bands, -1)).flatten(3)
         return banded
 
 
 def shrink_cells(spec: Tensor, factor: int) -> Tensor:
-    """Return spectrograms [B, F, T] with ``factor`` bins and frames averaged to one."""
+    """Average ``factor`` bins and frames of spectrograms [B, F, T] to one."""
     if factor == 1:
         return spec
     shrunk: Tensor = functional.avg_pool2d(
@@ -132,25 +131,21 @@ def shrink_cells(spec: Tensor, factor: int) -> Tensor:
 
 
 def join_heights(cells: Tensor) -> Tensor:
-    """Return the mean [B, kernels, bands] of cells [B, D, bands, n]."""
+    """The mean [B, kernels, bands] of cells [B, D, bands, n]."""
     mean: Tensor = cells.mean(3).unflatten(1, (-1, HEIGHTS)).mean(2)
     return mean
 
 
 def power_mean(cells: Tensor) -> Tensor:
-    """Return the eighth root of the mean eighth power of cells [B, D, bands, n], at least 0.01.
-
-    It is [B, kernels, bands].
-    """
+    """Eighth root [B, kernels, bands] of the mean eighth power of cells [B, D, bands, n]."""
     return join_heights(eighth_power(cells)).clamp_min(_LEAST_MEAN).sqrt().sqrt().sqrt()
 
 
 def eighth_power(cells: Tensor) -> Tensor:
-    """Return cells to the power of eight, by three squares."""
     return cells.square().square_().square_()
 
 
 def add_up(weight: Tensor, cells: Tensor) -> Tensor:
-    """Return the sum [B, bands, n] of cells [B, D, bands, n] by weights [B, kernels, bands]."""
+    """Sum [B, bands, n] of cells [B, D, bands, n] with weights [B, kernels, bands]."""
     rows = weight.repeat_interleave(HEIGHTS, 1).transpose(1, 2).unsqueeze(2)
     return torch.matmul(rows, cells.transpose(1, 2)).squeeze(2)

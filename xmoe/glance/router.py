@@ -1,9 +1,9 @@
 """Saliency, stem features and recording conditions -> which experts, and how many.
 
-Where the experts look is decided by ``patches`` from the same saliency. All evidence is detached:
-the router learns to read the stem, it does not bend it. ``count`` promises, for each k from 0 to
-K_max, the probability that an answer by the best k experts is right; K is the k whose promise,
-less a price per expert, is highest. The price is set on validation for the user's budget.
+Where the experts look is decided in ``spans`` from the same saliency. All evidence is detached: the
+router learns to read the stem without changing it. ``count`` predicts, for each k from 0 to K_max,
+the probability that an answer by the best k experts is right (its promise); K is the k with the
+highest promise minus a price per expert. The price is set on validation for the user's budget.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from xmoe.base.config import ModelConfig, RouterEvidence
 from xmoe.glance.evidence import NUM_CONCENTRATIONS, NUM_CONDITIONS, measure_evidence
 
 HIDDEN = 64
-# What the stem counts beside the experts of a gate.
+# Weight of the stem beside the experts of a gate.
 STEM_SHARE = 1.0 / 3.0
 
 
@@ -39,23 +39,19 @@ class Routing:
 
 
 def choose_counts(
-    promises: Tensor,
-    k_price: float,
-    k_max: int | None = None,
-    *,
-    costs_ms: Sequence[float] = (),
+    promises: Tensor, k_price: float, k_max: int | None = None, *, costs_ms: Sequence[float] = ()
 ) -> Tensor:
-    """Return K [B]: the k with the best promise less ``k_price`` per expert, small k first.
+    """K [B]: the k with the best promise minus ``k_price`` per expert, the smallest of equals.
 
-    ``promises`` [B, K_max + 1]; ``k_max`` bounds K further. Where the experts' ``costs_ms`` are
-    given, in the order in which they are asked, the price is per millisecond.
+    ``promises`` [B, K_max + 1]; ``k_max`` bounds K further. If the experts' ``costs_ms`` are given,
+    in the order in which they are asked, the price is per millisecond.
     """
     within = promises if k_max is None else promises[:, : k_max + 1]
     return (within - k_price * count_costs(within.shape[1], costs_ms, within.device)).argmax(1)
 
 
 def count_costs(depths: int, costs_ms: Sequence[float], device: torch.device) -> Tensor:
-    """Return what 0, 1, ... experts cost [depths]: milliseconds where known, else how many."""
+    """Cost of 0, 1, ... experts [depths]: milliseconds if known, else their number."""
     if not costs_ms:
         return torch.arange(depths, device=device)
     return torch.tensor([0.0, *costs_ms], device=device).cumsum(0)[:depths]
@@ -92,14 +88,14 @@ class Router(nn.Module):
     def gather_evidence(
         self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
     ) -> Tensor:
-        """Return the evidence vector [B, .] from the stem map, saliency cells, belief and spec."""
+        """The evidence vector [B, .] from the stem map, saliency cells, belief and spec."""
         evidence = self.measure_evidence(features=features, cells=cells, belief=belief, spec=spec)
         return evidence.detach()
 
     def measure_evidence(
         self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
     ) -> Tensor:
-        """Return the same with a gradient."""
+        """The same with a gradient."""
         parts = [
             measure_evidence(kind, features=features, cells=cells, belief=belief, spec=spec)
             for kind in self.evidence
@@ -107,7 +103,7 @@ class Router(nn.Module):
         return torch.cat(parts, 1)
 
     def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
-        """Return gate logits [B, E] (-inf where masked) and promise logits [B, K_max + 1]."""
+        """Gate logits [B, E] (-inf if masked) and promise logits [B, K_max + 1]."""
         normalised = self.normalise(evidence)
         gate = self.gate(normalised) + self.log_prior
         return gate.masked_fill(~self.allowed, float("-inf")), self.count(normalised)

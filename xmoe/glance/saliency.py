@@ -1,15 +1,15 @@
 """Stem answer + spectrogram -> saliency map, in closed form and without a backward pass.
 
-The map is the class activation map of the stem's head, averaged over the classes that the stem
-believes in, times how far each cell of the spectrogram stands out. Because the head is linear in
-band means under a smooth maximum, the activation map equals gradient times (input less its mean
-over time) at the stem map exactly, times the rows of a band; of a stem of random kernels it is what
-each cell adds to the answer, less its mean over time. Nothing is approximated (class activation
-maps: Zhou et al. 2016, CVPR; gradient times the rise over a reference: Shrikumar et al. 2017; the
-product with the spectrogram's own contrast is ours).
+The map is the class activation map of the stem's head, averaged over the classes the stem believes
+in, times how far each cell of the spectrogram stands out. Because the head is linear in band means
+under a smooth maximum, the activation map equals gradient times (input minus its mean over time) at
+the stem map exactly, times the rows of a band; for a stem of random kernels it is what each cell
+adds to the answer, minus its mean over time. Nothing is approximated (class activation maps: Zhou
+et al. 2016, CVPR; gradient times the rise over a reference: Shrikumar et al. 2017; the product with
+the spectrogram's own contrast is ours).
 
-Neither factor is zero anywhere. Where evidence against the answer became zero, cells that matter
-came last, and deletion was worse than Grad-CAM's; where contrast became zero, maps of fresh weights
+Neither factor is zero anywhere. With evidence against the answer set to zero, cells that matter
+came last, and deletion was worse than Grad-CAM's; with contrast set to zero, maps of fresh weights
 ranked cells almost as trained ones do. The constants were chosen on validation clips of two
 synthetic runs (docs/explanations.md).
 """
@@ -33,22 +33,22 @@ SHARPNESS = 12.0
 
 
 def activation_map(stem: AnyStem, output: StemOutput, belief: Tensor) -> Tensor:
-    """Return the class activation map [B, R, W], signed, of a belief [B, C].
+    """The class activation map [B, R, W], signed, of a belief [B, C].
 
     Features count by their rise over their own mean in time, and weights are centred over classes:
-    what is there all the time, or raises all logits alike, is no evidence.
+    what is there all the time, or raises all logits alike, is not evidence.
     """
     return stem.activate(output, belief)
 
 
 def contrast(spec: Tensor) -> Tensor:
-    """Return how far each cell [B, F, T] stands out: the cubed rise over its floor, and a least.
+    """How far each cell [B, F, T] stands out: the cubed rise over its floor, plus a minimum.
 
-    The floor of a frequency is its mean over time or, where that is lower, the median of nine such
+    The floor of a frequency is its mean over time or, if that is lower, the median of nine such
     means spread over the neighbouring half of all frequencies: a line that sounds all through a
     clip has no contrast in time, but it stands out from its neighbours. Eight frames are averaged
-    first, because single cells of noise stand out most. Every cell is given half of the clip's mean
-    on top.
+    first, because single cells of noise stand out most. Half of the clip's mean is added to every
+    cell.
     """
     by_frequency = spec.mean(2)
     bins = torch.arange(spec.shape[1], device=spec.device)
@@ -64,21 +64,21 @@ def contrast(spec: Tensor) -> Tensor:
 
 
 def evidence_weight(cam: Tensor, unit: Tensor) -> Tensor:
-    """Return how much each cell [B, ., .] of an activation map counts: a positive, rising function.
+    """How much each cell [B, ., .] of an activation map counts: a positive, rising function.
 
     Evidence for the answer counts in proportion, ``unit`` [B, 1, 1] being strong; evidence against
-    it counts hardly, and the less the stronger it is.
+    it counts little, and the less the stronger it is.
     """
     return F.softplus(cam * (SHARPNESS / unit))
 
 
 def strength_of(cam: Tensor) -> Tensor:
-    """Return the root mean square [B, 1, 1] of an activation map's cells [B, R, W], never zero."""
+    """Root mean square [B, 1, 1] of an activation map's cells [B, R, W], never zero."""
     return cam.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-9)
 
 
 def smooth_in_time(spec: Tensor) -> Tensor:
-    """Return means [B, F, T] over eight frames, fewer at the edges, by sums of sums: three adds."""
+    """Means [B, F, T] over eight frames, fewer at the edges, by sums of sums: three additions."""
     frames = spec.shape[2]
     padded = F.pad(spec, (4, 3))
     two = padded[..., :-1] + padded[..., 1:]
@@ -89,9 +89,9 @@ def smooth_in_time(spec: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _share_of_each(frames: int, device: torch.device) -> Tensor:
-    """Return one over the number of frames [T] that lie within reach of each.
+    """One over the number of frames [T] within reach of each.
 
-    An ordinary tensor whoever asks first: one of inference mode could not be used in training.
+    A normal tensor whoever asks first: one made in inference mode could not be used in training.
     """
     with torch.inference_mode(False):
         index = torch.arange(frames)
@@ -100,12 +100,14 @@ def _share_of_each(frames: int, device: torch.device) -> Tensor:
 
 
 def saliency_cells(cam: Tensor, spec: Tensor) -> Tensor:
-    """Return saliency at the resolution of the stem map, [B, R, W], from its parts."""
+    """Saliency at the resolution of the stem map, [B, R, W]."""
     return evidence_weight(cam, strength_of(cam)) * pool_cells(contrast(spec), cam.shape[1:])
 
 
 def pool_cells(values: Tensor, shape: torch.Size) -> Tensor:
-    """Average cells [B, F, T] down to the stem map's grid [B, R, W]; the last column is ragged."""
+    """Average cells [B, F, T] down to the stem map's grid [B, R, W]; the last column may be
+    partial.
+    """
     pooled = F.avg_pool2d(
         values.unsqueeze(1), DECIMATION, ceil_mode=True, count_include_pad=False
     ).squeeze(1)
@@ -113,10 +115,10 @@ def pool_cells(values: Tensor, shape: torch.Size) -> Tensor:
 
 
 def saliency_map(cam: Tensor, spec: Tensor) -> Tensor:
-    """Return the full saliency map [B, F, T], non-negative, from a class activation map [B, R, W].
+    """The full saliency map [B, F, T], non-negative, from a class activation map [B, R, W].
 
-    The activation map is brought to the spectrogram's grid by bilinear interpolation, as two small
-    matrix products.
+    The activation map is interpolated bilinearly to the spectrogram's grid, as two small matrix
+    products.
     """
     rows = _interpolation(cam.shape[1], cam)[:, : spec.shape[1]].T
     columns = _interpolation(cam.shape[2], cam)[:, : spec.shape[2]]
@@ -124,7 +126,7 @@ def saliency_map(cam: Tensor, spec: Tensor) -> Tensor:
 
 
 def _interpolation(cells: int, like: Tensor) -> Tensor:
-    """Return the matrix [cells, 4 * cells] of linear interpolation to four times as many cells."""
+    """The matrix [cells, 4 * cells] of linear interpolation to four times as many cells."""
     unit = torch.eye(cells, device=like.device, dtype=like.dtype).unsqueeze(0)
     grown = F.interpolate(unit, scale_factor=DECIMATION, mode="linear", align_corners=False)
     return grown.squeeze(0)

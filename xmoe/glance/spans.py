@@ -1,8 +1,8 @@
 """Saliency cells [B, R, W] -> which time windows of the stem map an expert is sent.
 
-A patch is a time window of ``window_frames`` columns within the rows of one expert's band, so two
-experts may look at different moments of one clip. Windows are sent in the order of time, and beyond
-this module they are spans in seconds.
+A window is ``window_frames`` columns of the stem map within the rows of one expert's band, so two
+experts may look at different moments of one clip. Windows are sent in order of time; outside this
+module they are spans in seconds.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from xmoe.glance.stem import DECIMATION
 
 
 def num_windows(columns: int, window_frames: int) -> int:
-    """Return P, the number of windows that cover ``columns`` columns."""
+    """P, the number of windows that cover ``columns`` columns."""
     return -(-columns // window_frames)
 
 
 def windows_kept(total: int, fraction: float) -> int:
-    """Return how many of ``total`` windows a fraction keeps: at least one."""
+    """How many of ``total`` windows a fraction keeps, at least one."""
     return max(1, min(total, round(total * fraction)))
 
 
 def score_cells(
     selector: SelectorName, *, saliency: Tensor, cam: Tensor, features: Tensor, energy: Tensor
 ) -> Tensor:
-    """Return cell scores [B, R, W] of a selector; ``random`` is drawn by the caller.
+    """Cell scores [B, R, W] of a selector; the caller draws those of ``random``.
 
     ``saliency``, ``cam`` and ``energy`` are [B, R, W]; ``features`` is the stem map [B, D, R, W].
     """
@@ -46,7 +46,7 @@ def score_cells(
 
 
 def score_windows(cells: Tensor, bands: Tensor, window_frames: int) -> Tensor:
-    """Return window scores [B, E, P]: cells [B, R, W] summed over each expert's band and window.
+    """Window scores [B, E, P]: cells [B, R, W] summed over each expert's band and window.
 
     ``bands`` [E, R] is 1 where an expert sees a row.
     """
@@ -57,19 +57,19 @@ def score_windows(cells: Tensor, bands: Tensor, window_frames: int) -> Tensor:
 
 
 def choose_windows(scores: Tensor, keep: int) -> Tensor:
-    """Return the ``keep`` best windows of scores [..., P] as rising indices [..., keep].
+    """The ``keep`` best windows of scores [..., P] as rising indices [..., keep].
 
-    Ties go to the earliest window, so that batch size and device change nothing.
+    Ties go to the earliest window, so that batch size and device make no difference.
     """
     ranked = scores.argsort(dim=-1, descending=True, stable=True)
     return ranked[..., :keep].sort(dim=-1).values
 
 
 def choose_runs(scores: Tensor, width: int, count: int) -> Tensor:
-    """Return ``count`` best runs of ``width`` windows of scores [..., P] as rising indices.
+    """The ``count`` best runs of ``width`` windows of scores [..., P] as rising indices.
 
-    Runs do not overlap; the indices are [..., n], n = width * count or P. A run that no longer fits
-    beside those before it is the first one again.
+    Runs do not overlap; the indices are [..., n], n = width * count or P. If no further run fits,
+    the first one is repeated.
     """
     total = scores.shape[-1]
     if width * count >= total:
@@ -92,10 +92,10 @@ def choose_runs(scores: Tensor, width: int, count: int) -> Tensor:
 def window_edges_s(
     columns: int, window_frames: int, num_frames: int, frame_s: float
 ) -> list[float]:
-    """Return the P + 1 edges of the windows of a segment, in seconds from its start.
+    """The P + 1 edges of the windows of a segment, in seconds from its start.
 
-    A frame reaches half a frame to both sides of its centre, and a column is that of
-    ``DECIMATION`` frames; the outer edges are those of the segment.
+    A frame reaches half a frame to either side of its centre, and a column spans ``DECIMATION``
+    frames; the outer edges are those of the segment.
     """
     width = window_frames * DECIMATION
     inner = [index * width - 0.5 for index in range(1, num_windows(columns, window_frames))]
@@ -103,7 +103,7 @@ def window_edges_s(
 
 
 def band_masks(rows: Sequence[tuple[int, int]], num_rows: int) -> Tensor:
-    """Return [E, R], 1 in the rows, first and after last, of each expert."""
+    """[E, R], 1 in the rows (first and after last) of each expert."""
     masks = torch.zeros(len(rows), num_rows)
     for index, (first, last) in enumerate(rows):
         masks[index, first:last] = 1.0

@@ -1,7 +1,7 @@
 """Spectrogram [B, F, T] -> stem map [B, D, R, W] and a first answer [B, C].
 
 Every clip pays for the stem once, so it is light: three convolutions that decimate frequency and
-time by four. Its own head answers when no expert is called (K = 0), and is built so that the class
+time by four. Its own head answers when no expert is asked (K = 0), and is built so that the class
 activation map is exact in closed form: a linear map of band means, pooled over time by a smooth
 maximum whose sharpness is learned (0 is the mean, large is the maximum).
 """
@@ -21,17 +21,18 @@ DECIMATION = 4
 
 
 def stem_columns(num_frames: int) -> int:
-    """Return W, the columns of the stem map of a spectrogram of T frames."""
+    """W, the columns of the stem map of a spectrogram of T frames."""
     return -(-num_frames // DECIMATION)
 
 
 @dataclass(frozen=True)
 class StemOutput:
-    """What the stem says of a batch.
+    """The stem's map and answer for a batch.
 
-    ``features`` [B, D, R, W] and ``logits`` [B, C]. Of a stem that pools logits over time,
-    ``column_logits`` [B, C, W] are the evidence of each column, and ``attention`` [B, C, W] is
-    d logits / d column_logits. Of a stem of random kernels ``pooled`` [B, N] is what its head read.
+    ``features`` [B, D, R, W] and ``logits`` [B, C]. If the stem pools logits over time,
+    ``column_logits`` [B, C, W] are the evidence of each column and ``attention`` [B, C, W] is d
+    logits / d column_logits. For a stem of random kernels ``pooled`` [B, N] is the input of its
+    head.
     """
 
     features: Tensor
@@ -57,13 +58,13 @@ class Stem(nn.Module):
         self.log_sharpness = nn.Parameter(torch.zeros(()))
 
     def map_features(self, spec: Tensor) -> Tensor:
-        """Return the stem map [B, D, R, W] of spectrograms [B, F, T]."""
+        """The stem map [B, D, R, W] of spectrograms [B, F, T]."""
         hidden = self.conv2(self.conv1(spec.unsqueeze(1)))
         mapped: Tensor = self.conv3(hidden + self.row_bias)
         return mapped
 
     def answer(self, features: Tensor) -> StemOutput:
-        """Return evidence and logits of a stem map [B, D, R, W]."""
+        """Evidence and logits of a stem map [B, D, R, W]."""
         batch, channels, rows, columns = features.shape
         bands = features.view(batch, channels, NUM_BANDS, rows // NUM_BANDS, columns).mean(3)
         column_logits = self.head.weight @ bands.view(batch, -1, columns)
@@ -78,9 +79,9 @@ class Stem(nn.Module):
         )
 
     def activate(self, output: StemOutput, belief: Tensor) -> Tensor:
-        """Return what the rise of each cell over its mean in time adds to a belief [B, C].
+        """What the rise of each cell over its mean in time adds to a belief [B, C]: [B, R, W].
 
-        It is [B, R, W]; weights are centred over classes.
+        Weights are centred over classes.
         """
         assert output.attention is not None
         batch, channels, rows, columns = output.features.shape
@@ -92,5 +93,4 @@ class Stem(nn.Module):
         return evidence.sum(1).reshape(batch, rows, columns)
 
     def forward(self, spec: Tensor) -> StemOutput:
-        """Return the stem's map and answer for spectrograms [B, F, T]."""
         return self.answer(self.map_features(spec))

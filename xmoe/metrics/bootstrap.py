@@ -1,6 +1,7 @@
 """Weights per clip, resampled -> intervals. Clips of one group are drawn together.
 
-Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap.
+By hand, because the figures of all resamples are one matrix product of weights, where scipy calls a
+function for each. Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ BLOCK_CELLS = 4_000_000
 def make_resampler(
     num_clips: int, groups: Sequence[str] | None, seed: int
 ) -> tuple[Callable[[int], Array], int]:
-    """Return a function that draws weights [rows, n], and the number of units it draws from."""
+    """A function that draws weights [rows, n], and the number of units it draws from."""
     if groups is not None and len(groups) != num_clips:
         raise ValueError(f"{len(groups)} groups for {num_clips} clips")
     names = np.arange(num_clips) if groups is None else np.asarray([str(g) for g in groups])
@@ -37,7 +38,7 @@ def make_resampler(
 
 
 def resample(clips: Clips, draw: Callable[[int], Array], num_bootstrap: int) -> dict[str, Array]:
-    """Return each figure for every resample, [R], in blocks that bound the memory."""
+    """Each figure for every resample, [R], in blocks that bound the memory."""
     block = max(1, BLOCK_CELLS // len(clips.right))
     sizes = [min(block, num_bootstrap - done) for done in range(0, num_bootstrap, block)]
     parts = [measure(clips, draw(size)) for size in sizes]
@@ -45,7 +46,7 @@ def resample(clips: Clips, draw: Callable[[int], Array], num_bootstrap: int) -> 
 
 
 def find_interval(name: str, value: float, resampled: Array, units: int) -> list[float] | None:
-    """Return [low, high]; None where one unit alone says nothing of the spread."""
+    """[low, high]; None if there is a single unit, which says nothing of the spread."""
     low, high = (float(q) for q in np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     if high - low < SMALLEST and name in SHARES:
         return _wilson(value, units)
@@ -59,7 +60,7 @@ def find_interval(name: str, value: float, resampled: Array, units: int) -> list
 def mean_interval(
     values: Array, groups: Sequence[str] | None = None, *, num_bootstrap: int = 1000, seed: int = 0
 ) -> list[float] | None:
-    """Return the 95 % interval [low, high] of the mean of values [n]; None of one unit alone."""
+    """The 95 % interval [low, high] of the mean of values [n]; None for a single unit."""
     draw, units = make_resampler(len(values), groups, seed)
     if units == 1:
         return None
@@ -70,7 +71,7 @@ def mean_interval(
 
 
 def _wilson(share: float, units: int) -> list[float]:
-    """Return Wilson's 95 % interval of a share of ``units``."""
+    """Wilson's 95 % interval of a share of ``units``."""
     z2 = WILSON_Z**2
     centre = (share + z2 / (2 * units)) / (1 + z2 / units)
     half = np.sqrt(share * (1 - share) / units + z2 / (4 * units**2)) * WILSON_Z / (1 + z2 / units)

@@ -14,12 +14,11 @@ TEMPERATURES = (0.05, 20.0)
 
 
 def fit_temperature(logits: Tensor, truth: Tensor, task: Task) -> float:
-    """Return the temperature that makes logits [n, C] / T most likely; between 0.05 and 20.
+    """The temperature between 0.05 and 20 that makes logits [n, C] / T most likely.
 
-    ``truth`` [n, C] is 0 or 1. One clip's worth of evidence is taken to be labelled at random, so
-    that a few clips that are all answered right do not call for certainty. Raises ValueError where
-    a logit is not finite.
-    Source: Guo et al. 2017, arXiv:1706.04599; the prior after Platt 1999.
+    ``truth`` [n, C] is 0 or 1. One clip's worth of evidence is assumed to be labelled at random, so
+    that a few clips, all answered right, do not imply certainty. Raises ValueError if a logit is
+    not finite. Source: Guo et al. 2017, arXiv:1706.04599; the prior after Platt 1999.
     """
     z = logits.double()
     if not bool(torch.isfinite(z).all()):
@@ -36,7 +35,7 @@ def fit_temperature(logits: Tensor, truth: Tensor, task: Task) -> float:
 
 
 def reliability_curve(clips: Clips) -> dict[str, list[float]]:
-    """Return mean confidence, share right and count of each bin that is not empty."""
+    """Mean confidence, share right and count of each bin that is not empty."""
     confidence, outcome = clips.confidence.ravel(), clips.outcome.ravel()
     index = bin_of(confidence)
     count = np.bincount(index, minlength=NUM_BINS)

@@ -1,9 +1,9 @@
-"""Events that were found + those that are there -> precision, recall and F1.
+"""Found events + true events -> precision, recall and F1.
 
-Two rules of what counts as found, both with the right label and each event matched at most once by
-a maximum bipartite matching: *overlap*, intersection over union of at least ``min_overlap`` (as the
-few-shot bioacoustic task of DCASE 2021 scores, with 0.3); *onset*, the beginnings no further apart
-than ``collar_s`` (the onset condition of sed_eval).
+Two rules for a match, both with the right label and each event matched at most once by a maximum
+bipartite matching: *overlap*, intersection over union of at least ``min_overlap`` (as in the
+few-shot bioacoustic task of DCASE 2021, with 0.3); *onset*, starts at most ``collar_s`` apart (the
+onset condition of sed_eval).
 
 Sources: Mesaros, Heittola, Virtanen 2016, Applied Sciences 6(6) 162 (event-based F1, sed_eval);
 Morfi et al. 2021, DCASE Workshop (overlap of 30 %, bipartite matching).
@@ -41,22 +41,19 @@ class EventScore(NamedTuple):
 
     @property
     def precision(self) -> float:
-        """Share of what was found that is there."""
         return self.hits / self.found if self.found else 0.0
 
     @property
     def recall(self) -> float:
-        """Share of what is there that was found."""
         return self.hits / self.there if self.there else 0.0
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 where there is nothing to find or found."""
+        """Harmonic mean of precision and recall; 0 if there is nothing found or to find."""
         total = self.found + self.there
         return 2 * self.hits / total if total else 0.0
 
     def as_dict(self) -> dict[str, float]:
-        """Return counts and figures by name."""
         figures = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
         return {**self._asdict(), **figures}
 
@@ -64,19 +61,19 @@ class EventScore(NamedTuple):
 def score_overlap(
     found: Sequence[Span], truth: Sequence[Span], *, min_overlap: float = MIN_OVERLAP
 ) -> EventScore:
-    """Return how many events are found with an intersection over union of ``min_overlap``."""
+    """Match events with an intersection over union of at least ``min_overlap``."""
     return _score(found, truth, lambda ours, theirs: overlaps(ours, theirs) >= min_overlap)
 
 
 def score_onsets(
     found: Sequence[Span], truth: Sequence[Span], *, collar_s: float = COLLAR_S
 ) -> EventScore:
-    """Return how many events are found with a beginning within ``collar_s``."""
+    """Match events that start within ``collar_s`` of each other."""
     return _score(found, truth, lambda ours, theirs: np.abs(ours[:, :1] - theirs[:, 0]) <= collar_s)
 
 
 def overlaps(ours: Times, theirs: Times) -> Times:
-    """Return intersection over union [n, m] of spans [n, 2] and [m, 2] in seconds."""
+    """Intersection over union [n, m] of spans [n, 2] and [m, 2] in seconds."""
     first, last = ours[:, None], theirs[None]
     shared = np.minimum(first[..., 1], last[..., 1]) - np.maximum(first[..., 0], last[..., 0])
     union = np.maximum(first[..., 1], last[..., 1]) - np.minimum(first[..., 0], last[..., 0])

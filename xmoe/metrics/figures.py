@@ -19,11 +19,11 @@ SMALLEST = 1e-12
 
 @dataclass(frozen=True)
 class Clips:
-    """What each clip adds to the figures.
+    """What each clip contributes to the figures.
 
     ``truth`` and ``said`` [n, C] are 0 or 1; ``right``, ``nll`` and ``brier`` [n]; ``confidence``
     and ``outcome`` [n, decisions] of the answer or, for several labels, of each of them; ``gap``
-    [n, bins] is outcome less confidence in its bin.
+    [n, bins] is outcome minus confidence in its bin.
     """
 
     task: Task
@@ -39,9 +39,9 @@ class Clips:
 
 
 def prepare_clips(probabilities: npt.ArrayLike, targets: npt.ArrayLike, task: Task) -> Clips:
-    """Return what each clip adds to the figures, from probabilities [n, C] and a task's targets.
+    """What each clip contributes, from probabilities [n, C] and a task's targets.
 
-    Raises ValueError where shapes disagree, a number is not finite, or there is no clip.
+    Raises ValueError if shapes disagree, a number is not finite, or there is no clip.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim != 2 or p.shape[1] < 2 or len(p) == 0:
@@ -71,12 +71,12 @@ def prepare_clips(probabilities: npt.ArrayLike, targets: npt.ArrayLike, task: Ta
 
 
 def bin_of(confidence: Array) -> npt.NDArray[np.intp]:
-    """Return which of 15 bins of equal width each confidence falls into."""
+    """Which of 15 bins of equal width each confidence falls into."""
     return np.minimum((confidence * NUM_BINS).astype(np.intp), NUM_BINS - 1)
 
 
 def measure(clips: Clips, weights: Array) -> dict[str, Array]:
-    """Return each figure [R] under weights per clip [R, n]."""
+    """Each figure [R] under weights per clip [R, n]."""
     total = weights.sum(1)
     hit = weights @ (clips.truth * clips.said)
     positive, claimed = weights @ clips.truth, weights @ clips.said
@@ -103,12 +103,12 @@ def measure(clips: Clips, weights: Array) -> dict[str, Array]:
 
 
 def _mean_over(values: Array, present: npt.NDArray[np.bool_]) -> Array:
-    """Return means [R] over the classes of values [R, C] that are present; 0 where none is."""
+    """Means [R] over the classes of values [R, C] that are present; 0 if none is."""
     return np.asarray((values * present).sum(1) / np.maximum(present.sum(1), 1))
 
 
 def _mean_average_precision(clips: Clips, weights: Array) -> Array:
-    """Return the mean [R] of average precision over the labels that occur; ties count as one."""
+    """Mean [R] of average precision over the labels that occur; ties count as one."""
     columns, present = [], []
     for scores, truth in zip(clips.probabilities.T, clips.truth.T, strict=True):
         order = np.argsort(-scores, kind="stable")

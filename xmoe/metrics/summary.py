@@ -1,4 +1,4 @@
-"""Probabilities + targets -> everything that ``metrics.json`` says of them, with intervals."""
+"""Probabilities + targets -> the figures of ``metrics.json``, with intervals."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def compute_metrics(
     seed: int = 0,
     groups: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Return figures of probabilities [n, C] against class ids [n], or 0/1 labels [n, C].
+    """Figures of probabilities [n, C] against class ids [n], or 0/1 labels [n, C].
 
     ``accuracy`` (for several labels: the mean Jaccard overlap of labels over one half),
     ``macro_f1`` and ``balanced_accuracy`` over the classes that occur, ``map`` (several labels),
-    ``ece`` (15 bins of equal width), ``nll`` in nats, ``brier``; beside each ``<name>_ci``, a 95 %
+    ``ece`` (15 bins of equal width), ``nll`` in nats, ``brier``; each with ``<name>_ci``, a 95 %
     bootstrap interval [low, high]. It is the percentile interval, for ``ece`` the reflected one
-    (resampling inflates it), and Wilson's where no resample differs, as when every clip is right.
+    (resampling inflates it), and Wilson's if no resample differs, as when every clip is right.
     ``majority_accuracy`` is what the best constant answer scores. Also ``confusion`` (rows are
     truth; for several labels [[tn, fp], [fn, tp]] of each), ``per_class``, ``calibration``.
 
-    Raises ValueError where shapes disagree, a number is not finite, or there is no clip.
-    Source: Guo et al. 2017, arXiv:1706.04599 (ECE); Efron and Tibshirani 1993 (bootstrap).
+    Raises ValueError if shapes disagree, a number is not finite, or there is no clip. Source: Guo
+    et al. 2017, arXiv:1706.04599 (ECE); Efron and Tibshirani 1993 (bootstrap).
     """
     clips = prepare_clips(probabilities, targets, task)
     num_clips = len(clips.right)
@@ -61,7 +61,7 @@ def compute_metrics(
 
 
 def _majority_accuracy(truth: Array) -> float:
-    """Return what the commonest class, or the labels of most clips, would score as the answer."""
+    """The score of the commonest class, or the labels of most clips, as a constant answer."""
     share = truth.mean(0)
     constant = (share > 0.5).astype(np.float64)
     if not constant.any():
@@ -71,7 +71,7 @@ def _majority_accuracy(truth: Array) -> float:
 
 
 def _confusion(clips: Clips) -> list[Any]:
-    """Return counts [C, C], truth by row, or [C, 2, 2] for several labels."""
+    """Counts [C, C], truth by row, or [C, 2, 2] for several labels."""
     if clips.task.exclusive:
         ids = range(clips.truth.shape[1])
         counts = confusion_matrix(clips.truth.argmax(1), clips.said.argmax(1), labels=list(ids))
@@ -82,7 +82,7 @@ def _confusion(clips: Clips) -> list[Any]:
 
 
 def _per_class(clips: Clips) -> list[dict[str, float | int | None]]:
-    """Return one row per class, in order; None where a figure has nothing to count."""
+    """One row per class, in order; None if a figure has nothing to count."""
     columns = precision_recall_fscore_support(
         clips.truth, clips.said, average=None, zero_division=np.nan
     )

@@ -1,8 +1,8 @@
-"""Plain numbers -> figures that say in their title what is seen.
+"""Plain numbers -> figures whose title says what they show.
 
-Each function takes what a record of the run folder holds and returns a matplotlib ``Figure`` made
-by the object interface on the Agg canvas; ``to_png`` turns it into bytes. Nothing here knows a
-model, a file name or global state. Colours are told apart by colour-blind people too.
+Each function takes a record of the run folder and returns a matplotlib ``Figure`` made with the
+object interface on the Agg canvas; ``to_png`` turns it into bytes. Nothing here knows a model, a
+file name or global state. The colours suit people with any colour vision.
 """
 
 from xmoe.pictures.calibration import draw_calibration

@@ -1,4 +1,4 @@
-"""The reliability curve -> how far confidence can be believed."""
+"""The reliability curve -> how far confidence can be trusted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xmoe.pictures.style import BLUE, INK, QUIET, RED, make_plain, new_figure
 
 
 def draw_calibration(metrics: Mapping[str, Any]) -> Figure:
-    """Return the picture of ``calibration``, ``ece`` and ``ece_ci`` of ``metrics.json``."""
+    """``calibration``, ``ece`` and ``ece_ci`` of ``metrics.json``."""
     curve = metrics["calibration"]
     confidence, share = (np.asarray(curve[name], float) for name in ("confidence", "accuracy"))
     count = np.asarray(curve["count"], float)

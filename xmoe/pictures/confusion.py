@@ -1,7 +1,7 @@
-"""Counts of truth against answer -> a picture of which classes are taken for which.
+"""Counts of truth against answer -> which classes are mistaken for which.
 
-Colour is the share of a true class; the number in a cell is the count. Recordings that may have
-several labels have no such square; theirs is a bar per label of found, missed and falsely claimed.
+Colour is the share of a true class; the number in a cell is the count. For several labels there is
+no such matrix, but a bar per label of found, missed and falsely claimed.
 """
 
 from __future__ import annotations
@@ -11,21 +11,29 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from xmoe.pictures.style import BLUE, HEAT, INK, ORANGE, QUIET, make_plain, new_figure, shorten
+from xmoe.pictures.style import (
+    BLUE,
+    HEAT,
+    INK,
+    ORANGE,
+    QUIET,
+    make_plain,
+    new_figure,
+    shorten,
+    write_cells,
+)
 
 Counts = npt.NDArray[np.int64]
 MOST_NUMBERED = 36
 
 
 def draw_confusion(confusion: Sequence[Any], classes: Sequence[str]) -> Figure:
-    """Return the picture of counts [C, C], truth by row, or [C, 2, 2] for several labels.
+    """Counts [C, C], truth by row, or [C, 2, 2] for several labels.
 
-    Raises ValueError where counts and ``classes`` disagree.
+    Raises ValueError if counts and ``classes`` disagree.
     """
     counts = np.asarray(confusion, dtype=np.int64)
     num_classes = len(classes)
@@ -47,22 +55,13 @@ def draw_confusion(confusion: Sequence[Any], classes: Sequence[str]) -> Figure:
     axes.set_ylabel("Truth", color=INK)
     axes.tick_params(labelsize=8, colors=INK, length=0)
     if num_classes <= MOST_NUMBERED:
-        _write_counts(axes, counts, share)
+        texts = {(row, column): str(counts[row, column]) for row, column in np.argwhere(counts)}
+        write_cells(axes, share, texts, 8 if num_classes <= 14 else 6)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     bar.set_label("Share of the true class", color=INK)
     bar.ax.tick_params(labelsize=8, colors=INK)
     return figure
-
-
-def _write_counts(axes: Axes, counts: Counts, share: npt.NDArray[np.float64]) -> None:
-    """Write each count into its cell, dark on light cells and light on dark ones."""
-    shades = np.asarray(colormaps[HEAT](share))[..., :3] @ (0.299, 0.587, 0.114)
-    size = 8 if len(counts) <= 14 else 6
-    for row, column in np.argwhere(counts):
-        colour = "white" if shades[row, column] < 0.5 else INK
-        text = str(counts[row, column])
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
 
 
 def _say_confusion(counts: Counts, classes: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Expert usage -> who is asked how often, by class, and how many are asked at a time."""
+"""Expert usage -> how often each is asked, by class, and how many are asked at a time."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from xmoe.pictures.style import BLUE, HEAT, INK, make_plain, new_figure, shorten
+from xmoe.pictures.style import BLUE, HEAT, INK, make_plain, new_figure, shorten, write_cells
 
 MOST_NUMBERED_ROWS = 40
 
 
 def draw_expert_usage(usage: Mapping[str, Any]) -> Figure:
-    """Return the picture of ``expert_usage.json``.
-
-    Reads ``selection_rate`` {expert: share of clips}, ``by_class`` {class: {"selection_rate",
-    "mean_k"}}, ``mean_k`` and ``load_balance``.
+    """``expert_usage.json``: ``selection_rate`` {expert: share of clips}, ``by_class`` {class:
+    {"selection_rate", "mean_k"}}, ``mean_k`` and ``load_balance``.
     """
     rate: Mapping[str, float] = usage["selection_rate"]
     by_class: Mapping[str, Any] = usage["by_class"]
@@ -50,13 +47,8 @@ def _draw_by_class(axes: Axes, by_class: Mapping[str, Any], experts: list[str]) 
     axes.set_xticks(range(len(experts)), [name.replace("_", "\n") for name in experts])
     axes.tick_params(labelsize=8, colors=INK, length=0)
     axes.set_ylabel("of each class", color=INK)
-    if len(names) > MOST_NUMBERED_ROWS:
-        return
-    shades = np.asarray(colormaps[HEAT](share))[..., :3] @ (0.299, 0.587, 0.114)
-    for row, column in np.ndindex(share.shape):
-        colour = "white" if shades[row, column] < 0.5 else INK
-        text = f"{share[row, column]:.0%}"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    if len(names) <= MOST_NUMBERED_ROWS:
+        write_cells(axes, share, {cell: f"{value:.0%}" for cell, value in np.ndenumerate(share)}, 7)
 
 
 def _say_usage(usage: Mapping[str, Any]) -> str:
@@ -73,7 +65,7 @@ def _say_usage(usage: Mapping[str, Any]) -> str:
 
 
 def draw_k_histogram(usage: Mapping[str, Any]) -> Figure:
-    """Return the picture of ``k_histogram`` {K: clips} and ``mean_k`` of ``expert_usage.json``."""
+    """``k_histogram`` {K: clips} and ``mean_k`` of ``expert_usage.json``."""
     counts = {int(k): int(count) for k, count in usage["k_histogram"].items()}
     if not counts:
         raise ValueError("no clips to draw")

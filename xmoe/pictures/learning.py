@@ -16,12 +16,12 @@ TRAIN_LOSS = ("train_mixture", "train_loss")
 
 
 def draw_learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return the picture of one record per epoch, with the kept epoch marked.
+    """One record per epoch, with the kept epoch marked.
 
     Reads ``epoch``, ``val_loss``, ``val_accuracy``, ``train_accuracy`` and ``train_mixture`` (the
-    mixture's own loss) or ``train_loss``; what a record lacks is left out. The kept epoch is the
-    last that says ``kept``, or else that of the lowest validation loss. Raises ValueError where
-    there is no epoch.
+    mixture's own loss) or ``train_loss``; missing values are left out. The kept epoch is the last
+    that says ``kept``, else the one with the lowest validation loss. Raises ValueError if there are
+    no epochs.
     """
     if not history:
         raise ValueError("no epochs to draw")
@@ -42,7 +42,7 @@ def draw_learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _best_epoch(history: Sequence[Mapping[str, Any]], epochs: list[int]) -> int | None:
-    """Return the epoch that was kept, or None without validation."""
+    """The epoch that was kept, or None without validation."""
     kept = [epoch for epoch, record in zip(epochs, history, strict=True) if record.get("kept")]
     if kept:
         return kept[-1]

@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, PercentFormatter
 
+from xmoe.base.units import format_hz
 from xmoe.pictures.style import BLUE, INK, QUIET, make_plain, new_figure
 
 COLUMNS = 3
 
 
 def draw_robustness(record: Mapping[str, Any]) -> Figure:
-    """Return a panel for each harm; bars are 95 % intervals, the dashed line is the clean score."""
+    """One panel per harm; bars are 95 % intervals, the dashed line is the clean score."""
     harms = [harm for harm in record["harms"] if harm["points"]]
     rows = max(1, math.ceil(len(harms) / COLUMNS))
     figure = new_figure(3.3 * COLUMNS, 2.45 * rows + 0.5, say_robustness(record))
@@ -32,7 +33,7 @@ def draw_robustness(record: Mapping[str, Any]) -> Figure:
 
 
 def say_robustness(record: Mapping[str, Any]) -> str:
-    """Return the clean score, and what costs most of it, in a sentence."""
+    """The clean score and what costs most of it, in a sentence."""
     clean = record["clean"]["accuracy"]
     worst = [
         (harm["points"][-1]["loss"], harm["title"].lower(), format_level(harm, -1))
@@ -47,10 +48,10 @@ def say_robustness(record: Mapping[str, Any]) -> str:
 
 
 def format_level(harm: Mapping[str, Any], index: int) -> str:
-    """Return a level with its unit, for people."""
+    """A level with its unit, for people."""
     level, unit = harm["points"][index]["level"], harm["unit"]
     if unit == "Hz":
-        return f"{harm['sense']} {_say_hz(level)}".strip()
+        return f"{harm['sense']} {format_hz(level)}".strip()
     if unit == "share of samples":
         return f"{100 * level:g} % of samples"
     return f"{unit} {level:g}" if unit == "compression" else f"{level:g} {unit}"
@@ -77,7 +78,7 @@ def _draw_harm(axes: Axes, harm: Mapping[str, Any], clean: float) -> None:
 def _tick(harm: Mapping[str, Any], index: int) -> str:
     level, unit = harm["points"][index]["level"], harm["unit"]
     if unit == "Hz":
-        return _say_hz(level)
+        return format_hz(level)
     return f"{100 * level:g} %" if unit == "share of samples" else f"{level:g}"
 
 
@@ -86,9 +87,3 @@ def _axis_words(harm: Mapping[str, Any]) -> str:
     if unit == "Hz":
         return str(harm["sense"])
     return "of samples" if unit == "share of samples" else unit
-
-
-def _say_hz(frequency_hz: float) -> str:
-    if frequency_hz < 1000:
-        return f"{frequency_hz:.0f} Hz"
-    return f"{frequency_hz / 1000:.4g} kHz"

@@ -15,11 +15,12 @@ from xmoe.audio.dataset import SPLITS, Dataset, load_dataset
 from xmoe.audio.quarantine import Quarantined, write_quarantine
 from xmoe.base.config import RunConfig, TrainConfig
 from xmoe.base.errors import AudioError, ConfigError
+from xmoe.base.files import write_json
 from xmoe.base.progress import Progress, silent
 from xmoe.pipeline.request import FitRequest
 from xmoe.policy.policy import Policy, choose_policy
 from xmoe.profile.assemble import ProfileResult
-from xmoe.profile.profile import write_clip_table, write_profile
+from xmoe.profile.profile import write_clip_table
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.budget import parse_budget
 from xmoe.training.calibrate import check_budget
@@ -46,7 +47,7 @@ def decide(
     dataset, findings = check_readable(dataset, result)
     warnings = [*findings, *result.profile.warnings]
     say(progress, "warning", warnings)
-    write_profile(folder.file(RunFile.PROFILE), result.profile)
+    write_json(folder.file(RunFile.PROFILE), result.profile)
     write_clip_table(folder.file(RunFile.CLIPS), result.stats)
     policy = choose_policy(
         result.profile,

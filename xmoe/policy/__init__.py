@@ -1,7 +1,7 @@
-"""Profile -> Policy: which front end, which segments and which experts suit a data set, and why.
+"""Profile -> Policy: which front end, segments and experts suit a data set, and why.
 
-``rules`` and ``experts`` decide from the profile alone. ``race`` lets the front ends that the rules
-leave compete on the training clips, with the cheap classifier of ``probe``.
+``rules`` and ``experts`` decide from the profile alone. ``race`` has the remaining front ends
+compete on the training clips, with the cheap classifier of ``probe``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Training clips -> probe features of a clean and a noisy copy of each, for every candidate.
 
 Clips are decoded once and only features are kept, so memory does not grow with their length. All
-candidates hear the same segment with the same noise.
+candidates get the same segment with the same noise.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ def measure_copies(
     seed: int,
     progress: Progress = silent,
 ) -> tuple[list[Example], dict[str, Floats32]]:
-    """Return the examples that can be read, and features [n, 2, D] for each candidate.
+    """The readable examples, and features [n, 2, D] for each candidate.
 
     ``[:, 0]`` is clean, ``[:, 1]`` noisy. Candidates share rate and segment.
     """
     listen = _Listener(candidates, seed=seed)
-    heard: list[Example] = []
+    readable: list[Example] = []
     rows: dict[str, list[Floats32]] = {name: [] for name in candidates}
     with one_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="race") as pool:
         waiting: deque[Future[dict[str, Floats32]]] = deque()
         for index, (example, clip) in enumerate(load_clips(dataset, examples)):
             if not isinstance(clip, AudioError):
-                heard.append(example)
+                readable.append(example)
                 waiting.append(pool.submit(listen, clip, index))
             while len(waiting) > (WORKERS if index + 1 < len(examples) else 0):
                 for name, features in waiting.popleft().result().items():
                     rows[name].append(features)
             progress("race of front ends", index + 1, len(examples))
-    return heard, {name: np.stack(row) for name, row in rows.items() if row}
+    return readable, {name: np.stack(row) for name, row in rows.items() if row}
 
 
 class _Listener:
@@ -85,7 +85,7 @@ class _Listener:
 
 
 def loudest_part(samples: Floats32, length: int) -> Floats32:
-    """Return the ``length`` samples in a row with the most energy, of starts an eighth apart.
+    """The ``length`` consecutive samples with the most energy, from starts an eighth apart.
 
     A clip that is not longer is returned as it is.
     """
@@ -99,7 +99,7 @@ def loudest_part(samples: Floats32, length: int) -> Floats32:
 
 
 def noisy_copy(samples: Floats32, rng: np.random.Generator) -> Floats32:
-    """Return the samples under noise of a random colour at 0 to 20 dB."""
+    """The samples with noise of a random colour at 0 to 20 dB SNR."""
     colours = list(NOISE_EXPONENTS)
     colour = colours[int(rng.integers(len(colours)))]
     return add_noise(samples, snr_db=float(rng.uniform(*NOISE_SNR_DB)), color=colour, rng=rng)

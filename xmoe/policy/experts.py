@@ -1,7 +1,7 @@
-"""Profile -> which experts a mixture has, which of them rest, and how many may answer.
+"""Profile -> which experts a mixture has, which of them are masked, and how many may answer.
 
-A masked expert exists but is never chosen. The masks are hard constraints from the recordings: an
-expert whose band is empty, or whose detail drowns in noise, can only guess.
+A masked expert exists but is never chosen. Masks are hard constraints from the recordings: an
+expert whose band is empty, or whose detail is lost in noise, can only guess.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from xmoe.base.config import EXPERT_NAMES, SpectroConfig
 from xmoe.base.units import format_hz
 from xmoe.glance.stem import DECIMATION, stem_columns
 from xmoe.policy.records import Choice, PolicyOverrides
+from xmoe.policy.rules import NARROW_RATIO
 from xmoe.profile.profile import Profile
 
 HIGH_BAND_HZ = 2000.0
 LOW_QUALITY = 0.35
-NARROW_RATIO = 2.0
 BAND_EXPERTS = ("low", "high", "mid", "high_band")
 TRANSIENT = 0.3
 K_MAX = 3
@@ -25,7 +25,7 @@ WINDOW_FRAMES = 4
 def decide_experts(
     profile: Profile, spectro: SpectroConfig, overrides: PolicyOverrides
 ) -> list[Choice]:
-    """Return the choices experts, masked_experts, expert_priors, k_max and window_frames.
+    """The choices experts, masked_experts, expert_priors, k_max and window_frames.
 
     ``overrides`` must have passed ``check_overrides``.
     """
@@ -42,7 +42,7 @@ def decide_experts(
 
 
 def find_masks(profile: Profile, spectro: SpectroConfig) -> dict[str, str]:
-    """Return the experts that the recordings rule out, each with the reason."""
+    """The experts that the recordings rule out, each with the reason."""
     masks: dict[str, str] = {}
     if spectro.fmax_hz < NARROW_RATIO * spectro.fmin_hz:
         reason = (
@@ -63,7 +63,7 @@ def find_masks(profile: Profile, spectro: SpectroConfig) -> dict[str, str]:
 
 
 def available_experts(profile: Profile, spectro: SpectroConfig, overrides: PolicyOverrides) -> int:
-    """Return how many experts may be chosen once the user's wish and the masks are applied."""
+    """How many experts may be chosen, given the user's overrides and the masks."""
     if isinstance(overrides.experts, int):
         return overrides.experts
     if overrides.experts is not None:
@@ -72,26 +72,21 @@ def available_experts(profile: Profile, spectro: SpectroConfig, overrides: Polic
 
 
 def _pick_experts(masks: dict[str, str], overrides: PolicyOverrides) -> tuple[Choice, Choice]:
-    """Return the experts and those of them that are masked; the user's own are never masked."""
+    """The experts and which of them are masked; the user's own are never masked."""
     wish = overrides.experts
     if wish is None:
-        words = "; ".join(f"{name}: {reason}" for name, reason in masks.items())
-        return (
-            Choice(
-                name="experts",
-                value=list(EXPERT_NAMES),
-                reason="all eight: they differ in band and in the shape of their kernels",
-            ),
-            Choice(
-                name="masked_experts",
-                value=[name for name in EXPERT_NAMES if name in masks],
-                reason=words or "band and quality rule no expert out",
-            ),
+        reason = "all eight: they differ in band and in the shape of their kernels"
+        words = "; ".join(f"{name}: {why}" for name, why in masks.items())
+        masked = Choice(
+            name="masked_experts",
+            value=[name for name in EXPERT_NAMES if name in masks],
+            reason=words or "band and quality rule no expert out",
         )
+        return Choice(name="experts", value=list(EXPERT_NAMES), reason=reason), masked
     if isinstance(wish, int):
         ranked = sorted(EXPERT_NAMES, key=lambda name: name in masks)
         names = [name for name in EXPERT_NAMES if name in ranked[:wish]]
-        reason = f"{wish} wanted: the first in the list that the recordings do not rule out"
+        reason = f"{wish} requested: the first in the list that the recordings do not rule out"
     else:
         names, reason = list(wish), "given"
     ruled_out = "; ".join(f"{name}: {masks[name]}" for name in names if name in masks)
@@ -121,13 +116,11 @@ def _priors(profile: Profile, names: list[str]) -> Choice:
 
 def _k_max(profile: Profile, overrides: PolicyOverrides, available: int) -> Choice:
     if overrides.k_max is not None:
-        return Choice(name="k_max", value=overrides.k_max, reason="given", source="user")
+        return Choice.given("k_max", overrides.k_max)
     train = profile.splits.get("train", profile.num_clips)
     if train < TINY_SET:
-        value, reason = (
-            TINY_K_MAX,
-            f"{train} training clips are too few to learn when a third helps",
-        )
+        value = TINY_K_MAX
+        reason = f"{train} training clips are too few to learn when a third expert helps"
     else:
         value, reason = K_MAX, "more than two experts added about 0.1 points; three leave room"
     if value > available:
@@ -137,8 +130,7 @@ def _k_max(profile: Profile, overrides: PolicyOverrides, available: int) -> Choi
 
 def _window(spectro: SpectroConfig, overrides: PolicyOverrides) -> Choice:
     if overrides.window_frames is not None:
-        value = overrides.window_frames
-        return Choice(name="window_frames", value=value, reason="given", source="user")
+        return Choice.given("window_frames", overrides.window_frames)
     columns = stem_columns(spectro.num_frames)
     value = max(min(WINDOW_FRAMES, columns // WINDOW_FRAMES), 1)
     duration_s = value * DECIMATION / spectro.frame_rate_hz

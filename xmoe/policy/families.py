@@ -1,28 +1,33 @@
 """The policy's front end -> candidates for experts that see what it does not, each with its reason.
 
-Eight families, each with the front end that suits its bias. What a family sees it sees zoomed: all
-its rows lie inside its band, its window is as long as its detail needs, and where its band ends
-low, its rate is lower too. Which candidates become experts is decided by held-out answers
-(``xmoe.training.stack``), not here.
+Eight families, each with the front end that suits its bias and a closer view: all rows lie inside
+the family's band, the window is as long as its detail needs, and a low band has a lower sample
+rate. Which candidates become experts is decided by held-out answers (``xmoe.training.stack``), not
+here.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import partial
 
 from xmoe.base.config import FrontendName, KernelsSpec, SpectroConfig
 from xmoe.base.units import format_hz, hz_to_mel, mel_to_hz
 from xmoe.experts.kernel_bank import KERNELS_PER_DILATION
-from xmoe.policy.rules import PADDED_FFT, RATE_MARGIN, SHORTEST_FFT, SHORTEST_WINDOW
+from xmoe.policy.rules import (
+    NARROW_RATIO,
+    PCEN_LEAST_S,
+    RATE_MARGIN,
+    SHORTEST_WINDOW,
+    choose_fft,
+    lowest_mel_row_hz,
+)
 
 BASE = "base"
 MANY_CLIPS = 3000
-NARROW_RATIO = 2.0
-PCEN_LEAST_S = 0.4
 LOWEST_RATE_HZ = 1000
 MOST_DIVIDED = 16
-# Below the first a recorder's own noise shows, which tells recorders apart and not sounds.
+# Below the first a recorder's own noise shows, which identifies the recorder and not the sound.
 SHALLOW_DB, DEEP_DB = -50.0, -80.0
 
 
@@ -31,7 +36,7 @@ class Shape:
     """How a candidate differs from the policy's front end.
 
     ``band`` is in parts of the mel axis between its edges, ``window`` and ``hop`` in multiples.
-    ``floor_db`` is where quiet cells end, below the clip's peak.
+    ``floor_db``, relative to the clip's peak, is the level below which cells are cut off.
     """
 
     family: str
@@ -79,45 +84,30 @@ SHAPES: dict[str, Shape] = {
 def list_families(
     spectro: SpectroConfig, *, num_clips: int = 0
 ) -> tuple[list[KernelsSpec], dict[str, str]]:
-    """Return the candidates for the policy's ``spectro``, and why the others are none by name.
+    """The candidates for the policy's ``spectro``, and why the other shapes are not, by name.
 
-    The first is the policy's own front end; a shape that would be it again is left out. For many
-    clips each has half the kernels, as sums over features grow with their square.
+    The first is the policy's own front end; a shape that would repeat it is dropped. For many clips
+    each has half the kernels, because sums over features grow with their square.
     """
     kernels = KERNELS_PER_DILATION // (2 if num_clips > MANY_CLIPS else 1)
-    kept = [
-        KernelsSpec(
-            name=BASE,
-            family="broadband",
-            spectro=spectro,
-            kernels=kernels,
-            reason="the policy's own front end: the baseline is an expert too",
-        )
-    ]
+    make = partial(KernelsSpec, kernels=kernels)
+    reason = "the policy's own front end: the baseline is an expert too"
+    kept = [make(name=BASE, family="broadband", spectro=spectro, reason=reason)]
     dropped: dict[str, str] = {}
     for name, shape in SHAPES.items():
-        refusal = _refuse(shape, spectro)
-        if refusal is not None:
+        if refusal := _refuse(shape, spectro):
             dropped[name] = refusal
             continue
         view = shape_view(shape, spectro)
         if view == spectro:
             dropped[name] = "it is the policy's own front end"
             continue
-        kept.append(
-            KernelsSpec(
-                name=name,
-                family=shape.family,
-                spectro=view,
-                kernels=kernels,
-                reason=_describe(shape, view),
-            )
-        )
+        reason = _describe(shape, view)
+        kept.append(make(name=name, family=shape.family, spectro=view, reason=reason))
     return kept, dropped
 
 
 def shape_view(shape: Shape, spectro: SpectroConfig) -> SpectroConfig:
-    """Return the front end of a shape."""
     low_hz, high_hz = _band(shape, spectro)
     rate = spectro.sample_rate_hz
     divisors = range(min(rate // LOWEST_RATE_HZ, MOST_DIVIDED), 0, -1)
@@ -128,6 +118,10 @@ def shape_view(shape: Shape, spectro: SpectroConfig) -> SpectroConfig:
     window = round(shape.window * spectro.win_length / divided)
     window = max(min(window, longest), SHORTEST_WINDOW)
     hop = max(round(shape.hop * spectro.hop_length / divided), 1)
+    if shape.frontend == "stft":
+        row_hz = (high_hz - low_hz) / spectro.num_bins
+    else:
+        row_hz = lowest_mel_row_hz((low_hz, high_hz), spectro.num_bins)
     return SpectroConfig.model_validate(
         spectro.model_dump()
         | {
@@ -135,7 +129,7 @@ def shape_view(shape: Shape, spectro: SpectroConfig) -> SpectroConfig:
             "sample_rate_hz": rate,
             "fmin_hz": low_hz,
             "fmax_hz": min(high_hz, rate / 2),
-            "n_fft": _fft(shape, window, rate, (low_hz, high_hz), spectro.num_bins),
+            "n_fft": choose_fft(window, rate, row_hz),
             "win_length": window,
             "hop_length": hop,
             "floor_db": shape.floor_db,
@@ -144,7 +138,7 @@ def shape_view(shape: Shape, spectro: SpectroConfig) -> SpectroConfig:
 
 
 def _band(shape: Shape, spectro: SpectroConfig) -> tuple[float, float]:
-    """Return the edges of the band in Hz, those of the policy's where it reaches them."""
+    """Band edges in Hz, exactly the policy's where the shape reaches them."""
     low, high = (float(hz_to_mel(hz)) for hz in (spectro.fmin_hz, spectro.fmax_hz))
     edges = [float(mel_to_hz(low + part * (high - low))) for part in shape.band]
     first = spectro.fmin_hz if shape.band[0] == 0.0 else round(edges[0], 1)
@@ -152,21 +146,8 @@ def _band(shape: Shape, spectro: SpectroConfig) -> tuple[float, float]:
     return first, last
 
 
-def _fft(shape: Shape, window: int, rate: int, band_hz: tuple[float, float], bins: int) -> int:
-    """Return n_fft: the window, padded until the narrowest rows are not all read off one bin."""
-    if shape.frontend == "stft":
-        row_hz = (band_hz[1] - band_hz[0]) / bins
-    else:
-        low, high = (float(hz_to_mel(hz)) for hz in band_hz)
-        row_hz = float(mel_to_hz(low + 2 * (high - low) / (bins + 1))) - band_hz[0]
-    n_fft: int = max(2 ** math.ceil(math.log2(window)), SHORTEST_FFT)
-    while rate / n_fft > row_hz and n_fft < PADDED_FFT * window:
-        n_fft *= 2
-    return n_fft
-
-
 def _refuse(shape: Shape, spectro: SpectroConfig) -> str | None:
-    """Return why a shape makes no sense for these recordings."""
+    """Why a shape makes no sense for these recordings, or None."""
     narrow = spectro.fmax_hz < NARROW_RATIO * max(spectro.fmin_hz, 1.0)
     if narrow and (shape.band != (0.0, 1.0) or shape.frontend in ("cqt", "cwt")):
         return "the band is less than an octave"

@@ -1,8 +1,8 @@
-"""Training clips -> the few that the race looks at, and the folds that hold them out.
+"""Training clips -> the few used in the race, and the folds that hold them out.
 
-Both treat the classes in proportion and repeat exactly for a seed. Groups (recordings of one ship,
-speaker or file) stay whole wherever there are enough of them: without that, near-duplicates of the
-held-out clips are trained on and any front end looks perfect.
+Both treat classes in proportion and repeat exactly for a seed. Groups (recordings of one ship,
+speaker or file) stay whole if there are enough of them: otherwise near-duplicates of held-out clips
+are trained on and any front end looks perfect.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LEAST_GROUPS = 5
 
 @dataclass(frozen=True)
 class Folds:
-    """``ids`` [R, n] name each clip's fold in R partitions drawn apart.
+    """``ids`` [R, n]: each clip's fold in R independent partitions.
 
-    ``units`` [n] name what is left out as one: a group or a clip.
+    ``units`` [n] are what is left out as one: a group or a clip.
     """
 
     ids: Ints
@@ -34,12 +34,11 @@ class Folds:
 
     @property
     def num_folds(self) -> int:
-        """How many folds there are."""
         return len(np.unique(self.ids[0]))
 
 
 def strata(examples: Sequence[Example]) -> list[str]:
-    """Return each clip's label, of several the rarest; empty where it has none."""
+    """Each clip's label, the rarest of several; empty if it has none."""
     counts = Counter(label for example in examples for label in example.labels)
     return [
         min(example.labels, key=lambda label: (counts[label], label), default="")
@@ -48,7 +47,7 @@ def strata(examples: Sequence[Example]) -> list[str]:
 
 
 def pick_clips(examples: Sequence[Example], count: int, *, seed: int) -> list[Example]:
-    """Return at most ``count`` examples in their order, as many of each class as there are."""
+    """At most ``count`` examples in their order, the same number per class as far as possible."""
     if len(examples) <= count:
         return list(examples)
     order = np.random.default_rng([seed, 1]).permutation(len(examples)).tolist()
@@ -63,10 +62,9 @@ def pick_clips(examples: Sequence[Example], count: int, *, seed: int) -> list[Ex
 
 
 def make_folds(examples: Sequence[Example], *, seed: int) -> Folds:
-    """Return four partitions into five folds, groups whole if there are enough of them.
+    """Four partitions into five folds, groups whole if there are enough of them.
 
-    That is: five groups or more, and two or more for every class; else clips are held out one by
-    one.
+    That is, five groups or more, and at least two per class; else clips are held out one by one.
     """
     labels = strata(examples)
     keys = [example.group_key for example in examples]
@@ -83,12 +81,12 @@ def make_folds(examples: Sequence[Example], *, seed: int) -> Folds:
 
 
 def _partitions(labels: Sequence[str], units: Ints, *, seed: int) -> Ints:
-    """Return R partitions [R, n]: which clips share a fold matters as much as which clips exist."""
+    """R partitions [R, n]: which clips share a fold matters as much as which clips exist."""
     return np.stack([_spread(labels, units, seed=[seed, 2, part]) for part in range(PARTITIONS)])
 
 
 def _spread(labels: Sequence[str], units: Ints, *, seed: list[int]) -> Ints:
-    """Return a fold per clip: units in random order, large ones first, where their classes lack."""
+    """A fold per clip: units in random order, large ones first, where their classes are fewest."""
     names, classes = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
     num_units = int(units.max()) + 1
     counts = np.zeros((num_units, len(names)))

@@ -1,7 +1,7 @@
-"""Profile (and training clips) -> Policy: rules first, then the race of front ends that they leave.
+"""Profile (and training clips) -> Policy: rules first, then a race of the remaining front ends.
 
-Departs from tuning in what it costs and in what it sees: only clips of the train split, once, with
-a classifier in closed form. The same seed gives the same policy.
+Cheaper and more limited than tuning: it looks at clips of the train split only, once, with a
+classifier in closed form. The same seed gives the same policy.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Literal
 from xmoe.audio.dataset import Dataset
 from xmoe.base.config import SpectroConfig
 from xmoe.base.progress import Progress, silent
-from xmoe.policy.candidates import list_candidates
 from xmoe.policy.experts import decide_experts, find_masks
 from xmoe.policy.overrides import check_against_spectro, check_overrides
-from xmoe.policy.race import choose_clips, reason_to_skip, run_race
+from xmoe.policy.race import choose_clips, list_candidates, reason_to_skip, run_race
 from xmoe.policy.records import Candidate, Choice, Policy, PolicyOverrides, Race
 from xmoe.policy.rules import decide_spectro
 from xmoe.profile.profile import Profile
@@ -35,7 +34,7 @@ def choose_policy(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Policy:
-    """Return the settings for a profiled data set, each with its reason.
+    """The settings for a profiled data set, each with its reason.
 
     ``method`` ``rule`` decides from the profile alone. Raises ConfigError for ``overrides`` that
     contradict the recordings or each other.
@@ -76,9 +75,9 @@ def _race(
     seed: int,
     progress: Progress,
 ) -> tuple[Race | None, str | None]:
-    """Return the race, or None and the reason why there was none."""
+    """The race, or None and the reason why there was none."""
     if method == "rule":
-        return None, "not wanted: the rules alone decide"
+        return None, "not requested: the rules alone decide"
     if wishes.frontend is not None:
         return None, "the front end was given"
     if dataset is None:
@@ -94,13 +93,13 @@ def _race(
 
 
 def _after_race(choice: Choice, spectro: SpectroConfig, race: Race) -> Choice:
-    """Return a choice as the race leaves it: the front end, its window and FFT may change."""
+    """A choice as the race leaves it: the front end, its window and FFT may change."""
     table = {one.name: one for one in race.candidates}
     first, winner, second = race.candidates[0], table[race.winner], table[race.runner_up]
-    heard = f"in a race on {race.num_clips} training clips, clean and noisy"
+    where = f"in a race on {race.num_clips} training clips, clean and noisy"
     if choice.name == "frontend" and winner is first:
         reason = (
-            f"{first.name} keeps its place with {first.accuracy:.1%} {heard}: the best of the "
+            f"{first.name} keeps its place with {first.accuracy:.1%} {where}: the best of the "
             f"others, {second.name}, gains {second.gain:+.1%} +- {second.gain_se:.1%}; the best of "
             f"{len(table) - 1} must gain {race.bar:.2g} standard errors"
         )
@@ -109,7 +108,7 @@ def _after_race(choice: Choice, spectro: SpectroConfig, race: Race) -> Choice:
     if choice.name != "frontend" and not changed:
         return choice
     reason = (
-        f"{winner.name} won with {winner.accuracy:.1%} {heard}: {winner.gain:+.1%} +- "
+        f"{winner.name} won with {winner.accuracy:.1%} {where}: {winner.gain:+.1%} +- "
         f"{winner.gain_se:.1%} over {first.name}; next is {second.name} with {second.accuracy:.1%}"
     )
     value = getattr(spectro, choice.name)

@@ -1,7 +1,7 @@
 """Spectrograms -> class probabilities by a ridge on random-kernel features: seconds of CPU.
 
-The race of front ends is run with it, and it is the baseline beside every result: a mixture that
-does not beat it has learned nothing that random kernels do not see.
+It runs the race of front ends and is the baseline beside every result: a mixture that does not beat
+it has learned nothing that random kernels do not see.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def baseline_probabilities(
     num_classes: int,
     seed: int = 0,
 ) -> Floats:
-    """Return probabilities [n_test, C] for compressed spectrograms [F, T_i] of whole clips.
+    """Probabilities [n_test, C] for compressed spectrograms [F, T_i] of whole clips.
 
     ``train_targets`` are class indices [n], or 0/1 rows [n, C] for several labels. Penalty and
     sharpness are chosen on clips left out one by one. Beyond 3000 training clips half the kernels
-    are used, beyond 20 000 a random part of the clips.
+    are used, beyond 20 000 a random subset of the clips.
     """
     assert len(train_specs) == len(train_targets)
     kept = list(range(len(train_specs)))

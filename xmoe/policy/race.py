@@ -1,8 +1,11 @@
-"""Training clips -> which front end the probe prefers, by how much, and how sure that is.
+"""Training clips -> which front end the probe prefers, by how much, and how certain that is.
 
-A ridge on random-kernel features answers for each fold that it was not fitted on, both copies of a
-clip and all of its group held out together. Differences are paired: the standard error is that of a
-clip's gain, over groups. Test and validation clips are never touched.
+A ridge on random-kernel features answers each fold after being fitted on the others; both copies of
+a clip and its whole group are held out together. Differences are paired: the standard error is that
+of a clip's gain, over groups. Test and validation clips are never touched.
+
+All candidates share rate, band, rows, frames and segments, so the model and its cost stay the same;
+what differs is the frequency axis, the window and the compression.
 """
 
 from __future__ import annotations
@@ -22,14 +25,37 @@ from xmoe.experts.ridge import Floats, hold_out
 from xmoe.policy.copies import NOISE_SNR_DB, measure_copies
 from xmoe.policy.folds import Folds, make_folds, pick_clips, strata
 from xmoe.policy.records import Candidate, Race
+from xmoe.policy.rules import NARROW_RATIO, PCEN_LEAST_S
 
 MAX_CLIPS, MOST_DECODED_S = 400, 20_000.0
 LEAST_CLIPS, LEAST_PER_CLASS = 40, 4
+FINE_FACTOR = 2
+CWT_MOST_SAMPLES = 12_000_000
 METHOD = "ridge on random convolution kernels, held-out accuracy on clean and noisy copies"
 
 
+def list_candidates(spectro: SpectroConfig, *, num_clips: int) -> dict[str, SpectroConfig]:
+    """The contenders by name, ``spectro`` itself first.
+
+    PCEN needs clips as long as its running mean, CQT a band of an octave or more; CWT costs most
+    and races only if it takes seconds.
+    """
+    found: dict[str, SpectroConfig] = {spectro.frontend: spectro}
+    fine = {name: FINE_FACTOR * getattr(spectro, name) for name in ("win_length", "n_fft")}
+    if fine["n_fft"] <= spectro.segment_samples:
+        found[f"{spectro.frontend}_fine"] = spectro.model_copy(update=fine)
+    if spectro.segment_s >= PCEN_LEAST_S:
+        found["pcen"] = spectro.model_copy(update={"frontend": "pcen"})
+    found["stft"] = spectro.model_copy(update={"frontend": "stft"})
+    if spectro.fmax_hz >= NARROW_RATIO * max(spectro.fmin_hz, 1.0):
+        found["cqt"] = spectro.model_copy(update={"frontend": "cqt"})
+        if num_clips * spectro.segment_samples <= CWT_MOST_SAMPLES:
+            found["cwt"] = spectro.model_copy(update={"frontend": "cwt"})
+    return found
+
+
 def choose_clips(dataset: Dataset, *, mean_duration_s: float, seed: int) -> list[Example]:
-    """Return the training clips to race on: at most 400, fewer where clips are very long.
+    """The training clips to race on: at most 400, fewer if clips are very long.
 
     Clips of classes with fewer than four are left out.
     """
@@ -39,7 +65,7 @@ def choose_clips(dataset: Dataset, *, mean_duration_s: float, seed: int) -> list
 
 
 def reason_to_skip(examples: Sequence[Example]) -> str | None:
-    """Return why these training clips are too few for a race, or None."""
+    """Why these training clips are too few for a race, or None."""
     kept = drop_rare(examples)
     least = f"classes with at least {LEAST_PER_CLASS} training clips"
     if len(set(strata(kept))) < 2:
@@ -50,7 +76,7 @@ def reason_to_skip(examples: Sequence[Example]) -> str | None:
 
 
 def drop_rare(examples: Sequence[Example]) -> list[Example]:
-    """Return the clips of classes with at least four: of fewer, held-out answers tell nothing."""
+    """The clips of classes with at least four; fewer say nothing when held out."""
     labels = strata(examples)
     counts = Counter(labels)
     pairs = zip(examples, labels, strict=True)
@@ -65,17 +91,17 @@ def run_race(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Race | str:
-    """Return the race of ``candidates``, the first of which defends its place.
+    """Race the ``candidates``, which share rate and segment; the first defends its place.
 
-    They share rate and segment. Returns a reason instead where too few clips can be read.
+    Returns a reason instead if too few clips can be read.
     """
-    heard, features = measure_copies(dataset, examples, candidates, seed=seed, progress=progress)
-    reason = reason_to_skip(heard)
+    readable, features = measure_copies(dataset, examples, candidates, seed=seed, progress=progress)
+    reason = reason_to_skip(readable)
     if reason:
         return f"of the clips that can be read, {reason}"
-    folds = make_folds(heard, seed=seed)
+    folds = make_folds(readable, seed=seed)
     task = task_of(dataset.task)
-    rows = task.rows(dataset.targets(heard), len(dataset.classes))
+    rows = task.rows(dataset.targets(readable), len(dataset.classes))
     scores = {name: score_copies(table, rows, folds, task=task) for name, table in features.items()}
     return judge(scores, candidates, folds)
 
@@ -83,7 +109,7 @@ def run_race(
 def score_copies(
     features: npt.NDArray[np.float32], rows: Floats, folds: Folds, *, task: Task
 ) -> Floats:
-    """Return how well each copy [n, 2] of a clip is answered when its fold is held out.
+    """How well each copy [n, 2] of a clip is answered when its fold is held out.
 
     ``features`` [n, 2, D], ``rows`` [n, C] of 0/1. The mean over the partitions.
     """
@@ -96,14 +122,14 @@ def score_copies(
 
 
 def score_answers(answers: Floats, truth: Floats, *, task: Task) -> Floats:
-    """Return the score [n] of answers [n, C]: 1 or 0 for one label, average precision for more."""
+    """Scores [n] of answers [n, C]: 1 or 0 for one label, average precision for several."""
     if task.exclusive:
         return np.asarray(answers.argmax(axis=1) == truth.argmax(axis=1), dtype=np.float64)
     return ranking_precision(answers, truth)
 
 
 def ranking_precision(answers: Floats, truth: Floats) -> Floats:
-    """Return the average precision of the ranked labels of each row [n]; 0 where none is true."""
+    """Average precision of each row's ranked labels [n]; 0 if none is true."""
     order = np.argsort(-answers, axis=1, kind="stable")
     hits = np.take_along_axis(truth, order, axis=1)
     precision = hits.cumsum(axis=1) / np.arange(1, truth.shape[1] + 1)
@@ -114,7 +140,7 @@ def ranking_precision(answers: Floats, truth: Floats) -> Floats:
 def judge(
     scores: Mapping[str, Floats], candidates: Mapping[str, SpectroConfig], folds: Folds
 ) -> Race:
-    """Return the verdict on the scores [n, 2] of each candidate, clean and noisy.
+    """The verdict on the scores [n, 2] of each candidate, clean and noisy.
 
     The first stays unless another gains more than ``bar`` standard errors over it; of several that
     do, the most accurate wins. The runner-up is the most accurate of the rest.
@@ -150,9 +176,9 @@ def judge(
 
 
 def error_bar(contenders: int) -> float:
-    """Return how many standard errors the best of ``contenders`` must gain.
+    """How many standard errors the best of ``contenders`` must gain.
 
-    One for one contender. For more it rises so that luck alone still passes it as rarely as one
+    One for a single contender. For more it rises so that luck alone passes it as rarely as one
     standard error (16 %; Sidak 1967, JASA 62): the best of five equals gains one by luck alone in
     58 % of all races.
     """
@@ -177,9 +203,9 @@ def _describe(
 
 
 def mean_and_error(values: Floats, units: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Return the mean of values [n] and its standard error, clustered by units [n].
+    """Mean of values [n] and its standard error, clustered by units [n].
 
-    Rounded to four decimals, so that the last bits of a machine never show.
+    Rounded to four decimals, so that a machine's last bits never show.
     """
     mean = float(values.mean())
     sums = np.bincount(np.unique(units, return_inverse=True)[1], weights=values - mean)

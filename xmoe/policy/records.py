@@ -1,13 +1,25 @@
-"""What a policy is made of: choices with their reasons, the race behind them, the user's wishes."""
+"""The records of a policy: choices with their reasons, the race behind them, the overrides."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field
 
-from xmoe.base.config import FrontendName, Frozen, ModelConfig, SpectroConfig, TaskName
-from xmoe.policy.specs import list_specs
+from xmoe.base.config import (
+    CnnSpec,
+    ExpertSpec,
+    FrontendName,
+    Frozen,
+    ModelConfig,
+    SpectroConfig,
+    TaskName,
+)
+from xmoe.base.units import edges_between
+from xmoe.experts.cnn import band_rows
+from xmoe.frontend.registry import build_frontend
+from xmoe.glance.stem import DECIMATION
 
 SCHEMA_VERSION = 1
 
@@ -31,20 +43,25 @@ class PolicyOverrides(Frozen):
 
 
 class Choice(Frozen):
-    """One decision: its value as JSON has it, who made it, and why in words and numbers."""
+    """One decision: its value as in JSON, who made it, and why in words and numbers."""
 
     name: str
     value: Any
     reason: str
     source: Source = "rule"
 
+    @classmethod
+    def given(cls, name: str, value: Any) -> Choice:
+        """A choice that the user made."""
+        return cls(name=name, value=value, reason="given", source="user")
+
 
 class Candidate(Frozen):
     """How one front end did in the race.
 
     ``accuracy`` is the mean of ``clean_accuracy`` and ``noisy_accuracy`` over held-out clips (label
-    ranking average precision where clips have several labels). ``gain`` is the paired difference
-    from the front end that defends its place, ``gain_se`` its standard error over groups of clips.
+    ranking average precision if clips have several labels). ``gain`` is the paired difference from
+    the front end that defends its place, ``gain_se`` its standard error over groups of clips.
     """
 
     name: str
@@ -81,11 +98,11 @@ class Race(Frozen):
 
 
 class StackRow(Frozen):
-    """What became of one candidate for an expert.
+    """The outcome of one candidate for an expert.
 
     ``alone`` is its held-out log loss in nats by itself, ``gain`` what it took off the loss of
-    those taken before it, or would have taken off at the end, ``gain_se`` the standard error of
-    that over sources. ``place`` counts from 1 among those taken.
+    those taken before it, or would have taken off at the end, ``gain_se`` that gain's standard
+    error over sources. ``place`` counts from 1 among those taken.
     """
 
     name: str
@@ -102,8 +119,8 @@ class StackRow(Frozen):
 class Policy(Frozen):
     """Every choice for a data set.
 
-    ``mask_reasons`` says why each masked expert is; ``race_skipped`` why there was no race;
-    ``candidates`` what became of every candidate where experts were selected on held-out answers.
+    ``mask_reasons`` says why each masked expert is masked, ``race_skipped`` why there was no race,
+    ``candidates`` what became of every candidate if experts were selected on held-out answers.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -120,7 +137,7 @@ class Policy(Frozen):
     candidates: tuple[StackRow, ...] = ()
 
     def as_model_config(self, *, task: TaskName, num_classes: int, **settings: Any) -> ModelConfig:
-        """Return the mixture's settings; ``settings`` are further fields of ``ModelConfig``."""
+        """The mixture's settings; ``settings`` are further fields of ``ModelConfig``."""
         return ModelConfig(
             task=task,
             num_classes=num_classes,
@@ -133,7 +150,7 @@ class Policy(Frozen):
         )
 
     def explain(self) -> str:
-        """Return the choices as text, a line each, and below them how the race went."""
+        """The choices as text, one per line, followed by the race."""
         width = max(len(choice.name) for choice in self.choices)
         lines = [
             f"{choice.name:<{width}}  {_show(choice.value)}  [{choice.source}] {choice.reason}"
@@ -144,6 +161,18 @@ class Policy(Frozen):
         if self.race:
             lines += _race_lines(self.race)
         return "\n".join(lines)
+
+
+def list_specs(names: Iterable[str], spectro: SpectroConfig) -> tuple[ExpertSpec, ...]:
+    """The experts of those names, each with its band on the stem map of a front end."""
+    edges_hz = edges_between(build_frontend(spectro).bin_centers_hz.double().numpy())
+    num_rows = spectro.num_bins // DECIMATION
+    specs = []
+    for name in names:
+        first, last = band_rows(name, num_rows)
+        low_hz, high_hz = (round(float(edges_hz[row * DECIMATION]), 3) for row in (first, last))
+        specs.append(CnnSpec(name=name, band_hz=(low_hz, high_hz)))
+    return tuple(specs)
 
 
 def _show(value: Any) -> str:

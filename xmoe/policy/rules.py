@@ -1,9 +1,9 @@
 """Profile -> spectrogram settings by rule, each with its reason.
 
 The constants come from settings that worked by hand on speech digits, environmental sounds, insects
-and ships. Band and rate follow the effective band, with a margin because that estimate cuts quiet
-yet telling parts. Time resolution follows from cost: a segment has about 250 frames, between 10 and
-25 ms each, so that sets of any clip length train in similar time.
+and ships. Band and rate follow the effective band, with a margin because that estimate cuts off
+quiet but informative parts. Time resolution follows from cost: a segment has about 250 frames, 10
+to 25 ms each, so that sets of any clip length train in similar time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from xmoe.policy.records import Choice, PolicyOverrides
 from xmoe.profile.profile import Profile
 
 NUM_BINS = 64
+# Narrower than an octave, a band has nothing to divide; PCEN needs segments as long as its mean.
+NARROW_RATIO, PCEN_LEAST_S = 2.0, 0.4
 LOWEST_HZ = 20.0
+# The effective band cuts off quiet but informative parts.
 LOW_MARGIN, HIGH_MARGIN = 0.8, 1.05
+# If a quarter of the recordings end at a codec's limit, what others hold above it tells the codec.
 CODEC_SHARE, CODEC_MARGIN = 0.25, 1.1
+# A rate of twice the band leaves no room for the resampler's roll-off.
 RATE_MARGIN = 2.2
 LOWEST_RATE_HZ = 8000
 MINOR_RATE_SHARE, MINOR_RATE_LEAST = 0.1, 0.25
@@ -38,7 +43,7 @@ NEAR_POWER = 1.1
 def decide_spectro(
     profile: Profile, overrides: PolicyOverrides
 ) -> tuple[SpectroConfig, list[Choice]]:
-    """Return the settings of the front end and the choices that they are made of.
+    """The settings of the front end and the choices behind them.
 
     ``overrides`` must have passed ``check_overrides``.
     """
@@ -59,10 +64,10 @@ def decide_spectro(
 
 
 def _ceiling(profile: Profile, overrides: PolicyOverrides) -> Choice:
-    """Return the highest rate that the set supports, before the band may lower it."""
+    """The highest rate that the set supports, before the band may lower it."""
     given, rates = overrides.sample_rate_hz, profile.fs_unique
     if given is not None:
-        return Choice(name="sample_rate_hz", value=given, reason="given", source="user")
+        return Choice.given("sample_rate_hz", given)
     value, reason = _common_rate(profile)
     if overrides.band_hz is not None and overrides.band_hz[1] > value / 2:
         top_hz = overrides.band_hz[1]
@@ -72,7 +77,7 @@ def _ceiling(profile: Profile, overrides: PolicyOverrides) -> Choice:
 
 
 def _common_rate(profile: Profile) -> tuple[int, str]:
-    """Return a rate that most recordings reach, and why."""
+    """A rate that most recordings reach, and why."""
     rates, mode = profile.fs_unique, profile.fs_mode_hz
     if len(rates) == 1:
         return mode, f"all recordings have {format_hz(mode)}"
@@ -98,7 +103,7 @@ def _common_rate(profile: Profile) -> tuple[int, str]:
 def _band(profile: Profile, overrides: PolicyOverrides, ceiling: Choice) -> Choice:
     nyquist_hz = ceiling.value / 2
     if overrides.band_hz is not None:
-        return Choice(name="band_hz", value=list(overrides.band_hz), reason="given", source="user")
+        return Choice.given("band_hz", list(overrides.band_hz))
     low_hz = max(LOWEST_HZ, _two_digits(LOW_MARGIN * profile.fmin_eff_hz))
     wanted_hz = HIGH_MARGIN * profile.fmax_eff_hz
     reason = (
@@ -119,7 +124,7 @@ def _band(profile: Profile, overrides: PolicyOverrides, ceiling: Choice) -> Choi
 
 
 def _rate(profile: Profile, overrides: PolicyOverrides, ceiling: Choice, high_hz: float) -> Choice:
-    """Lower the ceiling by a whole factor where the band allows it: cheap, and nothing is lost."""
+    """Lower the ceiling by a whole factor if the band allows it: cheaper, and nothing is lost."""
     rate = ceiling.value
     if ceiling.source == "user":
         return ceiling
@@ -129,41 +134,40 @@ def _rate(profile: Profile, overrides: PolicyOverrides, ceiling: Choice, high_hz
     if found is None:
         return ceiling
     reason = (
-        f"{ceiling.reason}; nothing above {format_hz(high_hz)} is looked at, so "
-        f"{rate // found} times fewer samples hold it all"
+        f"{ceiling.reason}; nothing above {format_hz(high_hz)} is used, so "
+        f"{rate // found} times fewer samples are enough"
     )
     return ceiling.model_copy(update={"value": found, "reason": reason})
 
 
 def _segment(profile: Profile, overrides: PolicyOverrides) -> Choice:
     if overrides.segment_s is not None:
-        return Choice(name="segment_s", value=overrides.segment_s, reason="given", source="user")
+        return Choice.given("segment_s", overrides.segment_s)
     lengths = profile.quantiles["duration_s"]
     if lengths.p95 > WHOLE_CLIP_S:
         reason = f"5 % of the clips are longer than {lengths.p95:.3g} s: they are cut into segments"
         return Choice(name="segment_s", value=CUT_S, reason=reason)
     if lengths.p95 - lengths.p05 <= EQUAL_LENGTHS * lengths.p95:
-        # No shorter than the clips: what sticks out, be it a sample, is a second segment.
+        # No shorter than the clips: a single sample beyond the end would be a second segment.
         step = 10.0 ** (math.floor(math.log10(lengths.p95)) - 2)
         value = max(round(math.ceil(lengths.p95 / step - 1e-6) * step, 9), LEAST_SEGMENT_S)
-        return Choice(
-            name="segment_s", value=value, reason=f"nearly all clips are {lengths.p95:.3g} s long"
-        )
+        reason = f"nearly all clips are {lengths.p95:.3g} s long"
+        return Choice(name="segment_s", value=value, reason=reason)
     value = max(math.ceil(10 * LENGTH_MARGIN * lengths.p95 - 1e-6) / 10, LEAST_SEGMENT_S)
-    reason = f"95 % of the clips are shorter than {lengths.p95:.3g} s; holds them whole and a rest"
+    reason = f"95 % of the clips are shorter than {lengths.p95:.3g} s; they fit in with a margin"
     return Choice(name="segment_s", value=value, reason=reason)
 
 
 def _bins(overrides: PolicyOverrides) -> Choice:
     if overrides.num_bins is not None:
-        return Choice(name="num_bins", value=overrides.num_bins, reason="given", source="user")
+        return Choice.given("num_bins", overrides.num_bins)
     reason = "cost grows with it; stem and experts were tuned with this many rows"
     return Choice(name="num_bins", value=NUM_BINS, reason=reason)
 
 
 def _frontend(overrides: PolicyOverrides) -> Choice:
     if overrides.frontend is not None:
-        return Choice(name="frontend", value=overrides.frontend, reason="given", source="user")
+        return Choice.given("frontend", overrides.frontend)
     reason = "log-mel was never clearly beaten where front ends were compared"
     return Choice(name="frontend", value="logmel", reason=reason)
 
@@ -189,7 +193,7 @@ def _time_grid(profile: Profile, sample_rate_hz: int, segment_s: float) -> Itera
 
 
 def _hop(profile: Profile, segment_s: float) -> tuple[float, str]:
-    """Return the hop in seconds and why."""
+    """The hop in seconds and why."""
     about = segment_s / FRAMES
     hop_s = min(max(about, min(SHORT_HOP_S, segment_s / LEAST_FRAMES)), LONG_HOP_S)
     why = f"about {segment_s / hop_s:.0f} frames in a segment of {segment_s:g} s"
@@ -199,14 +203,23 @@ def _hop(profile: Profile, segment_s: float) -> tuple[float, str]:
     return hop_s, why
 
 
-def _fft(win: int, sample_rate_hz: int, *, band_hz: tuple[float, float], num_bins: int) -> Choice:
-    """Return n_fft: the window, padded until the lowest mel rows are not all read off one bin."""
-    low_mel, high_mel = (float(hz_to_mel(edge)) for edge in band_hz)
-    second = low_mel + 2 * (high_mel - low_mel) / (num_bins + 1)
-    row_hz = float(mel_to_hz(second)) - band_hz[0]
-    n_fft = max(2 ** math.ceil(math.log2(win)), SHORTEST_FFT)
+def lowest_mel_row_hz(band_hz: tuple[float, float], num_bins: int) -> float:
+    """Width of the lowest of ``num_bins`` mel triangles, which is the narrowest."""
+    low, high = (float(hz_to_mel(edge)) for edge in band_hz)
+    return float(mel_to_hz(low + 2 * (high - low) / (num_bins + 1))) - band_hz[0]
+
+
+def choose_fft(win: int, sample_rate_hz: int, row_hz: float) -> int:
+    """n_fft: the window, padded until rows as narrow as ``row_hz`` do not all read one bin."""
+    n_fft: int = max(2 ** math.ceil(math.log2(win)), SHORTEST_FFT)
     while sample_rate_hz / n_fft > row_hz and n_fft < PADDED_FFT * win:
         n_fft *= 2
+    return n_fft
+
+
+def _fft(win: int, sample_rate_hz: int, *, band_hz: tuple[float, float], num_bins: int) -> Choice:
+    row_hz = lowest_mel_row_hz(band_hz, num_bins)
+    n_fft = choose_fft(win, sample_rate_hz, row_hz)
     step_hz = sample_rate_hz / n_fft
     reason = (
         f"a power of two that holds the window; bins of {step_hz:.3g} Hz, the lowest mel row spans "
@@ -216,5 +229,5 @@ def _fft(win: int, sample_rate_hz: int, *, band_hz: tuple[float, float], num_bin
 
 
 def _two_digits(frequency_hz: float) -> float:
-    """Round a frequency to two significant digits: finer would pretend to know."""
+    """Round a frequency to two significant digits: more would be false precision."""
     return float(f"{frequency_hz:.2g}")

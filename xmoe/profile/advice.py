@@ -1,6 +1,6 @@
 """Profile -> warnings in plain words: what in this data set may mislead a classifier or its user.
 
-Each rule is one function of the profile that returns a sentence or nothing.
+Each rule is a function of the profile that returns a sentence or None.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FEATURE_WORDS = {
 
 
 def advise(profile: Profile) -> list[str]:
-    """Return every warning that applies, the most serious kind first."""
+    """Every warning that applies, the most serious kind first."""
     found = (rule(profile) for rule in RULES)
     return [sentence for sentence in found if sentence]
 
@@ -55,12 +55,9 @@ def _leak(profile: Profile) -> str | None:
     best = max(leak.leaking, key=lambda name: leak.accuracy[name])
     others = [FEATURE_WORDS[name] for name in leak.leaking if name not in (best, "joint")]
     also = f" Above chance by themselves: {_names(others)}." if others else ""
-    mend = (
-        "check that recorder, codec or editing does not go with the class"
-        if leak.folds == "group"
-        else "check that recorder, codec or editing does not go with the class, and name clips of "
-        "one recording in a `group` column"
-    )
+    mend = "check that recorder, codec or editing does not depend on the class"
+    if leak.folds != "group":
+        mend += ", and name clips of one recording in a `group` column"
     return (
         f"Format leakage: without listening, {FEATURE_WORDS[best]} alone give a balanced accuracy "
         f"of {leak.accuracy[best]:.0%} (chance {leak.chance:.0%}).{also} Some of any score may "
@@ -99,7 +96,7 @@ def _missing_in_split(profile: Profile) -> str | None:
 def _few_classes(profile: Profile) -> str | None:
     if len(profile.classes) >= 2:
         return None
-    return "There are fewer than two classes: nothing can be told apart."
+    return "There are fewer than two classes: there is nothing to tell apart."
 
 
 def _tiny_classes(profile: Profile) -> str | None:

@@ -1,14 +1,14 @@
-"""Rows of ClipStats in any order -> Profile: what a data set is like, and what to beware of.
+"""Rows of ClipStats in any order -> Profile: what a data set is like, and what to watch out for.
 
-The rows are sorted by clip before anything is added up and every number is kept to six significant
-digits, so a profile has the same bytes for any order of files, any sharding and any number of
-workers. ``profile_dataset`` is the plain loop; ``xmoe.jobs.profile`` does the same on Ray.
+Rows are sorted by clip before anything is summed, and every number is kept to six significant
+digits, so a profile has the same bytes for any order of files, sharding and number of workers.
+``profile_dataset`` is the plain loop; ``xmoe.jobs.profile`` does the same on Ray.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +43,7 @@ class ProfileResult:
 
     @property
     def silent(self) -> frozenset[str]:
-        """The ids of the clips in which there is nothing but silence."""
+        """Ids of the clips that hold nothing but silence."""
         return frozenset(row.clip_id for row in self.stats if row.silence_rate == 1.0)
 
 
@@ -54,39 +54,30 @@ def profile_dataset(
     limits: DecodeLimits = DEFAULT_LIMITS,
     progress: Progress = silent,
 ) -> ProfileResult:
-    """Profile a data set with a plain loop over ``workers`` threads; memory holds a clip each.
+    """Profile a data set in a plain loop over ``workers`` threads, each holding one clip.
 
-    A clip that cannot be read is quarantined. Raises DatasetError when none can be read or a path
+    A clip that cannot be read is quarantined. Raises DatasetError if none can be read or a path
     leaves the root.
     """
     measure = partial(measure_example, dataset.root, limits=limits)
-    total = len(dataset.examples)
+    examples = dataset.examples
     rows: list[Row] = []
     check_paths(dataset)
-    for row in _map_in_threads(measure, dataset.examples, workers):
-        rows.append(row)
-        progress("profile", len(rows), total)
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        for row in pool.map(measure, examples) if workers > 1 else map(measure, examples):
+            rows.append(row)
+            progress("profile", len(rows), len(examples))
     return assemble(rows, task=dataset.task)
 
 
 def check_paths(dataset: Dataset) -> None:
-    """Raise DatasetError where a path leaves the data set's root by its text."""
+    """Raise DatasetError if the text of a path leaves the data set's root."""
     for example in dataset.examples:
         dataset.path(example)
 
 
-def _map_in_threads(
-    measure: Callable[[Any], Row], examples: Sequence[Any], workers: int
-) -> Iterator[Row]:
-    if workers <= 1:
-        yield from map(measure, examples)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(measure, examples)
-
-
 def assemble(rows: Iterable[Row], *, task: TaskName) -> ProfileResult:
-    """Return the result of rows that arrived in any order, from any worker."""
+    """Sort rows that arrived in any order, from any worker, and merge them into a profile."""
     stats: list[ClipStats] = []
     quarantined: set[Quarantined] = set()
     for row in rows:
@@ -105,9 +96,9 @@ def merge_stats(
     quarantined: Sequence[Quarantined] = (),
     task: TaskName = "single_label",
 ) -> Profile:
-    """Return the profile of rows in any order; equal rows give equal bytes.
+    """Merge rows into a profile; equal rows give equal bytes, in any order.
 
-    Raises DatasetError when there is no row.
+    Raises DatasetError if there are no rows.
     """
     rows = sorted(stats, key=row_key)
     if not rows:

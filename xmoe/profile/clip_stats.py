@@ -27,20 +27,18 @@ from xmoe.profile.spectrum import (
 
 Samples = npt.NDArray[np.floating]
 
-LEVEL_FLOOR_DB = -120.0
-SILENT_DB = -90.0
-SILENT_BELOW_LOUDEST_DB = -60.0
+LEVEL_FLOOR_DB, SILENT_DB, SILENT_BELOW_LOUDEST_DB = -120.0, -90.0, -60.0
 SILENCE_FRAME_S = 0.02
-
+# Long clips are summed block by block, to bound the memory of their squares.
 _BLOCK = 2**20
 
 
 @dataclass(frozen=True)
 class SignalStats:
-    """The measures of one waveform; units in the names, formulas in the functions below.
+    """The measures of one waveform; formulas in the functions below.
 
     ``fmin_eff_hz`` and ``fmax_eff_hz`` are None for silence; ``band_limit_hz`` is None for a file
-    that is not band-limited. ``psd_db`` is the coarse spectrum on ``psd_band_centers_hz``.
+    that is not band-limited. ``psd_db`` is the coarse spectrum at ``psd_band_centers_hz``.
     """
 
     rms_db: float
@@ -56,9 +54,9 @@ class SignalStats:
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """Where a clip stands in the data set, and what its file and its samples say of it.
+    """A clip's place in the data set, and the facts of its file and samples.
 
-    The clip is the file from ``start_s`` to ``end_s``, or to its end where that is None.
+    The clip is the file from ``start_s`` to ``end_s``, or to its end if that is None.
     """
 
     clip_id: str
@@ -89,7 +87,7 @@ class ClipStats(SignalStats, ClipFacts):
 
 
 def central_moments(samples: Samples) -> tuple[float, float]:
-    """Return the second and fourth central moment of [S], summed in float64 blocks."""
+    """Second and fourth central moment of [S], summed in float64 blocks."""
     if not len(samples):
         return 0.0, 0.0
     mean = samples.mean(dtype=np.float64)
@@ -102,7 +100,7 @@ def central_moments(samples: Samples) -> tuple[float, float]:
 
 
 def level_db(mean_square: float) -> float:
-    """Return 10 log10 of the mean square around the mean, dB re full scale, at least -120 dB.
+    """10 log10 of the mean square around the mean, dB re full scale, at least -120 dB.
 
     A full-scale sine is -3.01 dB; a constant offset does not count.
     """
@@ -110,7 +108,7 @@ def level_db(mean_square: float) -> float:
 
 
 def excess_kurtosis(second: float, fourth: float) -> float:
-    """Return m4 / m2^2 - 3: 0 for Gaussian noise, -1.5 for a sine, large for clicks; 0 if silent.
+    """m4 / m2^2 - 3: 0 for Gaussian noise, -1.5 for a sine, large for clicks; 0 if silent.
 
     n unit impulses in S samples give about S / n - 3.
     """
@@ -118,7 +116,7 @@ def excess_kurtosis(second: float, fourth: float) -> float:
 
 
 def silence_rate(samples: Samples, sample_rate_hz: int) -> float:
-    """Return the share of 20 ms frames under -90 dB re full scale or 60 dB under the loudest frame.
+    """Share of 20 ms frames below -90 dB re full scale or 60 dB below the loudest frame.
 
     A frame's level is its variance, so an offset does not count. A clip shorter than a frame is one
     frame; an empty one is all silence.
@@ -136,7 +134,7 @@ def silence_rate(samples: Samples, sample_rate_hz: int) -> float:
 
 
 def measure_samples(samples: Samples, *, sample_rate_hz: int, bit_depth: int = 16) -> SignalStats:
-    """Return every measure of one mono waveform [S], full scale = 1, finite."""
+    """Every measure of one mono waveform [S], full scale = 1, finite."""
     second, fourth = central_moments(samples)
     spectrum = measure_spectrum(samples, sample_rate_hz)
     silent = silence_rate(samples, sample_rate_hz)
@@ -154,8 +152,7 @@ def measure_samples(samples: Samples, *, sample_rate_hz: int, bit_depth: int = 1
     )
 
 
-def measure_clip(clip: Clip, example: Example) -> ClipStats:
-    """Return the row of one decoded clip."""
+def _measure_clip(clip: Clip, example: Example) -> ClipStats:
     signal = measure_samples(
         clip.samples, sample_rate_hz=clip.sample_rate_hz, bit_depth=clip.info.bit_depth
     )
@@ -182,9 +179,9 @@ def measure_clip(clip: Clip, example: Example) -> ClipStats:
 def measure_example(
     root: Path, example: Example, limits: DecodeLimits = DEFAULT_LIMITS
 ) -> ClipStats | Quarantined:
-    """Read and measure one clip of a data set; a clip that cannot be used becomes a quarantine row.
+    """Read and measure one clip of a data set; an unusable clip becomes a quarantine row.
 
-    Nothing else is caught: an error that is not an ``AudioError`` is a bug and stops the run.
+    Only ``AudioError`` is caught: any other error is a bug and stops the run.
     """
     try:
         clip = read_clip(
@@ -196,4 +193,4 @@ def measure_example(
         )
     except AudioError as error:
         return Quarantined.from_error(example.filepath, error)
-    return measure_clip(clip, example)
+    return _measure_clip(clip, example)

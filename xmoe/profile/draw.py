@@ -1,7 +1,4 @@
-"""Profile -> one picture: spectrum with the effective band, durations, SNR, rates and classes.
-
-matplotlib is used by its object interface with the Agg canvas only; no global state is touched.
-"""
+"""Profile -> one picture: spectrum with the effective band, durations, SNR, rates and classes."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from xmoe.audio.dataset import natural_key
 from xmoe.base.files import write_bytes
 from xmoe.base.units import format_hz
-from xmoe.pictures.style import new_figure, to_png
+from xmoe.pictures.style import INK, make_plain, new_figure, shorten, to_png
 from xmoe.profile.assemble import ProfileResult
 from xmoe.profile.profile import Histogram, Profile
 from xmoe.profile.show import format_duration
 
-INK, BAND, LINE, LIMIT = "#22313f", "#fbeecb", "#1f5f99", "#c0392b"
+BAND, LINE, LIMIT = "#fbeecb", "#1f5f99", "#c0392b"
 HZ_TICKS = (20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5)
 MOST_BARS = 16
 LABEL_LENGTH = 22
@@ -28,14 +25,14 @@ FLOOR_SHOWN_DB = 110.0
 
 
 def draw_profile(profile: Profile | ProfileResult, path: Path) -> Path:
-    """Draw the profile as a PNG at ``path`` and return it; StorageError where it cannot be."""
+    """Draw the profile as a PNG at ``path``; StorageError if it cannot be written."""
     record = profile.profile if isinstance(profile, ProfileResult) else profile
     write_bytes(path, to_png(render_profile(record)))
     return path
 
 
 def render_profile(profile: Profile) -> Figure:
-    """Return the figure: the spectrum above, durations, SNR, rates and classes below."""
+    """Spectrum above; durations, SNR, sample rates and classes below."""
     figure = new_figure(11, 7.2)
     grid = figure.add_gridspec(2, 4, height_ratios=(1.35, 1.0), width_ratios=(1, 1, 0.8, 1.3))
     _draw_psd(figure.add_subplot(grid[0, :]), profile)
@@ -60,13 +57,8 @@ def render_profile(profile: Profile) -> Figure:
 def _draw_psd(axes: Axes, profile: Profile) -> None:
     psd = profile.psd
     low, high = profile.fmin_eff_hz, profile.fmax_eff_hz
-    axes.axvspan(
-        low,
-        high,
-        color=BAND,
-        zorder=0,
-        label=f"effective band {format_hz(low)} - {format_hz(high)}",
-    )
+    label = f"effective band {format_hz(low)} - {format_hz(high)}"
+    axes.axvspan(low, high, color=BAND, zorder=0, label=label)
     axes.fill_between(
         psd.frequency_hz, psd.p10_db, psd.p90_db, color=LINE, alpha=0.25, lw=0, label="10 - 90 %"
     )
@@ -83,7 +75,7 @@ def _draw_psd(axes: Axes, profile: Profile) -> None:
     _log_hertz(axes, max(profile.fs_unique) / 2)
     axes.set_ylabel("Power density (dB re FS²/Hz)")
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=5, fontsize=8.5, frameon=False)
-    _plain(axes)
+    make_plain(axes)
 
 
 def _log_hertz(axes: Axes, nyquist_hz: float) -> None:
@@ -101,7 +93,7 @@ def _draw_histogram(axes: Axes, histogram: Histogram, name: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel(name)
     axes.set_ylabel("Recordings")
-    _plain(axes)
+    make_plain(axes)
 
 
 def _draw_counts(axes: Axes, counts: dict[str, int], name: str) -> None:
@@ -111,22 +103,10 @@ def _draw_counts(axes: Axes, counts: dict[str, int], name: str) -> None:
         shown = [*ranked[: MOST_BARS - 1], (f"{len(ranked) - MOST_BARS + 1} more", 0)]
     places = np.arange(len(shown))[::-1]
     axes.barh(places, [count for _, count in shown], height=0.7, color=LINE, alpha=0.85)
-    axes.set_yticks(places, [_short(label) for label, _ in shown])
-    axes.tick_params(axis="y", labelsize=7)
+    axes.set_yticks(places, [shorten(label, LABEL_LENGTH) for label, _ in shown])
     middle, half = (len(shown) - 1) / 2, max(len(shown), 4) / 2 + 0.1
     axes.set_ylim(middle - half, middle + half)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlabel("Recordings")
     axes.set_title(name, fontsize=10, color=INK)
-    _plain(axes)
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= LABEL_LENGTH else label[: LABEL_LENGTH - 1] + "…"
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="both", color="#000000", alpha=0.08, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, colors=INK)
+    make_plain(axes)

@@ -1,14 +1,14 @@
 """Rows of ClipStats -> how well the label follows from the file format alone.
 
-A recorder, a codec or an editing habit that goes with the class lets a classifier score without
-hearing anything. A small decision tree per feature, and a small forest on all of them, predict the
-label from what is known before listening; balanced accuracy over held-out folds is set against
+A recorder, a codec or an editing habit that correlates with the class lets a classifier score
+without listening. A small decision tree per feature, and a small forest on all of them, predict the
+label from what is known before decoding; balanced accuracy over held-out folds is compared with
 chance. Folds keep a group on one side; without groups they follow the data set's own split, both
 ways, because clips of one recording are then more likely to stay together.
 
 ``threshold`` is the larger of: chance plus three standard deviations of a label-blind guess
-(binomial, counting groups where they are known), and chance plus a tenth of the way to 1.
-The clips are sampled by the hash of their name, so cost is bounded and the result repeats exactly.
+(binomial, counting groups if they are known), and chance plus a tenth of the way to 1. Clips are
+sampled by the hash of their name, so cost is bounded and the result repeats exactly.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ Folds = list[tuple[Ints, Ints]]
 class Leakage(Frozen):
     """Balanced accuracy per feature, what a blind guess reaches, and the verdict.
 
-    ``accuracy`` has the keys of ``JOINT``, ``band_limit`` and ``joint``; empty where the set is
-    too small or has one class, with the reason in ``note``. ``folds`` says how clips were held out.
+    ``accuracy`` has the keys of ``JOINT``, ``band_limit`` and ``joint``; it is empty, with the
+    reason in ``note``, if the set is too small or has one class. ``folds`` says how clips were held
+    out.
     """
 
     accuracy: dict[str, float]
@@ -63,10 +64,10 @@ class _Held:
 
 
 def measure_leakage(rows: Sequence[ClipStats], *, task: TaskName = "single_label") -> Leakage:
-    """Return how well the label follows from format, duration and level alone.
+    """How well the label follows from format, duration and level alone.
 
     Single label: over classes. Multi label: the mean over the ten most frequent labels, each
-    against the rest, chance 0.5. ``rows`` in any order give the same result.
+    against the rest, chance 0.5. The order of ``rows`` does not matter.
     """
     ordered = sorted(rows, key=lambda row: row.clip_id)
     if task == "multi_label":
@@ -80,7 +81,7 @@ def measure_leakage(rows: Sequence[ClipStats], *, task: TaskName = "single_label
 
 
 def format_features(rows: Sequence[ClipStats]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return one matrix [n, d] per feature: what is known of a clip before listening to it."""
+    """One matrix [n, d] per feature: what is known of a clip before decoding it."""
     formats = sorted({row.format for row in rows})
 
     def columns(*values: Sequence[float]) -> npt.NDArray[np.float64]:
@@ -155,16 +156,16 @@ def _group(row: ClipStats) -> str:
 
 
 def _sample(rows: Sequence[ClipStats], labels: Sequence[str]) -> list[int]:
-    """Return the clips to use: the same share of each class, classes of one group left out."""
+    """Choose clips in equal numbers per class, leaving out classes of a single group."""
     groups: dict[str, set[str]] = {}
     for row, label in zip(rows, labels, strict=True):
         groups.setdefault(label, set()).add(_group(row))
     usable = {label for label, names in groups.items() if len(names) >= 2}
     quota = max(MAX_CLIPS // max(len(usable), 1), 2)
-    order = sorted(range(len(rows)), key=lambda i: _digest(rows[i].clip_id))
+    digests = [hashlib.sha256(row.clip_id.encode()).digest() for row in rows]
     taken: Counter[str] = Counter()
     chosen = []
-    for index in order:
+    for index in sorted(range(len(rows)), key=digests.__getitem__):
         label = labels[index]
         if label in usable and taken[label] < quota:
             taken[label] += 1
@@ -172,12 +173,8 @@ def _sample(rows: Sequence[ClipStats], labels: Sequence[str]) -> list[int]:
     return sorted(chosen)
 
 
-def _digest(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
-
-
 def _hold_out(rows: Sequence[ClipStats], targets: Ints) -> _Held:
-    """Return folds that keep groups together, or follow the split, or are drawn at random."""
+    """Folds that keep groups together, or follow the split, or are random."""
     _, groups = np.unique([_group(row) for row in rows], return_inverse=True)
     keys = groups.astype(np.int64)
     smallest = min(len(np.unique(keys[targets == c])) for c in np.unique(targets))
@@ -197,7 +194,7 @@ def _hold_out(rows: Sequence[ClipStats], targets: Ints) -> _Held:
 def _balanced_accuracy(
     values: npt.NDArray[np.float64], targets: Ints, folds: Folds, *, forest: bool
 ) -> float:
-    """Return the mean recall over classes of the pooled held-out predictions."""
+    """Mean recall over classes of the pooled held-out predictions."""
     num_classes = int(targets.max()) + 1
     if (values == values[0]).all():
         return 1.0 / num_classes

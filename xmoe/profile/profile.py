@@ -1,6 +1,6 @@
-"""The profile: what a data set of recordings is like, as a record and as files of a run.
+"""The profile of a data set of recordings, as a record and as files of a run.
 
-``xmoe.profile.assemble`` makes it of rows of ClipStats.
+``xmoe.profile.assemble`` makes it from rows of ClipStats.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from xmoe.base.config import Frozen, TaskName
 from xmoe.base.errors import RunFolderError
-from xmoe.base.files import read_json, to_json, write_bytes
+from xmoe.base.files import read_json, write_bytes
 from xmoe.profile.clip_stats import ClipStats
 from xmoe.profile.leakage import Leakage
 from xmoe.profile.table import parquet_to_rows, rows_to_parquet
@@ -22,7 +22,7 @@ PROFILE_AGAIN = "profile the data set again"
 
 
 class Quantiles(Frozen):
-    """Where the values of one measure lie over the clips."""
+    """Quantiles of one measure over the clips."""
 
     min: float
     p05: float
@@ -104,35 +104,22 @@ class Profile(Frozen):
     warnings: tuple[str, ...] = ()
 
 
-def profile_bytes(profile: Profile) -> bytes:
-    """Return the canonical bytes of a profile: JSON with sorted keys."""
-    return to_json(profile).encode()
-
-
-def write_profile(path: Path, profile: Profile) -> None:
-    """Write ``profile.json`` in one atomic step."""
-    write_bytes(path, profile_bytes(profile))
-
-
 def read_profile(path: Path) -> Profile:
-    """Return the profile in a file; RunFolderError where it is missing, torn or not a profile."""
+    """Read a profile; RunFolderError if the file is missing, damaged or not a profile."""
     try:
         return Profile.model_validate(read_json(path))
     except ValidationError as error:
-        raise RunFolderError(
-            f"not a profile: {error.errors()[0]['msg']}",
-            where=str(path),
-            mend=PROFILE_AGAIN,
-        ) from error
+        what = f"not a profile: {error.errors()[0]['msg']}"
+        raise RunFolderError(what, where=str(path), mend=PROFILE_AGAIN) from error
 
 
 def write_clip_table(path: Path, stats: Iterable[ClipStats]) -> None:
-    """Write ``clips.parquet``, sorted by clip, in one atomic step."""
+    """Write ``clips.parquet``, sorted by clip, atomically."""
     write_bytes(path, rows_to_parquet(stats))
 
 
 def read_clip_table(path: Path) -> list[ClipStats]:
-    """Return the rows of ``clips.parquet``; RunFolderError where it is missing or torn."""
+    """The rows of ``clips.parquet``; RunFolderError if it is missing or damaged."""
     try:
         return parquet_to_rows(path.read_bytes())
     except (OSError, ValueError) as error:

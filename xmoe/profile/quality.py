@@ -9,8 +9,8 @@ Q of a clip is a weighted geometric mean, so one ruined aspect pulls the whole d
     activity   1 - silence_rate
     bandwidth  band_limit_hz / Nyquist for a band-limited file, else 1
 
-Q of a data set is the mean over its readable clips times the share of clips that are readable.
-The SNR term never falls under 0.05 because the proxy cannot tell steady broad sound from noise.
+Q of a data set is the mean over its readable clips times the share of clips that are readable. The
+SNR term never falls below 0.05 because the proxy cannot tell steady broad sound from noise.
 """
 
 from __future__ import annotations
@@ -23,38 +23,27 @@ from xmoe.profile.clip_stats import ClipStats
 
 WEIGHTS = {"snr": 0.4, "clipping": 0.2, "activity": 0.2, "bandwidth": 0.2}
 CLIPPING_RUINS = 0.02
-SNR_WORST_DB = -10.0
-SNR_BEST_DB = 30.0
-SNR_LEAST = 0.05
+SNR_WORST_DB, SNR_BEST_DB, SNR_LEAST = -10.0, 30.0, 0.05
 TRANSIENT_KURTOSIS = 10.0
 
 
 class Measured(Protocol):
-    """What the quality of a clip is made of."""
+    """The measures that the quality of a clip depends on; see ``ClipStats``."""
 
     @property
-    def sample_rate_hz(self) -> int:
-        """Samples per second."""
-
+    def sample_rate_hz(self) -> int: ...
     @property
-    def snr_db(self) -> float:
-        """Signal-to-noise proxy."""
-
+    def snr_db(self) -> float: ...
     @property
-    def clipping_rate(self) -> float:
-        """Share of clipped samples."""
-
+    def clipping_rate(self) -> float: ...
     @property
-    def silence_rate(self) -> float:
-        """Share of silent frames."""
-
+    def silence_rate(self) -> float: ...
     @property
-    def band_limit_hz(self) -> float | None:
-        """Where a codec cut the band off."""
+    def band_limit_hz(self) -> float | None: ...
 
 
 def quality_parts(row: Measured) -> dict[str, float]:
-    """Return the four parts of a clip's quality, each in [0, 1]."""
+    """The four parts of a clip's quality, each in [0, 1]."""
     snr = (row.snr_db - SNR_WORST_DB) / (SNR_BEST_DB - SNR_WORST_DB)
     nyquist_hz = row.sample_rate_hz / 2
     return {
@@ -66,20 +55,20 @@ def quality_parts(row: Measured) -> dict[str, float]:
 
 
 def clip_quality(row: Measured) -> float:
-    """Return Q of one clip in [0, 1]; the formula stands at the top of this module."""
+    """Q of one clip in [0, 1]; the formula is at the top of this module."""
     parts = quality_parts(row)
     return float(math.prod(parts[name] ** weight for name, weight in WEIGHTS.items()))
 
 
 def dataset_quality(rows: Sequence[ClipStats], *, num_unreadable: int = 0) -> float:
-    """Return the mean clip quality times the readable share; 0 without readable clips."""
+    """Mean clip quality times the readable share; 0 without readable clips."""
     if not rows:
         return 0.0
     return math.fsum(map(clip_quality, rows)) / (len(rows) + num_unreadable)
 
 
 def transient_score(rows: Sequence[ClipStats]) -> float:
-    """Return the mean of k / (k + 10), k the excess kurtosis of a clip (at least 0).
+    """Mean of k / (k + 10), k the excess kurtosis of a clip (at least 0).
 
     Steady noise and ships give 0, running speech about 0.3, ticks and crackles 0.7 and more.
     """

@@ -1,4 +1,4 @@
-"""Profile -> text on a console: what a person wants to know before training, on one screen."""
+"""Profile -> text on a console: what to know before training, on one screen."""
 
 from __future__ import annotations
 
@@ -17,26 +17,18 @@ MOST_CLASSES = 40
 
 
 def print_profile(profile: Profile, console: Console) -> None:
-    """Print the profile: facts, quantiles, classes, leakage, warnings."""
-    console.print(
-        Group(
-            _facts(profile),
-            Text(),
-            _quantile_table(profile),
-            Text(),
-            _class_table(profile),
-            Text(),
-            _leakage_line(profile),
-        )
-    )
+    """Print facts, quantiles, classes, leakage and warnings."""
+    blank = Text()
+    parts = (_facts(profile), blank, _quantile_table(profile), blank, _class_table(profile), blank)
+    console.print(Group(*parts, _leakage_line(profile)))
     for sentence in profile.warnings:
         console.print(f"[yellow]![/] {escape(sentence)}", highlight=False)
     if not profile.warnings:
-        console.print("Nothing to warn of.", highlight=False)
+        console.print("No warnings.", highlight=False)
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration for people: ``850 ms``, ``42.0 s``, ``21.9 min``, ``3.1 h``."""
+    """A readable duration: ``850 ms``, ``42.0 s``, ``21.9 min``, ``3.1 h``."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 120:

@@ -1,4 +1,4 @@
-"""Samples [S] -> power per frame and bin [T, F], and the measures that are read off it.
+"""Samples [S] -> power per frame and bin [T, F], and the measures derived from it.
 
 One short-time Fourier transform per clip feeds every spectral measure: effective band, flatness,
 SNR proxy, codec band limit and the coarse spectrum that a profile draws. All sums are float64 and
@@ -47,17 +47,15 @@ class Spectrum:
 
     @property
     def nyquist_hz(self) -> float:
-        """Half the sample rate."""
         return self.sample_rate_hz / 2
 
     @property
     def silent(self) -> bool:
-        """True when there is no energy at all."""
         return not bool(self.psd[1:].any())
 
 
 def frame_length(num_samples: int, sample_rate_hz: int) -> int:
-    """Return the frame in samples: the power of two next to 50 ms, halved for very short clips."""
+    """The frame in samples: the power of two nearest to 50 ms, halved for very short clips."""
     length = int(2 ** round(np.log2(FRAME_S * sample_rate_hz)))
     while length > MIN_FRAME and num_samples < 4 * length:
         length //= 2
@@ -67,10 +65,10 @@ def frame_length(num_samples: int, sample_rate_hz: int) -> int:
 def measure_spectrum(
     samples: npt.NDArray[np.floating], sample_rate_hz: int, *, max_cells: int = MAX_CELLS
 ) -> Spectrum:
-    """Return the one-sided power of half-overlapping Hann frames, each without its mean.
+    """One-sided power of half-overlapping Hann frames of ``samples`` [S], each without its mean.
 
-    ``samples`` is [S]. ``psd.sum() * bin_width`` equals the mean square (Parseval). A long clip
-    is represented by evenly spread frames, at most ``max_cells`` cells, so memory is bounded.
+    ``psd.sum() * bin_width`` equals the mean square (Parseval). A long clip is represented by
+    evenly spread frames, at most ``max_cells`` cells, so memory is bounded.
 
     Source: Welch 1967, IEEE Trans. Audio Electroacoustics 15(2).
     """
@@ -97,12 +95,12 @@ def measure_spectrum(
 
 
 def effective_band(spectrum: Spectrum) -> tuple[float, float] | None:
-    """Return (fmin_eff, fmax_eff) in Hz, or None for a silent clip.
+    """(fmin_eff, fmax_eff) in Hz, or None for a silent clip.
 
     The band holds the middle 98 % of the cumulative *amplitude* density sqrt(PSD): it starts where
-    the running sum over bins passes 1 % and ends where it passes 99 %. The power itself is not
-    summed, because a low rumble then hides everything above it: half of a set of ship recordings
-    ends at 7 kHz by power and at the true 12.7 kHz by amplitude.
+    the running sum over bins passes 1 % and ends where it passes 99 %. Summing power instead would
+    let a low rumble hide everything above it: half of a set of ship recordings ends at 7 kHz by
+    power and at the true 12.7 kHz by amplitude.
     """
     if spectrum.silent:
         return None
@@ -115,7 +113,7 @@ def effective_band(spectrum: Spectrum) -> tuple[float, float] | None:
 
 
 def spectral_flatness(spectrum: Spectrum) -> float:
-    """Return geometric over arithmetic mean of the PSD without the bin at 0 Hz, in [0, 1].
+    """Geometric over arithmetic mean of the PSD without the bin at 0 Hz, in [0, 1].
 
     1 is white noise, 0 a tone, a band-limited file or silence.
 
@@ -145,7 +143,7 @@ def _quiet_psd(power: Array, psd: Array) -> Array:
     """Mean power of the quietest fifth of the frames [T, F] -> [F].
 
     Frames are ranked by their mean power over bins, each bin relative to its own mean over time
-    (bins 50 dB under the strongest count less): then a frame's rank rests on many bins, and noise
+    (bins 50 dB below the strongest count less): a frame's rank then rests on many bins, and noise
     of any colour is hardly biased.
     """
     count = max(round(_QUIET_SHARE * len(power)), 1)
@@ -155,26 +153,26 @@ def _quiet_psd(power: Array, psd: Array) -> Array:
 
 
 def noise_psd(spectrum: Spectrum) -> Array:
-    """Return the estimated noise floor [F - 1] (the bin at 0 Hz is left out).
+    """Estimated noise floor [F - 1], without the bin at 0 Hz.
 
-    The octave median of the mean power takes out steady tones; it is lowered by as much as the
-    quietest frames lie under it (median over 17 bins), which takes out what comes and goes; and it
-    never exceeds the mean power. Frames more than 90 dB under the loudest are padding and do not
+    The octave median of the mean power removes steady tones; it is lowered by as much as the
+    quietest frames lie below it (median over 17 bins), which removes what comes and goes; and it
+    never exceeds the mean power. Frames more than 90 dB below the loudest are padding and do not
     count.
 
     Source: after Martin 2001, IEEE Trans. Speech Audio Process. 9(5), with frames for bins.
     """
     energy = spectrum.power[:, 1:].sum(axis=1)
-    heard = spectrum.power[energy > _SILENT_FRAME_RATIO * energy.max(), 1:]
-    psd = heard.mean(axis=0)
+    audible = spectrum.power[energy > _SILENT_FRAME_RATIO * energy.max(), 1:]
+    psd = audible.mean(axis=0)
     tones_out = np.maximum(_octave_median(psd, spectrum.frequency_hz[1:]), 1e-30)
-    ratio = median_filter(_quiet_psd(heard, psd) / tones_out, 17, mode="nearest")
+    ratio = median_filter(_quiet_psd(audible, psd) / tones_out, 17, mode="nearest")
     floor = np.minimum(tones_out * np.minimum(ratio, 1.0), psd)
-    return np.asarray(floor * (len(heard) / len(energy)))
+    return np.asarray(floor * (len(audible) / len(energy)))
 
 
 def snr_proxy_db(spectrum: Spectrum) -> float:
-    """Return 10 log10((total - noise) / noise) over the whole clip, within -20..80 dB.
+    """10 log10((total - noise) / noise) over the whole clip, within -20..80 dB.
 
     It needs no reference, so it is a proxy: sound that is steady *and* broad (rain, a ship) counts
     as noise. Silence gives -20.
@@ -189,12 +187,12 @@ def snr_proxy_db(spectrum: Spectrum) -> float:
 
 
 def band_limit_hz(spectrum: Spectrum, bit_depth: int = 16) -> float | None:
-    """Return where a codec or an upsampler cut the spectrum off, or None.
+    """Where a codec or upsampling cut the spectrum off, or None.
 
-    A limit is a cliff that nature does not make: within a sixth of an octave the level falls by
-    20 dB down to the rounding noise of the file's own bit depth (at most 16 bits; 10 dB of grace),
-    or by 50 dB to any level, and stays there up to Nyquist. Cliffs above 0.85 of Nyquist are
-    ordinary anti-alias filters and are not reported. Right to about 4 %.
+    A limit is a cliff that nature does not make: within a sixth of an octave the level falls by 20
+    dB down to the rounding noise of the file's own bit depth (at most 16 bits; 10 dB of grace), or
+    by 50 dB to any level, and stays there up to Nyquist. Cliffs above 0.85 of Nyquist are ordinary
+    anti-alias filters and are not reported. Accurate to about 4 %.
     """
     if spectrum.silent:
         return None
@@ -218,15 +216,16 @@ def band_limit_hz(spectrum: Spectrum, bit_depth: int = 16) -> float | None:
 
 
 def psd_band_centers_hz(nyquist_hz: float) -> Array:
-    """Return the centres of the coarse spectrum: six per octave from 20 Hz, below Nyquist."""
+    """Centres of the coarse spectrum: six per octave from 20 Hz, below Nyquist."""
     count = int(np.floor(np.log2(max(nyquist_hz / PSD_FIRST_HZ, 1.0)) * PSD_BANDS_PER_OCTAVE)) + 1
     return np.asarray(PSD_FIRST_HZ * 2.0 ** (np.arange(count) / PSD_BANDS_PER_OCTAVE))
 
 
 def psd_bands_db(spectrum: Spectrum) -> tuple[float, ...]:
-    """Return the PSD in dB re full scale^2/Hz on ``psd_band_centers_hz``, to 0.1 dB.
+    """The PSD in dB re full scale^2/Hz at ``psd_band_centers_hz``, to 0.1 dB.
 
-    A band is the mean of the bins inside it; where there is none, its neighbours are interpolated.
+    A band is the mean of the bins inside it; where there are none, their neighbours are
+    interpolated.
     """
     centers = psd_band_centers_hz(spectrum.nyquist_hz)
     half = 2.0 ** (0.5 / PSD_BANDS_PER_OCTAVE)

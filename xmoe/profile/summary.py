@@ -1,7 +1,7 @@
 """Sorted rows of ClipStats -> the numbers of a profile: counts, quantiles, band, spectrum.
 
 Everything here is a pure function of the rows. Sums are exact (``math.fsum``) and quantiles are
-taken over all rows, so nothing depends on how the rows were produced.
+taken over all rows, so the way the rows were produced does not matter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Values = npt.NDArray[np.float64]
 
 
 def summarise(rows: Sequence[ClipStats], *, num_unreadable: int = 0) -> dict[str, Any]:
-    """Return the fields of a profile that are numbers about the rows, which must not be empty."""
+    """The numeric fields of a profile; there must be at least one row."""
     return {**_counts(rows), **_levels(rows, num_unreadable)}
 
 
@@ -112,23 +112,23 @@ def _measures(rows: Sequence[ClipStats]) -> dict[str, list[float]]:
 
 
 def _dataset_band(rows: Sequence[ClipStats]) -> tuple[float, float]:
-    heard = [row for row in rows if row.fmin_eff_hz is not None and row.fmax_eff_hz is not None]
-    if not heard:
+    audible = [row for row in rows if row.fmin_eff_hz is not None and row.fmax_eff_hz is not None]
+    if not audible:
         return 0.0, max(row.sample_rate_hz for row in rows) / 2
-    classes = _class_profiles(heard).values()
-    lows = np.array([row.fmin_eff_hz for row in heard], dtype=np.float64)
-    highs = np.array([row.fmax_eff_hz for row in heard], dtype=np.float64)
+    classes = _class_profiles(audible).values()
+    lows = np.array([row.fmin_eff_hz for row in audible], dtype=np.float64)
+    highs = np.array([row.fmax_eff_hz for row in audible], dtype=np.float64)
     low = min([float(np.quantile(lows, 0.05)), *(entry["fmin_eff_hz"] for entry in classes)])
     high = max([float(np.quantile(highs, 0.95)), *(entry["fmax_eff_hz"] for entry in classes)])
     return low, high
 
 
 def _psd_summary(rows: Sequence[ClipStats]) -> dict[str, Any]:
-    heard = [row.psd_db for row in rows if row.fmin_eff_hz is not None]
-    length = max((len(psd) for psd in heard), default=0)
+    audible = [row.psd_db for row in rows if row.fmin_eff_hz is not None]
+    length = max((len(psd) for psd in audible), default=0)
     centers = psd_band_centers_hz(max(row.sample_rate_hz for row in rows) / 2)[:length]
-    table = np.full((len(heard), length), np.nan)
-    for index, psd in enumerate(heard):
+    table = np.full((len(audible), length), np.nan)
+    for index, psd in enumerate(audible):
         table[index, : len(psd)] = psd
     levels = np.nanquantile(table, [0.1, 0.5, 0.9], axis=0) if length else np.empty((3, 0))
     return {

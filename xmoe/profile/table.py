@@ -1,14 +1,15 @@
 """Examples and rows <-> Arrow tables: what workers are sent, send back, and what Parquet keeps.
 
-The plain loop and the cluster end in the same rows because a row survives the way to an Arrow table
-and back unchanged. ``measure_block`` is all that a worker runs; this module and what it imports
-need neither scikit-learn nor matplotlib nor Ray, so a worker starts fast.
+The plain loop and the cluster end in the same rows because a row survives the round trip through an
+Arrow table unchanged. A worker runs ``measure_block`` only; this module and its imports need
+neither scikit-learn nor matplotlib nor Ray, so a worker starts fast.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,77 +23,43 @@ from xmoe.profile.clip_stats import ClipStats, measure_example
 
 Row = ClipStats | Quarantined
 
-STATS_FIELDS: dict[str, pa.DataType] = {
-    "clip_id": pa.string(),
-    "filepath": pa.string(),
-    "start_s": pa.float64(),
-    "end_s": pa.float64(),
-    "labels": pa.list_(pa.string()),
-    "split": pa.string(),
-    "group": pa.string(),
-    "sample_rate_hz": pa.int64(),
-    "channels": pa.int64(),
-    "bit_depth": pa.int64(),
-    "format": pa.string(),
-    "duration_s": pa.float64(),
-    "peak": pa.float64(),
-    "clipping_rate": pa.float64(),
-    "content_sha256": pa.string(),
-    "rms_db": pa.float64(),
-    "kurtosis": pa.float64(),
-    "silence_rate": pa.float64(),
-    "fmin_eff_hz": pa.float64(),
-    "fmax_eff_hz": pa.float64(),
-    "snr_db": pa.float64(),
-    "flatness": pa.float64(),
-    "band_limit_hz": pa.float64(),
-    "psd_db": pa.list_(pa.float64()),
+ARROW: dict[str, pa.DataType] = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "tuple[str, ...]": pa.list_(pa.string()),
+    "tuple[float, ...]": pa.list_(pa.float64()),
 }
-ERROR_FIELDS: dict[str, pa.DataType] = {
-    "error_code": pa.string(),
-    "error_reason": pa.string(),
-    "error_mend": pa.string(),
-}
-ROW_SCHEMA = pa.schema(list({**STATS_FIELDS, **ERROR_FIELDS}.items()))
-EXAMPLE_SCHEMA = pa.schema(
-    [
-        ("filepath", pa.string()),
-        ("split", pa.string()),
-        ("labels", pa.list_(pa.string())),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("group", pa.string()),
-        ("row", pa.int64()),
-    ]
+STATS_FIELDS, EXAMPLE_FIELDS = (
+    {field.name: ARROW[str(field.type).removesuffix(" | None")] for field in fields(record)}
+    for record in (ClipStats, Example)
 )
+ERROR_FIELDS = dict.fromkeys(("error_code", "error_reason", "error_mend"), pa.string())
+ROW_SCHEMA = pa.schema(list({**STATS_FIELDS, **ERROR_FIELDS}.items()))
+EXAMPLE_SCHEMA = pa.schema(list(EXAMPLE_FIELDS.items()))
 CLIPS_SCHEMA = pa.schema([("label", pa.string()), *STATS_FIELDS.items()])
 
 
 def row_key(row: ClipStats) -> tuple[str, str, tuple[str, ...]]:
-    """Return what rows are sorted by, so that order of arrival never matters."""
+    """Sort key of rows, so that the order of arrival never matters."""
     return (row.clip_id, row.split, row.labels)
 
 
 def quarantine_key(row: Quarantined) -> tuple[str, str, str]:
-    """Return what quarantined files are sorted by."""
     return (row.filepath, row.code, row.reason)
 
 
 def rows_to_table(rows: Sequence[Row]) -> pa.Table:
-    """Return one table of readable and unreadable clips; an unreadable one has ``error_code``."""
+    """One table of readable and unreadable clips; an unreadable one has ``error_code``."""
     return pa.Table.from_pylist([_row_to_dict(row) for row in rows], schema=ROW_SCHEMA)
 
 
 def table_to_rows(table: pa.Table) -> list[Row]:
-    """Return the rows that ``rows_to_table`` was given, equal in every field."""
     return [_dict_to_row(values) for values in table.to_pylist()]
 
 
 def rows_to_parquet(stats: Iterable[ClipStats]) -> bytes:
-    """Return the per-clip table as Parquet bytes, sorted by clip.
-
-    ``label`` is the joined form of ``labels``, for people.
-    """
+    """The per-clip table as Parquet, sorted by clip; ``label`` joins ``labels`` for people."""
     values = [{"label": row.label, **vars(row)} for row in sorted(stats, key=row_key)]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(values, schema=CLIPS_SCHEMA), buffer, compression="zstd")
@@ -100,7 +67,7 @@ def rows_to_parquet(stats: Iterable[ClipStats]) -> bytes:
 
 
 def parquet_to_rows(data: bytes) -> list[ClipStats]:
-    """Return the rows of ``rows_to_parquet``; ValueError where the bytes are not such a table."""
+    """The rows of ``rows_to_parquet``; ValueError if the bytes are not such a table."""
     try:
         table = pq.read_table(io.BytesIO(data)).select(list(STATS_FIELDS))
     except (OSError, KeyError, pa.ArrowInvalid) as error:
@@ -109,12 +76,10 @@ def parquet_to_rows(data: bytes) -> list[ClipStats]:
 
 
 def examples_to_table(examples: Sequence[Example]) -> pa.Table:
-    """Return one row per clip to measure."""
     return pa.Table.from_pylist([vars(example) for example in examples], schema=EXAMPLE_SCHEMA)
 
 
 def table_to_examples(table: pa.Table) -> list[Example]:
-    """Return the examples that ``examples_to_table`` was given."""
     return [
         Example(**{**values, "labels": tuple(values["labels"])}) for values in table.to_pylist()
     ]
@@ -129,23 +94,13 @@ def measure_block(table: pa.Table, *, root: str, limits: DecodeLimits) -> pa.Tab
 def _row_to_dict(row: Row) -> dict[str, Any]:
     if isinstance(row, ClipStats):
         return dict(vars(row))
-    return {
-        "filepath": row.filepath,
-        "error_code": row.code,
-        "error_reason": row.reason,
-        "error_mend": row.mend,
-    }
+    return dict(zip(("filepath", *ERROR_FIELDS), vars(row).values(), strict=True))
 
 
 def _dict_to_row(values: dict[str, Any]) -> Row:
     if values["error_code"] is None:
         return _dict_to_stats({name: values[name] for name in STATS_FIELDS})
-    return Quarantined(
-        filepath=str(values["filepath"]),
-        code=str(values["error_code"]),
-        reason=str(values["error_reason"]),
-        mend=str(values["error_mend"]),
-    )
+    return Quarantined(*(str(values[name]) for name in ("filepath", *ERROR_FIELDS)))
 
 
 def _dict_to_stats(values: dict[str, Any]) -> ClipStats:

@@ -1,4 +1,4 @@
-"""A classifier + labelled recordings -> how much is still right as recordings get worse.
+"""A classifier + labelled recordings -> how many answers stay right as recordings get worse.
 
     harms.py     what can be done to a recording, from mild to harsh
     measure.py   every clip through every harm -> robustness.json

@@ -1,7 +1,7 @@
 """What can be done to a recording, each in steps from mild to harsh.
 
-A harm is a function of samples [S] and their rate; it returns samples and the rate that they have
-then. Chance is that of the clip and of the harm, not of the level: a clip meets the same noise at
+A harm is a function of samples [S] and their rate; it returns samples and their new rate. The
+random numbers depend on the clip and the harm, not on the level: a clip gets the same noise at
 every SNR, so a curve shows the level and not the draw.
 """
 
@@ -39,8 +39,8 @@ FULL_SCALE_16 = 32_767.0
 class Harm:
     """One way to make a recording worse: ``levels`` in ``unit`` from mild to harsh.
 
-    ``sense`` is a word before the level, where it needs one. Recordings above ``most_hz`` cannot be
-    put through it.
+    ``sense`` is a word before the level, if it needs one. Recordings above ``most_hz`` cannot go
+    through it.
     """
 
     name: str
@@ -53,45 +53,43 @@ class Harm:
 
 
 def list_harms(spectro: SpectroConfig) -> tuple[Harm, ...]:
-    """Return the harms with levels that fit a front end: its rate and its highest frequency.
+    """The harms, with levels that fit the rate and highest frequency of a front end.
 
-    One that has no such level is left out.
+    A harm without such a level is left out.
     """
     rates = tuple(float(round(spectro.sample_rate_hz / share)) for share in RATE_SHARES)
     cuts = tuple(float(round(spectro.fmax_hz / share)) for share in CUT_SHARES)
+    rates = tuple(rate for rate in rates if rate >= LOWEST_RATE_HZ)
     harms = (
         Harm("white_noise", "White noise", "dB SNR", SNRS_DB, _noise("white")),
         Harm("pink_noise", "Pink noise", "dB SNR", SNRS_DB, _noise("pink")),
-        Harm(
-            "sample_rate",
-            "Lower sample rate",
-            "Hz",
-            tuple(rate for rate in rates if rate >= LOWEST_RATE_HZ),
-            _lower_rate,
-        ),
+        Harm("sample_rate", "Lower sample rate", "Hz", rates, _lower_rate),
         Harm("high_pass", "High-pass filter", "Hz", cuts, _high_pass, sense="below"),
-        Harm("clipping", "Clipped peaks", "share of samples", CLIPPED, _clip),
-        Harm("louder", "Too loud, 16 bit", "dB over full scale", LOUDER_DB, _louder),
-        Harm("quieter", "Too quiet, 16 bit", "dB full scale", LEVELS_DB, _quieter),
-        Harm("bits", "Fewer bits", "bits", BITS, _quantise),
+        Harm("clipping", "Clipped peaks", "share of samples", CLIPPED, _at_one_rate(_clip)),
+        # Over full scale the peaks are cut off; far below it 16 bits are coarse.
+        Harm("louder", "Too loud, 16 bit", "dB over full scale", LOUDER_DB, _at_one_rate(_store)),
+        Harm("quieter", "Too quiet, 16 bit", "dB full scale", LEVELS_DB, _at_one_rate(_store)),
+        Harm("bits", "Fewer bits", "bits", BITS, _at_one_rate(_quantise)),
         Harm("vorbis", "Vorbis codec", "compression", COMPRESSION, _code, most_hz=VORBIS_MOST_HZ),
     )
     return tuple(harm for harm in harms if harm.levels)
 
 
 def _noise(color: NoiseColor) -> Apply:
-    def apply(
-        samples: Samples, rate_hz: int, snr_db: float, rng: np.random.Generator
-    ) -> tuple[Samples, int]:
-        return add_noise(samples, snr_db=snr_db, color=color, rng=rng), rate_hz
+    return lambda samples, rate_hz, snr_db, rng: (
+        add_noise(samples, snr_db=snr_db, color=color, rng=rng),
+        rate_hz,
+    )
 
-    return apply
+
+def _at_one_rate(change: Callable[[Samples, float], Samples]) -> Apply:
+    return lambda samples, rate_hz, level, _rng: (change(samples, level), rate_hz)
 
 
 def _lower_rate(
     samples: Samples, rate_hz: int, to_hz: float, _rng: np.random.Generator
 ) -> tuple[Samples, int]:
-    """Return the recording as a device of that rate makes it; one that is lower stays."""
+    """The recording as a device of that rate would make it, unless its own is lower."""
     if to_hz >= rate_hz:
         return samples, rate_hz
     lower = resample(samples, from_hz=rate_hz, to_hz=round(to_hz))
@@ -104,47 +102,30 @@ def _high_pass(
     return high_pass(samples, cutoff_hz=cutoff_hz, sample_rate_hz=rate_hz), rate_hz
 
 
-def _clip(
-    samples: Samples, rate_hz: int, share: float, _rng: np.random.Generator
-) -> tuple[Samples, int]:
-    return clip_peaks(samples, fraction=share), rate_hz
+def _clip(samples: Samples, share: float) -> Samples:
+    return clip_peaks(samples, fraction=share)
 
 
-def _louder(
-    samples: Samples, rate_hz: int, over_db: float, _rng: np.random.Generator
-) -> tuple[Samples, int]:
-    """Return the recording with its peak so far over full scale, which cuts it off."""
-    return _store_16(gain_db(_to_full_scale(samples), over_db)), rate_hz
+def _store(samples: Samples, peak_db: float) -> Samples:
+    """Store in 16 bits with the peak at ``peak_db`` re full scale."""
+    scaled = gain_db(_to_full_scale(samples), peak_db)
+    levels = np.round(np.clip(scaled, -1.0, 1.0) * FULL_SCALE_16)
+    return np.asarray(levels / FULL_SCALE_16, np.float32)
 
 
-def _quieter(
-    samples: Samples, rate_hz: int, peak_db: float, _rng: np.random.Generator
-) -> tuple[Samples, int]:
-    """Return the recording with its peak so far below full scale, where 16 bit are coarse."""
-    return _store_16(gain_db(_to_full_scale(samples), peak_db)), rate_hz
-
-
-def _quantise(
-    samples: Samples, rate_hz: int, bits: float, _rng: np.random.Generator
-) -> tuple[Samples, int]:
-    """Return the recording in so many bits, its peak at full scale, without dither."""
+def _quantise(samples: Samples, bits: float) -> Samples:
+    """Round to so many bits with the peak at full scale, without dither."""
     steps = 2.0 ** (bits - 1) - 1
-    return (np.round(_to_full_scale(samples) * steps) / steps).astype(np.float32), rate_hz
+    return np.asarray(np.round(_to_full_scale(samples) * steps) / steps, np.float32)
 
 
 def _code(
     samples: Samples, rate_hz: int, level: float, _rng: np.random.Generator
 ) -> tuple[Samples, int]:
-    """Return what Vorbis leaves at a compression from 0 to 1, which are its best and worst."""
-    buffer = io.BytesIO()
-    sf.write(
-        buffer,
-        0.9 * _to_full_scale(samples),  # the codec overshoots
-        rate_hz,
-        format="OGG",
-        subtype="VORBIS",
-        compression_level=level,
-    )
+    """Encode with Vorbis at a compression from 0 (best) to 1 (worst), and decode."""
+    buffer, loud = io.BytesIO(), 0.9 * _to_full_scale(samples)  # the codec overshoots
+    coding = {"format": "OGG", "subtype": "VORBIS", "compression_level": level}
+    sf.write(buffer, loud, rate_hz, **coding)
     buffer.seek(0)
     coded: Samples = sf.read(buffer, dtype="float32")[0]
     return coded[: len(samples)], rate_hz
@@ -153,8 +134,3 @@ def _code(
 def _to_full_scale(samples: Samples) -> Samples:
     peak = float(np.abs(samples).max()) if len(samples) else 0.0
     return samples / np.float32(peak) if peak else samples
-
-
-def _store_16(samples: Samples) -> Samples:
-    stored = np.round(np.clip(samples, -1.0, 1.0) * FULL_SCALE_16) / FULL_SCALE_16
-    return stored.astype(np.float32)

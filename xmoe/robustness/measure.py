@@ -1,7 +1,7 @@
 """Every clip of a sample through every harm -> accuracy with intervals, level by level.
 
 The loss against the clean clip is paired: same clip, same noise at each level. Clips of one group
-are resampled together. Long clips are heard for their first ``LONGEST_S`` seconds only.
+are resampled together. Only the first ``LONGEST_S`` seconds of long clips are used.
 """
 
 from __future__ import annotations
@@ -53,35 +53,34 @@ def measure_robustness(
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Return what ``robustness.json`` holds, measured on up to ``clips`` of the examples.
+    """The contents of ``robustness.json``, measured on up to ``clips`` of the examples.
 
-    Recordings that cannot be read are passed over and counted. Raises ``DatasetError`` where none
-    can be read.
+    Unreadable recordings are skipped and counted. Raises ``DatasetError`` if none can be read.
     """
     picked = pick_examples(examples, clips, seed)
     harms = list_harms(predictor.config.spectro)
     answers: dict[tuple[str, float], _Answers] = {}
-    heard: list[Example] = []
+    readable: list[Example] = []
     highest_hz = 0
     with one_thread():
         for done, example in enumerate(picked, 1):
             clip = _read(dataset, example)
             if clip is not None:
-                heard.append(example)
+                readable.append(example)
                 highest_hz = max(highest_hz, clip.sample_rate_hz)
                 _answer_all(predictor, clip, harms, _seed_of(example, seed), answers)
             progress("robustness", done, len(picked))
-    if not heard:
+    if not readable:
         mend = "name another split or another folder"
         raise DatasetError("no recording can be read", where=str(dataset.root), mend=mend)
-    judge = _Judge.of(predictor, dataset, heard)
+    judge = _Judge.of(predictor, dataset, readable)
     clean = answers[CLEAN]
     return {
         "schema_version": 1,
         "dataset": str(dataset.root),
-        "num_clips": len(heard),
+        "num_clips": len(readable),
         "num_clips_of_split": len(examples),
-        "num_unread": len(picked) - len(heard),
+        "num_unread": len(picked) - len(readable),
         "longest_s": LONGEST_S,
         "seed": seed,
         "clean": judge.describe(clean, clean),
@@ -90,7 +89,7 @@ def measure_robustness(
 
 
 def pick_examples(examples: Sequence[Example], clips: int, seed: int) -> list[Example]:
-    """Return up to ``clips`` of the examples, as many of each label as there are, in their order.
+    """Up to ``clips`` of the examples, each label in proportion, in their order.
 
     The choice depends on the seed and the clips' names alone.
     """
@@ -124,7 +123,7 @@ def _answer_all(
     """Add the answers to a clip as it is and under every harm at every level, in one pass."""
     rate_hz = clip.sample_rate_hz
     keys = [CLEAN]
-    heard = [predictor.hear(clip.samples, rate_hz)]
+    decoded = [predictor.hear(clip.samples, rate_hz)]
     for harm in harms:
         if rate_hz > harm.most_hz:
             continue
@@ -132,9 +131,9 @@ def _answer_all(
             rng = np.random.default_rng([seed, zlib.crc32(harm.name.encode())])
             worse: tuple[Samples, int] = harm.apply(clip.samples, rate_hz, level, rng)
             keys.append((harm.name, level))
-            heard.append(predictor.hear(*worse))
-    specs = [block for block, _ in heard]
-    sounds = [sound for _, sound in heard if sound is not None]
+            decoded.append(predictor.hear(*worse))
+    specs = [block for block, _ in decoded]
+    sounds = [sound for _, sound in decoded if sound is not None]
     sound = join_sounds(sounds) if sounds else None
     said = predictor.answer_segments(torch.cat(specs), sound)
     sizes = [len(block) for block in specs]
@@ -150,7 +149,7 @@ def _seed_of(example: Example, seed: int) -> int:
 
 @dataclass(frozen=True)
 class _Judge:
-    """What is true of the clips that were heard, and the same resamples [R, n] for every level."""
+    """The truth about the readable clips, and the same resamples [R, n] for every level."""
 
     task: Task
     targets: npt.NDArray[np.int64 | np.float32]
@@ -158,14 +157,14 @@ class _Judge:
     units: int
 
     @classmethod
-    def of(cls, predictor: Predictor, dataset: Dataset, heard: Sequence[Example]) -> _Judge:
-        groups = [example.group_key for example in heard]
+    def of(cls, predictor: Predictor, dataset: Dataset, readable: Sequence[Example]) -> _Judge:
+        groups = [example.group_key for example in readable]
         own = groups if len(set(groups)) >= LEAST_GROUPS else None
-        draw, units = make_resampler(len(heard), own, 0)
-        return cls(predictor.task, dataset.targets(heard), draw(RESAMPLES), units)
+        draw, units = make_resampler(len(readable), own, 0)
+        return cls(predictor.task, dataset.targets(readable), draw(RESAMPLES), units)
 
     def describe(self, answers: _Answers, clean: _Answers) -> dict[str, Any]:
-        """Return accuracy, the paired loss against the clean clips, and mean K."""
+        """Accuracy, the paired loss against the clean clips, and mean K."""
         right = self._right(answers)
         lost = self._right(clean) - right
         return {
@@ -182,14 +181,14 @@ class _Judge:
         return find_interval(name, float(values.mean()), means, self.units)
 
     def _right(self, answers: _Answers) -> Array:
-        """Return 1 for each clip [n] that is right; of several labels, the share that is."""
+        """1 for each clip [n] that is right; for several labels, the share that is."""
         return prepare_clips(np.stack(answers.probabilities), self.targets, self.task).right
 
 
 def _describe_harm(
     harm: Harm, answers: dict[tuple[str, float], _Answers], judge: _Judge, highest_hz: int
 ) -> dict[str, Any]:
-    """Return the curve of one harm; empty, with the reason, where some clip cannot take it."""
+    """The curve of one harm; empty, with the reason, if some clip cannot go through it."""
     words = {"name": harm.name, "title": harm.title, "unit": harm.unit, "sense": harm.sense}
     if highest_hz > harm.most_hz:
         reason = f"recordings go up to {highest_hz} Hz, it takes at most {harm.most_hz:.0f} Hz"

@@ -16,7 +16,7 @@ AXIS = {
     "mmac": "Mean cost of an answer (million multiply-accumulates per segment)",
     "latency_ms": "Time of one segment (ms, one thread)",
 }
-TOP = 1.02
+TOP, CHOSEN = 1.02, "chosen, with one standard error"
 
 
 def draw_trials(
@@ -26,9 +26,9 @@ def draw_trials(
     *,
     most: float | None = None,
 ) -> Figure:
-    """Return the picture: the front has its numbers, trials stopped early are faint, at most cost.
+    """The front with its trial numbers, trials stopped early faint, and the budget ``most``.
 
-    Raises ValueError for no trials.
+    Raises ValueError if there are no trials.
     """
     if not results:
         raise ValueError("no trials to draw")
@@ -81,27 +81,12 @@ def _draw_front(axes: Axes, front: Sequence[TuneResult], by: Cost) -> None:
         label="nothing beats these",
     )
     for one in front:
-        axes.annotate(
-            str(one.number),
-            (one.cost(by), one.accuracy),
-            xytext=(5, -11),
-            textcoords="offset points",
-            fontsize=7,
-            color=INK,
-        )
+        label, place = str(one.number), (one.cost(by), one.accuracy)
+        axes.annotate(label, place, (5, -11), textcoords="offset points", fontsize=7, color=INK)
 
 
 def _draw_chosen(axes: Axes, chosen: TuneResult, by: Cost) -> None:
+    at = (chosen.cost(by), chosen.accuracy, chosen.standard_error)
     axes.errorbar(
-        chosen.cost(by),
-        chosen.accuracy,
-        yerr=chosen.standard_error,
-        fmt="o",
-        ms=12,
-        mfc="none",
-        mec=INK,
-        ecolor=INK,
-        lw=1.0,
-        label="chosen, with one standard error",
-        zorder=4,
+        *at, fmt="o", ms=12, mfc="none", mec=INK, ecolor=INK, lw=1.0, zorder=4, label=CHOSEN
     )

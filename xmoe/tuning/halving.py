@@ -1,10 +1,10 @@
-"""Trials on their way -> which of them go on, by accuracy and cost at once.
+"""Running trials -> which of them continue, by accuracy and cost at once.
 
 Asynchronous successive halving: at certain epochs, each twice the one before, a trial is compared
-with those that were there already, and the half that lags is stopped. With two aims a trial lags
-where at least half of the trials lie in better layers of the front, so that a cheap trial is not
-stopped for being less accurate than dear ones. Departs from the paper in that a whole layer goes
-on, where the paper thins it out.
+with those that got there earlier, and the worse half is stopped. With two aims a trial is worse if
+at least half of the trials lie in better layers of the front, so that a cheap trial is not stopped
+for being less accurate than expensive ones. Departs from the paper in that a whole layer continues,
+where the paper thins it out.
 
 Source: Li et al. 2020, arXiv:1810.05934; Schmucker et al. 2021, arXiv:2106.12639.
 """
@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Point = tuple[float, float]
-"""Accuracy, cost."""
+Point = tuple[float, float]  # accuracy, cost
 
 
 class Halving:
@@ -24,9 +23,9 @@ class Halving:
         self._rungs: dict[int, dict[str, Point]] = {epoch: {} for epoch in rung_epochs(epochs)}
 
     def goes_on(self, trial: str, epoch: int, point: Point) -> bool:
-        """Note what a trial has reached after ``epoch``; false where it lags.
+        """Record what a trial has reached after ``epoch``; false if it is to stop.
 
-        A trial counts at the highest rung that it has come to, once.
+        A trial counts once at the highest rung it has reached.
         """
         passed = [rung for rung in self._rungs if rung <= epoch]
         if not passed or trial in self._rungs[max(passed)]:
@@ -37,7 +36,7 @@ class Halving:
 
 
 def rung_epochs(epochs: int) -> list[int]:
-    """Return the epochs at which trials are compared: a third, twice that, ... before the end."""
+    """The epochs at which trials are compared: a third, twice that, ... before the end."""
     rungs, epoch = [], max(1, epochs // 3)
     while epoch < epochs:
         rungs.append(epoch)
@@ -46,7 +45,7 @@ def rung_epochs(epochs: int) -> list[int]:
 
 
 def count_better(point: Point, points: Sequence[Point]) -> int:
-    """Return how many of ``points``, ``point`` among them, lie in better layers than it."""
+    """How many of ``points``, which include ``point``, lie in better layers."""
     left = list(points)
     while point in left:
         layer = [one for one in left if not any(beats(other, one) for other in left)]
@@ -57,5 +56,5 @@ def count_better(point: Point, points: Sequence[Point]) -> int:
 
 
 def beats(one: Point, other: Point) -> bool:
-    """Tell whether one point is at least as accurate and as cheap as another, and not the same."""
+    """Whether one point is at least as accurate and as cheap as another, and not the same."""
     return one != other and one[0] >= other[0] and one[1] <= other[1]

@@ -15,10 +15,10 @@ Cost = Literal["mmac", "latency_ms"]
 class TuneResult(Frozen):
     """What one trial measured on validation clips.
 
-    ``accuracy`` is the one of ``metrics.json``, ``standard_error`` that of ``standard_error``.
+    ``accuracy`` is that of ``metrics.json``, ``standard_error`` that of ``standard_error``.
     ``mmac`` is the mean millions of multiply-accumulates of an answer per segment, ``latency_ms``
-    the median time of one segment on one thread. ``finished`` is false where the trial was stopped
-    early: it then is on no front, and both costs are those of the largest K.
+    the median time of one segment on one thread. ``finished`` is false if the trial was stopped
+    early: it is then on no front, and both costs are those of the largest K.
     """
 
     number: int
@@ -33,12 +33,11 @@ class TuneResult(Frozen):
     finished: bool = True
 
     def cost(self, by: Cost) -> float:
-        """Return the cost that is asked for."""
         return self.mmac if by == "mmac" else self.latency_ms
 
 
 def standard_error(accuracy: float, num_clips: int) -> float:
-    """Return the standard error of an accuracy, also where all clips are right.
+    """The standard error of an accuracy, positive even if all clips are right.
 
     Source: Agresti and Coull 1998, two successes and two failures added.
     """
@@ -47,21 +46,19 @@ def standard_error(accuracy: float, num_clips: int) -> float:
 
 
 def goal(accuracy: float, cost: float, most: float | None) -> float:
-    """Return what the search maximises: accuracy within the budget, below zero beyond it.
+    """What the search maximises: accuracy within the budget, below zero beyond it.
 
-    The further a trial is beyond the budget the less it is worth, so that any trial within it is
-    worth more (Deb 2000, Computer Methods in Applied Mechanics and Engineering 186).
+    The further a trial is beyond the budget the less it is worth, and any trial within it is worth
+    more (Deb 2000, Computer Methods in Applied Mechanics and Engineering 186).
     """
     return accuracy if most is None or cost <= most else 1.0 - cost / most
 
 
 def find_front(results: Sequence[TuneResult], by: Cost = "mmac") -> list[TuneResult]:
-    """Return the finished trials that no other beats in accuracy and cost, cheapest first."""
+    """The finished trials that no other beats in accuracy and cost, cheapest first."""
     front: list[TuneResult] = []
-    for one in sorted(
-        (result for result in results if result.finished),
-        key=lambda result: (result.cost(by), -result.accuracy, result.number),
-    ):
+    finished = [one for one in results if one.finished]
+    for one in sorted(finished, key=lambda one: (one.cost(by), -one.accuracy, one.number)):
         if not front or one.accuracy > front[-1].accuracy:
             front.append(one)
     return front
@@ -70,19 +67,17 @@ def find_front(results: Sequence[TuneResult], by: Cost = "mmac") -> list[TuneRes
 def choose_result(
     results: Sequence[TuneResult], by: Cost = "mmac", *, most: float | None = None
 ) -> TuneResult:
-    """Return the cheapest trial that ties with the most accurate one within the budget.
+    """The cheapest trial that ties with the most accurate one within the budget.
 
     A tie is a difference of at most one standard error of the most accurate trial: validation sets
     are small, and of two that cannot be told apart the cheaper is the better choice (the rule of
-    one standard error, Breiman et al. 1984). Raises ConfigError where no trial keeps to ``most``.
+    one standard error, Breiman et al. 1984). Raises ConfigError if no trial is within ``most``.
     """
     front = [one for one in find_front(results, by) if most is None or one.cost(by) <= most]
     if not front:
         unit = "MMAC" if by == "mmac" else "ms"
-        raise ConfigError(
-            f"no finished trial costs {most:g} {unit} or less" if most else "no trial finished",
-            where="the search",
-            mend="allow more, or run more trials (--resume --trials N)",
-        )
+        what = f"no finished trial costs {most:g} {unit} or less" if most else "no trial finished"
+        mend = "allow more, or run more trials (--resume --trials N)"
+        raise ConfigError(what, where="the search", mend=mend)
     best = front[-1]
     return next(one for one in front if one.accuracy >= best.accuracy - best.standard_error)

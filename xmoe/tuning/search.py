@@ -1,10 +1,10 @@
-"""The folder of a search: what was asked, every trial, the choice. Plain JSON, resumable.
+"""The folder of a search: the request, every trial, the choice. Plain JSON, resumable.
 
-search.json     what was asked; a search is gone on with only by the same
-recordings.txt  a digest of the recordings; nor on others
+search.json     the request; a search is resumed only with the same one
+recordings.txt  a digest of the recordings, which must be the same too
 trials.jsonl    one line per trial, appended by replacing the file
-study.journal   Optuna's own log of what it suggested (JSON lines, no pickle)
-settings.json   the chosen settings, which ``xmoe train --settings`` takes
+study.journal   Optuna's own log of its suggestions (JSON lines, no pickle)
+settings.json   the chosen settings, for ``xmoe train --settings``
 pareto.png      accuracy against cost
 """
 
@@ -60,38 +60,34 @@ class SearchFolder:
 
     @property
     def journal(self) -> Path:
-        """Optuna's log."""
         return self.path / "study.journal"
 
     @property
     def trials(self) -> Path:
-        """One line per finished trial."""
         return self.path / "trials.jsonl"
 
     @property
     def work(self) -> Path:
-        """Where trials keep spectrograms and weights while the search goes on."""
+        """Where trials keep spectrograms and weights during the search."""
         return self.path / "work"
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Keep other processes out; ConfigError where one is at work."""
+        """Keep other processes out; ConfigError if one is already running."""
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(str(self.path / ".lock"), timeout=0):
                 yield
         except Timeout as error:
-            raise ConfigError(
-                "another `xmoe tune` is at work in the folder",
-                where=str(self.path),
-                mend="wait for its end, or name another folder with --out",
-            ) from error
+            what = "another `xmoe tune` is running in the folder"
+            mend = "wait until it ends, or name another folder with --out"
+            raise ConfigError(what, where=str(self.path), mend=mend) from error
 
     def begin(self, request: SearchRequest, *, resume: bool) -> list[TuneResult]:
-        """Write what is asked down; return the trials that are done already.
+        """Write the request; return the trials that are already done.
 
-        Raises ConfigError where the folder holds a search that is not resumed, or another one.
+        Raises ConfigError if the folder holds a search that is not resumed, or another one.
         """
         there = self.path / "search.json"
         if there.exists():
@@ -102,23 +98,18 @@ class SearchFolder:
 
     def _check_same(self, request: SearchRequest, *, resume: bool) -> None:
         if not resume:
-            raise ConfigError(
-                "the folder holds a search already",
-                where=str(self.path),
-                mend="go on with it (--resume), or name another folder with --out",
-            )
+            mend = "continue it (--resume), or name another folder with --out"
+            raise ConfigError("the folder holds a search already", where=str(self.path), mend=mend)
         before: dict[str, Any] = read_json(self.path / "search.json")
         now = request.model_dump(mode="json")
         differ = sorted(name for name in now if before.get(name) != now[name])
         if differ:
-            raise ConfigError(
-                f"the search was begun with other settings for: {', '.join(differ)}",
-                where=str(self.path),
-                mend="resume with the same settings, or search into another folder",
-            )
+            what = f"the search was started with other settings for: {', '.join(differ)}"
+            mend = "resume with the same settings, or search into another folder"
+            raise ConfigError(what, where=str(self.path), mend=mend)
 
     def check_recordings(self, hashes: Mapping[str, str]) -> None:
-        """Note which recordings are searched on; ConfigError where they were others before.
+        """Write a digest of the recordings; ConfigError if they were others before.
 
         ``hashes`` are the digests of the clips' content by clip id.
         """
@@ -127,14 +118,12 @@ class SearchFolder:
         if not path.exists():
             write_bytes(path, f"{digest}\n".encode())
         elif path.read_text(encoding="utf-8").strip() != digest:
-            raise ConfigError(
-                "the recordings are not those that the search was begun with",
-                where=str(self.path),
-                mend="search into another folder: trials on other recordings do not compare",
-            )
+            what = "the recordings are not those that the search was started with"
+            mend = "search into another folder: trials on other recordings do not compare"
+            raise ConfigError(what, where=str(self.path), mend=mend)
 
     def read_results(self) -> list[TuneResult]:
-        """Return every trial so far; RunFolderError for a line that is none."""
+        """Every trial so far; RunFolderError for an unreadable line."""
         path = self.trials
         if not path.exists():
             return []
@@ -142,18 +131,17 @@ class SearchFolder:
             lines = path.read_text(encoding="utf-8").splitlines()
             return [TuneResult.model_validate_json(line) for line in lines]
         except (UnicodeDecodeError, ValidationError) as error:
-            raise RunFolderError(
-                "a trial cannot be read", where=str(path), mend="search into another folder"
-            ) from error
+            mend = "search into another folder"
+            raise RunFolderError("a trial cannot be read", where=str(path), mend=mend) from error
 
     def add_result(self, result: TuneResult) -> None:
-        """Write one more trial down; one of the same number is replaced."""
+        """Append a trial, replacing one of the same number."""
         others = [one for one in self.read_results() if one.number != result.number]
         text = "".join(one.model_dump_json() + "\n" for one in [*others, result])
         write_bytes(self.trials, text.encode())
 
     def finish(self, request: SearchRequest, results: list[TuneResult]) -> TuneResult:
-        """Choose, write settings and picture; returns the chosen trial."""
+        """Choose a trial, write settings and picture; returns the chosen trial."""
         chosen = choose_result(results, request.cost, most=request.most)
         settings = TrainSettings(
             overrides=chosen.candidate.overrides(),
@@ -167,7 +155,7 @@ class SearchFolder:
 
 
 def describe_choice(chosen: TuneResult, results: list[TuneResult], request: SearchRequest) -> str:
-    """Return the reason for the choice, in words and numbers."""
+    """The reason for the choice, in words and numbers."""
     front = find_front(results, request.cost)
     unit = "MMAC" if request.cost == "mmac" else "ms"
     bound = "" if request.most is None else f" of those within {request.most:g} {unit}"
@@ -179,12 +167,10 @@ def describe_choice(chosen: TuneResult, results: list[TuneResult], request: Sear
 
 
 def read_settings(path: str | Path) -> TrainSettings:
-    """Return settings that a search wrote; ConfigError where the file holds none."""
+    """Read the settings that a search wrote; ConfigError if the file holds none."""
     try:
         return TrainSettings.model_validate(read_json(Path(path)))
     except (RunFolderError, ValidationError) as error:
-        raise ConfigError(
-            "these are no settings for training",
-            where=str(path),
-            mend="give settings.json of a folder that `xmoe tune` wrote",
-        ) from error
+        mend = "give settings.json of a folder that `xmoe tune` wrote"
+        what = "these are not settings for training"
+        raise ConfigError(what, where=str(path), mend=mend) from error

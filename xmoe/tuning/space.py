@@ -1,9 +1,9 @@
-"""What a search may choose from, and one candidate of it as the policy's overrides."""
+"""What a search may choose from, and one candidate as the policy's overrides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import Field
 
@@ -13,24 +13,8 @@ from xmoe.policy.policy import PolicyOverrides
 from xmoe.policy.records import Policy
 
 
-class Suggest(Protocol):
-    """The part of an Optuna trial that a space asks: one value per name."""
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """Return one of ``choices``."""
-        ...
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        """Return a whole number from ``low`` to ``high``, both included."""
-        ...
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
-        """Return a number from ``low`` to ``high``."""
-        ...
-
-
 class TuneCandidate(Frozen):
-    """Settings that one trial is run with: front end, resolution, experts, K, windows, rate."""
+    """The settings of one trial: front end, resolution, experts, K, windows, learning rate."""
 
     frontend: FrontendName
     num_bins: int = Field(ge=16, multiple_of=16)
@@ -40,7 +24,6 @@ class TuneCandidate(Frozen):
     learning_rate: float = Field(gt=0.0)
 
     def overrides(self) -> PolicyOverrides:
-        """Return the candidate as wishes to the policy."""
         return PolicyOverrides(
             frontend=self.frontend,
             num_bins=self.num_bins,
@@ -60,8 +43,8 @@ class SearchSpace(Frozen):
     window_frames: tuple[int, ...] = Field(default=(2, 4, 8), min_length=1)
     learning_rates: tuple[float, float] = (1e-3, 1e-2)
 
-    def suggest(self, trial: Suggest) -> None:
-        """Ask a trial for every value; ``read_candidate`` bounds K by the number of experts."""
+    def suggest(self, trial: Any) -> None:
+        """Ask an Optuna trial for every value; ``read_candidate`` bounds K by the experts."""
         trial.suggest_categorical("frontend", self.frontends)
         trial.suggest_categorical("num_bins", self.num_bins)
         trial.suggest_int("num_experts", 1, self.most_experts)
@@ -71,7 +54,7 @@ class SearchSpace(Frozen):
         trial.suggest_float("learning_rate", low, high, log=True)
 
     def fit_to(self, policy: Policy) -> SearchSpace:
-        """Return what a policy's experts and segment leave of the space, with its own choice in."""
+        """Restrict the space to a policy's experts and segment, with its own choice included."""
         experts = count_experts(policy)
         columns = stem_columns(policy.spectro.num_frames)
         windows = {width for width in self.window_frames if width <= columns}
@@ -86,13 +69,13 @@ class SearchSpace(Frozen):
 
 
 def read_candidate(values: Mapping[str, Any]) -> TuneCandidate:
-    """Return the candidate that suggested values mean, whatever else is beside them."""
+    """The candidate that suggested values mean; other values are ignored."""
     own = {name: values[name] for name in TuneCandidate.model_fields}
     return TuneCandidate(**{**own, "k_max": min(int(own["k_max"]), int(own["num_experts"]))})
 
 
 def point_of(policy: Policy, learning_rate: float) -> dict[str, Any]:
-    """Return a policy's own choice as a point of the space that was fitted to it."""
+    """A policy's own choice as a point of the space that was fitted to it."""
     return {
         "frontend": policy.spectro.frontend,
         "num_bins": policy.spectro.num_bins,
@@ -104,5 +87,4 @@ def point_of(policy: Policy, learning_rate: float) -> dict[str, Any]:
 
 
 def count_experts(policy: Policy) -> int:
-    """Return how many experts may be chosen."""
     return len(set(policy.experts) - set(policy.masked_experts))

@@ -1,7 +1,7 @@
-"""One candidate -> trained on the training clips, measured on the validation clips. No Ray in here.
+"""One candidate -> trained on the training clips, measured on the validation clips. Without Ray.
 
-Spectrograms are kept per front end in a cache that trials share, so that only the first trial of a
-front end decodes recordings. The test split is not read at all.
+Trials share a cache of spectrograms per front end, so that only the first trial of a front end
+decodes recordings. The test split is never read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ALWAYS_ASK = RoutingConfig(k_price=-1.0)
 
 @dataclass(frozen=True)
 class Figures:
-    """A trial on its way: validation accuracy after an epoch, and what an answer costs at most."""
+    """A running trial: validation accuracy after an epoch, and the highest cost of an answer."""
 
     epoch: int
     accuracy: float
@@ -70,8 +70,8 @@ def run_trial(
 ) -> TuneResult:
     """Train a candidate and measure it on validation clips.
 
-    ``on_epoch`` hears of every validation and may raise to stop the trial. Raises ConfigError for
-    a candidate that does not fit.
+    ``on_epoch`` is called after every validation and may raise to stop the trial. Raises
+    ConfigError for a candidate that does not fit.
     """
     began = time.perf_counter()
     config = configure(setting, candidate)
@@ -96,7 +96,7 @@ def run_trial(
 
 
 def begin_policy(setting: TrialSetting, space: SearchSpace) -> Policy:
-    """Return what the policy's rules choose, with a front end of the space."""
+    """The choice of the policy's rules, with a front end of the space."""
     policy = choose_policy(setting.profile, method="rule", seed=setting.train.seed)
     if policy.spectro.frontend in space.frontends:
         return policy
@@ -105,7 +105,7 @@ def begin_policy(setting: TrialSetting, space: SearchSpace) -> Policy:
 
 
 def configure(setting: TrialSetting, candidate: TuneCandidate) -> RunConfig:
-    """Return the settings of a run for a candidate: the policy's rules with it as overrides."""
+    """The settings of a run for a candidate: the policy's rules with it as overrides."""
     policy = choose_policy(
         setting.profile, method="rule", overrides=candidate.overrides(), seed=setting.train.seed
     )
@@ -114,7 +114,7 @@ def configure(setting: TrialSetting, candidate: TuneCandidate) -> RunConfig:
 
 
 def store_folder(setting: TrialSetting, spectro: SpectroConfig) -> Path:
-    """Return the folder in which trials of a front end share their spectrograms."""
+    """The folder in which trials of a front end share their spectrograms."""
     text = json.dumps(spectro.model_dump(mode="json"), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return setting.work_dir / "spectrograms" / digest
@@ -128,7 +128,7 @@ def measure(
     trainer: Trainer,
     started: tuple[int, float],
 ) -> TuneResult:
-    """Return what a trained candidate scores on validation clips, and what it costs."""
+    """What a trained candidate scores on validation clips, and what it costs."""
     number, began = started
     budget = fit_budget(setting.budget, trainer.config.model.k_max)
     calibrate_run(folder, store, budget)
@@ -149,12 +149,12 @@ def measure(
 
 
 def fit_budget(budget: str | float, k_max: int) -> str | float:
-    """Return a budget that a mixture can spend: a mean K of at most ``k_max``."""
+    """A budget that a mixture can spend: a mean K of at most ``k_max``."""
     return budget if isinstance(budget, str) else min(budget, float(k_max))
 
 
 def bound_cost(config: RunConfig) -> tuple[float, float]:
-    """Return MMAC and milliseconds of an answer for which every segment asks the largest K."""
+    """MMAC and milliseconds of an answer if every segment asks the largest K."""
     model = MoE(config.model, config.spectro)
     predictor = Predictor(config.model_copy(update={"routing": ALWAYS_ASK}), model)
     free = [name for name in config.model.expert_names if name not in config.model.masked_experts]
@@ -164,7 +164,7 @@ def bound_cost(config: RunConfig) -> tuple[float, float]:
 
 
 def time_segment(predictor: Predictor) -> float:
-    """Return the median milliseconds of one segment from samples to answer, on this thread."""
+    """Median milliseconds of one segment from samples to answer, on this thread."""
     spectro = predictor.config.spectro
     generator = torch.Generator().manual_seed(0)
     samples = torch.randn(spectro.segment_samples, generator=generator).mul_(0.1).numpy()
