@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 THRESHOLD = 0.5
-TOUCH_S = 1e-6
+TOUCH_S = 1e-6  # cells that touch may differ by rounding
 
 
 class Row(NamedTuple):

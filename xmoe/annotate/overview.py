@@ -15,7 +15,7 @@ from xmoe.base.config import SpectroConfig
 
 MOST_COLUMNS = 8192
 COLUMNS_PER_CELL = 16
-SILENCE = 1e-20
+SILENCE = 1e-20  # marks columns into which no frame has fallen
 
 Array = npt.NDArray[np.float32]
 

@@ -26,7 +26,7 @@ from xmoe.audio.text import read_text
 from xmoe.base.errors import DatasetError
 
 ANNOTATION_SUFFIXES = frozenset((".txt", TEXTGRID_SUFFIX, *TABLE_SUFFIXES))
-SLACK_S = 0.05
+SLACK_S = 0.05  # programs may round an end past the end of the recording
 NAMING = "name it after its recording: dive.wav has dive.txt or dive.selections.txt"
 
 

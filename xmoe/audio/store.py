@@ -16,7 +16,7 @@ from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import AudioError
 
 WORKERS = 2
-CLIPS_HELD = 2 * WORKERS
+CLIPS_HELD = 2 * WORKERS  # decoded clips in memory
 
 
 def load_clip(dataset: Dataset, example: Example) -> Clip:

@@ -38,7 +38,7 @@ Decoded = tuple[Tensor, Sound | None]
 Waiting = tuple[str, Decoded | AudioError, list[str]]
 
 FETCHERS = 8
-MAX_FETCHED_BYTES = 1 << 30
+MAX_FETCHED_BYTES = 1 << 30  # of one remote recording, which is held in memory
 FIELD_NUMBERS = ("temperature_c", "battery_v", "latitude", "longitude", "time_expansion")
 
 

@@ -34,7 +34,7 @@ from xmoe.frontend.base import Frontend
 from xmoe.frontend.measure import measure_power, measure_segments
 from xmoe.frontend.threads import one_thread
 
-LOG_FLOOR = 1e-12
+LOG_FLOOR = 1e-12  # -120 dB, far below any front end's floor
 
 
 @dataclass(frozen=True)

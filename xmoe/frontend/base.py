@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from xmoe.base.config import SpectroConfig
 
-_SILENCE = 1e-20
-_VARIANCE_FLOOR = 1e-4
+_SILENCE = 1e-20  # power of a clip that has none, so that its logarithm exists
+_VARIANCE_FLOOR = 1e-4  # keeps z-scores from amplifying the noise of a flat clip
 
 
 class Frontend(nn.Module):

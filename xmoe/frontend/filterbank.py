@@ -21,7 +21,7 @@ from xmoe.base.config import SpectroConfig
 from xmoe.frontend.base import Frontend, fft_macs, log_spaced_hz
 
 _OCTAVES = 8
-_MAX_PLANS = 4
+_MAX_PLANS = 4  # clip lengths whose slices are cached
 
 
 @dataclass(frozen=True)

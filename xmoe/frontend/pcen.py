@@ -23,7 +23,7 @@ GAIN = 0.98
 BIAS = 2.0
 EXPONENT = 0.5
 TIME_CONSTANT_S = 0.4
-_BLOCK = 128
+_BLOCK = 128  # frames per matrix product; the table grows with their square
 
 
 class Pcen(LogMel):
@@ -82,7 +82,7 @@ def _recursion_table(
 ) -> Tensor:
     """[1 + size, size]: what the start state and each value add to each frame.
 
-    A normal tensor whoever asks first: one made in inference mode could not be used in training.
+    A normal tensor even if inference asks first: one made in inference mode cannot be trained with.
     """
     with torch.inference_mode(False):
         frames = torch.arange(size, dtype=torch.float64)

@@ -91,7 +91,7 @@ def smooth_in_time(spec: Tensor) -> Tensor:
 def _share_of_each(frames: int, device: torch.device) -> Tensor:
     """One over the number of frames [T] within reach of each.
 
-    A normal tensor whoever asks first: one made in inference mode could not be used in training.
+    A normal tensor even if inference asks first: one made in inference mode cannot be trained with.
     """
     with torch.inference_mode(False):
         index = torch.arange(frames)

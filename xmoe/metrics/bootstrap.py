@@ -14,9 +14,9 @@ from xmoe.base.task import Array
 from xmoe.metrics.figures import SMALLEST, Clips, measure
 
 LEVEL = 0.95
-WILSON_Z = 1.959964
+WILSON_Z = 1.959964  # the normal quantile of 97.5 %
 SHARES = ("accuracy", "macro_f1", "balanced_accuracy")
-BLOCK_CELLS = 4_000_000
+BLOCK_CELLS = 4_000_000  # weights [rows, clips] held at once: 32 MB
 
 
 def make_resampler(

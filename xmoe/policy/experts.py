@@ -18,7 +18,7 @@ LOW_QUALITY = 0.35
 BAND_EXPERTS = ("low", "high", "mid", "high_band")
 TRANSIENT = 0.3
 K_MAX = 3
-TINY_SET, TINY_K_MAX = 100, 2
+TINY_SET, TINY_K_MAX = 100, 2  # so few clips cannot show when a third expert helps
 WINDOW_FRAMES = 4
 
 

@@ -31,8 +31,7 @@ from xmoe.profile.clip_stats import ClipStats
 MAX_CLIPS = 3000
 MAX_LABELS = 10
 NUM_FOLDS = 5
-SIGMAS = 3.0
-MARGIN = 0.1
+SIGMAS, MARGIN = 3.0, 0.1  # what counts as leaking; see ``threshold`` above
 JOINT = ("sample_rate", "bit_depth", "encoding", "duration", "level")
 
 Ints = npt.NDArray[np.int64]
