@@ -163,7 +163,7 @@ def read_thresholds(folder: RunFolder, classes: Sequence[str]) -> Thresholds:
     if folder.file(RunFile.EVENTS).is_file():
         return folder.read_record(RunFile.EVENTS, Thresholds)
     background = background_of(classes)
-    reason = f"the run has no {RunFile.EVENTS}: a class is an event where it is likelier than not"
+    reason = f"the run has no {RunFile.EVENTS}: a class is an event if it is more likely than not"
     one = ClassThreshold(threshold=THRESHOLD, f1=None, clips=0, reason=reason)
     named = {name: one for name in classes if name not in background}
     return Thresholds(background=background, classes=named)

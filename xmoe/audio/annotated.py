@@ -213,7 +213,9 @@ def _check(one: Annotation, table: Path, path: Path, info: AudioInfo) -> Annotat
         mend = "write a label, or delete the selection"
         raise DatasetError("an annotation has no label", where=where, mend=mend)
     if ";" in one.label:
-        mend = "give each label an annotation of its own; a semicolon parts labels in metadata.csv"
+        mend = (
+            "give each label an annotation of its own; a semicolon separates labels in metadata.csv"
+        )
         raise DatasetError(f"the label {one.label!r} holds a semicolon", where=where, mend=mend)
     if one.end_s > info.duration_s + SLACK_S:
         what = f"ends at {one.end_s:g} s, but {path.name} is {info.duration_s:.3f} s long"

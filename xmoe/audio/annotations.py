@@ -130,7 +130,7 @@ def _read_rows(table: Table, label_column: str | None) -> tuple[Annotation, ...]
         found.setdefault(((row[number] if number else "") or str(-index - 1), one), one)
     files = {one.file for one in found.values()}
     if is_raven and len(files) > 1 and not table.pick((RAVEN_OFFSET,)):
-        what = f"selects in {len(files)} files, but has no column {RAVEN_OFFSET!r}"
+        what = f"has selections in {len(files)} files, but no column {RAVEN_OFFSET!r}"
         mend = "add the measurement File Offset in Raven, or save one table for each file"
         raise DatasetError(what, where=str(table.path), mend=mend)
     return tuple(found.values())

@@ -32,10 +32,10 @@ ERRORS: dict[str, tuple[str, str]] = {
         "paths leave the data set's folder",
         "write paths relative to it, and copy linked files into it (cp -rL SET COPY)",
     ),
-    "link_loop": ("links lead back to themselves", "replace the links by the files"),
+    "link_loop": ("links lead back to themselves", "replace the links with the files"),
     "not_a_file": ("these are folders, pipes or devices", "name audio files"),
     "all_missing": (
-        "not one of the files is there",
+        "none of the files exist",
         "check that paths are relative to the data set's folder",
     ),
     "unicode_twins": (

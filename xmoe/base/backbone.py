@@ -45,7 +45,7 @@ class BackboneFile(_Frozen):
     @model_validator(mode="after")
     def _check(self) -> BackboneFile:
         if self.shape[0] != -1 or self.shape.count(-1) > 2 or 0 in self.shape:
-            raise ValueError(f"shape {self.shape} is not -1, the batch, and sizes, one of them -1")
+            raise ValueError(f"shape {self.shape} is not -1 (the batch) and sizes, at most one -1")
         return self
 
 

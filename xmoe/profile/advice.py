@@ -78,7 +78,7 @@ def _band_limited(profile: Profile) -> str | None:
         return None
     return (
         f"{profile.band_limited_fraction:.0%} of the recordings hold nothing above a codec or "
-        f"upsampling limit (median {format_hz(profile.band_limit_hz)}); a classifier can hear the "
+        f"upsampling limit (median {format_hz(profile.band_limit_hz)}); a classifier can learn the "
         "codec instead of the sound."
     )
 

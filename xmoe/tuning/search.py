@@ -162,7 +162,7 @@ def describe_choice(chosen: TuneResult, results: list[TuneResult], request: Sear
     return (
         f"trial {chosen.number}: {chosen.accuracy:.1%} on validation at "
         f"{chosen.cost(request.cost):.2f} {unit}, the cheapest within one standard error of the "
-        f"most accurate{bound} ({len(front)} of {len(results)} trials are beaten by none)"
+        f"most accurate{bound} (no other trial beats {len(front)} of {len(results)})"
     )
 
 
