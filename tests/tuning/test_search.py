@@ -96,7 +96,7 @@ def test_the_reason_has_the_numbers(request_, make_result):
     said = describe_choice(results[1], results, asked)
     assert "trial 1: 95.0% on validation at 2.00 MMAC" in said
     assert "within 2.5 MMAC" in said
-    assert "2 of 3 trials" in said
+    assert "no other trial beats 2 of 3" in said
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"learning_rate": -1}', '{"lr": 0.1}'])
