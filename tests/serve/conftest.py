@@ -147,6 +147,15 @@ def serve_run(tiny_run):
         service.router.close()
 
 
+@pytest.fixture(scope="module")
+def ask_one(tiny_run):
+    """As ``ask``, always the same application: for tests that leave nothing behind in it."""
+    service = make_service(tiny_run)
+    app = build_app(service)
+    yield lambda method, path, **request: asyncio.run(ask_asgi(app, method, path, **request))
+    service.router.close()
+
+
 @pytest.fixture
 def ask(serve_run):
     """The function that sends one request to an application of its own and returns the reply."""

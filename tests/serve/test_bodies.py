@@ -52,17 +52,17 @@ CODED = {
 
 
 @pytest.mark.parametrize("coding", CODED)
-def test_what_is_compressed_is_answered_as_it_was(ask, wav, sound, in_process, coding):
+def test_what_is_compressed_is_answered_as_it_was(ask_one, wav, sound, in_process, coding):
     expected = in_process.predict(sound(), RATE_HZ).probabilities
     file, headers = wav(sound()), {"Content-Encoding": coding}
     packed = CODED[coding](file)
     pieces = [packed[i : i + 997] for i in range(0, len(packed), 997)]
     for body in (packed, pieces, CODED[coding](as_json(sound()))):
-        reply = ask("POST", "/v1/classify", body=body, headers=headers)
+        reply = ask_one("POST", "/v1/classify", body=body, headers=headers)
         assert reply.json()["probabilities"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_every_route_that_takes_sound_inflates(ask, wav, sound):
+def test_every_route_that_takes_sound_inflates(ask_one, wav, sound):
     file = wav(sound())
     several = form(*[part(file, 'form-data; name="f"; filename="a"')] * 2)
     tensor = {"name": "recording", "shape": [1], "datatype": "BYTES"}
@@ -73,14 +73,14 @@ def test_every_route_that_takes_sound_inflates(ask, wav, sound):
         ("/v2/models/xmoe/infer", json.dumps(asked).encode(), {}),
     ):
         headers = headers | {"Content-Encoding": "gzip"}
-        reply = ask("POST", path, body=gzip.compress(body), headers=headers)
+        reply = ask_one("POST", path, body=gzip.compress(body), headers=headers)
         assert (reply.status, reply.json().get("failed", 0)) == (200, 0), path
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "utf-8", "aws-chunked"])
-def test_a_coding_that_is_not_read_is_refused_with_those_that_are(ask, wav, sound, coding):
+def test_a_coding_that_is_not_read_is_refused_with_those_that_are(ask_one, wav, sound, coding):
     headers = {"Content-Encoding": coding}
-    reply = ask("POST", "/v1/classify", body=wav(sound()), headers=headers)
+    reply = ask_one("POST", "/v1/classify", body=wav(sound()), headers=headers)
     assert (reply.status, reply.json()["code"]) == (415, "unsupported")
     assert reply.headers["accept-encoding"] == "gzip, deflate"
     assert "gzip, deflate" in reply.json()["hint"]
@@ -96,9 +96,9 @@ def test_a_coding_that_is_not_read_is_refused_with_those_that_are(ask, wav, soun
         (lambda data: gzip.compress(b"") * (MOST_MEMBERS + 1), "members"),
     ],
 )
-def test_what_is_not_compressed_as_it_says_is_told(ask, wav, sound, damage, told):
+def test_what_is_not_compressed_as_it_says_is_told(ask_one, wav, sound, damage, told):
     headers = {"Content-Encoding": "gzip"}
-    reply = ask("POST", "/v1/classify", body=damage(wav(sound())), headers=headers)
+    reply = ask_one("POST", "/v1/classify", body=damage(wav(sound())), headers=headers)
     assert (reply.status, reply.json()["code"]) == (400, "bad_coding")
     assert told in reply.json()["message"]
 
@@ -157,8 +157,10 @@ PARTS = {
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_recording_in_a_form_is_found_whatever_it_is_called(ask, wav, sound, in_process, name):
-    reply = ask("POST", "/v1/classify", **form(part(wav(sound()), PARTS[name])))
+def test_a_recording_in_a_form_is_found_whatever_it_is_called(
+    ask_one, wav, sound, in_process, name
+):
+    reply = ask_one("POST", "/v1/classify", **form(part(wav(sound()), PARTS[name])))
     assert reply.json()["label"] == in_process.predict(sound(), RATE_HZ).label
 
 
@@ -171,46 +173,46 @@ def test_a_recording_in_a_form_is_found_whatever_it_is_called(ask, wav, sound, i
         "multipart/form-data;boundary=cut; x",
     ],
 )
-def test_a_form_is_known_by_any_parameters(ask, wav, sound, kind):
+def test_a_form_is_known_by_any_parameters(ask_one, wav, sound, kind):
     sent = form(part(wav(sound()), PARTS["any field"]), kind=kind)
-    assert ask("POST", "/v1/classify", **sent).status == 200
+    assert ask_one("POST", "/v1/classify", **sent).status == 200
 
 
-def test_a_form_without_a_boundary_is_told_who_makes_it(ask, wav, sound):
+def test_a_form_without_a_boundary_is_told_who_makes_it(ask_one, wav, sound):
     sent = form(part(wav(sound()), PARTS["any field"]), kind="multipart/form-data")
-    reply = ask("POST", "/v1/classify", **sent)
+    reply = ask_one("POST", "/v1/classify", **sent)
     assert (reply.status, reply.json()["code"]) == (400, "bad_form")
     assert "leave Content-Type" in reply.json()["hint"]
 
 
-def test_other_parts_of_a_form_are_no_recordings(ask, wav, sound):
+def test_other_parts_of_a_form_are_no_recordings(ask_one, wav, sound):
     text = part(b"whisper-1", 'form-data; name="model"')
     unused = part(b"", 'form-data; name="other"; filename=""')
     file = part(base64.encodebytes(wav(sound())), PARTS["any field"], more="")
     coded = file.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: base64\r\n\r\n", 1)
-    assert ask("POST", "/v1/classify", **form(text, unused, coded)).status == 200
-    reply = ask("POST", "/v1/classify", **form(text, unused))
+    assert ask_one("POST", "/v1/classify", **form(text, unused, coded)).status == 200
+    reply = ask_one("POST", "/v1/classify", **form(text, unused))
     assert (reply.status, reply.json()["code"]) == (422, "no_file")
 
 
-def test_a_batch_takes_parts_without_names(ask, wav, sound):
+def test_a_batch_takes_parts_without_names(ask_one, wav, sound):
     parts = [part(wav(sound(seed=seed)), PARTS["no name at all"]) for seed in range(12)]
-    answer = ask("POST", "/v1/classify/batch", **form(*parts)).json()
+    answer = ask_one("POST", "/v1/classify/batch", **form(*parts)).json()
     assert (len(answer["answers"]), answer["failed"]) == (12, 0)
 
 
-def test_options_may_stand_beside_the_recording(ask, wav, sound):
+def test_options_may_stand_beside_the_recording(ask_one, wav, sound):
     field = part(b"0", 'form-data; name="k_max"')
     file = part(wav(sound()), PARTS["any field"])
     wrong = part(b"many", 'form-data; name="k_max"')
-    assert ask("POST", "/v1/classify", **form(field, file)).json()["k"] == 0
-    batch = ask("POST", "/v1/classify/batch", **form(field, file)).json()
+    assert ask_one("POST", "/v1/classify", **form(field, file)).json()["k"] == 0
+    batch = ask_one("POST", "/v1/classify/batch", **form(field, file)).json()
     assert batch["answers"][0]["answer"]["k"] == 0
-    refused = ask("POST", "/v1/classify", **form(wrong, file))
+    refused = ask_one("POST", "/v1/classify", **form(wrong, file))
     assert (refused.status, refused.json()["message"][:6]) == (422, "k_max:")
     for body, query in ((as_json(sound()), "k_max=0"), (as_json(sound(), k_max=0), "")):
-        assert ask("POST", "/v1/classify", body=body, query=query).json()["k"] == 0
-    assert ask("POST", "/v1/explain", body=as_json(sound(), k_max=1)).json()["k"] == 1
+        assert ask_one("POST", "/v1/classify", body=body, query=query).json()["k"] == 0
+    assert ask_one("POST", "/v1/explain", body=as_json(sound(), k_max=1)).json()["k"] == 1
 
 
 def test_reasons_asked_for_in_a_form_need_their_scope(serve_run, wav, sound):
@@ -233,15 +235,15 @@ def test_reasons_asked_for_in_a_form_need_their_scope(serve_run, wav, sound):
         None,
     ],
 )
-def test_json_is_known_by_its_first_byte(ask, wav, sound, kind):
+def test_json_is_known_by_its_first_byte(ask_one, wav, sound, kind):
     headers = {} if kind is None else {"Content-Type": kind}
     for body in (as_json(sound()), codecs.BOM_UTF8 + as_json(sound()), wav(sound())):
-        reply = ask("POST", "/v1/classify", body=body, headers=headers)
+        reply = ask_one("POST", "/v1/classify", body=body, headers=headers)
         assert reply.status == 200, reply.body
 
 
-def test_a_file_that_is_packed_itself_is_told_how_to_be_sent(ask, wav, sound):
-    reply = ask("POST", "/v1/classify", body=gzip.compress(wav(sound())))
+def test_a_file_that_is_packed_itself_is_told_how_to_be_sent(ask_one, wav, sound):
+    reply = ask_one("POST", "/v1/classify", body=gzip.compress(wav(sound())))
     assert (reply.status, reply.json()["code"]) == (415, "not_audio")
     assert "Content-Encoding: gzip" in reply.json()["hint"]
 

@@ -57,19 +57,19 @@ def read_outputs(reply):
 
 
 @pytest.mark.parametrize(("datatype", "dtype"), [("FP16", "<f2"), ("FP32", "<f4"), ("FP64", "<f8")])
-def test_samples_as_bytes_are_answered_as_in_process(ask, sound, in_process, datatype, dtype):
+def test_samples_as_bytes_are_answered_as_in_process(ask_one, sound, in_process, datatype, dtype):
     values = sound().astype(dtype)
     expected = in_process.predict(values.astype(np.float32), RATE_HZ)
     for shape in ([len(values)], [1, len(values)]):
         sent = in_binary(values.tobytes(), tensor(values, datatype=datatype, shape=shape))
-        found = read_outputs(ask("POST", INFER, **sent))
+        found = read_outputs(ask_one("POST", INFER, **sent))
         assert found["probabilities"] == pytest.approx(
             list(expected.probabilities.values()), abs=1e-5
         )
         assert found["label"] == [expected.label]
 
 
-def test_a_file_as_bytes_as_base64_and_as_the_whole_body(ask, wav, sound, in_process):
+def test_a_file_as_bytes_as_base64_and_as_the_whole_body(ask_one, wav, sound, in_process):
     file = wav(sound())
     has = {"name": "recording", "shape": [1, 1], "datatype": "BYTES"}
     wrapped = base64.encodebytes(file).decode()
@@ -79,22 +79,22 @@ def test_a_file_as_bytes_as_base64_and_as_the_whole_body(ask, wav, sound, in_pro
         {"body": json.dumps({"inputs": [has | {"data": [[wrapped]]}]}).encode()},
         {"body": file, "headers": {LENGTH: "0"}},
     ):
-        found = read_outputs(ask("POST", INFER, **sent))
+        found = read_outputs(ask_one("POST", INFER, **sent))
         assert found["probabilities"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_bytes_may_be_compressed_with_their_json(ask, sound):
+def test_bytes_may_be_compressed_with_their_json(ask_one, sound):
     sent = in_binary(sound().tobytes(), tensor(sound()))
-    plain = read_outputs(ask("POST", INFER, **sent))
+    plain = read_outputs(ask_one("POST", INFER, **sent))
     headers = sent["headers"] | {"Content-Encoding": "gzip"}
-    packed = ask("POST", INFER, body=gzip.compress(sent["body"]), headers=headers)
+    packed = ask_one("POST", INFER, body=gzip.compress(sent["body"]), headers=headers)
     assert read_outputs(packed) == plain
 
 
-def test_outputs_come_as_bytes_where_that_is_asked_for(ask, sound):
+def test_outputs_come_as_bytes_where_that_is_asked_for(ask_one, sound):
     samples = sound().tolist()
-    plain = read_outputs(ask("POST", INFER, body=in_json(samples)))
-    every = ask("POST", INFER, body=in_json(samples, parameters={"binary_data_output": True}))
+    plain = read_outputs(ask_one("POST", INFER, body=in_json(samples)))
+    every = ask_one("POST", INFER, body=in_json(samples, parameters={"binary_data_output": True}))
     assert every.headers["content-type"] == "application/octet-stream"
     assert read_outputs(every) == plain
     mixed = [
@@ -102,28 +102,28 @@ def test_outputs_come_as_bytes_where_that_is_asked_for(ask, sound):
         {"name": "probabilities", "parameters": {}},
     ]
     body = in_json(samples, outputs=mixed, parameters={"binary_data_output": True})
-    reply = ask("POST", INFER, body=body)
+    reply = ask_one("POST", INFER, body=body)
     head = json.loads(reply.body[: int(reply.headers[LENGTH])])
     assert [output["name"] for output in head["outputs"]] == ["label", "probabilities"]
     assert "data" in head["outputs"][0]
     assert read_outputs(reply) == plain
     alone = in_json(samples, outputs=[{"name": "label", "parameters": {"binary_data": True}}])
-    assert read_outputs(ask("POST", INFER, body=alone)) == {"label": plain["label"]}
+    assert read_outputs(ask_one("POST", INFER, body=alone)) == {"label": plain["label"]}
 
 
-def test_only_what_is_asked_for_comes_back(ask, sound):
-    reply = ask("POST", INFER, body=in_json(sound(), outputs=[{"name": "label"}]))
+def test_only_what_is_asked_for_comes_back(ask_one, sound):
+    reply = ask_one("POST", INFER, body=in_json(sound(), outputs=[{"name": "label"}]))
     assert [output["name"] for output in reply.json()["outputs"]] == ["label"]
-    refused = ask("POST", INFER, body=in_json(sound(), outputs=[{"name": "logits"}]))
+    refused = ask_one("POST", INFER, body=in_json(sound(), outputs=[{"name": "logits"}]))
     assert (refused.status, refused.json()["code"]) == (400, "unknown_output")
     assert refused.json()["hint"] == "ask for probabilities, label"
     assert refused.json()["error"].startswith("there is no such output")
 
 
 @pytest.mark.parametrize(("count", "status"), [(1, 200), (99, 200), (0, 422), ("x", 422)])
-def test_classes_are_ranked(ask, sound, in_process, count, status):
+def test_classes_are_ranked(ask_one, sound, in_process, count, status):
     asked = [{"name": "probabilities", "parameters": {"classification": count}}]
-    reply = ask("POST", INFER, body=in_json(sound(), outputs=asked))
+    reply = ask_one("POST", INFER, body=in_json(sound(), outputs=asked))
     assert reply.status == status
     if status == 200:
         (output,) = reply.json()["outputs"]
@@ -133,9 +133,9 @@ def test_classes_are_ranked(ask, sound, in_process, count, status):
         assert output["data"][0] == best
 
 
-def test_a_label_cannot_be_ranked(ask, sound):
+def test_a_label_cannot_be_ranked(ask_one, sound):
     asked = [{"name": "label", "parameters": {"classification": 1}}]
-    reply = ask("POST", INFER, body=in_json(sound(), outputs=asked))
+    reply = ask_one("POST", INFER, body=in_json(sound(), outputs=asked))
     assert (reply.status, reply.json()["hint"]) == (400, "ask for it with probabilities")
 
 
@@ -175,28 +175,30 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_does_not_fit_is_refused_in_the_words_of_the_protocol(ask, name):
+def test_what_does_not_fit_is_refused_in_the_words_of_the_protocol(ask_one, name):
     sent, status = BROKEN[name]
-    reply = ask("POST", INFER, **sent)
+    reply = ask_one("POST", INFER, **sent)
     assert reply.status == status, reply.body
     assert reply.json()["hint"]
     assert isinstance(reply.json()["error"], str)
 
 
-def test_null_is_absence_and_numbers_may_be_names(ask, sound):
+def test_null_is_absence_and_numbers_may_be_names(ask_one, sound):
     """As codecs write requests that leave most of it out."""
     has = {"parameters": {"content_type": "np", "sample_rate_hz": str(RATE_HZ)}}
     more = {"id": None, "outputs": None, "parameters": None}
-    assert ask("POST", INFER, body=in_json(sound(), tensor_has=has, **more)).status == 200
-    assert ask("POST", INFER, body=in_json(sound(), id=42)).json()["id"] == "42"
+    assert ask_one("POST", INFER, body=in_json(sound(), tensor_has=has, **more)).status == 200
+    assert ask_one("POST", INFER, body=in_json(sound(), id=42)).json()["id"] == "42"
 
 
-def test_lists_may_be_nested_as_deep_as_the_shape(ask, sound):
+def test_lists_may_be_nested_as_deep_as_the_shape(ask_one, sound):
     samples = sound().tolist()
     changes = {"shape": [1, 1, len(samples)], "data": [[samples]]}
-    assert ask("POST", INFER, body=in_json(samples, tensor_has=changes)).status == 200
+    assert ask_one("POST", INFER, body=in_json(samples, tensor_has=changes)).status == 200
     for data in ([[0.1], [0.1, 0.2]], [{"a": 1}], [True, False, True]):
-        reply = ask("POST", INFER, body=in_json(samples, tensor_has={"shape": [3], "data": data}))
+        reply = ask_one(
+            "POST", INFER, body=in_json(samples, tensor_has={"shape": [3], "data": data})
+        )
         assert reply.status == 422
 
 
