@@ -7,7 +7,7 @@ import pytest
 from xmoe.cli.serve import describe_start
 from xmoe.serve import session
 from xmoe.serve.cluster import Place
-from xmoe.serve.settings import HttpSettings, ServeSettings
+from xmoe.serve.settings import CorrectionSettings, HttpSettings, ServeSettings
 
 places = []
 
@@ -40,6 +40,13 @@ def test_options_become_settings(served, run_json, tmp_path):
     (settings,) = served
     assert (settings.run, settings.topology) == (str(tmp_path), "colocated")
     assert settings.faults.deadline_ms == 500.0
+    assert settings.corrections == CorrectionSettings()
+
+
+def test_corrections_go_where_they_are_told(served, run_json, tmp_path):
+    assert run_json("serve", tmp_path, "--corrections", tmp_path / "said", "--keep-sounds")[0] == 0
+    wanted = CorrectionSettings(folder=str(tmp_path / "said"), keep_sounds=True)
+    assert served[0].corrections == wanted
 
 
 def test_ray_is_its_own_unless_a_cluster_is_named(served, run_json, tmp_path, monkeypatch):

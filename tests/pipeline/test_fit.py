@@ -15,6 +15,7 @@ from xmoe.base.errors import ConfigError, DatasetError
 from xmoe.pipeline import fit as module
 from xmoe.pipeline.classifier import MoEAudioClassifier
 from xmoe.pipeline.fit import build_stores, fit_run
+from xmoe.predict.samples import read_samples
 from xmoe.profile.assemble import profile_dataset
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob, read_history, train_here
@@ -42,6 +43,14 @@ def test_folder_with_figures_alone_is_refused_too(tones, request_for, tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(ConfigError, match="holds a run already"):
         fit_run(request_for(tones, tmp_path, engine=refuse_to_train))
+
+
+def test_samples_are_kept_unless_the_run_is_to_hold_none(copied, tones, request_for):
+    samples = read_samples(RunFolder(copied))
+    assert {sample.labels for sample in samples} == {("low",), ("top",)}
+    assert len(samples) == 6
+    fit_run(request_for(tones, copied, resume=True, samples=False))
+    assert read_samples(RunFolder(copied)) == ()
 
 
 def test_finished_run_that_resumes_stays_as_it_is(copied, fitted, tones, request_for):

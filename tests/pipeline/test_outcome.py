@@ -68,6 +68,7 @@ def test_run_folder_holds_every_record_and_no_rest(run):
         "quarantine.csv",
         "report.html",
         "run_config.json",
+        "samples.parquet",
         "spectro_config.json",
         "tensorboard",
         "traces.parquet",

@@ -3,11 +3,14 @@
 import pytest
 
 from tests.fixtures.runs import write_run
+from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.config import SpectroConfig
 from xmoe.base.files import write_json
 from xmoe.policy.records import Policy
+from xmoe.predict.samples import write_samples
 from xmoe.profile.assemble import merge_stats
 from xmoe.profile.profile import write_clip_table
+from xmoe.run.folder import RunFolder
 from xmoe.serve.about import read_about
 from xmoe.serve.router import load_router
 from xmoe.serve.settings import ServeSettings
@@ -69,6 +72,25 @@ def test_watching_can_be_switched_off(told_run):
     found = about(told_run, drift={"enabled": False})
     assert found.reference is None
     assert "switched off" in found.no_reference
+
+
+def test_samples_are_told_and_sent(ask, serve_run, tmp_path, sound, wav):
+    run = write_run(tmp_path / "run")
+    (tmp_path / "a.wav").write_bytes(wav(sound()))
+    data = Dataset(tmp_path, (Example("a.wav", "test", ("tone",)),), ("tone",), "single_label")
+    write_samples(RunFolder(run), data)
+    assert [sample.labels for sample in about(run).samples] == [("tone",)]
+    assert [sample.labels for sample in about(f"file://{run}").samples] == [("tone",)]
+    service = serve_run(run=run)
+    told = ask("GET", "/v1/model", service=service).json()["samples"]
+    assert told == [{"labels": ["tone"], "seconds": 0.4}]
+    reply = ask("GET", "/v1/samples/0", service=service)
+    assert (reply.status, reply.headers["content-type"]) == (200, "audio/wav")
+    assert ask("POST", "/v1/classify", service=service, body=reply.body).status == 200
+    for place in ("1", "-1"):
+        assert ask("GET", f"/v1/samples/{place}", service=service).json()["code"] == "not_found"
+    (run / "samples.parquet").write_bytes(b"torn")
+    assert about(run).samples == ()
 
 
 def test_model_route_tells_it(ask, serve_run, told_run):

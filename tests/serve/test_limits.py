@@ -42,6 +42,13 @@ def test_accuracy_asks_whenever_an_expert_promises_anything():
 
 
 @pytest.mark.parametrize("costs_ms", [(), COSTS_MS])
+def test_all_are_asked_whatever_they_promise(costs_ms):
+    asked = {"price": 0.5, "most": 1, "costs_ms": costs_ms}
+    assert count(Limits(budget="all"), **asked) == [2, 2, 2, 2]
+    assert count(Limits(budget="all", k_max=1), **asked) == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("costs_ms", [(), COSTS_MS])
 def test_accuracy_is_the_usual_answer_of_a_run_that_was_trained_for_it(costs_ms):
     trained = {"budget": "accuracy", "price": 0.02, "costs_ms": costs_ms}
     assert count(Limits(budget="accuracy"), **trained) == count(Limits(), **trained)

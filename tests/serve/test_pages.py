@@ -14,8 +14,13 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from tests.fixtures.runs import write_run
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.predict.samples import write_samples
+from xmoe.run.folder import RunFolder
 from xmoe.serve import pages
 from xmoe.serve.api import build_app
+from xmoe.serve.corrections import read_rows
 from xmoe.serve.tokens import single
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -140,8 +145,9 @@ def visit(chromium, serve_run):
     """The function that serves the tiny run and opens its page; yields the page and what it did."""
     with contextlib.ExitStack() as stack:
 
-        def go(*, token=None, **view):
-            address = stack.enter_context(running(build_app(serve_run(), tokens=single(token))))
+        def go(*, token=None, service=None, **view):
+            app = build_app(service or serve_run(), tokens=single(token))
+            address = stack.enter_context(running(app))
             context = chromium.new_context(permissions=["microphone"], **view)
             stack.callback(context.close)
             page = context.new_page()
@@ -177,8 +183,13 @@ def test_from_a_file_to_its_reasons(visit, wav, sound, in_process):
     shares = page.eval_on_selector_all("#classes .bar", "bars => bars.map(b => b.offsetWidth)")
     assert shares[0] > shares[1]
     names = [use.name for use in expected.experts]
-    assert page.locator("#experts tbody button").all_inner_texts() == names
+    assert page.locator("#experts h4").all_inner_texts() == names
     assert page.evaluate(IS_DRAWN, "figure") > 20
+    for index in range(len(names)):
+        page.evaluate(
+            "i => { document.querySelectorAll('#experts canvas')[i].id = `e${i}`; }", index
+        )
+        assert page.evaluate(IS_DRAWN, f"e{index}") > 20
     assert "total" in page.text_content("#json")
     assert "peak at" in page.inner_text("#figure-words")
     assert page.inner_text("#status").startswith(f"Answer: {expected.label}")
@@ -203,18 +214,12 @@ def test_with_the_keyboard_alone(visit, wav, sound):
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowLeft")
     assert page.get_attribute("#opacity", "aria-valuetext") == "79 %"
-    press_until(page, "Tab", "button")
-    page.keyboard.press("Enter")
-    pressed = page.locator("#experts [aria-pressed=true]")
-    assert pressed.count() == 1
-    assert pressed.evaluate("e => e === document.activeElement")
     assert seen.errors == []
 
 
 def press_until(page, key, wanted):
-    """Press a key until what has that id or name, or a button of an expert, has focus."""
-    where = """w => { const e = document.activeElement;
-      return w === e.id || w === e.name || (w === 'button' && !!e.closest('#experts')); }"""
+    """Press a key until what has that id or name has focus."""
+    where = "w => [document.activeElement.id, document.activeElement.name].includes(w)"
     for _ in range(40):
         page.keyboard.press(key)
         if page.evaluate(where, wanted):
@@ -250,6 +255,100 @@ def test_a_long_recording_is_walked_through_by_its_windows(visit, wav, sound):
     assert "2.60 s to 3.00 s" in page.get_attribute("#window", "aria-valuetext")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert seen.errors == []
+
+
+@needs_chromium
+def test_a_phone_is_not_scrolled_sideways(visit, wav, sound, serve_run, closed_run):
+    page, seen, _ = visit(service=serve_run(run=closed_run), viewport={"width": 320, "height": 640})
+    page.select_option("#budget", "all")
+    page.set_input_files("#file", recording(wav, sound(1.0, seed=2)))
+    page.wait_for_selector("#experts canvas")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    wide = "[...document.querySelectorAll('.scroll')].some(e => e.scrollWidth > e.clientWidth)"
+    page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+    assert not page.evaluate(wide)
+    assert seen.errors == []
+
+
+@needs_chromium
+def test_experts_appear_when_they_are_asked_for(visit, wav, sound, serve_run, closed_run):
+    page, seen, _ = visit(service=serve_run(run=closed_run))
+    wait_until(page, "document.getElementById('model').textContent.includes('classes')")
+    page.click("summary:has-text('Options')")
+    page.select_option("#kmax", "0")
+    page.set_input_files("#file", recording(wav, sound()))
+    page.wait_for_selector("#no-experts:not([hidden])")
+    assert page.locator("#experts li").count() == 0
+    page.click("#ask-all")
+    page.wait_for_selector("#experts li:nth-child(3) canvas")
+    assert page.locator("#experts h4").all_inner_texts() == ["first", "second", "third"]
+    assert "pcen" in page.inner_text("#experts li:nth-child(2) p")
+    assert page.input_value("#budget") == "all"
+    page.select_option("#budget", "latency")
+    wait_until(page, "document.querySelectorAll('#experts li').length < 3")
+    assert seen.errors == []
+
+
+@needs_chromium
+def test_an_answer_is_confirmed_and_corrected(visit, wav, sound, serve_run, tmp_path):
+    service = serve_run(corrections={"folder": str(tmp_path)})
+    page, seen, _ = visit(service=service)
+    page.set_input_files("#file", recording(wav, sound(3.0), "=long.wav"))
+    page.wait_for_selector("#long:not([hidden])")
+    label = page.inner_text("#label")
+    assert page.inner_text("#asked") == f"Is {label} right?"
+    page.click("#right")
+    wait_until(page, "document.getElementById('kept').textContent.startsWith('Saved as')")
+    assert "not kept" in page.inner_text("#kept")
+    page.check("#part")
+    assert "from" in page.inner_text("#asked")
+    page.click("#wrong")
+    page.fill("#other", "frog")
+    page.keyboard.press("Enter")
+    wait_until(page, "document.getElementById('kept').textContent.startsWith('Saved as frog')")
+    page.click("#wrong")
+    page.fill("#other", "=1")
+    page.keyboard.press("Enter")
+    wait_until(page, "document.getElementById('kept').textContent.startsWith('Not saved')")
+    right = read_rows(tmp_path / "corrections.csv")
+    assert [(row["filepath"], row["label"], row["start_s"]) for row in right] == [
+        ("./=long.wav", label, "")
+    ]
+    (wrong,) = read_rows(tmp_path / "new_labels.csv")
+    assert (wrong["label"], float(wrong["end_s"]) - float(wrong["start_s"])) == (
+        "frog",
+        pytest.approx(0.4),
+    )
+    assert len([error for error in seen.errors if "422" not in error]) == 0
+
+
+@needs_chromium
+def test_classes_and_samples_are_there_before_a_file(visit, serve_run, tmp_path, wav, sound):
+    run = write_run(tmp_path / "run")
+    (tmp_path / "a.wav").write_bytes(wav(sound()))
+    data = Dataset(tmp_path, (Example("a.wav", "test", ("tone",)),), ("tone",), "single_label")
+    write_samples(RunFolder(run), data)
+    page, seen, _ = visit(service=serve_run(run=run, corrections={"enabled": False}))
+    page.wait_for_selector("#samples button")
+    assert page.locator("#labels li").all_inner_texts() == ["click", "tone"]
+    page.click("#samples button:has-text('tone')")
+    page.wait_for_selector("#seen:not([hidden])")
+    assert page.inner_text("#name") == "sample 1 (tone).wav"
+    assert page.is_hidden("#verdict")
+    assert page.is_hidden("#labels")
+    page.click("#live")
+    page.wait_for_selector("#stream:not([hidden])")
+    assert page.is_hidden("#heard")
+    page.click("#live")
+    assert seen.errors == []
+
+
+@needs_chromium
+@pytest.mark.parametrize(("number", "said"), [(0, "0 events"), (1, "1 event"), (2, "2 events")])
+def test_plurals(visit, number, said):
+    page, _, _ = visit()
+    counted = "n => import('/page/show.js').then(show => show.count(n, 'event'))"
+    assert page.evaluate(counted, number) == said
 
 
 @needs_chromium

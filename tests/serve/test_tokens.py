@@ -39,7 +39,7 @@ def http_with(request, tmp_path, monkeypatch):
 def test_token_is_stripped(http_with, text):
     (allowance,) = read_tokens(http_with(text)).values()
     assert allowance.token.get_secret_value() == TOKEN
-    assert allowance.scopes == {"ask", "explain", "admin"}
+    assert allowance.scopes == {"ask", "explain", "correct", "admin"}
 
 
 @pytest.mark.parametrize("text", ["\n", "short", "two\nlines of a token", "\u00e9" * 20])
@@ -114,8 +114,9 @@ def test_every_token_is_compared_and_the_right_one_found(table, monkeypatch):
 
 def test_routes_need_scopes():
     assert scope_of("/v1/explain") == "explain"
+    assert scope_of("/v1/corrections") == "correct"
     assert scope_of("/v1/experts") == scope_of("/v1/drift") == "admin"
-    assert scope_of("/v1/classify") == scope_of("/v1/model") == "ask"
+    assert scope_of("/v1/classify") == scope_of("/v1/model") == scope_of("/v1/samples/0") == "ask"
 
 
 def test_bucket_fills_with_time_and_a_debt_is_paid_off():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xmoe.cli.options import EXISTING_FILE, command, session
+from xmoe.cli.options import EXISTING_FILE, FOLDER, command, session
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     help="Processes that take requests; left out: one, or one per processor if colocated.",
 )
 @click.option("--token-file", type=EXISTING_FILE, help="One line that requests must carry.")
+@click.option("--corrections", type=FOLDER, help="Where corrections go; RUN/corrected if left out.")
+@click.option("--keep-sounds", is_flag=True, help="Keep the recordings that people correct, too.")
 def serve(
     *,
     run: str,
@@ -65,6 +67,8 @@ def serve(
     deadline_ms: float | None,
     routers: int | None,
     token_file: Path | None,
+    corrections: Path | None,
+    keep_sounds: bool,
 ) -> Reply:
     """Serve the classifier in RUN, a folder or an s3:// or gs:// address, until Ctrl-C.
 
@@ -75,7 +79,13 @@ def serve(
     from xmoe.serve.cluster import Place
     from xmoe.serve.quiet import quietly
     from xmoe.serve.session import serving, wait_for_signal
-    from xmoe.serve.settings import FaultSettings, HttpSettings, RouterSettings, ServeSettings
+    from xmoe.serve.settings import (
+        CorrectionSettings,
+        FaultSettings,
+        HttpSettings,
+        RouterSettings,
+        ServeSettings,
+    )
 
     where = run if "://" in run else str(Path(run).resolve())
     faults = FaultSettings() if deadline_ms is None else FaultSettings(deadline_ms=deadline_ms)
@@ -85,6 +95,10 @@ def serve(
         router=RouterSettings(replicas=routers),
         faults=faults,
         http=HttpSettings(token_file=None if token_file is None else str(token_file.resolve())),
+        corrections=CorrectionSettings(
+            folder=None if corrections is None else str(corrections.resolve()),
+            keep_sounds=keep_sounds,
+        ),
     )
     place = Place(address=address, name=name, replace=replace)
     screen, quiet = sys.stderr, session().quiet

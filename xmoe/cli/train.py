@@ -81,6 +81,7 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--strict", is_flag=True, help="Make a recording that cannot be read an error.")
+@click.option("--no-samples", is_flag=True, help="Keep no test clips in the run to try it with.")
 @click.option("--settings", "settings_file", type=EXISTING_FILE, help="What `xmoe tune` chose.")
 @override_options
 def train(*, dataset: Path, out: Path, **asked: Any) -> Reply:
@@ -144,6 +145,7 @@ def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitReque
         overrides=PolicyOverrides(**wishes),
         backbones=read_cards(asked["cards"], asked["trust"]),
         strict=asked["strict"],
+        samples=not asked["no_samples"],
         resume=asked["resume"],
     )
     if asked["local"]:

@@ -28,6 +28,7 @@ from xmoe.pipeline.outcome import calibrate_run, evaluate_closed_run, evaluate_r
 from xmoe.pipeline.refit import keep_features
 from xmoe.pipeline.reporting import try_report
 from xmoe.pipeline.request import FitRequest, Offered
+from xmoe.predict.samples import write_samples
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.session import TrainingJob
 
@@ -50,6 +51,10 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
             try_report(folder.path, progress=progress)
             go_on_by_gradient(folder, config, dataset, request, progress)
         clear(folder)
+    if request.samples:
+        write_samples(folder, dataset)
+    else:  # of a run that is gone on with
+        folder.file(RunFile.SAMPLES).unlink(missing_ok=True)
     try_report(folder.path, progress=progress)
     return folder
 

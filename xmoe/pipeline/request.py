@@ -36,7 +36,7 @@ class FitRequest:
 
     ``policy``: ``race`` measures the candidates that the rules leave, ``rule`` does not;
     ``overrides`` replace its choices. ``backbones`` are networks that may be asked.
-    ``strict`` makes an unreadable recording an error.
+    ``strict`` makes an unreadable recording an error; ``samples`` are a few test clips in the run.
     ``engine`` runs the training job, ``profiler`` the profile, ``measurer`` the features.
     """
 
@@ -51,6 +51,7 @@ class FitRequest:
     overrides: PolicyOverrides = field(default_factory=PolicyOverrides)
     backbones: tuple[BackboneSpec, ...] = ()
     strict: bool = False
+    samples: bool = True
     resume: bool = False
     engine: Engine = train_here
     profiler: Profiler = profile_dataset

@@ -67,6 +67,8 @@ class RunFile(StrEnum):
     LEARNING_CURVES = "learning_curves.png"
     EVENTS = "events.json"
     GOLDEN = "golden.json"
+    SAMPLES = "samples.parquet"
+    CORRECTED = "corrected"
     METRICS = "metrics.json"
     USAGE = "expert_usage.json"
     USAGE_PICTURE = "expert_usage.png"

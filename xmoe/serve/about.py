@@ -6,6 +6,7 @@ says what is missing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -15,6 +16,7 @@ from xmoe.annotate.thresholds import read_thresholds
 from xmoe.base.config import RunConfig
 from xmoe.base.errors import RunFolderError
 from xmoe.policy.records import Policy
+from xmoe.predict.samples import Sample, read_samples
 from xmoe.profile.profile import Profile, read_clip_table, read_profile
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.run.remote import fetched, hash_weights
@@ -22,14 +24,14 @@ from xmoe.serve.reference import Reference
 from xmoe.serve.schemas import TrainingSummary
 from xmoe.serve.settings import ServeSettings
 
-FILES = (RunFile.POLICY, RunFile.PROFILE, RunFile.CLIPS, RunFile.EVENTS)
+FILES = (RunFile.POLICY, RunFile.PROFILE, RunFile.CLIPS, RunFile.EVENTS, RunFile.SAMPLES)
 NO_TABLE = f"the run has no {RunFile.CLIPS} that can be read, so there is nothing to compare with"
 
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a run: its name, the hash of its weights, masks with reasons, training, and
-    what makes windows of a long recording an event.
+    """What is known of a run: its name, the hash of its weights, masks with reasons, training,
+    what makes windows of a long recording an event, and clips to try it with.
 
     ``no_reference`` says why there is no ``reference``.
     """
@@ -41,6 +43,7 @@ class About:
     reference: Reference | None = None
     no_reference: str = NO_TABLE
     event_rules: MergeRules = field(default_factory=MergeRules)
+    samples: Sequence[Sample] = ()
 
 
 NOTHING_KNOWN = About()
@@ -64,7 +67,24 @@ def _read_folder(folder: RunFolder, settings: ServeSettings, config: RunConfig) 
         reference=reference,
         no_reference=missing,
         event_rules=merge_rules(read_thresholds(folder, config.classes)),
+        samples=try_samples(folder),
     )
+
+
+def try_samples(folder: RunFolder) -> Sequence[Sample]:
+    """Return the clips to try a run with; none where they cannot be read."""
+    try:
+        return read_samples(folder)
+    except RunFolderError:
+        return ()
+
+
+def read_known(run: str, samples: Sequence[Sample]) -> frozenset[str]:
+    """Return the hashes of the sounds that a run was made of, and of those that it keeps."""
+    from xmoe.batch.suggest import known_sounds
+
+    with fetched(run, [], wanted=(RunFile.CLIPS,)) as folder:
+        return known_sounds(folder) | {sample.sound_sha256 for sample in samples}
 
 
 def read_mask_reasons(folder: RunFolder) -> dict[str, str]:

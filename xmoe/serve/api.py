@@ -52,6 +52,7 @@ REFUSALS: dict[int | str, str] = {
     429: "too many requests wait, or of this token; come back after Retry-After seconds",
     500: "the server failed",
     503: "too few experts answered, or the run is of another version; see Retry-After",
+    507: "there is no room for another correction",
 }
 SECURITY: dict[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer"},

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
@@ -72,6 +74,18 @@ def check_scope(scope: Connection, wanted: Scope) -> None:
         note_refusal(scope, "no_scope", holder)
         status, message, hint = REFUSED["no_scope"]
         raise HttpProblem(status, "no_scope", message, hint=hint.format(scope=wanted))
+
+
+def check_origin(asked: HTTPConnection, allowed: Collection[str]) -> None:
+    """Refuse pages of other sites unless tokens are set: browsers let any page ask this machine."""
+    origin = asked.headers.get("origin")
+    if origin is None or asked.scope["state"].get("has_token", False):
+        return
+    if origin in allowed or "*" in allowed:
+        return
+    if urlsplit(origin).netloc != asked.headers.get("host"):
+        hint = "use the page of this service, set a token, or name the site in allow_origins"
+        raise HttpProblem(403, "bad_origin", "the page belongs to another site", hint=hint)
 
 
 def note_refusal(scope: Connection, code: str, holder: Holder | None) -> None:

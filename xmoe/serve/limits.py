@@ -26,12 +26,16 @@ class Limits(Frozen):
     ``k_max`` bounds them per segment. ``budget`` bounds a mean over the recording's segments: their
     number, their cost as in ``"20ms"``, what every segment costs included; or ``"latency"``, which
     means ``LATENCY_K``. ``"accuracy"`` is the price of a run that was trained for it; elsewhere it
-    asks whenever an expert promises anything at all.
+    asks whenever an expert promises anything at all. ``"all"`` asks every expert, whatever it
+    promises.
     """
 
     k_max: int | None = Field(default=None, ge=0)
     budget: (
-        Literal["latency", "accuracy"] | Annotated[float, Field(ge=0.0)] | Milliseconds | None
+        Literal["latency", "accuracy", "all"]
+        | Annotated[float, Field(ge=0.0)]
+        | Milliseconds
+        | None
     ) = None
 
     @property
@@ -47,7 +51,7 @@ class Limits(Frozen):
             raise InputError(
                 "this run does not know what its experts cost",
                 where="budget",
-                mend="name a mean number of experts, latency or accuracy",
+                mend="name a mean number of experts, latency, accuracy or all",
             )
 
 
@@ -81,6 +85,8 @@ def _count_request(promises: Tensor, limits: Limits, routing: RoutingConfig, mos
 
     if limits.budget == "accuracy" and routing.budget != "accuracy":
         price = min(price, 0.0)
+    if limits.budget == "all":
+        price = ASK_ALL
     counts = choose(price)
     in_ms = limits.budget_ms is not None
     bound = LATENCY_K if limits.budget == "latency" else limits.budget

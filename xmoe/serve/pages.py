@@ -30,6 +30,7 @@ NAMES = (
     "icon.svg",
     "page.js",
     "api.js",
+    "correct.js",
     "sound.js",
     "capture.js",
     "draw.js",

@@ -5,6 +5,7 @@
     401 unauthorised                       415 not_audio, unsupported   503 too_few_experts
     404 not_found    405 bad_method        422 everything else that is wrong with a recording
     408 body_timeout                       500 internal                 503 draining, other_version
+    507 full
 
 A message never holds a file name, a sample or an address of this machine.
 """

@@ -232,11 +232,19 @@ class TrainingSummary(Frozen):
     clips_by_class: dict[str, int]
 
 
+class SampleDescription(Frozen):
+    """A recording of the test split that the run keeps: ``/v1/samples/N`` by its place."""
+
+    labels: tuple[str, ...]
+    seconds: float
+
+
 class ModelDescription(Frozen):
     """What is served.
 
     ``weights_sha256`` is the sum of the checkpoint's manifest, which lists the sums of all weights.
     ``glance_ms`` is what every segment costs before an expert is asked, null if not measured.
+    ``corrections`` says what is kept of a recording whose answer a person corrects.
     """
 
     name: str
@@ -255,6 +263,8 @@ class ModelDescription(Frozen):
     run: str = ""
     weights_sha256: str = ""
     training: TrainingSummary | None = None
+    samples: tuple[SampleDescription, ...] = ()
+    corrections: Literal["off", "hash", "sound"] = "off"
     routing_reasons: dict[str, str] = Field(default_factory=dict)
 
 

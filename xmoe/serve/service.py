@@ -19,8 +19,9 @@ from xmoe.audio.samples import Heard, check_samples
 from xmoe.base.config import ExpertSpec
 from xmoe.base.errors import AudioError
 from xmoe.experts.registry import build_expert
-from xmoe.serve.about import NOTHING_KNOWN, About
+from xmoe.serve.about import NOTHING_KNOWN, About, read_known
 from xmoe.serve.batching import QueueFull
+from xmoe.serve.corrections import Corrected, Correction, Corrections
 from xmoe.serve.explainer import Explainer
 from xmoe.serve.incoming import Incoming, measure_incoming
 from xmoe.serve.limits import Limits
@@ -36,6 +37,7 @@ from xmoe.serve.schemas import (
     Options,
     Readiness,
     RequestLimits,
+    SampleDescription,
     SamplesRequest,
 )
 from xmoe.serve.status import Homes, ReplicaCount, ReplicaWatch
@@ -44,6 +46,7 @@ from xmoe.serve.tokens import charge
 from xmoe.serve.trial import Trial
 from xmoe.serve.watch import Watch
 
+Read = TypeVar("Read")
 Value = TypeVar("Value")
 READY_FOR_S = 1.0
 
@@ -79,6 +82,12 @@ class Service:
         self.about = about
         self.incoming = Watch(about, self.settings.drift, router.meter)
         self.trial: Trial | None = None
+        self.corrections = Corrections(
+            router.settings,
+            router.config.classes,
+            several=not router.predictor.task.exclusive,
+            known=lambda: read_known(router.settings.run, about.samples),
+        )
         self._ready: tuple[float, Readiness] | None = None
         self._experts = tuple(map(self._describe_spec, router.config.model.experts))
         http = self.settings.http
@@ -133,7 +142,7 @@ class Service:
         return self.decode(data).heard
 
     async def _read_then(
-        self, read: Callable[[], Heard], then: Callable[[Heard], Value], samples: int | None
+        self, read: Callable[[], Read], then: Callable[[Read], Value], samples: int | None
     ) -> Value:
         """Return ``then`` of a recording that is read in time.
 
@@ -269,6 +278,11 @@ class Service:
             run=self.about.name,
             weights_sha256=self.about.weights_sha256,
             training=self.about.training,
+            samples=tuple(
+                SampleDescription(labels=sample.labels, seconds=sample.seconds)
+                for sample in self.about.samples
+            ),
+            corrections=self.corrections.kept,
             routing_reasons=config.routing.reasons,
         )
 
@@ -330,7 +344,8 @@ class Service:
     async def clip_of(self, data: bytes) -> Source:
         """Return samples and rate of a recording in any format that is read."""
         samples = count_samples(data)
-        source = await self._read_then(lambda: self._hear(data), lambda heard: heard[:2], samples)
+        heard: Heard = await self._read_then(lambda: self._hear(data), lambda heard: heard, samples)
+        source = heard[:2]
         charge(len(source[0]) / source[1])
         return source
 
@@ -342,6 +357,12 @@ class Service:
 
     def _hear_samples(self, request: SamplesRequest) -> Heard:
         return check_samples(np.asarray(request.samples, np.float64), request.sample_rate_hz)
+
+    async def correct(self, data: bytes, given: Correction, by: str) -> Corrected:
+        """Write down what somebody says of the answer to a recording."""
+        clip = await self._read_then(lambda: self.decode(data), lambda clip: clip, None)
+        charge(clip.duration_s)
+        return await self.router.work(lambda: self.corrections.keep(data, clip, given, by))
 
     async def explain(self, source: Source, asked: ExplainOptions) -> dict[str, Any]:
         """Return the explanation of a recording as numbers."""

@@ -138,6 +138,20 @@ class DriftSettings(Frozen):
     max_per_second: float = Field(default=10.0, gt=0.0)
 
 
+class CorrectionSettings(Frozen):
+    """Whether people may confirm or correct answers, and what is kept of the recordings.
+
+    They are written to ``folder``, a path that all routers share; left out, to the run's own folder
+    where that is one of this machine and may be written to. The sounds themselves are kept only
+    where ``keep_sounds`` says so. No more than ``max_mb`` are held.
+    """
+
+    enabled: bool = True
+    folder: str | None = None
+    keep_sounds: bool = False
+    max_mb: int = Field(default=1000, ge=1)
+
+
 class ServeSettings(Frozen):
     """Everything that a served run is built from; ``run`` is a path, or an s3:// or gs:// address.
 
@@ -159,6 +173,7 @@ class ServeSettings(Frozen):
     faults: FaultSettings = FaultSettings()
     http: HttpSettings = HttpSettings()
     drift: DriftSettings = DriftSettings()
+    corrections: CorrectionSettings = CorrectionSettings()
 
     def deployment_of(self, name: str) -> ExpertDeployment:
         """Return how the expert of that name is deployed."""

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from pydantic import ValidationError
@@ -27,7 +26,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from xmoe.audio.segment import Cutter, Grid, Segment
 from xmoe.base.errors import XmoeError
-from xmoe.serve.auth import HINT, STREAM_PATH
+from xmoe.serve.auth import HINT, STREAM_PATH, check_origin
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.fanout import TooFewExperts
 from xmoe.serve.framing import PcmReader
@@ -105,7 +104,7 @@ class Session:
 
     async def _read_start(self) -> StreamStart:
         """Return the checked first message; HttpProblem where it, or its token, will not do."""
-        self._check_origin()
+        check_origin(self._socket, self._http.allow_origins)
         message = await self._receive(self._http.body_timeout_s)
         try:
             start = StreamStart.model_validate_json(message.get("text") or "")
@@ -120,18 +119,6 @@ class Session:
             raise HttpProblem(401, "unauthorised", "no token, or a wrong one", hint=hint)
         self._service.check_limits(start)
         return start
-
-    def _check_origin(self) -> None:
-        """Refuse pages of other sites: a browser lets any page open a socket to this machine."""
-        origin = self._socket.headers.get("origin")
-        if origin is None or self._socket.scope["state"].get("has_token", False):
-            return
-        allowed = self._http.allow_origins
-        if origin in allowed or "*" in allowed:
-            return
-        if urlsplit(origin).netloc != self._socket.headers.get("host"):
-            hint = "use the page of this service, set a token, or name the site in allow_origins"
-            raise HttpProblem(403, "bad_origin", "the page belongs to another site", hint=hint)
 
     async def _talk(self, start: StreamStart) -> None:
         spectro = self._service.router.config.spectro

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
@@ -27,13 +28,20 @@ from xmoe.base.config import Frozen
 from xmoe.base.errors import ConfigError
 from xmoe.serve.settings import HttpSettings
 
-Scope = Literal["ask", "explain", "admin"]
+Scope = Literal["ask", "explain", "correct", "admin"]
 LEAST_TOKEN = 16
 MAKE_ONE = "make one: openssl rand -hex 32"
 # What may be asked at once after a pause, in seconds of the rate.
 BURST_S = 2.0
 EVERYONE = "token"
-ADMIN_ROUTES = frozenset({"/v1/experts", "/v1/drift"})
+SCOPES: Mapping[str, Scope] = MappingProxyType(
+    {
+        "/v1/explain": "explain",
+        "/v1/corrections": "correct",
+        "/v1/experts": "admin",
+        "/v1/drift": "admin",
+    }
+)
 
 # Takes the seconds of a recording that is about to be answered, where somebody counts them.
 CHARGE: ContextVar[Callable[[float], None] | None] = ContextVar("charge", default=None)
@@ -43,7 +51,7 @@ class Allowance(Frozen):
     """A token, what it may do, and how much of it; None is without a limit."""
 
     token: SecretStr
-    scopes: frozenset[Scope] = frozenset({"ask", "explain", "admin"})
+    scopes: frozenset[Scope] = frozenset({"ask", "explain", "correct", "admin"})
     requests_per_s: float | None = Field(default=None, gt=0.0)
     audio_s_per_s: float | None = Field(default=None, gt=0.0)
 
@@ -53,9 +61,7 @@ Allowances = Mapping[str, Allowance]
 
 def scope_of(route: str) -> Scope:
     """Return what a token needs for a route."""
-    if route == "/v1/explain":
-        return "explain"
-    return "admin" if route in ADMIN_ROUTES else "ask"
+    return SCOPES.get(route, "ask")
 
 
 def charge(seconds: float) -> None:

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from xmoe.base.errors import XmoeError
-from xmoe.serve.auth import check_scope
+from xmoe.serve.auth import check_origin, check_scope
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.bodies import (
     check_json_size,
@@ -26,6 +26,7 @@ from xmoe.serve.bodies import (
     read_form,
     read_record,
 )
+from xmoe.serve.corrections import Corrected, Correction
 from xmoe.serve.fanout import TooFewExperts
 from xmoe.serve.limits import Limits
 from xmoe.serve.problems import FORMATS, HttpProblem, describe_error
@@ -65,6 +66,23 @@ RECORDING: dict[str, Any] = {
                 "schema": {"type": "object", "properties": {"file": BINARY["schema"]}}
             },
             "application/json": {"schema": SamplesRequest.model_json_schema()},
+        },
+    }
+}
+CORRECTION: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The recording, and what is said of its answer.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": BINARY["schema"],
+                        "correction": Correction.model_json_schema(),
+                    },
+                }
+            }
         },
     }
 }
@@ -158,6 +176,7 @@ def add_routes(router: APIRouter, service: Service) -> None:
     """Add the routes of one service."""
     add_classify(router, service)
     add_explain(router, service)
+    add_corrections(router, service)
     add_descriptions(router, service)
     add_health(router, service)
 
@@ -235,6 +254,22 @@ def add_explain(router: APIRouter, service: Service) -> None:
         return JSONResponse(await service.explain(source, asked))
 
 
+def add_corrections(router: APIRouter, service: Service) -> None:
+    """Add the route that takes what a person says of an answer."""
+
+    @router.post("/v1/corrections", openapi_extra=CORRECTION, tags=["classify"])
+    async def corrections(request: Request) -> Corrected:
+        """Write down which labels are right; the run itself stays as it is."""
+        check_origin(request, service.settings.http.allow_origins)
+        if not is_form(request):
+            hint = "send multipart/form-data with the parts file and correction"
+            raise HttpProblem(415, "bad_form", "a correction is a form", hint=hint)
+        form = await read_form(request, service.settings.http, most=1)
+        given = read_record(Correction, form.fields.get("correction", b""))
+        holder = request.scope["state"].get("holder")
+        return await service.correct(form.files[0], given, "" if holder is None else holder.name)
+
+
 def add_descriptions(router: APIRouter, service: Service) -> None:
     """Add the routes that say what is served and how it is."""
 
@@ -242,6 +277,20 @@ def add_descriptions(router: APIRouter, service: Service) -> None:
     async def model() -> ModelDescription:
         """Return labels, front end, experts, masks with reasons, and budget."""
         return service.describe_model()
+
+    @router.get(
+        "/v1/samples/{place}",
+        tags=["model"],
+        response_class=Response,
+        responses={200: {"content": {"audio/wav": BINARY}}},
+    )
+    async def sample(place: int) -> Response:
+        """Return a recording of the test split that the run keeps, cut short."""
+        samples = service.about.samples
+        if not 0 <= place < len(samples):
+            hint = "/v1/model lists those that there are"
+            raise HttpProblem(404, "not_found", "the run keeps no such recording", hint=hint)
+        return Response(samples[place].wav, media_type="audio/wav")
 
     @router.get("/v1/drift", tags=["model"])
     async def drift() -> DriftAnswer:

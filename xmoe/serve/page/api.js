@@ -34,9 +34,9 @@ function address(path, options) {
   return query.size ? `${path}?${query}` : path;
 }
 
-async function ask(path, { method = "GET", body, signal } = {}) {
+async function ask(path, { method = "GET", body, signal, as = "json" } = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  if (body) headers["Content-Type"] = "application/octet-stream";
+  if (body instanceof Blob) headers["Content-Type"] = "application/octet-stream";
   let reply;
   try {
     reply = await fetch(under(path), { method, body, headers, signal, cache: "no-store" });
@@ -48,6 +48,7 @@ async function ask(path, { method = "GET", body, signal } = {}) {
       hint: "is it still running?",
     });
   }
+  if (reply.ok && as === "blob") return reply.blob();
   const said = await reply.json().catch(() => ({}));
   if (!reply.ok) throw new Refusal(reply.status, said);
   return said;
@@ -64,6 +65,17 @@ export function classify(blob, options, signal) {
 export function explain(blob, options, signal) {
   const path = address("/v1/explain", { ...options, arrays: true });
   return ask(path, { method: "POST", body: blob, signal });
+}
+
+export function readSample(place, signal) {
+  return ask(`/v1/samples/${place}`, { as: "blob", signal });
+}
+
+export function correct(blob, correction) {
+  const form = new FormData();
+  form.append("file", blob, "recording");
+  form.append("correction", JSON.stringify(correction));
+  return ask("/v1/corrections", { method: "POST", body: form });
 }
 
 export function streamAddress() {

@@ -1,11 +1,11 @@
-// The two pictures of a recording: the whole of it with its events, and one window with what the
-// router saw in it and which experts were sent which parts, all on one axis of time.
+// The pictures of a recording: the whole of it with its events, one window with what the router saw
+// in it and which experts were sent which parts, and what each of them heard; one axis of time.
 import * as draw from "./draw.js";
 
 const LANE = 34;
 const TRACK = 24;
 
-// One window: view = {record, map, strength, expert, playhead, pointer}.
+// One window: view = {record, map, strength, playhead}.
 export function drawFigure(canvas, view) {
   const { arrays, experts } = view.record;
   canvas.style.height = "";
@@ -15,7 +15,29 @@ export function drawFigure(canvas, view) {
   const theme = draw.readTheme();
   const box = draw.makeBox(width, height, experts.length * LANE);
   const extent = arrays.extent_s;
-  const seen = shownOf(view);
+  paintSeen(context, box, extent, { ...arrays, map: arrays.maps[view.map] }, view.strength, theme);
+  experts.forEach((expert, index) => drawLane(context, box, arrays, expert, index, theme));
+  const bottom = box.top + box.height + experts.length * LANE;
+  draw.drawTimeAxis(context, box, extent, bottom, theme);
+  draw.drawPlayhead(context, box, extent, bottom, view.playhead, theme);
+  return { box, extent };
+}
+
+// What one expert was sent, on its own spectrogram where it has one: the parts are framed.
+export function drawExpert(canvas, { record: { arrays, experts }, strength }, index) {
+  const { context, width, height } = draw.prepare(canvas);
+  const theme = draw.readTheme();
+  const box = draw.makeBox(width, height);
+  const { name } = experts[index];
+  const own = arrays.own[name];
+  const seen = own ?? { ...arrays, map: arrays.expert_maps[name] };
+  paintSeen(context, box, arrays.extent_s, seen, strength, theme);
+  outline(context, box, arrays.extent_s, experts[index], own ? [0, 1] : arrays.bands[name], index);
+  draw.drawTimeAxis(context, box, arrays.extent_s, box.top + box.height, theme);
+}
+
+// A spectrogram, the map over it and its axis in Hz; it may begin and end elsewhere than the box.
+function paintSeen(context, box, extent, seen, strength, theme) {
   const [left, right] = seen.extent_s.map((s) => draw.placeTime(box, extent, s));
   const paint = (packed, how) => context.drawImage(draw.toImage(packed, how), left, box.top, right - left, box.height);
   context.imageSmoothingEnabled = false;
@@ -24,24 +46,9 @@ export function drawFigure(canvas, view) {
   context.rect(box.left, box.top, box.width, box.height);
   context.clip();
   paint(unpacked(seen.spectrogram), draw.grey(theme));
-  if (seen.map) paint(unpacked(seen.map), draw.glow(theme, view.strength));
+  if (seen.map) paint(unpacked(seen.map), draw.glow(theme, strength));
   context.restore();
   draw.drawHzAxis(context, box, seen.ticks_hz, theme);
-  experts.forEach((expert, index) => {
-    if (view.expert === expert.name && !seen.own) outline(context, box, extent, expert, arrays.bands[expert.name], index);
-    drawLane(context, box, arrays, expert, index, theme);
-  });
-  const bottom = box.top + box.height + experts.length * LANE;
-  draw.drawTimeAxis(context, box, extent, bottom, theme);
-  draw.drawPlayhead(context, box, extent, bottom, view.playhead, theme);
-  return { box, extent };
-}
-
-// What is seen: the run's spectrogram with a map, or an expert's own where it heard the sound.
-function shownOf({ record: { arrays }, expert, map }) {
-  const own = expert && arrays.own[expert];
-  if (own) return { ...own, own: true };
-  return { ...arrays, map: expert ? arrays.expert_maps[expert] : arrays.maps[map], own: false };
 }
 
 const cache = new WeakMap();
@@ -88,14 +95,12 @@ export function readPoint(canvas, view, place, event) {
   const x = (event.offsetX - box.left) / box.width;
   const y = 1 - (event.offsetY - box.top) / box.height;
   if (x < 0 || x >= 1 || y < 0 || y >= 1) return null;
-  const seen = shownOf(view);
-  const seconds = extent[0] + x * (extent[1] - extent[0]);
-  const [start, end] = seen.extent_s;
-  const { bins, frames } = seen.spectrogram;
+  const { arrays } = view.record;
+  const { bins, frames } = arrays.spectrogram;
   const bin = Math.floor(y * bins);
-  const frame = Math.min(Math.max(Math.floor(((seconds - start) / (end - start)) * frames), 0), frames - 1);
-  const value = seen.map ? unpacked(seen.map).bytes[bin * frames + frame] / 255 : null;
-  return { seconds, hz: seen.bins_hz[bin], value };
+  const map = arrays.maps[view.map];
+  const value = map ? unpacked(map).bytes[bin * frames + Math.floor(x * frames)] / 255 : null;
+  return { seconds: extent[0] + x * (extent[1] - extent[0]), hz: arrays.bins_hz[bin], value };
 }
 
 // The whole recording: view = {overview, events, colourOf, selected: [start, end], playhead}.

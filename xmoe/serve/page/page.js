@@ -1,7 +1,8 @@
 // What happens when: a recording comes in, is answered, then explained; or the microphone streams.
-import { classify, explain, readModel, Refusal, setToken } from "./api.js";
+import { classify, explain, readModel, readSample, Refusal, setToken } from "./api.js";
+import { showVerdict, wireVerdict } from "./correct.js";
 import { COLOURS, formatHz, formatS, whenLookChanges } from "./draw.js";
-import { drawFigure, drawOverview, readPoint } from "./figure.js";
+import { drawExpert, drawFigure, drawOverview, readPoint } from "./figure.js";
 import { Live } from "./live.js";
 import * as show from "./show.js";
 import { describeMicrophoneError, record } from "./sound.js";
@@ -9,8 +10,8 @@ import { describeMicrophoneError, record } from "./sound.js";
 const byId = (id) => document.getElementById(id);
 const player = byId("player");
 const state = {
-  model: null, blob: null, answer: null, record: null, overview: null, at: null,
-  map: "saliency", strength: 0.8, expert: "", live: null, recording: null, asked: null, url: null,
+  model: null, blob: null, name: "", answer: null, record: null, overview: null,
+  map: "saliency", strength: 0.8, live: null, recording: null, asked: null, url: null,
 };
 
 function say(text) {
@@ -33,6 +34,7 @@ async function start() {
   try {
     state.model = await readModel();
     show.showModel(state.model);
+    showSamples(state.model.samples);
     byId("door").hidden = true;
     show.clearProblem();
   } catch (error) {
@@ -42,9 +44,34 @@ async function start() {
   }
 }
 
-function options() {
-  const hop = Number(byId("hop").value);
-  return { k_max: byId("kmax").value, hop_s: hop > 0 ? hop : "" };
+function showSamples(samples) {
+  byId("samples").hidden = samples.length === 0;
+  byId("samples").append(...samples.map(({ labels }, place) => {
+    const button = show.make("button", labels.join(", ") || "nothing");
+    button.type = "button";
+    button.addEventListener("click", async () => {
+      try {
+        await ask(await readSample(place), `sample ${place + 1} (${button.textContent}).wav`);
+      } catch (error) {
+        fail(error);
+      }
+    });
+    return button;
+  }));
+}
+
+// What a question allows, and how far windows lie apart.
+function limits() {
+  return { k_max: byId("kmax").value, budget: byId("budget").value };
+}
+
+function hop() {
+  const seconds = Number(byId("hop").value);
+  return seconds > 0 ? seconds : "";
+}
+
+async function askAgain() {
+  if (state.blob) await ask(state.blob, state.name);
 }
 
 function colourOf(label) {
@@ -63,9 +90,11 @@ async function ask(blob, name) {
   byId("source").setAttribute("aria-busy", "true");
   try {
     const began = performance.now();
-    const answer = await classify(blob, options(), signal);
-    Object.assign(state, { answer, at: null, expert: "" });
+    const answer = await classify(blob, { ...limits(), hop_s: hop() }, signal);
+    state.answer = answer;
+    byId("part").checked = false;
     show.showAnswer(answer);
+    showVerdict(subject());
     show.showTiming(answer, performance.now() - began);
     say(`Answer: ${answer.label}, ${show.percent(answer.probability)}. Looking for the reasons ...`);
     await explainAt(null, signal);
@@ -78,13 +107,26 @@ async function ask(blob, name) {
 }
 
 function setRecording(blob, name) {
-  state.blob = blob;
-  if (state.url) URL.revokeObjectURL(state.url);
-  state.url = URL.createObjectURL(blob);
+  forgetRecording();
+  Object.assign(state, { blob, name, url: URL.createObjectURL(blob) });
   player.src = state.url;
   byId("name").textContent = name;
   byId("heard").hidden = false;
-  byId("again").disabled = false;
+  byId("known").open = false;
+}
+
+function forgetRecording() {
+  if (state.url) URL.revokeObjectURL(state.url);
+  Object.assign(state, { blob: null, name: "", url: null, answer: null, record: null, overview: null });
+  player.removeAttribute("src");
+  player.load();
+  byId("heard").hidden = true;
+}
+
+// What a person may say is right or wrong: the answer, or that of the window shown.
+function subject() {
+  const { model, blob, name, answer } = state;
+  return { model, blob, name, answer, window: answer.windows.length ? chosenWindow() : null };
 }
 
 function hideResults() {
@@ -93,10 +135,8 @@ function hideResults() {
 
 // The reasons of the window that begins at so many seconds, or of the surest one.
 async function explainAt(seconds, signal) {
-  const { k_max } = options();
-  const found = await explain(state.blob, { k_max, at_s: seconds }, signal);
+  const found = await explain(state.blob, { ...limits(), at_s: seconds }, signal);
   Object.assign(state, { record: found, overview: found.overview });
-  if (state.expert && !found.experts.some((expert) => expert.name === state.expert)) state.expert = "";
   byId("seen").hidden = false;
   showLong();
   showReasons();
@@ -113,19 +153,23 @@ function showLong() {
   sayWindow();
   show.showEvents(events);
   byId("overview-words").textContent =
-    `${formatS(state.overview.extent_s[1])}, ${windows.length} windows, ${events.length} events; grey is the level in dB below ` +
+    `${formatS(state.overview.extent_s[1])}, ${show.count(windows.length, "window")}, ${show.count(events.length, "event")}; grey is the level in dB below ` +
     "the loudest, the frame is the window shown below.";
 }
 
 function chosenWindow() {
-  return state.answer.windows[Number(byId("window").value)];
+  const { windows } = state.answer;
+  return windows[Math.min(Number(byId("window").value), windows.length - 1)];
 }
 
 function sayWindow() {
   const window = chosenWindow();
   const text = `${formatS(window.start_s)} to ${formatS(window.end_s)}: ${window.label}, ${show.percent(window.probability)}, K = ${window.k}`;
-  byId("window-said").textContent = text;
-  byId("window").setAttribute("aria-valuetext", text);
+  if (byId("window-said").textContent !== text) {
+    byId("window-said").textContent = text;
+    byId("window").setAttribute("aria-valuetext", text);
+    if (byId("part").checked) showVerdict(subject());
+  }
   drawBoth();
 }
 
@@ -146,16 +190,17 @@ function moveWindow(index) {
 }
 
 function showReasons() {
-  show.showExperts(state.record, state.expert, (name) => {
-    state.expert = name;
-    const index = state.record.experts.findIndex((expert) => expert.name === name);
-    showReasons();
-    if (index >= 0) byId("experts").tBodies[0].rows[index].querySelector("button").focus();
-  });
+  show.showExperts(state.record, state.model);
   const [start, end] = state.record.segment_s;
   byId("segment-title").textContent = `Window from ${formatS(start)} to ${formatS(end)}`;
   byId("figure-words").textContent = show.describeFigure(state.record, state);
+  drawAll();
+}
+
+function drawAll() {
   drawBoth();
+  if (!state.record || byId("seen").hidden) return;
+  byId("experts").querySelectorAll("canvas").forEach((canvas, index) => drawExpert(canvas, state, index));
 }
 
 let place = null;
@@ -221,7 +266,10 @@ async function toggleLive() {
     return;
   }
   if (!state.model) return;
+  state.asked?.abort();
+  forgetRecording();
   hideResults();
+  byId("verdict").hidden = true;
   show.clearProblem();
   byId("stream").hidden = false;
   byId("log").tBodies[0].replaceChildren();
@@ -245,8 +293,9 @@ async function toggleLive() {
   });
   setBusy("live", true, "Stop listening");
   say("Listening ...");
-  const asked = options();
-  const wanted = Object.fromEntries(Object.entries({ k_max: asked.k_max === "" ? "" : Number(asked.k_max), hop_s: asked.hop_s }).filter(([, v]) => v !== ""));
+  const { k_max, budget } = limits();
+  const asked = { k_max: k_max === "" ? "" : Number(k_max), budget, hop_s: hop() };
+  const wanted = Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== ""));
   try {
     await state.live.start(wanted, colourOf);
   } catch (error) {
@@ -297,7 +346,14 @@ function wire() {
   });
   byId("record").addEventListener("click", toggleRecord);
   byId("live").addEventListener("click", toggleLive);
-  byId("again").addEventListener("click", () => ask(state.blob, byId("name").textContent));
+  for (const id of ["budget", "kmax", "hop"]) byId(id).addEventListener("change", askAgain);
+  byId("ask-all").addEventListener("click", async () => {
+    byId("budget").value = "all";
+    byId("kmax").value = "";
+    await askAgain();
+    byId("answer").focus();
+  });
+  wireVerdict(subject);
   byId("window").addEventListener("input", () => moveWindow(Number(byId("window").value)));
   byId("before").addEventListener("click", () => moveWindow(Number(byId("window").value) - 1));
   byId("after").addEventListener("click", () => moveWindow(Number(byId("window").value) + 1));
@@ -306,13 +362,13 @@ function wire() {
 
 function wirePictures() {
   document.getElementsByName("map").forEach((radio) => radio.addEventListener("change", () => {
-    Object.assign(state, { map: radio.value, expert: "" });
+    state.map = radio.value;
     showReasons();
   }));
   byId("opacity").addEventListener("input", (event) => {
     state.strength = Number(event.target.value) / 100;
     event.target.setAttribute("aria-valuetext", `${event.target.value} %`);
-    drawBoth();
+    drawAll();
   });
   byId("figure").addEventListener("pointermove", (event) => {
     const point = place && readPoint(byId("figure"), state, place, event);
@@ -327,10 +383,10 @@ function wirePictures() {
   });
   player.addEventListener("play", follow);
   player.addEventListener("seeked", drawBoth);
-  whenLookChanges(drawBoth);
+  whenLookChanges(drawAll);
   let width = 0;
   new ResizeObserver(() => {
-    if (document.body.clientWidth !== width) drawBoth();
+    if (document.body.clientWidth !== width) drawAll();
     width = document.body.clientWidth;
   }).observe(document.body);
 }

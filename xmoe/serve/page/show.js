@@ -40,12 +40,20 @@ function barRow(name, number, share, isTop) {
   return tr;
 }
 
+export function count(number, one, many = `${one}s`) {
+  return `${number} ${number === 1 ? one : many}`;
+}
+
 export function showModel(model) {
   const { frontend } = model;
   const experts = model.experts.filter((expert) => !expert.masked).length;
+  const classes = count(model.labels.length, "class", "classes");
   byId("model").textContent =
-    `${model.labels.length} classes, ${experts} experts, at most ${model.k_max} asked; ${frontend.frontend}, ` +
+    `${classes}, ${count(experts, "expert")}, at most ${model.k_max} asked; ${frontend.frontend}, ` +
     `${formatHz(frontend.fmin_hz)} to ${formatHz(frontend.fmax_hz)}, windows of ${frontend.segment_s} s`;
+  byId("known-title").textContent = classes;
+  byId("labels").replaceChildren(...model.labels.map((label) => make("li", label)));
+  byId("known").hidden = false;
   const most = byId("kmax");
   for (let k = 0; k <= model.k_max; k += 1) most.append(make("option", String(k)));
   byId("hop").placeholder = String(frontend.segment_hop_s);
@@ -110,27 +118,28 @@ export function showEvents(events) {
   );
 }
 
-// choose(name or "") is called when an expert's button is pressed or released.
-export function showExperts(record, chosen, choose) {
+// A card for each expert that was asked, with a canvas for what it was sent.
+export function showExperts(record, model) {
   byId("no-experts").hidden = record.experts.length > 0;
-  byId("experts").hidden = record.experts.length === 0;
-  byId("experts").tBodies[0].replaceChildren(...record.experts.map((expert, index) => {
-    const button = make("button", expert.name);
-    button.type = "button";
-    button.title = "show its windows, its band and its evidence";
-    button.setAttribute("aria-pressed", String(chosen === expert.name));
-    button.onclick = () => choose(chosen === expert.name ? "" : expert.name);
+  byId("experts").replaceChildren(...record.experts.map((expert, index) => {
     const swatch = make("span", undefined, "swatch");
     swatch.style.background = COLOURS[index];
-    const head = rowHead();
-    head.append(swatch, button);
+    const head = make("h4", expert.name);
+    head.prepend(swatch);
+    const known = model?.experts.find((one) => one.name === expert.name);
     const spans = expert.spans_s.map(([a, b]) => `${a.toFixed(2)}–${b.toFixed(2)}`).join(", ");
-    return row(
-      head, make("td", expert.weight.toFixed(3), "number"),
-      make("td", `${formatHz(expert.band_hz[0])} – ${formatHz(expert.band_hz[1])}`),
-      make("td", `${expert.windows.length} of ${record.num_windows}: ${spans} s`),
-      make("td", percent(expert.score_share), "number"),
-    );
+    const words = make("p", [
+      `weight ${expert.weight.toFixed(3)}`,
+      known?.front_end || `${formatHz(expert.band_hz[0])} to ${formatHz(expert.band_hz[1])}`,
+      `${expert.windows.length} of ${count(record.num_windows, "window")} with ` +
+        `${percent(expert.score_share)} of the saliency: ${spans} s`,
+    ].join("; "), "quiet");
+    const canvas = make("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `Spectrogram of ${expert.name}; the parts that it was sent are framed`);
+    const card = make("li");
+    card.append(head, words, canvas);
+    return card;
   }));
 }
 
@@ -142,8 +151,7 @@ export function describeFigure(record, view) {
       `${unit.high.toFixed(1)} standard deviations`,
   ];
   const map = record.maps[view.map];
-  if (view.expert) parts.push(`orange is the evidence that ${view.expert} used, within its windows and band`);
-  else if (map?.peak) {
+  if (map?.peak) {
     parts.push(
       `orange is ${view.map === "gradcam" ? `evidence for ${record.target}` : "the router's saliency"}: peak at ` +
       `${map.peak.time_s.toFixed(2)} s and ${formatHz(map.peak.frequency_hz)}, nine tenths of it between ` +
