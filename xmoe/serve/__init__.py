@@ -10,7 +10,7 @@ replan     experts that are lost -> a plan without them; limits of one request
 batching   requests that wait -> one block of work, without a timer
 fanout     a block of segments -> one stacked call per expert, until each request's deadline
 router     recordings -> answers: front end, plan, fan-out, combine
-schemas, problems, bodies, auth, api, v1, v2, pictures    HTTP
+schemas, problems, bodies, tensors, auth, api, v1, v2, pages    HTTP
 drain      the last requests of a router
 expert_replica, router_replica, process                    what Ray Serve runs
 build, session, status, metrics                            Ray Serve; only ``build`` binds
