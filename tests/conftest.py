@@ -153,13 +153,17 @@ def bad_files(real_data: Path) -> Path:
 
 
 class ObjectStore:
-    """An S3 server in this process; ``refuse`` decides by method and path what it denies."""
+    """An S3 server in this process.
+
+    ``refuse`` decides by method and path what it denies, ``cut`` which bodies end half-way.
+    """
 
     def __init__(self) -> None:
         from moto.server import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import make_server
 
         self.refuse: Callable[[str, str], bool] = lambda method, path: False
+        self.cut: Callable[[str, str], bool] = lambda method, path: False
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -171,6 +175,9 @@ class ObjectStore:
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if self.cut(method, path):
+            body = b"".join(self._moto(environ, start_response))
+            return [body[: len(body) // 2]]
         if not self.refuse(method, path):
             return self._moto(environ, start_response)
         length = int(environ.get("CONTENT_LENGTH") or 0)
@@ -204,12 +211,18 @@ def object_store() -> Iterator[ObjectStore]:
 
 
 @pytest.fixture
-def bucket(object_store: ObjectStore, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Return the address of a new bucket; nothing is refused again after the test."""
+def bucket(
+    object_store: ObjectStore,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    """Return the address of a new bucket, with a new cache; nothing is refused after the test."""
     import urllib.request
 
     name = f"bucket-{zlib.crc32(request.node.nodeid.encode()):08x}"
     ask = urllib.request.Request(f"{object_store.endpoint}/{name}", method="PUT")
     urllib.request.urlopen(ask).close()
+    monkeypatch.setenv("XMOE_CACHE", str(tmp_path / "cache of stores"))
     yield f"s3://{name}"
-    object_store.refuse = lambda method, path: False
+    object_store.refuse = object_store.cut = lambda method, path: False

@@ -7,6 +7,7 @@ import pytest
 
 from xmoe.cli.edge import run
 from xmoe.cli.options import (
+    EXISTING_FOLDER_OR_ADDRESS,
     Budget,
     ExpertNames,
     Percent,
@@ -93,3 +94,11 @@ def test_a_command_is_repeated_as_it_was_given_but_for_resuming(capsys):
     assert capsys.readouterr().out.strip() == f"xmoe xmoe {given}"
     assert run(again, []) == 0
     assert capsys.readouterr().out.strip() == "xmoe xmoe"
+
+
+def test_an_address_stays_text_and_a_path_is_checked(tmp_path):
+    kind = EXISTING_FOLDER_OR_ADDRESS
+    assert kind.convert("s3://bucket/set", None, None) == "s3://bucket/set"
+    assert kind.convert(str(tmp_path), None, None) == tmp_path
+    with pytest.raises(click.BadParameter, match="does not exist"):
+        kind.convert(str(tmp_path / "none"), None, None)

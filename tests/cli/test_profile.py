@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 
+from tests.fixtures.stores import upload
 from xmoe.audio.synth import SynthConfig, write_dataset
 from xmoe.cli import main
+from xmoe.storage.place import open_place
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +81,12 @@ def test_same_content_in_train_and_test_is_a_finding(small_set, undrawn, tmp_pat
 def test_folder_without_recordings_is_the_users_mistake(tmp_path, capsys):
     code, fields = run_json(capsys, tmp_path)
     assert (code, fields["error"]) == (2, "DatasetError")
+
+
+def test_from_a_store_to_a_store_gives_the_same_bytes(small_set, undrawn, bucket, tmp_path, capsys):
+    address, out = upload(small_set, f"{bucket}/set"), f"{bucket}/profiles/one"
+    code, fields = run_json(capsys, address, "--out", out)
+    assert (code, fields["files"]["profile"]) == (0, f"{out}/profile.json")
+    run_json(capsys, small_set, "--out", tmp_path)
+    for name in ("profile.json", "clips.parquet", "quarantine.csv"):
+        assert (open_place(out) / name).read() == (tmp_path / name).read_bytes()

@@ -1,7 +1,11 @@
 """``xmoe train`` asks for a fit by every option and answers with the figures of the run."""
 
+import json
+
 import pytest
 
+from tests.fixtures.closed import train_small
+from tests.fixtures.stores import upload
 from xmoe.base.backbone import TRUST
 from xmoe.base.errors import RunFolderError
 from xmoe.cli import main
@@ -9,6 +13,9 @@ from xmoe.cli.train import describe_run
 from xmoe.experts.backbone import read_trusted
 from xmoe.pipeline import fit
 from xmoe.profile.assemble import profile_dataset
+from xmoe.serve.preflight import hear_run, judge_run
+from xmoe.serve.settings import ServeSettings
+from xmoe.storage.place import open_place
 from xmoe.training.session import train_here
 
 
@@ -78,7 +85,7 @@ def test_interruption_names_the_command_that_goes_on(monkeypatch, tmp_path, caps
 
 def test_run_without_figures_is_named(tmp_path):
     with pytest.raises(RunFolderError, match=r"metrics\.json"):
-        describe_run(tmp_path)
+        describe_run(tmp_path, tmp_path)
 
 
 def test_missing_dataset_is_the_users_mistake(run_json, tmp_path):
@@ -91,3 +98,71 @@ def test_trusted_names_join_those_of_the_environment(asked, monkeypatch):
     monkeypatch.setenv(TRUST, "one")
     asked("--local --trust two --trust net.pt2")
     assert read_trusted() == ["one", "two", "net.pt2"]
+
+
+# What a clock says, where the recordings are, and what is made of both.
+OF_A_FIT = {"dataset.json", "metrics.json", "closed_form.json", "run_config.json", "report.html"}
+OF_A_FIT |= {"architecture.txt", "manifest.json", "golden.json", "costs.json"}
+
+
+@pytest.fixture
+def stored_run(scenes, closed_run, bucket):
+    """The addresses of scenes in an object store, and of a run that was trained on them."""
+    return upload(scenes, f"{bucket}/set"), upload(closed_run, f"{bucket}/runs/one")
+
+
+def test_from_a_store_to_a_store_is_the_run_of_a_disk(scenes, closed_run, bucket):
+    data, run = upload(scenes, f"{bucket}/set"), f"{bucket}/runs/one"
+    train_small(data, run)
+    far = {found.name: open_place(run) / found.name for found in open_place(run).walk()}
+    here = {found.name: closed_run / found.name for found in open_place(closed_run).walk()}
+    assert far.keys() == here.keys()
+    differ = {name for name, path in here.items() if path.read_bytes() != far[name].read()}
+    assert {name.rpartition("/")[2] for name in differ} <= OF_A_FIT
+    assert {name for name in here if name.endswith(".safetensors")} & differ == set()
+    told = json.loads(far["dataset.json"].read())
+    assert (told["root"], told["clips"]["test"]) == (data, 16)
+    assert b"The recordings are not at" not in far["report.html"].read()
+
+
+def test_run_in_a_store_is_evaluated_asked_and_deployed(
+    scenes, stored_run, closed_run, run_json, undrawn, tmp_path
+):
+    data, run = stored_run
+    known = json.loads((closed_run / "metrics.json").read_text())
+    code, fields = run_json("eval", run, "--dataset", data)
+    assert (code, fields["accuracy"], fields["out"]) == (0, known["accuracy"], f"{run}/eval-test")
+    written = json.loads((open_place(run) / "eval-test/metrics.json").read())
+    assert written["accuracy_at_fixed_k"] == fields["accuracy_at_fixed_k"]
+    code, fields = run_json("eval", run, "--dataset", scenes, "--out", f"{data}-eval")
+    assert (code, open_place(f"{data}-eval/metrics.json").kind()) == (0, "file")
+    code, fields = run_json("infer", run, scenes / "000.wav")
+    here = run_json("infer", closed_run, scenes / "000.wav")[1]
+    assert fields["answers"][0]["probabilities"] == here["answers"][0]["probabilities"]
+    settings = ServeSettings(run=run)
+    verdict = judge_run(settings, hear_run(settings), ServeSettings(run=str(closed_run)))
+    assert verdict.objections == ()
+
+
+def test_run_in_a_store_is_not_written_over_and_is_resumed_anywhere(
+    stored_run, run_json, few_families, undrawn, monkeypatch, tmp_path
+):
+    data, run = stored_run
+    options = ("--local", "--policy", "rule", "--device", "cpu")
+    code, fields = run_json("train", "--dataset", data, "--out", run, *options)
+    assert (code, fields["where"]) == (2, run)
+    assert "--resume" in fields["mend"]
+    before = (open_place(run) / "checkpoints/best.json").read()
+    monkeypatch.setenv("XMOE_CACHE", str(tmp_path / "another machine"))
+    code, fields = run_json("train", "--dataset", data, "--out", run, "--resume", *options)
+    assert (code, fields["run"]) == (0, run)
+    assert (open_place(run) / "checkpoints/best.json").read() == before
+
+
+def test_what_is_wrong_in_a_store_is_named_by_its_address(bucket, run_json, tmp_path):
+    open_place(f"{bucket}/set/metadata.csv").write(b"name,label\nx,y\n")
+    out = tmp_path / "run"
+    code, fields = run_json("train", "--dataset", f"{bucket}/set", "--out", out, "--local")
+    assert (code, fields["where"]) == (2, f"{bucket}/set/metadata.csv")
+    code, fields = run_json("train", "--dataset", f"{bucket}/none", "--out", out, "--local")
+    assert (code, fields["where"]) == (2, f"{bucket}/none")

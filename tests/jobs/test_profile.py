@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from tests.fixtures.stores import upload
+from xmoe.audio.clip import DEFAULT_LIMITS
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import DatasetError
 from xmoe.base.files import to_json
 from xmoe.jobs import profile as jobs
+from xmoe.jobs import session
 from xmoe.profile.assemble import profile_dataset
+from xmoe.profile.table import examples_to_table, measure_block
 
 # Ray warns of its own settings.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -103,3 +107,19 @@ def test_running_ray_and_its_settings_are_left_as_they_were(folder, local_ray):
     jobs.profile_with_ray(replace(folder, examples=folder.examples[:2]))
     assert ray.is_initialized()
     assert context.enable_progress_bars == before
+
+
+def test_a_node_without_the_files_fetches_those_of_its_shard(
+    folder, bucket, tmp_path, monkeypatch, local_ray
+):
+    source = upload(folder.root, f"{bucket}/set")
+    monkeypatch.setenv("XMOE_CACHE", str(tmp_path / "another node"))
+    far = replace(folder, root=tmp_path / "not here", examples=(), source=source)
+    shard = examples_to_table(folder.examples[3:7])
+    found = jobs._measure(shard, dataset=far, home="another", limits=DEFAULT_LIMITS)
+    assert found == measure_block(shard, root=str(folder.root), limits=DEFAULT_LIMITS)
+    fetched = sorted(path.name for path in (tmp_path / "another node").rglob("*.wav"))
+    assert fetched == sorted(example.filepath for example in folder.examples[3:7])
+    home = session.node_here()
+    lost = jobs._measure(shard, dataset=far, home=home, limits=DEFAULT_LIMITS)
+    assert lost["error_code"].to_pylist() == ["missing"] * 4

@@ -208,3 +208,30 @@ def test_hash_is_of_all_bytes_and_empty_where_nothing_can_be_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert (place / "pipe").sha256() == ""
     assert ((place / "gone").sha256(), place.sha256(), (place / "a\0").sha256()) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words", "mend"),
+    [
+        ("s3", "ACCESS_DENIED during HeadObject operation", "AWS_ACCESS_KEY_ID"),
+        ("gs", "Status(PERMISSION_DENIED: x)", "GOOGLE_APPLICATION_CREDENTIALS"),
+        ("s3", "NO_SUCH_BUCKET during ListObjectsV2 operation", "bucket's name"),
+        ("s3", "NETWORK_CONNECTION: curlCode: 7, Couldn't connect to server", "endpoint"),
+        ("s3", "SLOW_DOWN", "otherwise"),
+        ("", "permission denied", "otherwise"),
+    ],
+)
+def test_mend_is_told_by_the_words_of_the_store(scheme, words, mend):
+    assert mend in places._mend(scheme, words, "otherwise")
+
+
+def test_folder_of_a_store_is_removed_whole(bucket, object_store):
+    folder = open_place(f"{bucket}/set")
+    for name in ("a/1", "a/b/2", "c"):
+        (folder / name).write(b"1")
+    (folder / "a").remove_folder()
+    assert [found.name for found in folder.walk()] == ["c"]
+    object_store.refuse = lambda method, path: method in ("POST", "DELETE")
+    with pytest.raises(StorageError, match="cannot remove") as caught:
+        folder.remove_folder()
+    assert "AWS_ACCESS_KEY_ID" in (caught.value.mend or "")

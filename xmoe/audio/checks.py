@@ -21,6 +21,7 @@ from typing import Literal
 
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import DatasetError
+from xmoe.storage.mirror import is_address, local_path
 
 Severity = Literal["error", "warning"]
 
@@ -194,6 +195,8 @@ def _check_paths(dataset: Dataset) -> Iterator[Finding]:
 
 def _path_kind(roots: Sequence[Path], filepath: str) -> str:
     """A code of ``RULES``, or ``file`` for a regular file inside ``roots``."""
+    if is_address(filepath):
+        return "file" if local_path(filepath).is_file() else "missing"
     relative = PurePosixPath(filepath)
     if relative.is_absolute() or ".." in relative.parts:
         return "leaves_root"

@@ -15,10 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from xmoe.audio.copies import find_copies
-from xmoe.audio.layouts import Entry, Layout, read_layout
+from xmoe.audio.layouts import Entry, Layout
+from xmoe.audio.remote import fetch_layout, fetch_named, locate
 from xmoe.audio.splits import hold_out
 from xmoe.base.config import TaskName
 from xmoe.base.errors import DatasetError
+from xmoe.base.progress import Progress, silent
+from xmoe.storage.mirror import is_address, local_path
 
 SPLITS = ("train", "val", "test")
 
@@ -27,8 +30,8 @@ SPLITS = ("train", "val", "test")
 class Example:
     """One labelled recording, or its part from ``start_s`` to ``end_s``.
 
-    ``filepath`` is relative to the data set's root, with ``/`` between folders. ``row`` is its line
-    in the manifest. ``copy_of`` is the first of several identical files.
+    ``filepath`` is relative to the data set's root, with ``/`` between folders, or an address.
+    ``row`` is its line in the manifest. ``copy_of`` is the first of several identical files.
     """
 
     filepath: str
@@ -59,6 +62,7 @@ class Dataset:
     """Examples, the order of their classes, the task, and notes on what was assumed.
 
     ``elsewhere`` gives the folder of clips, by id, that are not below ``root``.
+    ``source`` is the address that ``root`` was fetched from, empty where it was not.
     """
 
     root: Path
@@ -67,6 +71,7 @@ class Dataset:
     task: TaskName
     notes: tuple[str, ...] = ()
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
+    source: str = ""
 
     @property
     def groups(self) -> dict[str, str]:
@@ -85,7 +90,12 @@ class Dataset:
         if relative.is_absolute() or ".." in relative.parts:
             mend = "write paths relative to the data set's folder, without .."
             raise DatasetError("the path leaves the data set", where=example.filepath, mend=mend)
-        return self.elsewhere.get(example.clip_id, self.root) / relative
+        return locate(self.elsewhere.get(example.clip_id, self.root), example.filepath)
+
+    def fetch(self) -> Dataset:
+        """Return the set on this machine, to which what is in an object store is fetched."""
+        fetch_named(self.source, {example.filepath for example in self.examples})
+        return replace(self, root=local_path(self.source)) if self.source else self
 
     def targets(self, examples: Sequence[Example]) -> npt.NDArray[np.int64 | np.float32]:
         """Class indices [n] int64, or for multi label 0/1 rows [n, C] float32."""
@@ -106,8 +116,9 @@ def load_dataset(
     task: TaskName | None = None,
     val_fraction: float = 0.15,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Dataset:
-    """Read a data set in any accepted layout (see ``xmoe.audio.layouts``).
+    """Read a data set in any accepted layout (see ``xmoe.audio.layouts``), here or at an address.
 
     ``metadata`` names the manifest; without it, ``metadata.csv`` and its kin are tried, then class
     folders. ``test_fold`` picks the test fold of a manifest with a ``fold`` column. ``task`` is
@@ -116,27 +127,43 @@ def load_dataset(
     """
     if not 0.0 < val_fraction < 0.5:
         raise DatasetError(f"val_fraction is {val_fraction:g}", mend="use a number from 0 to 0.5")
-    layout = read_layout(Path(root), None if metadata is None else Path(metadata))
+    here, layout = fetch_layout(root, metadata, progress=progress)
     several = any(len(entry.labels) > 1 for entry in layout.entries)
     task = task or ("multi_label" if several else "single_label")
     _check_labels(layout, task)
     notes = list(layout.notes)
     examples = _assign_folds(layout, test_fold, notes)
     if not set(SPLITS) <= {example.split for example in examples}:
-        examples = _tie_copies(examples, Path(root), notes)
+        examples = _tie_copies(examples, here, notes)
     for missing in ("test", "val"):
         examples = _make_split(examples, missing, val_fraction, seed, notes, layout.source)
     classes = sorted({name for example in examples for name in example.labels}, key=natural_key)
-    return Dataset(Path(root).resolve(), tuple(examples), tuple(classes), task, tuple(notes))
+    source = str(root) if is_address(root) else ""
+    return Dataset(
+        here.resolve(), tuple(examples), tuple(classes), task, tuple(notes), source=source
+    )
 
 
-def load_more(root: str | Path, metadata: str | Path | None, task: TaskName) -> Dataset:
+def empty_dataset(root: str | Path, classes: tuple[str, ...], task: TaskName) -> Dataset:
+    """Return a set of which only the place is known, a folder or an address."""
+    source = str(root) if is_address(root) else ""
+    here = local_path(source) if source else Path(root)
+    return Dataset(here.resolve(), (), classes, task, source=source)
+
+
+def load_more(
+    root: str | Path,
+    metadata: str | Path | None,
+    task: TaskName,
+    *,
+    progress: Progress = silent,
+) -> Dataset:
     """Read clips to add to a set: no split is made, clips without one are for training."""
-    layout = read_layout(Path(root), None if metadata is None else Path(metadata))
+    here, layout = fetch_layout(root, metadata, progress=progress)
     _check_labels(layout, task)
     examples = [_as_example(entry, entry.split or "train", entry.group) for entry in layout.entries]
     classes = sorted({name for example in examples for name in example.labels}, key=natural_key)
-    return Dataset(Path(root).resolve(), tuple(examples), tuple(classes), task, layout.notes)
+    return Dataset(here.resolve(), tuple(examples), tuple(classes), task, layout.notes)
 
 
 def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

@@ -123,7 +123,8 @@ def _find_files(
     if path_column == "slice_file_name" and fold and (root / "audio").is_dir():
         folders = [f"audio/fold{row[fold]}" for row in table.rows]
         notes.append(f"{table.path.name} is UrbanSound8K's table: fold 1 is taken from audio/fold1")
-    return Finder(root).find_beside([prefix + name for name in names], folders, prefix)
+    found = Finder(root).find_beside([prefix + name for name in names], folders, prefix)
+    return [name if "://" in name else path for name, path in zip(names, found, strict=True)]
 
 
 def _parse_path(cell: str, table: Table, index: int, column: str) -> str:

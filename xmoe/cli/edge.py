@@ -23,6 +23,7 @@ import click
 
 from xmoe.base.errors import InputError, XmoeError
 from xmoe.cli.output import Reply, print_reply
+from xmoe.storage.mirror import name_address
 
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -76,7 +77,8 @@ def describe(error: BaseException, session: Session) -> Failure:
     if isinstance(error, XmoeError):
         exit_code = EXIT_INPUT if isinstance(error, InputError) else EXIT_FAILED
         code = getattr(error, "code", None)
-        return Failure(exit_code, name, error.what, error.where, error.mend, code)
+        where = None if error.where is None else name_address(error.where)
+        return Failure(exit_code, name, error.what, where, error.mend, code)
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "xmoe"
         return Failure(EXIT_INPUT, name, error.format_message(), mend=f"see `{command} --help`")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from xmoe.cli.figures import explanations_tables, metrics_table, robustness_table
-from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, command, session
+from xmoe.cli.options import (
+    EXISTING_FILE_OR_ADDRESS,
+    EXISTING_FOLDER_OR_ADDRESS,
+    FOLDER_OR_ADDRESS,
+    METADATA_HELP,
+    command,
+    session,
+)
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
@@ -16,12 +23,17 @@ if TYPE_CHECKING:
 
 
 @command("eval")
-@click.argument("run", type=EXISTING_FOLDER)
-@click.option("--dataset", type=EXISTING_FOLDER, required=True, help="Folder of recordings.")
-@click.option("--metadata", type=EXISTING_FILE, help="The manifest; found by itself if left out.")
+@click.argument("run", type=EXISTING_FOLDER_OR_ADDRESS)
+@click.option(
+    "--dataset",
+    type=EXISTING_FOLDER_OR_ADDRESS,
+    required=True,
+    help="Folder of recordings, here or at s3://, gs://.",
+)
+@click.option("--metadata", type=EXISTING_FILE_OR_ADDRESS, help=METADATA_HELP)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test")
 @click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
-@click.option("--out", type=FOLDER, help="Where to write; RUN/eval-SPLIT if left out.")
+@click.option("--out", type=FOLDER_OR_ADDRESS, help="Where to write; RUN/eval-SPLIT if left out.")
 @click.option("--explanations", is_flag=True, help="Measure how faithful explanations are, too.")
 @click.option(
     "--explained",
@@ -43,28 +55,42 @@ if TYPE_CHECKING:
     show_default=True,
     help="Clips that --robustness takes; each is heard at every level.",
 )
+@click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto")
+@click.option("--workers", type=click.IntRange(1), help="Actors on Ray; all processors.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 def evaluate(
     *,
-    run: Path,
-    dataset: Path,
-    metadata: Path | None,
+    run: Path | str,
+    dataset: Path | str,
+    metadata: Path | str | None,
     split: str,
     test_fold: int | None,
-    out: Path | None,
+    out: Path | str | None,
     explanations: bool,
     explained: int,
     robustness: bool,
     harmed: int,
+    engine: Literal["auto", "loop", "ray"],
+    workers: int | None,
     device: Device,
 ) -> Reply:
-    """Measure the classifier in RUN on one split of labelled recordings."""
-    from xmoe.base.progress import show_progress
-    from xmoe.pipeline.classifier import MoEAudioClassifier
+    """Measure the classifier in RUN on one split of labelled recordings.
 
-    folder = out or run / f"eval-{split}"
+    RUN and --out may be addresses too. More than 2000 clips are answered on Ray.
+    """
+    from xmoe.base.progress import show_progress
+    from xmoe.jobs.evaluate import choose_answerer
+    from xmoe.pipeline.classifier import MoEAudioClassifier
+    from xmoe.run.publish import published
+    from xmoe.storage.mirror import name_address
+
+    where = run if isinstance(run, str) else str(run.absolute())
     classifier = MoEAudioClassifier.load(run, device=device)
-    with show_progress(quiet=session().quiet) as progress:
+    with (
+        show_progress(quiet=session().quiet) as progress,
+        published(out or run, progress=progress) as base,
+    ):
+        folder = base if out else base / f"eval-{split}"
         metrics = classifier.evaluate(
             dataset,
             metadata,
@@ -72,6 +98,7 @@ def evaluate(
             test_fold=test_fold,
             out_dir=folder,
             explained=explained if explanations else 0,
+            answerer=choose_answerer(where, engine=engine, workers=workers),
             progress=progress,
         )
         curves = None
@@ -82,14 +109,15 @@ def evaluate(
                 split=split,
                 test_fold=test_fold,
                 clips=harmed,
-                out_dir=out or run,
+                out_dir=base,
                 progress=progress,
             )
-    fields = {**metrics, "run": run, "split": split, "out": folder}
+    written = name_address(str(folder))
+    fields = {**metrics, "run": run, "split": split, "out": written}
     shown: list[Any] = [metrics_table(metrics, f"{split} split")]
     if explanations:
         shown += explanations_tables(metrics["explanations"])
-    shown.append(f"written to {folder}")
+    shown.append(f"written to {written}")
     if curves is not None:
         fields["robustness"] = curves
         shown += [robustness_table(curves), f"robustness.json and .png are in {out or run}"]

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, Budget, command, session
+from xmoe.cli.options import (
+    EXISTING_FILE_OR_ADDRESS,
+    EXISTING_FOLDER,
+    EXISTING_FOLDER_OR_ADDRESS,
+    METADATA_HELP,
+    Budget,
+    command,
+    session,
+)
 from xmoe.cli.output import Reply, make_table
 from xmoe.cli.train import read_cards
 
@@ -119,9 +127,11 @@ def calibrate(*, run: Path, budget: str | float | None) -> Reply:
 
 @command("update")
 @click.argument("run", type=EXISTING_FOLDER)
-@click.option("--dataset", type=EXISTING_FOLDER, required=True, help="Folder of new recordings.")
-@click.option("--metadata", type=EXISTING_FILE, help="The manifest; found by itself if left out.")
-def update(*, run: Path, dataset: Path, metadata: Path | None) -> Reply:
+@click.option(
+    "--dataset", type=EXISTING_FOLDER_OR_ADDRESS, required=True, help="Folder of new recordings."
+)
+@click.option("--metadata", type=EXISTING_FILE_OR_ADDRESS, help=METADATA_HELP)
+def update(*, run: Path, dataset: Path | str, metadata: Path | str | None) -> Reply:
     """Fit RUN to more labelled recordings as well: heads, weights and promises, in seconds.
 
     The recordings of before are not needed, their features are kept with RUN. All new ones are
@@ -133,8 +143,9 @@ def update(*, run: Path, dataset: Path, metadata: Path | None) -> Reply:
     from xmoe.pipeline.refit import update_run
     from xmoe.run.folder import RunFolder
 
-    more = load_more(dataset, metadata, RunFolder(run).read_config().model.task)
+    task = RunFolder(run).read_config().model.task
     with show_progress(quiet=session().quiet) as progress:
+        more = load_more(dataset, metadata, task, progress=progress)
         grown = update_run(run, more, progress=progress)
     reply = _describe_routing(run, grown.settled)
     counts = {"clips": grown.clips, "added": grown.added, "known": grown.passed}

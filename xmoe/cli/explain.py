@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmoe.cli.figures import EXPLAINED
-from xmoe.cli.options import ANY_PATH, EXISTING_FOLDER, FOLDER, command
+from xmoe.cli.options import ANY_PATH, EXISTING_FOLDER_OR_ADDRESS, FOLDER, command
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @command("explain")
-@click.argument("run", type=EXISTING_FOLDER)
+@click.argument("run", type=EXISTING_FOLDER_OR_ADDRESS)
 @click.argument("file", type=ANY_PATH)
 @click.option("--out", type=FOLDER, required=True, help="Where the pictures go.")
 @click.option(
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-def explain(*, run: Path, file: Path, out: Path, method: str, device: Device) -> Reply:
+def explain(*, run: Path | str, file: Path, out: Path, method: str, device: Device) -> Reply:
     """Show why the classifier in RUN answers as it does for FILE.
 
     Writes gradcam.png (why this label), why_experts.png, why_k.png, saliency_router.png (what the

@@ -74,7 +74,7 @@ def infer(*, run: str, files: Sequence[Path], device: Device, **options: Any) ->
     if not files:
         raise click.UsageError("name FILES, or --input and --output")
     if options["hop"] is None:
-        return answer_listed(Path(run), files, device, options["reading"])
+        return answer_listed(run, files, device, options["reading"])
     events: Any = {name: options[name] for name in EventOptions.__annotations__}
     return annotate_files(Path(run), files, events, device)
 
@@ -92,7 +92,7 @@ def refuse(names: Collection[str], why: str) -> None:
         raise click.UsageError(f"{', '.join(given)}: {why}", context)
 
 
-def answer_listed(run: Path, files: Sequence[Path], device: Device, reading: Reading) -> Reply:
+def answer_listed(run: str, files: Sequence[Path], device: Device, reading: Reading) -> Reply:
     """Return the reply for files that were named one by one."""
     from xmoe.base.progress import show_progress
     from xmoe.pipeline.classifier import MoEAudioClassifier

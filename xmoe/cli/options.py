@@ -15,10 +15,23 @@ from xmoe.cli.output import Reply
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+class OrAddress(click.Path):
+    """A path as click checks it, or the address of an object store, which stays text."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return an address as it is; what it names is checked by who reads or writes it."""
+        return str(value) if "://" in str(value) else super().convert(value, param, ctx)
+
+
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 ANY_PATH = click.Path(path_type=Path)
+FOLDER_OR_ADDRESS = OrAddress(path_type=Path, file_okay=False)
+EXISTING_FOLDER_OR_ADDRESS = OrAddress(path_type=Path, file_okay=False, exists=True)
+METADATA_HELP = "The manifest; found by itself if left out."
+EXISTING_FILE_OR_ADDRESS = OrAddress(path_type=Path, dir_okay=False, exists=True)
 
 
 class Range(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, FOLDER, command, session
+from xmoe.cli.options import (
+    EXISTING_FILE_OR_ADDRESS,
+    EXISTING_FOLDER_OR_ADDRESS,
+    FOLDER_OR_ADDRESS,
+    METADATA_HELP,
+    command,
+    session,
+)
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
@@ -18,24 +25,26 @@ if TYPE_CHECKING:
 
 
 @command("profile")
-@click.argument("dataset", type=EXISTING_FOLDER)
-@click.option("--metadata", type=EXISTING_FILE, help="The manifest; found by itself if left out.")
-@click.option("--out", type=FOLDER, help="Where to write; runs/profile-NAME if left out.")
+@click.argument("dataset", type=EXISTING_FOLDER_OR_ADDRESS)
+@click.option("--metadata", type=EXISTING_FILE_OR_ADDRESS, help=METADATA_HELP)
+@click.option(
+    "--out", type=FOLDER_OR_ADDRESS, help="Where to write; runs/profile-NAME if left out."
+)
 @click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto")
 @click.option("--workers", type=click.IntRange(1), default=1, help="Threads of the plain loop.")
 @click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
 @click.option("--strict", is_flag=True, help="Make bad files and findings an error.")
 def profile(
     *,
-    dataset: Path,
-    metadata: Path | None,
-    out: Path | None,
+    dataset: Path | str,
+    metadata: Path | str | None,
+    out: Path | str | None,
     engine: Literal["auto", "loop", "ray"],
     workers: int,
     test_fold: int | None,
     strict: bool,
 ) -> Reply:
-    """Measure the recordings in DATASET and say what they are like.
+    """Measure the recordings in DATASET, a folder or an address, and say what they are like.
 
     Writes profile.json, clips.parquet (one row per clip), quarantine.csv (files that cannot be
     read, why, and what to do) and profile.png.
@@ -44,42 +53,44 @@ def profile(
     from xmoe.audio.dataset import load_dataset
     from xmoe.base.progress import show_progress
     from xmoe.jobs.profile import run_profile
+    from xmoe.run.publish import published
 
-    data = load_dataset(dataset, metadata, test_fold=test_fold)
-    findings = check_manifest(data)
-    raise_on_errors(findings)
     with show_progress(quiet=session().quiet) as progress:
+        data = load_dataset(dataset, metadata, test_fold=test_fold, progress=progress)
+        findings = check_manifest(data)
+        raise_on_errors(findings)
         result = run_profile(data, engine=engine, workers=workers, progress=progress)
     findings += check_content(data, result.hashes, result.silent)
-    folder = out or Path("runs") / f"profile-{dataset.resolve().name}"
-    written = write_outputs(folder, result)
+    with published(out or Path("runs") / f"profile-{data.root.name}") as folder:
+        written = write_outputs(folder, result)
     if strict:
         refuse_imperfect(result, findings, written["quarantine"])
     return _reply(result, findings, data.notes, written)
 
 
-def write_outputs(folder: Path, result: ProfileResult) -> dict[str, Path]:
-    """Write everything that a profile leaves behind; returns where each file is."""
+def write_outputs(folder: Path, result: ProfileResult) -> dict[str, str]:
+    """Write everything that a profile leaves behind; returns where each file is, or will be."""
     from xmoe.audio.quarantine import write_quarantine
     from xmoe.base.files import write_json
     from xmoe.profile.draw import draw_profile
     from xmoe.profile.profile import write_clip_table
     from xmoe.run.folder import RunFile
+    from xmoe.storage.mirror import name_address
 
-    written = {
+    paths = {
         "profile": folder / RunFile.PROFILE,
         "clips": folder / RunFile.CLIPS,
         "quarantine": folder / RunFile.QUARANTINE,
         "picture": folder / "profile.png",
     }
-    write_json(written["profile"], result.profile)
-    write_clip_table(written["clips"], result.stats)
-    write_quarantine(written["quarantine"], result.quarantined)
-    draw_profile(result, written["picture"])
-    return written
+    write_json(paths["profile"], result.profile)
+    write_clip_table(paths["clips"], result.stats)
+    write_quarantine(paths["quarantine"], result.quarantined)
+    draw_profile(result, paths["picture"])
+    return {name: name_address(str(path)) for name, path in paths.items()}
 
 
-def refuse_imperfect(result: ProfileResult, findings: list[Finding], where: Path) -> None:
+def refuse_imperfect(result: ProfileResult, findings: list[Finding], where: str) -> None:
     """Raise DatasetError where a file was quarantined or anything is an error (``--strict``)."""
     from xmoe.audio.checks import raise_on_errors
     from xmoe.base.errors import DatasetError
@@ -88,7 +99,7 @@ def refuse_imperfect(result: ProfileResult, findings: list[Finding], where: Path
     if result.quarantined:
         raise DatasetError(
             f"{len(result.quarantined)} recordings cannot be read",
-            where=str(where),
+            where=where,
             mend="mend or remove the files listed there, or leave --strict out",
         )
 
@@ -97,7 +108,7 @@ def _reply(
     result: ProfileResult,
     findings: list[Finding],
     notes: tuple[str, ...],
-    written: dict[str, Path],
+    written: dict[str, str],
 ) -> Reply:
     from xmoe.profile.show import print_profile
 

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmoe.cli.options import EXISTING_FILE, EXISTING_FOLDER, command
+from xmoe.cli.options import (
+    EXISTING_FILE_OR_ADDRESS,
+    EXISTING_FOLDER,
+    EXISTING_FOLDER_OR_ADDRESS,
+    command,
+)
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
@@ -21,8 +26,12 @@ if TYPE_CHECKING:
 
 @command("report")
 @click.argument("run", type=EXISTING_FOLDER)
-@click.option("--dataset", type=EXISTING_FOLDER, help="The recordings, if they have moved.")
-@click.option("--metadata", type=EXISTING_FILE, help="Their manifest, if file names changed.")
+@click.option(
+    "--dataset", type=EXISTING_FOLDER_OR_ADDRESS, help="The recordings, if they have moved."
+)
+@click.option(
+    "--metadata", type=EXISTING_FILE_OR_ADDRESS, help="Their manifest, if file names changed."
+)
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="RUN/report.html if left out."
 )
@@ -34,8 +43,8 @@ if TYPE_CHECKING:
 def report(
     *,
     run: Path,
-    dataset: Path | None,
-    metadata: Path | None,
+    dataset: Path | str | None,
+    metadata: Path | str | None,
     out: Path | None,
     compare: Path | None,
 ) -> Reply:

@@ -12,8 +12,10 @@ import click
 from xmoe.cli.figures import metrics_table, mixture_table
 from xmoe.cli.options import (
     EXISTING_FILE,
-    EXISTING_FOLDER,
-    FOLDER,
+    EXISTING_FILE_OR_ADDRESS,
+    EXISTING_FOLDER_OR_ADDRESS,
+    FOLDER_OR_ADDRESS,
+    METADATA_HELP,
     Budget,
     ExpertNames,
     Range,
@@ -52,9 +54,19 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 
 
 @command("train")
-@click.option("--dataset", type=EXISTING_FOLDER, required=True, help="Folder of recordings.")
-@click.option("--metadata", type=EXISTING_FILE, help="The manifest; found by itself if left out.")
-@click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
+@click.option(
+    "--dataset",
+    type=EXISTING_FOLDER_OR_ADDRESS,
+    required=True,
+    help="Folder of recordings, here or at s3://, gs://.",
+)
+@click.option("--metadata", type=EXISTING_FILE_OR_ADDRESS, help=METADATA_HELP)
+@click.option(
+    "--out",
+    type=FOLDER_OR_ADDRESS,
+    required=True,
+    help="The run folder to write, here or at s3://, gs://.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="Chosen from the set's size if left out.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
@@ -84,7 +96,7 @@ def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
 @click.option("--no-samples", is_flag=True, help="Keep no test clips in the run to try it with.")
 @click.option("--settings", "settings_file", type=EXISTING_FILE, help="What `xmoe tune` chose.")
 @override_options
-def train(*, dataset: Path, out: Path, **asked: Any) -> Reply:
+def train(*, dataset: Path | str, out: Path | str, **asked: Any) -> Reply:
     """Profile the recordings, choose settings for them, train, and evaluate on the test split.
 
     Writes everything to --out. With --fit both a run that was fitted in closed form answers before
@@ -94,14 +106,19 @@ def train(*, dataset: Path, out: Path, **asked: Any) -> Reply:
     """
     from xmoe.base.progress import show_progress
     from xmoe.pipeline.fit import fit_run
+    from xmoe.run.publish import published
 
-    request = make_request(dataset, out, asked)
-    try:
-        with show_progress(quiet=session().quiet) as progress:
-            fit_run(request, progress=progress)
-    finally:  # what a run is after Ctrl-C is known only then
-        session().resume_hint = f"{say_state(out)}; go on with: {repeat_command()} --resume"
-    return describe_run(out)
+    resume: bool = asked["resume"]
+    with (
+        show_progress(quiet=session().quiet) as progress,
+        published(out, resume=resume, progress=progress) as folder,
+    ):
+        try:
+            fit_run(make_request(dataset, folder, asked), progress=progress)
+        finally:  # what a run is after Ctrl-C is known only then
+            again = f"{repeat_command()} --resume"
+            session().resume_hint = f"{say_state(folder)}; go on with: {again}"
+        return describe_run(folder, out)
 
 
 def say_state(out: Path) -> str:
@@ -116,7 +133,7 @@ def say_state(out: Path) -> str:
     return "the run so far can be used"
 
 
-def make_request(dataset: Path, out: Path, asked: Mapping[str, Any]) -> FitRequest:
+def make_request(dataset: Path | str, out: Path, asked: Mapping[str, Any]) -> FitRequest:
     """Return what is asked as a record; an option replaces what a file of settings says."""
     from xmoe.base.config import TrainConfig
     from xmoe.pipeline.request import FitRequest
@@ -187,12 +204,12 @@ def read_cards(paths: Sequence[Path], trusted: Sequence[str] = ()) -> tuple[Back
     return tuple(specs)
 
 
-def describe_run(out: Path) -> Reply:
-    """Return the reply of a run that is complete: figures on the test split and where they are."""
+def describe_run(run: Path, out: Path | str) -> Reply:
+    """Return the reply of a complete run: figures on the test split, and ``out``, where it is."""
     from xmoe.base.files import read_json
     from xmoe.run.folder import RunFile, RunFolder
 
-    folder = RunFolder(out)
+    folder = RunFolder(run)
     metrics = read_json(folder.file(RunFile.METRICS))
     fields = {**metrics, "run": out, "metrics": metrics}
     lines: list[Any] = [

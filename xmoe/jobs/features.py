@@ -9,10 +9,11 @@ its block to another.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from xmoe.base.errors import XmoeError
 from xmoe.base.progress import Progress, silent
-from xmoe.jobs.session import ray_session
+from xmoe.jobs.session import fetch_on_node, node_here, ray_session
 from xmoe.training.kernel_features import BlockRows, BlockTask, measure_block, run_here
 
 # Below that many clips the loop ends before Ray's workers are up.
@@ -38,7 +39,8 @@ def run_with_ray(tasks: Sequence[BlockTask], progress: Progress = silent) -> lis
     found: dict[int, BlockRows] = {}
     with ray_session():
         measure = ray.remote(num_cpus=1)(_measure)
-        waiting = {measure.remote(task): place for place, task in enumerate(tasks)}
+        home = node_here()
+        waiting = {measure.remote(task, home): place for place, task in enumerate(tasks)}
         done = 0
         try:
             while waiting:
@@ -55,6 +57,6 @@ def run_with_ray(tasks: Sequence[BlockTask], progress: Progress = silent) -> lis
     return [found[place] for place in range(len(tasks))]
 
 
-def _measure(task: BlockTask) -> BlockRows:
+def _measure(task: BlockTask, home: str) -> BlockRows:
     """What Ray runs; it ships what lives in a module that every worker can import."""
-    return measure_block(task)
+    return measure_block(replace(task, dataset=fetch_on_node(task.dataset, home)))

@@ -12,16 +12,25 @@ that a small set does not wait for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Literal
+
+import pyarrow as pa
 
 from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import XmoeError
 from xmoe.base.progress import Progress, silent
-from xmoe.jobs.session import data_session
+from xmoe.jobs.session import data_session, fetch_on_node, node_here
 from xmoe.profile.assemble import ProfileResult, assemble, check_paths, profile_dataset
-from xmoe.profile.table import Row, examples_to_table, measure_block, table_to_rows
+from xmoe.profile.table import (
+    Row,
+    examples_to_table,
+    measure_block,
+    table_to_examples,
+    table_to_rows,
+)
 
 Engine = Literal["loop", "ray"]
 
@@ -78,7 +87,8 @@ def profile_with_ray(
     """Profile a data set on the Ray cluster at hand, or on a local one for the time it takes.
 
     ``num_blocks`` is the number of pieces that are handed out, four per processor by default.
-    Every node must see the files under ``dataset.root``. Raises DatasetError when no clip can be
+    Every node must see the files under ``dataset.root``, or the object store that they are of.
+    Raises DatasetError when no clip can be
     read, XmoeError when the job itself fails.
     """
     import ray
@@ -102,7 +112,8 @@ def _measured_blocks(
     from ray.exceptions import RayError
 
     shards = [examples_to_table(shard) for shard in _deal(dataset.examples, num_blocks)]
-    measure = partial(measure_block, root=str(dataset.root), limits=limits)
+    alone = replace(dataset, examples=())
+    measure = partial(_measure, dataset=alone, home=node_here(), limits=limits)
     blocks = ray.data.from_arrow(shards).map_batches(
         measure, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
     )
@@ -114,6 +125,12 @@ def _measured_blocks(
             f"the profile job failed on Ray: {str(error).strip().splitlines()[-1]}",
             mend="profile with the plain loop, which names the file that it stops at",
         ) from error
+
+
+def _measure(table: pa.Table, *, dataset: Dataset, home: str, limits: DecodeLimits) -> pa.Table:
+    """What a worker does: have the files of a shard, and measure them."""
+    shard = replace(dataset, examples=tuple(table_to_examples(table)))
+    return measure_block(table, root=str(fetch_on_node(shard, home).root), limits=limits)
 
 
 def _deal(examples: tuple[Example, ...], num_blocks: int) -> list[tuple[Example, ...]]:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from xmoe.audio.dataset import Dataset
 from xmoe.base.backbone import TRUST
 
 # A socket's path may have 107 bytes, and Ray adds about 65 to its temporary folder.
@@ -59,3 +60,15 @@ def data_session() -> Iterator[None]:
             yield
         finally:
             context.enable_progress_bars = bars
+
+
+def node_here() -> str:
+    """Return the node of Ray that this process is on."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def fetch_on_node(dataset: Dataset, home: str) -> Dataset:
+    """Return a data set as a worker reads it; on another node than ``home`` it is fetched first."""
+    return dataset if node_here() == home else dataset.fetch()

@@ -6,7 +6,6 @@ done by the stages below it.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +25,8 @@ from xmoe.explain.clip import explain_clip, method_names
 from xmoe.explain.reasons import find_reasons
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.survey import survey_store
-from xmoe.features.store import build_store
 from xmoe.pictures import draw_robustness, to_png
-from xmoe.pipeline.evaluation import evaluate_store
+from xmoe.pipeline.evaluation import Answerer, answer_here, judge, temporary_store
 from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.outcome import pick_groups, write_evaluation
 from xmoe.pipeline.request import FitRequest, Profiler
@@ -39,6 +37,8 @@ from xmoe.predict.predictor import Predictor
 from xmoe.profile.assemble import profile_dataset
 from xmoe.robustness.measure import measure_robustness
 from xmoe.run.folder import RunFile, RunFolder
+from xmoe.run.publish import fetch_run, published
+from xmoe.storage.mirror import is_address
 from xmoe.training.calibrate import check_budget
 from xmoe.training.session import Engine, train_here
 
@@ -77,8 +77,8 @@ class MoEAudioClassifier:
 
     @classmethod
     def load(cls, run_dir: str | Path, *, device: Device = "auto") -> MoEAudioClassifier:
-        """Load a run folder; RunFolderError where it is missing, torn or altered."""
-        folder = RunFolder(run_dir)
+        """Load a run from a folder or address; RunFolderError where it is missing or altered."""
+        folder = RunFolder(fetch_run(run_dir))
         config = folder.read_config()
         model = cls(config.model.task, config.routing.budget, device=device, seed=config.train.seed)
         model._adopt(folder)
@@ -122,8 +122,8 @@ class MoEAudioClassifier:
             device=self.device,
         )
         request = FitRequest(
-            dataset_dir=Path(dataset_dir),
-            metadata_csv=None if metadata_csv is None else Path(metadata_csv),
+            dataset_dir=dataset_dir,
+            metadata_csv=metadata_csv,
             out_dir=Path(out_dir),
             task=self.task,
             budget=self.budget,
@@ -137,7 +137,9 @@ class MoEAudioClassifier:
             engine=engine,
             profiler=profiler,
         )
-        self._adopt(fit_run(request, progress=progress))
+        with published(out_dir, resume=resume, progress=progress) as here:
+            folder = fit_run(replace(request, out_dir=here), progress=progress)
+        self._adopt(RunFolder(fetch_run(out_dir)) if is_address(out_dir) else folder)
         return self
 
     def _adopt(self, folder: RunFolder) -> None:
@@ -253,40 +255,31 @@ class MoEAudioClassifier:
         test_fold: int | None = None,
         out_dir: str | Path | None = None,
         explained: int = 0,
+        answerer: Answerer = answer_here,
         progress: Progress = silent,
     ) -> dict[str, Any]:
         """Return figures with intervals on one split; written to ``out_dir`` too if given.
 
         ``explained`` clips are explained by every method, and how faithful each is comes back as
-        ``explanations`` and, in a folder, as ``explanations.json``.
+        ``explanations`` and, in a folder, as ``explanations.json``. ``answerer`` asks the clips.
         """
         predictor = self.predictor
-        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold)
-        examples = dataset.split(split)
-        with tempfile.TemporaryDirectory(prefix="xmoe-") as scratch:
-            path = Path(scratch) / split
-            store, bad = build_store(
-                path,
-                dataset,
-                examples,
-                predictor.frontend,
-                by_segment=True,
-                with_sound=predictor.config.model.hears_sound,
-                progress=progress,
+        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold, progress)
+        examples, survey = dataset.split(split), None
+        answered, bad = answerer(predictor, dataset, examples, progress=progress)
+        if answered is None:
+            raise DatasetError(
+                f"the {split} split has no readable recording",
+                where=str(dataset_dir),
+                mend="name another split or another folder",
             )
-            if not len(store):
-                raise DatasetError(
-                    f"the {split} split has no readable recording",
-                    where=str(dataset_dir),
-                    mend="name another split or another folder",
+        own = pick_groups(answered, dataset.groups)
+        evaluation = judge(predictor, answered, groups=own)
+        if explained:
+            with temporary_store(predictor, dataset, examples, progress=progress) as (store, _):
+                survey = survey_store(
+                    predictor, store, num_clips=explained, groups=own, progress=progress
                 )
-            own = pick_groups(store, dataset.groups)
-            evaluation = evaluate_store(predictor, store, groups=own, progress=progress)
-            survey = (
-                survey_store(predictor, store, num_clips=explained, groups=own, progress=progress)
-                if explained
-                else None
-            )
         extra = {"split": split, "num_quarantined": len(bad)}
         if out_dir is None:
             figures = {**evaluation.metrics, **extra}
@@ -315,7 +308,7 @@ class MoEAudioClassifier:
         ``robustness.json`` and its picture ``robustness.png``; that of a run's folder is in its
         report. See ``xmoe.robustness``.
         """
-        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold)
+        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold, progress)
         examples = dataset.split(split)
         seed = self.predictor.config.train.seed
         measured = measure_robustness(
@@ -334,6 +327,7 @@ class MoEAudioClassifier:
         metadata_csv: str | Path | None,
         split: str,
         test_fold: int | None,
+        progress: Progress,
     ) -> Dataset:
         """Read a data set as this classifier's training would, with its classes in its order."""
         config = self.predictor.config
@@ -343,6 +337,7 @@ class MoEAudioClassifier:
             test_fold=test_fold,
             task=config.model.task,
             seed=config.train.seed,
+            progress=progress,
         )
         return self._with_own_classes(dataset, split)
 

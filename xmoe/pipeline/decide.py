@@ -77,6 +77,7 @@ def read_checked(request: FitRequest, *, progress: Progress = silent) -> Dataset
         test_fold=request.test_fold,
         task=request.task,
         seed=request.train.seed,
+        progress=progress,
     )
     findings = check_manifest(dataset)
     raise_on_errors(findings)
@@ -169,7 +170,7 @@ def describe_dataset(
 ) -> dict[str, object]:
     """Return what the run remembers of its data: where, how many, what was assumed and found."""
     return {
-        "root": str(dataset.root),
+        "root": dataset.source or str(dataset.root),
         "metadata": None if request.metadata_csv is None else str(request.metadata_csv),
         "task": dataset.task,
         "classes": dataset.classes,

@@ -1,28 +1,33 @@
 """A predictor + a store of spectrograms -> metrics, expert usage and one trace per clip.
 
 Nothing here decides anything: what was fitted is measured as it would serve, and beside it what the
-same weights give with K fixed at 0, 1, ... so that the worth of choosing K can be read off.
+same weights give with K fixed at 0, 1, ... so that the worth of choosing K can be read off. Each
+clip is answered by itself, so blocks of clips that several machines answered are judged together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.quarantine import Quarantined
 from xmoe.backbones.macs import count_macs
 from xmoe.backbones.windows import place_windows
 from xmoe.base.config import ExpertSpec, RunConfig
 from xmoe.base.progress import Progress, silent
 from xmoe.experts.kernels import macs_per_s
 from xmoe.features.segments import eval_segments
-from xmoe.features.store import SpectrogramStore
+from xmoe.features.store import SpectrogramStore, build_store
 from xmoe.frontend.threads import one_thread
 from xmoe.metrics import compute_metrics
 from xmoe.mixture.network import NetworkExpert
@@ -56,6 +61,25 @@ class _Clips:
     share: npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Answered(_Clips):
+    """What was answered to each clip; ``fixed`` [n, K + 1, C] with K fixed, or K + 1 of none."""
+
+    fixed: npt.NDArray[np.float64]
+    targets: npt.NDArray[np.generic]
+    clip_ids: tuple[str, ...]
+
+    @classmethod
+    def join(cls, blocks: Sequence[Answered]) -> Answered:
+        """Return the answers of blocks in their order as one."""
+        columns = {
+            name: np.concatenate([getattr(block, name) for block in blocks])
+            for name in cls.__dataclass_fields__
+            if name != "clip_ids"
+        }
+        return cls(**columns, clip_ids=tuple(name for block in blocks for name in block.clip_ids))
+
+
 def evaluate_store(
     predictor: Predictor,
     store: SpectrogramStore,
@@ -69,27 +93,101 @@ def evaluate_store(
     ``groups`` [n] names what belongs together (speaker, recording): intervals resample groups.
     Raises ValueError for an empty store.
     """
+    answered = answer_store(predictor, store, fixed_k=fixed_k, progress=progress)
+    return judge(predictor, answered, groups=groups)
+
+
+class Answerer(Protocol):
+    """Whatever answers the clips of a data set: this process, or a job on Ray."""
+
+    def __call__(
+        self,
+        predictor: Predictor,
+        dataset: Dataset,
+        examples: Sequence[Example],
+        *,
+        progress: Progress,
+    ) -> tuple[Answered | None, list[Quarantined]]:
+        """Return the answers, None where no clip can be read, and the clips that cannot."""
+        ...
+
+
+def answer_here(
+    predictor: Predictor,
+    dataset: Dataset,
+    examples: Sequence[Example],
+    *,
+    progress: Progress = silent,
+) -> tuple[Answered | None, list[Quarantined]]:
+    """Answer clips in this process, as ``Answerer``."""
+    with temporary_store(predictor, dataset, examples, progress=progress) as (store, bad):
+        return answer_store(predictor, store, progress=progress) if len(store) else None, bad
+
+
+@contextmanager
+def temporary_store(
+    predictor: Predictor,
+    dataset: Dataset,
+    examples: Sequence[Example],
+    *,
+    progress: Progress = silent,
+) -> Iterator[tuple[SpectrogramStore, list[Quarantined]]]:
+    """Give the spectrograms of clips by segment, and the clips that cannot be read."""
+    with tempfile.TemporaryDirectory(prefix="xmoe-") as scratch:
+        yield build_store(
+            Path(scratch) / (examples[0].split if examples else "none"),
+            dataset,
+            examples,
+            predictor.frontend,
+            by_segment=True,
+            with_sound=predictor.config.model.hears_sound,
+            progress=progress,
+        )
+
+
+def answer_store(
+    predictor: Predictor,
+    store: SpectrogramStore,
+    *,
+    fixed_k: bool = True,
+    progress: Progress = silent,
+) -> Answered:
+    """Return the answers to every clip of a store; ValueError for an empty one."""
     if len(store) == 0:
         raise ValueError("no clips to evaluate")
-    config = predictor.config
     clips = _answer_clips(predictor, store, None, progress)
-    task = predictor.task
-    metrics = compute_metrics(clips.probabilities, store.targets, task=task, groups=groups)
-    truth = task.rows(store.targets, len(config.classes))
+    depths = range(predictor.config.model.k_max + 1 if fixed_k else 0)
+    fixed = [_answer_clips(predictor, store, k, silent).probabilities for k in depths]
+    return Answered(
+        **vars(clips),
+        fixed=np.stack(fixed, 1) if fixed else clips.probabilities[:, None][:, :0],
+        targets=store.targets,
+        clip_ids=store.clip_ids,
+    )
+
+
+def judge(
+    predictor: Predictor, clips: Answered, *, groups: Sequence[str] | None = None
+) -> Evaluation:
+    """Return the evaluation of answers; ``groups`` as for ``evaluate_store``."""
+    config, task = predictor.config, predictor.task
+    metrics = compute_metrics(clips.probabilities, clips.targets, task=task, groups=groups)
+    truth = task.rows(clips.targets, len(config.classes))
     metrics["mean_k"] = float(clips.k.mean())
     metrics["mean_saliency_share"] = float(clips.share.mean())
-    if fixed_k:
+    if clips.fixed.shape[1]:
         metrics["accuracy_at_fixed_k"] = {
-            str(k): _fixed_accuracy(predictor, store, k) for k in range(config.model.k_max + 1)
+            str(k): float(compute_metrics(p, clips.targets, task=task, num_bootstrap=0)["accuracy"])
+            for k, p in enumerate(clips.fixed.swapaxes(0, 1))
         }
     return Evaluation(
         probabilities=clips.probabilities,
-        targets=store.targets,
+        targets=clips.targets,
         k=clips.k,
         weights=clips.weights,
         metrics=metrics,
         usage=measure_usage(clips, truth, config.model.expert_names, config.classes),
-        traces=_trace_table(clips, store, truth, predictor),
+        traces=_trace_table(clips, truth, predictor),
     )
 
 
@@ -113,14 +211,6 @@ def _clip_row(predictor: Predictor, answers: SegmentAnswers) -> tuple[Any, ...]:
     k = np.asarray(float(answers.k.float().mean()))
     share = np.asarray(float(answers.saliency_share.mean()))
     return predictor.probabilities(answers.logits), k, weights, asked, share
-
-
-def _fixed_accuracy(predictor: Predictor, store: SpectrogramStore, k: int) -> float:
-    clips = _answer_clips(predictor, store, k, silent)
-    scores = compute_metrics(
-        clips.probabilities, store.targets, task=predictor.task, num_bootstrap=0
-    )
-    return float(scores["accuracy"])
 
 
 def measure_usage(
@@ -158,9 +248,7 @@ def measure_usage(
     }
 
 
-def _trace_table(
-    clips: _Clips, store: SpectrogramStore, truth: npt.NDArray[np.float64], predictor: Predictor
-) -> pa.Table:
+def _trace_table(clips: Answered, truth: npt.NDArray[np.float64], predictor: Predictor) -> pa.Table:
     config = predictor.config
     top = clips.probabilities.argmax(1)
     labels = [[config.classes[i] for i in np.nonzero(row)[0]] for row in truth]
@@ -174,7 +262,7 @@ def _trace_table(
     ]
     return pa.table(
         {
-            "clip_id": list(store.clip_ids),
+            "clip_id": list(clips.clip_ids),
             "labels": pa.array(labels, pa.list_(pa.string())),
             "answer": [config.classes[i] for i in top],
             "probability": clips.probabilities.max(1),

@@ -31,7 +31,7 @@ from xmoe.pictures import (
 )
 from xmoe.pipeline.architecture import describe_architecture
 from xmoe.pipeline.depths import DepthJudge, hear_store
-from xmoe.pipeline.evaluation import Evaluation, evaluate_store, mean_macs
+from xmoe.pipeline.evaluation import Answered, Evaluation, evaluate_store, mean_macs
 from xmoe.policy.families import list_families
 from xmoe.policy.probe import baseline_probabilities
 from xmoe.predict.golden import write_golden
@@ -154,7 +154,7 @@ def baseline_fields(scores: Mapping[str, Any]) -> dict[str, Any]:
     return {f"baseline_{name}": scores[name] for name in names if name in scores}
 
 
-def pick_groups(store: SpectrogramStore, groups: Mapping[str, str]) -> list[str] | None:
+def pick_groups(store: SpectrogramStore | Answered, groups: Mapping[str, str]) -> list[str] | None:
     """Return each clip's group, or None where there are too few to resample (under ten)."""
     own = [groups.get(clip_id, clip_id) for clip_id in store.clip_ids]
     return own if len(set(own)) >= LEAST_GROUPS else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import soundfile as sf
 import torch
 
 from xmoe.audio.clip import read_clip
-from xmoe.audio.dataset import Dataset, Example, load_dataset
+from xmoe.audio.dataset import Example, empty_dataset, load_dataset
 from xmoe.audio.resample import resample
 from xmoe.base.errors import DatasetError, XmoeError
 from xmoe.base.progress import Progress, silent
@@ -30,6 +31,7 @@ from xmoe.report.mistakes import Illustration
 from xmoe.report.records import RunRecords
 from xmoe.report.report import write_report
 from xmoe.run.folder import RunFile
+from xmoe.storage.mirror import is_address
 
 HEARD_HZ = 48_000
 PLAYED_HZ = 22_050
@@ -39,14 +41,16 @@ MOST_PLAYED_S = 6.0
 class MistakeIllustrator:
     """Clip id -> what the router saw of the clip, and its sound."""
 
-    def __init__(self, records: RunRecords, root: Path, metadata: Path | None = None) -> None:
+    def __init__(
+        self, records: RunRecords, root: str | Path, metadata: str | Path | None = None
+    ) -> None:
         self._records = records
         self._predictor = Predictor.load(records.folder.path)
         task = records.config.model.task
         self._dataset = (
             load_dataset(root, metadata, task=task)
             if metadata is not None
-            else Dataset(root.resolve(), (), records.config.classes, task)
+            else empty_dataset(root, records.config.classes, task)
         )
         self._examples = {example.clip_id: example for example in self._dataset.examples}
 
@@ -54,7 +58,7 @@ class MistakeIllustrator:
     def __call__(self, clip_id: str) -> Illustration:
         """Return picture and sound; AudioError or DatasetError where the recording is not there."""
         example = self._examples.get(clip_id) or self._example(clip_id)
-        path = self._dataset.path(example)
+        path = replace(self._dataset, examples=(example,)).fetch().path(example)
         clip = read_clip(path, start_s=example.start_s, end_s=example.end_s)
         predictor = self._predictor
         segments = predictor.cut(clip.samples, clip.sample_rate_hz)
@@ -133,10 +137,9 @@ def report_run(
     records, absent = RunRecords(run), ""
     illustrate: MistakeIllustrator | None = None
     try:
-        root = Path(dataset_dir if dataset_dir is not None else records.dataset["root"])
-        if root.is_dir():
-            metadata = None if metadata_csv is None else Path(metadata_csv)
-            illustrate = MistakeIllustrator(records, root, metadata)
+        root = dataset_dir if dataset_dir is not None else records.dataset["root"]
+        if is_address(root) or Path(root).is_dir():
+            illustrate = MistakeIllustrator(records, root, metadata_csv)
         else:
             absent = f"the recordings are not at {root}; say where they are with --dataset"
     except (XmoeError, KeyError, TypeError) as error:

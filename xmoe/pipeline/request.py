@@ -40,9 +40,9 @@ class FitRequest:
     ``engine`` runs the training job, ``profiler`` the profile, ``measurer`` the features.
     """
 
-    dataset_dir: Path
+    dataset_dir: str | Path
     out_dir: Path
-    metadata_csv: Path | None = None
+    metadata_csv: str | Path | None = None
     test_fold: int | None = None
     task: TaskName | None = None
     budget: str | float = "accuracy"

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from xmoe.audio.clip import DEFAULT_LIMITS, Clip, DecodeLimits, read_clip
 from xmoe.audio.dataset import Example
 from xmoe.audio.quarantine import Quarantined
+from xmoe.audio.remote import locate
 from xmoe.base.errors import AudioError
 from xmoe.profile.spectrum import (
     band_limit_hz,
@@ -185,7 +186,7 @@ def measure_example(
     """
     try:
         clip = read_clip(
-            root / example.filepath,
+            locate(root, example.filepath),
             start_s=example.start_s,
             end_s=example.end_s,
             limits=limits,

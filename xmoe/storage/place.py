@@ -29,11 +29,26 @@ from xmoe.base.errors import InputError, StorageError
 from xmoe.base.files import write_bytes
 
 CHECK_ADDRESS = "check the address, and that this machine may read it"
-CHECK_WRITING = (
-    "check the address, its credentials and its space, or name another place; "
-    "what was written before is as it was"
+CHECK_WRITING = "check the address, its credentials and its space, or name another place"
+KEYS = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or allow this role",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or allow this service account",
+}
+# Words that stores use for one cause, and how to mend it; ``{keys}`` are those of the store.
+_CAUSES = (
+    (r"NO_SUCH_BUCKET|bucket does not exist", "check the bucket's name and its region"),
+    (
+        r"ACCESS_DENIED|ACCESS_KEY|SIGNATURE|TOKEN|UNAUTH|PERMISSION|FORBIDDEN|credential",
+        "{keys}",
+    ),
+    (
+        r"NETWORK|CURL|CONNECT|RESOLVE|TIMEOUT|UNAVAILABLE",
+        "check the network, the region and the endpoint (AWS_ENDPOINT_URL, endpoint_override=)",
+    ),
 )
-_BLOCK_BYTES = 1 << 20
+# One request for a small object; an end to trying, which would take a quarter of an hour.
+_OPTIONS_OF = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=20"}
+_BLOCK_BYTES = 1 << 23
 _OPTIONS = re.compile(r"\?(?P<options>[a-z_]+=[^?]*)$")
 
 
@@ -166,11 +181,10 @@ class Place:
         if self.is_local and not self.path.is_file():  # a pipe would wait for ever
             return ""
         try:
-            with reading(self), self._open() as stream:
-                digest = hashlib.sha256()
-                while block := stream.read(_BLOCK_BYTES):
-                    digest.update(block)
-                return digest.hexdigest()
+            digest = hashlib.sha256()
+            for block in self.blocks():
+                digest.update(block)
+            return digest.hexdigest()
         except (FileNotFoundError, InputError, ValueError):
             return ""
 
@@ -192,8 +206,24 @@ class Place:
             with self._files().open_output_stream(self.key) as stream:
                 stream.write(data)
         except OSError as error:
-            what = f"cannot write: {store_reason(error)}"
-            raise StorageError(what, where=self.shown, mend=CHECK_WRITING) from error
+            why = store_reason(error)
+            mend = f"{_mend(self.scheme, why, CHECK_WRITING)}; what was written before is as it was"
+            raise StorageError(f"cannot write: {why}", where=self.shown, mend=mend) from error
+
+    def remove_folder(self) -> None:
+        """Remove this folder of a store and all below it; StorageError where that is refused."""
+        try:
+            self._files().delete_dir(self.key)
+        except OSError as error:
+            why = store_reason(error)
+            mend = _mend(self.scheme, why, CHECK_WRITING)
+            raise StorageError(f"cannot remove: {why}", where=self.shown, mend=mend) from error
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes of this file a few MiB at a time; otherwise as ``read``."""
+        with reading(self), self._open() as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                yield block
 
     def _open(self) -> Any:
         return self.path.open("rb") if self.is_local else self._files().open_input_stream(self.key)
@@ -224,8 +254,9 @@ def reading(place: Place) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        what = f"cannot be read: {store_reason(error)}"
-        raise InputError(what, where=place.shown, mend=CHECK_ADDRESS) from error
+        why = store_reason(error)
+        mend = _mend(place.scheme, why, CHECK_ADDRESS)
+        raise InputError(f"cannot be read: {why}", where=place.shown, mend=mend) from error
 
 
 def open_place(address: str | Path) -> Place:
@@ -256,12 +287,13 @@ def open_place(address: str | Path) -> Place:
 
 @lru_cache(maxsize=32)
 def _file_system(scheme: str, bucket: str, options: str) -> Any:
-    """Return pyarrow's file system of one bucket; small objects are sent in one request."""
+    """Return pyarrow's file system of one bucket."""
     import pyarrow
     from pyarrow import fs
 
-    single = "allow_delayed_open=true" if scheme == "s3" else ""
-    query = "&".join(part for part in (options, single) if part)
+    own = _OPTIONS_OF.get(scheme, "")
+    own = "" if own.partition("=")[0] in options else own
+    query = "&".join(part for part in (options, own) if part)
     try:
         return fs.FileSystem.from_uri(f"{scheme}://{bucket}" + (f"?{query}" if query else ""))[0]
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -270,6 +302,15 @@ def _file_system(scheme: str, bucket: str, options: str) -> Any:
             where=f"{scheme}://{bucket}",
             mend="name a path, or an s3://, gs:// or file:// address",
         ) from error
+
+
+def _mend(scheme: str, reason: str, otherwise: str) -> str:
+    """Return how to mend what a store says in its own words."""
+    if scheme in KEYS:
+        for words, mend in _CAUSES:
+            if re.search(words, reason, re.IGNORECASE):
+                return mend.format(keys=KEYS[scheme])
+    return otherwise
 
 
 def store_reason(error: BaseException) -> str:

@@ -1,0 +1,172 @@
+"""A run folder that is written on this machine -> the same folder at an address, and back.
+
+A run is trained in the cache and copied to its address whenever a checkpoint is there, and whole at
+the end. What differs by size and time is sent, files first, then settings, the pointers that name a
+checkpoint, and the figures: whoever reads meanwhile finds the checkpoint of before or the new one,
+whole. A run that was stopped goes on from what is here and what is there, whichever is newer, also
+on another machine. One writer at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from xmoe.base.errors import ConfigError, StorageError, XmoeError
+from xmoe.base.files import storage_errors
+from xmoe.base.progress import Progress, silent
+from xmoe.run.folder import CHECKPOINTS, RunFile, pointer_file
+from xmoe.storage.mirror import (
+    SECOND_NS,
+    UNPUBLISHED,
+    cache_folder,
+    fetch_folder,
+    in_threads,
+    is_address,
+    size_and_time,
+)
+from xmoe.storage.place import Place, open_place
+
+POLL_S = 2.0
+POINTERS = (pointer_file("last"), pointer_file("best"))
+# What is told by its being there comes last, in this order; a checkpoint's own settings too.
+MARKS = [
+    PurePosixPath(name).name
+    for name in (RunFile.CONFIG, *POINTERS, RunFile.CLOSED, RunFile.METRICS)
+]
+
+
+@contextmanager
+def published(
+    out: str | Path, *, resume: bool | None = None, progress: Progress = silent
+) -> Iterator[Path]:
+    """Give the folder to write to for ``out``; that of an address is copied there at the end.
+
+    ``resume`` is whether a run at the address is gone on with; None writes over what is there.
+    After an error or an interruption what was not copied yet stays on this machine, for ``resume``.
+    Raises ConfigError where there is a run that is not gone on with, StorageError where the address
+    cannot be written at the end.
+    """
+    if not is_address(out):
+        yield open_place(out).path if "://" in str(out) else Path(out)
+        return
+    place = open_place(out)
+    folder = cache_folder() / UNPUBLISHED / PurePosixPath(place.address)
+    is_run = any((place / name).kind() == "file" for name in (*POINTERS, RunFile.METRICS))
+    if is_run and resume is False:
+        mend = "go on with it (--resume), or name another folder with --out"
+        raise ConfigError("the folder holds a run already", where=place.shown, mend=mend)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if resume and place.kind() == "folder":
+        fetch_folder(place.address, to=folder, progress=progress)
+    with _following(folder, place, progress):
+        yield folder
+    try:
+        push(folder, place, progress=progress)
+    except StorageError as error:
+        mend = f"{error.mend}; until then all of it is in {folder}"
+        raise StorageError(error.what, where=error.where, mend=mend) from error
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _following(folder: Path, place: Place, progress: Progress) -> Iterator[None]:
+    """Copy what is written whenever a checkpoint was named, but for features that are in work."""
+    over = threading.Event()
+
+    def follow() -> None:
+        seen: list[bytes] = []
+        while not over.wait(POLL_S):
+            named = [path.read_bytes() for name in POINTERS if (path := folder / name).is_file()]
+            if named == seen:
+                continue
+            try:
+                push(folder, place, without=RunFile.FEATURES)
+                seen = named
+            except (OSError, XmoeError) as error:  # tried again; at the end it is an error
+                progress("publish", 0, 1, str(error))
+
+    thread = threading.Thread(target=follow, name="publish", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def fetch_run(run: str | Path, *, progress: Progress = silent) -> Path:
+    """Return a whole run folder on this machine, all but features fetched to the cache."""
+    if not is_address(run):
+        return open_place(run).path if "://" in str(run) else Path(run)
+    caches = (RunFile.FEATURES, RunFile.STORES)
+    return fetch_folder(
+        str(run),
+        wanted=lambda name: PurePosixPath(name).parts[0] not in caches,
+        progress=progress,
+    )
+
+
+def push(folder: Path, place: Place, *, without: str = "", progress: Progress = silent) -> None:
+    """Send what differs of a folder, marks last, and remove checkpoints that are no more.
+
+    Raises FileNotFoundError where a file was replaced meanwhile: no mark was sent then that names
+    it. StorageError where the address cannot be written.
+    """
+    there = {one.name: one.stamp for one in place.walk()} if place.kind() == "folder" else {}
+
+    def list_files() -> list[str]:
+        names = [one.name for one in open_place(folder).walk()]
+        return [name for name in names if PurePosixPath(name).parts[0] not in passed]
+
+    def send(name: str) -> None:
+        with (folder / name).open("rb") as file:
+            _send(file, place / name, there.get(name))
+
+    passed = {RunFile.STORES, without}
+    marks = sorted((name for name in list_files() if _name(name) in MARKS), key=_rank)
+    with ExitStack() as stack:
+        # Opened before other files are looked for, so that all that they speak of is among those.
+        opened = {name: stack.enter_context((folder / name).open("rb")) for name in marks}
+        files = list_files()
+        data = [name for name in files if name not in opened]
+        for done, _ in enumerate(in_threads(send, data), 1):
+            progress("publish", done, len(files))
+        for name, file in opened.items():
+            _send(file, place / name, there.get(name))
+        progress("publish", len(files), len(files))
+    held = {PurePosixPath(name).parent for name in marks if _name(name) in map(_name, POINTERS)}
+    for old in _checkpoints(there) - _checkpoints(files):
+        if old.parent in held:
+            (place / old.as_posix()).remove_folder()
+
+
+def _send(file: BinaryIO, target: Place, stamp: str | None) -> None:
+    """Write an open file to a store that has another, or none, and give it the store's time."""
+    status = os.fstat(file.fileno())
+    size, time_s = size_and_time(stamp) if stamp else (-1, 0)
+    if (size, time_s * SECOND_NS) == (status.st_size, status.st_mtime_ns):
+        return  # what was written anew within that second has a part of it
+    target.write(file.read())
+    time_ns = size_and_time(target.stamp())[1] * SECOND_NS
+    os.utime(file.fileno(), ns=(time_ns, time_ns))  # of this file, not of one that replaced it
+
+
+def _name(name: str) -> str:
+    return PurePosixPath(name).name
+
+
+def _rank(name: str) -> int:
+    return MARKS.index(_name(name))
+
+
+def _checkpoints(names: Iterable[str]) -> set[PurePosixPath]:
+    """Return the folders of checkpoints that files are in."""
+    folders = {up for name in names for up in PurePosixPath(name).parents}
+    return {folder for folder in folders if folder.parent.name == CHECKPOINTS}

@@ -1,0 +1,191 @@
+"""Files of an object store -> the same files in a folder of this machine, fetched once.
+
+Everything that hears recordings or loads weights reads paths; this is what stands between. A file
+is the store's where size and time (in seconds) are those that the store names, the rule of rsync,
+so the folder itself is the record of what is there: a reader that was killed goes on with the files
+that it lacks, and an object that was written anew is fetched again. A file is fetched beside its
+place, counted, given its time and renamed: what stands under its name is whole.
+
+    $XMOE_CACHE/s3:/BUCKET/KEY                 what was fetched
+    $XMOE_CACHE/unpublished/s3:/BUCKET/KEY     what is to be written there (``xmoe.run.publish``)
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from xmoe.base.errors import InputError
+from xmoe.base.files import storage_errors
+from xmoe.base.progress import Progress, silent
+from xmoe.storage.place import Place, open_place
+
+CACHE = "XMOE_CACHE"
+UNPUBLISHED = "unpublished"
+WORKERS = 16
+TORN_S = 86_400.0
+SECOND_NS = 10**9
+Job = TypeVar("Job")
+Outcome = TypeVar("Outcome")
+
+
+def cache_folder() -> Path:
+    """Return the folder of all that was fetched: ``XMOE_CACHE``, or one in the user's cache."""
+    users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get(CACHE) or Path(users) / "xmoe").absolute()
+
+
+def is_address(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path means an object store."""
+    scheme, mark, _ = os.fspath(path).partition("://")
+    return bool(mark) and scheme != "file"
+
+
+def local_path(address: str) -> Path:
+    """Return where the files of an address are on this machine, fetched or not.
+
+    Raises InputError where the address is none, or would lead out of the cache.
+    """
+    place = open_place(address)
+    if ".." in PurePosixPath(place.address).parts:
+        mend = "write the key without .."
+        raise InputError("the address leads upwards", where=place.shown, mend=mend)
+    return place.path if place.is_local else cache_folder() / PurePosixPath(place.address)
+
+
+def name_address(path: str) -> str:
+    """Return the address of a path in the cache, any other path as it is: for messages."""
+    try:
+        inside = PurePosixPath(path).relative_to(cache_folder().as_posix()).as_posix()
+    except ValueError:
+        return path
+    scheme, mark, rest = inside.removeprefix(f"{UNPUBLISHED}/").partition(":/")
+    return f"{scheme}://{rest}" if mark else path
+
+
+def fetch_folder(
+    address: str,
+    *,
+    to: Path | None = None,
+    wanted: Callable[[str], bool] = lambda name: True,
+    progress: Progress = silent,
+) -> Path:
+    """Fetch the files below an address that are ``wanted`` by name; returns their folder.
+
+    What is no longer below the address is removed from the cache. Another folder ``to`` only gains:
+    its own files stay, and those that are newer. Raises InputError where the address cannot be read
+    or a file came short, StorageError where there is no room.
+    """
+    place, folder = open_place(address), to or local_path(address)
+    if place.is_local:
+        return place.path
+    found = list(place.walk())
+    for one in found:
+        if ".." in PurePosixPath(one.name).parts:
+            what = f"holds a name that leads upwards: {one.name}"
+            raise InputError(what, where=place.shown, mend="rename the object")
+    jobs = [(place / one.name, folder / one.name, one.stamp) for one in found if wanted(one.name)]
+    if to is not None:
+        jobs = [job for job in jobs if _time_s(job[1]) < size_and_time(job[2])[1]]
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _fetch_all(jobs, progress)
+    if to is None:
+        _remove_gone(folder, {one.name for one in found})
+    return folder
+
+
+def fetch_files(addresses: Iterable[str], *, progress: Progress = silent) -> None:
+    """Fetch single files, each to its ``local_path``; what is not there is not there afterwards."""
+    places = {address: open_place(address) for address in dict.fromkeys(addresses)}
+    jobs = [(place, local_path(address), None) for address, place in places.items()]
+    _fetch_all(jobs, progress)
+
+
+def _fetch_all(jobs: Sequence[tuple[Place, Path, str | None]], progress: Progress) -> None:
+    """Fetch what is not here; a job is an object, its path, and its stamp where that is known."""
+    fetched = size = 0
+    counts = in_threads(lambda job: _fetch(*job), jobs)
+    for done, count in enumerate(counts, 1):
+        fetched, size = fetched + (count is not None), size + (count or 0)
+        progress("fetch", done, len(jobs), f"{fetched} new, {size / 1e6:.1f} MB")
+
+
+def in_threads(work: Callable[[Job], Outcome], jobs: Iterable[Job]) -> Iterator[Outcome]:
+    """Yield what ``work`` makes of each job, in order; after an error nothing more is begun."""
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="storage")
+    try:
+        yield from pool.map(work, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fetch(place: Place, target: Path, stamp: str | None) -> int | None:
+    """Make ``target`` what the store has; returns how many bytes came, None where it was."""
+    stamp = place.stamp() if stamp is None else stamp
+    if not stamp:
+        target.unlink(missing_ok=True)
+        return None
+    size, time_s = size_and_time(stamp)
+    if target.is_file() and (target.stat().st_size, _time_s(target)) == (size, time_s):
+        return None
+    try:
+        _download(place, target, size, time_s)
+    except FileNotFoundError:  # removed since it was listed
+        target.unlink(missing_ok=True)
+        return None
+    return size
+
+
+def _download(place: Place, target: Path, size: int, time_s: int) -> None:
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(".tmp", f".{target.name[:64]}.", target.parent)
+    temporary, came = Path(name), 0
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            for block in place.blocks():
+                came += len(block)
+                with storage_errors(target):
+                    handle.write(block)
+        if came != size:
+            what = f"came short: {came} of {size} bytes"
+            mend = "run the command again: files that are whole are kept"
+            raise InputError(what, where=place.shown, mend=mend)
+        with storage_errors(target):
+            os.utime(temporary, ns=(time_s * SECOND_NS, time_s * SECOND_NS))
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_gone(folder: Path, names: set[str]) -> None:
+    """Remove files that are not among ``names``, torn ones of a day ago, and empty folders."""
+    for top, folders, files in os.walk(folder, topdown=False):
+        for path in (Path(top, name) for name in files):
+            torn = path.name.startswith(".") and path.name.endswith(".tmp")
+            recent = torn and time.time() - _time_s(path) < TORN_S
+            if not recent and path.relative_to(folder).as_posix() not in names:
+                path.unlink(missing_ok=True)
+        for path in (Path(top, name) for name in folders):
+            with suppress(OSError):  # another reader may have just begun to fill it
+                path.rmdir()
+
+
+def size_and_time(stamp: str) -> tuple[int, int]:
+    """Return what a stamp of a store says: bytes, and whole seconds, in which all answer alike."""
+    size, time_ns = stamp.split()
+    return int(size), int(time_ns) // SECOND_NS
+
+
+def _time_s(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns // SECOND_NS
+    except FileNotFoundError:
+        return 0
