@@ -299,7 +299,8 @@ def hear_scene(
 def compare(scenes: Mapping[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return a row for each scene and setting, with the threshold that is best on validation.
 
-    ``chosen`` are all windows, and the mixture where it calls least at a point less of F1 there.
+    ``chosen`` are all windows, and the mixture where it calls least at a point less of F1 there
+    than its best.
     """
     truth, heard = scenes[VALIDATION]
     best = {
@@ -307,8 +308,8 @@ def compare(scenes: Mapping[str, Any], classes: tuple[str, ...]) -> list[dict[st
         for setting, own in heard.items()
     }
     mixed = [setting for setting in best if setting[0] == "xmoe"]
-    good = [setting for setting in mixed if best[setting][0] >= best[GRID][0] - 0.01]
-    chosen = max(good) if good else max(mixed, key=lambda setting: best[setting][0])
+    least = max(best[setting][0] for setting in mixed) - 0.01
+    chosen = max(setting for setting in mixed if best[setting][0] >= least)
     return [
         {
             "scene": scene,
