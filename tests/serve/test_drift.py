@@ -102,7 +102,7 @@ def test_few_recordings_are_not_judged(reference, heard):
     for one, label in heard[:49]:
         drift.note(replace(one, rms_db=-80.0), label)
     assert {one.verdict for one in drift.judge()} == {"waiting"}
-    assert drift.quality == pytest.approx(np.mean([one.quality for one, _ in heard[:49]]))
+    assert drift.count.quality == pytest.approx(sum(one.quality for one, _ in heard[:49]))
 
 
 def test_what_lies_beyond_the_window_is_forgotten(reference, heard):
@@ -112,9 +112,20 @@ def test_what_lies_beyond_the_window_is_forgotten(reference, heard):
     assert worst(drift.judge()) == "drifted"
     for one, label in heard[60:180]:
         drift.note(one, label)
-    assert drift.recordings == 60
+    assert drift.count.recordings == 60
     assert {one.name: sum(one.incoming) for one in drift.judge()}["rms_db"] == 60
     assert worst(drift.judge()) == "stable"
+
+
+def test_what_two_routers_heard_is_judged_together(reference, heard):
+    both = [Drift(reference, window=1000, at_least=50) for _ in range(2)]
+    for number, (one, label) in enumerate(heard[:60]):
+        both[number % 2].note(replace(one, rms_db=-80.0), label)
+    assert {worst(drift.judge()) for drift in both} == {"waiting"}
+    total = both[0].count + both[1].count
+    assert (total.recordings, sum(total.counts["rms_db"])) == (60, 60)
+    assert worst(both[0].judge(total)) == "drifted"
+    assert total.quality == pytest.approx(sum(one.quality for one, _ in heard[:60]))
 
 
 def test_chance_alone_seldom_alarms(reference):

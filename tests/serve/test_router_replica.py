@@ -30,8 +30,10 @@ DEADLINE_S = 2.0
 
 @pytest.fixture(scope="module")
 def address(tiny_run) -> Iterator[str]:
-    """The address of a distributed service of the tiny run."""
-    settings = ServeSettings(run=str(tiny_run), faults={"deadline_ms": 1000.0 * DEADLINE_S})
+    """The address of a distributed service of the tiny run, with two routers."""
+    settings = ServeSettings(
+        run=str(tiny_run), faults={"deadline_ms": 1000.0 * DEADLINE_S}, router={"replicas": 2}
+    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -67,14 +69,33 @@ def test_readiness_reaches_every_expert(address):
     assert set(reply.json()["experts"].values()) == {"ok"}
 
 
-def test_experts_say_where_they_live_and_how_many_they_are(address, wav, sound):
-    post(address, wav(sound()), k_max=2)
-    experts = requests.get(f"{address}/v1/experts", timeout=30).json()["experts"]
+def ask_experts(address):
+    return requests.get(f"{address}/v1/experts", timeout=30).json()
+
+
+def test_experts_say_where_they_live_and_how_many_they_are(address):
+    answer = ask_experts(address)
+    experts = answer["experts"]
     assert {expert["deployment"] for expert in experts} == {f"expert-{e['name']}" for e in experts}
     assert all(expert["replicas"] == {"running": 1, "target": 1} for expert in experts)
-    asked = [expert for expert in experts if expert["calls"]]
-    assert len(asked) >= 2
-    assert all(expert["mean_ms"] > 0.0 and expert["ongoing"] == 0 for expert in asked)
+    assert (answer["routers"], answer["silent_routers"], answer["other_routers"]) == (2, 0, 0)
+
+
+def test_whichever_router_is_asked_speaks_for_both(address, wav, sound):
+    time.sleep(1.1)  # what the other router said is kept for a second
+    before = count_calls(address)
+    asked = [post(address, wav(sound(seed=seed)), k_max=2).json()["k"] for seed in range(12)]
+    assert sum(asked) > 12
+    time.sleep(1.1)
+    assert {count_calls(address) - before for _ in range(10)} == {sum(asked)}
+    used = [expert for expert in ask_experts(address)["experts"] if expert["calls"]]
+    assert len(used) >= 2
+    assert all(expert["mean_ms"] > 0.0 and expert["ongoing"] == 0 for expert in used)
+    assert all(expert["per_s"] > 0.0 for expert in used)
+
+
+def count_calls(address):
+    return sum(expert["calls"] for expert in ask_experts(address)["experts"])
 
 
 def test_many_at_once_are_all_answered(address, wav, sound):
@@ -132,14 +153,43 @@ def test_metrics_reach_prometheus_under_the_names_of_the_docs(address, wav, soun
     assert sum(answers) >= 5
 
 
+def processes_of(name):
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if any(name in word for word in child.cmdline())
+    ]
+
+
+@pytest.mark.slow
+def test_a_router_that_hangs_or_dies_is_left_out_and_its_successor_counts(address):
+    victim, _ = processes_of("xmoe:router")
+
+    def wait_for(routers, silent):
+        until = time.monotonic() + 90.0
+        while time.monotonic() < until:
+            began = time.monotonic()
+            try:
+                answer = requests.get(f"{address}/v1/experts", timeout=5.0).json()
+            except requests.RequestException:
+                continue  # the proxy sent it to the victim
+            assert time.monotonic() - began < 4.0
+            if (answer["routers"], answer["silent_routers"]) == (routers, silent):
+                return
+        raise AssertionError(answer)
+
+    victim.suspend()
+    try:
+        wait_for(1, 1)
+    finally:
+        victim.kill()
+    wait_for(2, 0)
+
+
 @pytest.mark.slow
 def test_answers_go_on_when_the_only_replica_of_an_expert_is_killed(address, wav, sound):
     wanted = post(address, wav(sound())).json()["experts"][0]["name"]
-    victims = [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if any(f"expert-{wanted}" in word for word in child.cmdline())
-    ]
+    victims = processes_of(f"expert-{wanted}")
     assert len(victims) == 1
     victims[0].kill()
     states, until = [], time.monotonic() + 60.0

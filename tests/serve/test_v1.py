@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from tests.fixtures.runs import RATE_HZ, make_sound, write_run
+from xmoe.profile.profile import write_clip_table
+from xmoe.serve.fleet import Fleet, Siblings
+from xmoe.serve.incoming import measure_incoming
 from xmoe.serve.settings import HttpSettings
-
-RATE_HZ = 8000
 
 
 def form(*files, boundary="cut"):
@@ -147,7 +149,9 @@ def test_model_is_described(ask):
 
 
 def test_experts_are_described(ask):
-    experts = ask("GET", "/v1/experts").json()["experts"]
+    answer = ask("GET", "/v1/experts").json()
+    experts = answer["experts"]
+    assert (answer["routers"], answer["silent_routers"], answer["other_routers"]) == (1, 0, 0)
     assert all(expert["failures"] == {} for expert in experts)
     assert {(expert["deployment"], expert["replicas"]) for expert in experts} == {(None, None)}
     assert [(e["name"], e["breaker"]) for e in experts] == [
@@ -155,6 +159,25 @@ def test_experts_are_described(ask):
         ("low", "closed"),
         ("transient", "closed"),
     ]
+
+
+def test_experts_and_drift_are_those_of_all_routers(ask, serve_run, tmp_path, clip_rows):
+    run = write_run(tmp_path / "known")
+    write_clip_table(run / "clips.parquet", clip_rows(20))
+    service, other = serve_run(run=run), serve_run(run=run)
+    other.router.fanout.tallies["low"].note("dead", 0.0)
+    other.incoming.note(measure_incoming(make_sound(), RATE_HZ, 0.0), "tone")
+
+    async def report_all():
+        return [other.report().model_copy(update={"replica": "b"}), None]
+
+    service.fleet = Fleet(service.report, Siblings("a", report_all))
+    answer = ask("GET", "/v1/experts", service=service).json()
+    assert (answer["routers"], answer["silent_routers"]) == (2, 1)
+    low = next(one for one in answer["experts"] if one["name"] == "low")
+    assert (low["calls"], low["failures"], low["breakers"]) == (1, {"dead": 1}, {"closed": 2})
+    drift = ask("GET", "/v1/drift", service=service).json()
+    assert (drift["routers"], drift["silent_routers"], drift["recordings"]) == (2, 1, 1)
 
 
 def test_ready_asks_every_expert(ask):

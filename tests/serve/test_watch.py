@@ -18,6 +18,7 @@ class Taken(Meter):
     """Keeps what it is told."""
 
     def __init__(self):
+        super().__init__()
         self.qualities, self.scores = [], []
 
     def note_quality(self, quality):

@@ -7,7 +7,7 @@ score of a feature is the population stability index
 
 0.1 and 0.25 are the usual marks for a moderate and a large change. For few recordings PSI is large
 by chance alone: without any drift it is (1/n + 1/m) times a chi-square of B - 1 degrees of freedom,
-so a change also has to exceed the 99.9 % quantile of that.
+so a change also has to exceed the 99.9 % quantile of that. What several routers counted adds up.
 
 Source: Siddiqi 2006, Credit Risk Scorecards (the marks); Yurdakul and Naranjo 2020, J. Risk Model
 Validation 14(4) (the distribution).
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2
 
+from xmoe.base.config import Frozen
 from xmoe.serve.incoming import Incoming
 from xmoe.serve.reference import Counts, Reference
 
@@ -62,6 +63,24 @@ class FeatureDrift:
     incoming: tuple[int, ...]
 
 
+class DriftCount(Frozen):
+    """Recordings in the bins of training: how many, the sum of their quality, counts by feature."""
+
+    recordings: int
+    quality: float
+    counts: dict[str, tuple[int, ...]]
+
+    def __add__(self, other: DriftCount) -> DriftCount:
+        return DriftCount(
+            recordings=self.recordings + other.recordings,
+            quality=self.quality + other.quality,
+            counts={
+                name: tuple(map(sum, zip(bins, other.counts[name], strict=True)))
+                for name, bins in self.counts.items()
+            },
+        )
+
+
 class Drift:
     """Counts the last ``window`` recordings in the bins of training and judges them."""
 
@@ -76,14 +95,10 @@ class Drift:
         self._quality = 0.0
 
     @property
-    def recordings(self) -> int:
-        """How many recordings are counted now."""
-        return len(self._last)
-
-    @property
-    def quality(self) -> float | None:
-        """Mean quality of these, None while there are none."""
-        return self._quality / len(self._last) if self._last else None
+    def count(self) -> DriftCount:
+        """What is counted now."""
+        counts = {name: tuple(bins.tolist()) for name, bins in self._counts.items()}
+        return DriftCount(recordings=len(self._last), quality=self._quality, counts=counts)
 
     def note(self, heard: Incoming, label: str) -> None:
         """Count one recording and what it was answered with; forget one beyond the window."""
@@ -98,19 +113,20 @@ class Drift:
         for counts, place in zip(self._counts.values(), places, strict=True):
             counts[place] += sign
 
-    def judge(self) -> tuple[FeatureDrift, ...]:
-        """Return the score and verdict of each feature."""
-        return tuple(self._judge(name) for name in self._counts)
+    def judge(self, count: DriftCount | None = None) -> tuple[FeatureDrift, ...]:
+        """Return the score and verdict of each feature, of what is counted here or in several."""
+        count = count or self.count
+        return tuple(self._judge(name, count) for name in self.reference.bins)
 
-    def _judge(self, name: str) -> FeatureDrift:
-        bins, counts = self.reference.bins[name], self._counts[name]
+    def _judge(self, name: str, count: DriftCount) -> FeatureDrift:
+        bins, counts = self.reference.bins[name], np.array(count.counts[name])
         psi = chance = None
         verdict: Verdict = "waiting"
-        if self._last:
+        if count.recordings:
             psi = population_stability(smooth(bins.counts), smooth(counts))
-            spread = 1.0 / max(int(bins.counts.sum()), 1) + 1.0 / len(self._last)
+            spread = 1.0 / max(int(bins.counts.sum()), 1) + 1.0 / count.recordings
             chance = spread * float(chi2.isf(CHANCE, len(counts) - 1))
-            if len(self._last) >= self._at_least:
+            if count.recordings >= self._at_least:
                 verdict = weigh(psi, chance)
         return FeatureDrift(
             name,
@@ -119,7 +135,7 @@ class Drift:
             chance,
             bins.labels(),
             tuple(bins.counts.tolist()),
-            tuple(counts.tolist()),
+            count.counts[name],
         )
 
 

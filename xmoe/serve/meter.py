@@ -1,16 +1,25 @@
 """What serving measures, as events; where they go is somebody else's business.
 
-The router reports to a ``Meter``. This one forgets everything; ``xmoe.serve.metrics`` hands the
-same events to Ray, from where Prometheus reads them.
+The router reports to a ``Meter``. This one counts answers and refusals, which is what a router
+tells of itself; ``xmoe.serve.metrics`` hands all events to Ray too, from where Prometheus reads
+them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+
+from xmoe.serve.tally import Tally
 
 
 class Meter:
-    """Takes events and forgets them."""
+    """Takes events; counts requests, the K of their answers and how many were degraded."""
+
+    def __init__(self) -> None:
+        self.requests = Tally()
+        self.asked: Counter[int] = Counter()
+        self.degraded = 0
 
     def note_call(self, expert: str, outcome: str, seconds: float) -> None:
         """Take one call to an expert: ``ok``, ``nonfinite``, or the kind of its failure."""
@@ -20,6 +29,9 @@ class Meter:
 
     def note_answer(self, *, k: float, degraded: bool, stages_s: Mapping[str, float]) -> None:
         """Take one answer: mean K, whether experts were missing, seconds by stage."""
+        self.requests.note("ok", sum(stages_s.values()))
+        self.asked[round(k)] += 1
+        self.degraded += degraded
 
     def note_quality(self, quality: float) -> None:
         """Take the quality, 0 to 1, of one incoming recording."""
@@ -29,6 +41,7 @@ class Meter:
 
     def note_refusal(self, code: str) -> None:
         """Take one refused request and its code."""
+        self.requests.note(code, 0.0)
 
     def note_trial(self, mode: str, outcome: str) -> None:
         """Take one recording of a trial: ``answered``, ``failed``, ``disagreed``, ``skipped``."""

@@ -91,6 +91,7 @@ class RayMeter(Meter):
         )
         for metric in vars(self).values():
             metric.set_default_tags({"run": run, "weights": weights_sha256[:12]})
+        super().__init__()
 
     def note_call(self, expert: str, outcome: str, seconds: float) -> None:
         """Count one call to an expert."""
@@ -103,6 +104,7 @@ class RayMeter(Meter):
 
     def note_answer(self, *, k: float, degraded: bool, stages_s: Mapping[str, float]) -> None:
         """Count one answer and observe its stages."""
+        super().note_answer(k=k, degraded=degraded, stages_s=stages_s)
         self._answers.inc(1.0, tags={"degraded": str(degraded).lower()})
         self._asked.observe(k)
         for stage, seconds in stages_s.items():
@@ -120,6 +122,7 @@ class RayMeter(Meter):
 
     def note_refusal(self, code: str) -> None:
         """Count one refused request."""
+        super().note_refusal(code)
         self._refusals.inc(1.0, tags={"code": code})
 
     def note_trial(self, mode: str, outcome: str) -> None:

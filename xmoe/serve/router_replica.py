@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from xmoe.serve.api import build_app
 from xmoe.serve.drain import Gate
 from xmoe.serve.expert import OtherRun, Weights, check_unchanged
 from xmoe.serve.explainer import Explainer
+from xmoe.serve.fleet import RouterReport, Siblings, gather_reports
 from xmoe.serve.local import LocalExperts, to_arrays
 from xmoe.serve.metrics import RayMeter
 from xmoe.serve.process import pick_device, settle_memory
@@ -86,6 +87,7 @@ class RouterReplica:
             explainer=explainer,
             about=about,
             homes=find_homes(callers, handles),
+            siblings=find_siblings(),
         )
         self._gate = Gate(
             build_app(self.service, tokens=read_tokens(checked.http)),
@@ -120,6 +122,10 @@ class RouterReplica:
         """Answer for one recording without HTTP, for callers that hold a handle."""
         checked = Options.model_validate(options or {})
         return (await self.service.answer_bytes(data, checked)).model_dump(mode="json")
+
+    async def report(self) -> dict[str, Any]:
+        """Return what this router tells of itself, for another that speaks for all."""
+        return self.service.report().model_dump(mode="json")
 
     async def try_out(self, plan: dict[str, Any] | None) -> None:
         """Begin a trial, or end it; what it counted is forgotten."""
@@ -178,6 +184,23 @@ def find_homes(
     own = here.deployment
     homes = {n: handles[n].deployment_name if handles is not None else own for n in callers}
     return Homes(homes, partial(ask_serve, here.app_name))
+
+
+def find_siblings() -> Siblings | None:
+    """Return what asks all routers of this application; None in Serve's local testing mode."""
+    try:
+        here = serve.get_replica_context()
+    except RayServeException:
+        return None
+    find_handle = cache(partial(serve.get_deployment_handle, here.deployment, here.app_name))
+
+    async def ask() -> list[RouterReport | None]:
+        response = (await asyncio.to_thread(find_handle)).broadcast("report")
+        # its results_async would give nothing at all where one router hangs
+        replies = await response._fetch_replica_results_async()
+        return await gather_reports(reply.get_async() for reply in replies)
+
+    return Siblings(here.replica_id.unique_id, ask)
 
 
 def find_weights(settings: ServeSettings) -> Weights:

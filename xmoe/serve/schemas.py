@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from xmoe.base.config import Frozen, SpectroConfig, TaskName
 from xmoe.predict.answer import Answer
+from xmoe.serve.breaker import State
 from xmoe.serve.framing import Encoding
 from xmoe.serve.limits import Limits
 from xmoe.serve.status import ReplicaCount
@@ -284,8 +285,20 @@ class FeatureAnswer(Frozen):
     incoming: tuple[int, ...]
 
 
-class DriftAnswer(Frozen):
-    """The last recordings of one router replica against the training recordings.
+class RoutersSpoken(Frozen):
+    """For how many routers an answer speaks.
+
+    ``silent_routers`` were asked and did not answer within a second; null where the others could
+    not be asked. ``other_routers`` counts those with other weights, as there are during an upgrade.
+    """
+
+    routers: int = 1
+    silent_routers: int | None = 0
+    other_routers: int = 0
+
+
+class DriftAnswer(RoutersSpoken):
+    """The last recordings of all routers, ``window`` of each, against the training recordings.
 
     ``verdict`` is the worst of the features'; ``reason`` says why there is none.
     """
@@ -304,20 +317,23 @@ class DriftAnswer(Frozen):
 
 
 class ExpertState(Frozen):
-    """One expert as the router sees it now.
+    """One expert as all routers see it now.
 
     ``deployment`` is where it lives: its own, or the router's; ``replicas`` are that deployment's,
-    null where Ray Serve cannot be asked. ``ongoing`` counts calls of this router that are not
-    answered yet, ``queued`` those of them beyond what the running replicas take at once.
-    Milliseconds are those of the last calls that went well, null before the first.
+    null where Ray Serve cannot be asked. ``breaker`` is the worst of all routers', ``breakers``
+    says in how many it is so. ``per_s`` are calls a second in the last minute, ``ongoing`` those
+    that are not answered yet, ``queued`` those of them beyond what the running replicas take at
+    once. Milliseconds are those of the last calls that went well, null before the first.
     """
 
     name: str
     kind: str
     deployment: str | None = None
     replicas: ReplicaCount | None = None
-    breaker: Literal["closed", "open", "half-open"]
+    breaker: State
+    breakers: dict[State, int]
     calls: int
+    per_s: float
     ongoing: int
     queued: int
     failures: dict[str, int]
@@ -325,8 +341,8 @@ class ExpertState(Frozen):
     p95_ms: float | None
 
 
-class ExpertsAnswer(Frozen):
-    """All experts as one router replica sees them, and the segments that wait in it."""
+class ExpertsAnswer(RoutersSpoken):
+    """All experts as the routers see them, and the segments that wait in these."""
 
     experts: tuple[ExpertState, ...]
     waiting_segments: int

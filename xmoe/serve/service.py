@@ -23,12 +23,15 @@ from xmoe.serve.about import NOTHING_KNOWN, About, read_known
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.corrections import Corrected, Correction, Corrections
 from xmoe.serve.explainer import Explainer
+from xmoe.serve.fleet import Fleet, Reports, RouterReport, Siblings
 from xmoe.serve.incoming import Incoming, measure_incoming
+from xmoe.serve.kept import Kept
 from xmoe.serve.limits import Limits
 from xmoe.serve.meter import Meter
 from xmoe.serve.router import Cut, RouterCore, Served, callable_experts
 from xmoe.serve.schemas import (
     ClassifyAnswer,
+    DriftAnswer,
     ExpertDescription,
     ExpertsAnswer,
     ExpertState,
@@ -48,7 +51,6 @@ from xmoe.serve.watch import Watch
 
 Read = TypeVar("Read")
 Value = TypeVar("Value")
-READY_FOR_S = 1.0
 
 Source = tuple[npt.NDArray[np.float32], int]
 # samples [S], their rate in Hz, and the share of them that is clipped
@@ -74,8 +76,11 @@ class Service:
         explainer: Explainer,
         about: About = NOTHING_KNOWN,
         homes: Homes | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self.router = router
+        self._replica = "" if siblings is None else siblings.replica
+        self.fleet = Fleet(self.report, siblings)
         self._watch = ReplicaWatch(homes)
         self.settings = router.settings
         self.explainer = explainer
@@ -88,7 +93,7 @@ class Service:
             several=not router.predictor.task.exclusive,
             known=lambda: read_known(router.settings.run, about.samples),
         )
-        self._ready: tuple[float, Readiness] | None = None
+        self._readiness = Kept(self._check_ready)
         self._experts = tuple(map(self._describe_spec, router.config.model.experts))
         http = self.settings.http
         self._decode_limits = DecodeLimits(
@@ -251,12 +256,11 @@ class Service:
 
         Kept because the route is open to all and costs a call to every expert.
         """
-        if self._ready is not None and time.monotonic() - self._ready[0] < READY_FOR_S:
-            return self._ready[1]
+        return await self._readiness.get()
+
+    async def _check_ready(self) -> Readiness:
         states = await self.router.check_experts()
-        found = Readiness(ready=all(state == "ok" for state in states.values()), experts=states)
-        self._ready = (time.monotonic(), found)
-        return found
+        return Readiness(ready=all(state == "ok" for state in states.values()), experts=states)
 
     def describe_model(self) -> ModelDescription:
         """Return what is served."""
@@ -316,15 +320,40 @@ class Service:
             max_deadline_ms=faults.max_deadline_ms,
         )
 
-    async def describe_experts(self) -> ExpertsAnswer:
-        """Return the experts as this router sees them."""
-        counts = await self._watch.count()
+    def report(self) -> RouterReport:
+        """Return what this router tells of itself."""
+        fanout, meter, drift = self.router.fanout, self.meter, self.incoming.drift
         names = callable_experts(self.router.config)
-        states = tuple(self._describe_expert(name, counts.get(name)) for name in names)
-        return ExpertsAnswer(experts=states, waiting_segments=self.router.waiting)
+        return RouterReport(
+            replica=self._replica,
+            weights_sha256=self.about.weights_sha256,
+            waiting_segments=self.router.waiting,
+            experts={name: fanout.tallies[name].count for name in names},
+            breakers={name: fanout.breakers[name].state for name in names},
+            requests=meter.requests.count,
+            asked=dict(meter.asked),
+            degraded=meter.degraded,
+            drift=None if drift is None else drift.count,
+            trial=None if self.trial is None else self.trial.count,
+        )
 
-    def _describe_expert(self, name: str, replicas: ReplicaCount | None) -> ExpertState:
-        tally = self.router.fanout.tallies[name]
+    async def describe_drift(self) -> DriftAnswer:
+        """Return how far what all routers heard last is from training."""
+        return self.incoming.describe(await self.fleet.reports())
+
+    async def describe_experts(self) -> ExpertsAnswer:
+        """Return the experts as all routers see them."""
+        counts, reports = await asyncio.gather(self._watch.count(), self.fleet.reports())
+        names = callable_experts(self.router.config)
+        states = tuple(self._describe_expert(name, counts.get(name), reports) for name in names)
+        return ExpertsAnswer(
+            experts=states, waiting_segments=reports.waiting_segments, **reports.spoken
+        )
+
+    def _describe_expert(
+        self, name: str, replicas: ReplicaCount | None, reports: Reports
+    ) -> ExpertState:
+        calls, breakers = reports.calls_to(name), reports.breakers_of(name)
         running = 1 if replicas is None else replicas.running
         at_once = running * self.settings.deployment_of(name).max_ongoing_requests
         return ExpertState(
@@ -332,13 +361,15 @@ class Service:
             kind=self.router.config.model.spec_of(name).kind,
             deployment=self._watch.deployment_of(name),
             replicas=replicas,
-            breaker=self.router.fanout.breakers[name].state,
-            calls=tally.calls,
-            ongoing=tally.ongoing,
-            queued=max(0, tally.ongoing - at_once),
-            failures=dict(tally.failures),
-            mean_ms=tally.mean_ms,
-            p95_ms=tally.p95_ms,
+            breaker=next(iter(breakers)),
+            breakers=breakers,
+            calls=calls.calls,
+            per_s=round(calls.per_s, 3),
+            ongoing=calls.ongoing,
+            queued=max(0, calls.ongoing - at_once),
+            failures=calls.failures,
+            mean_ms=calls.mean_ms,
+            p95_ms=calls.percentile_ms(95.0),
         )
 
     async def clip_of(self, data: bytes) -> Source:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xmoe.base.config import Frozen
+from xmoe.serve.kept import Kept
 
 LOG = logging.getLogger("xmoe.serve")
-KEPT_S = 1.0
 ANSWER_S = 2.0
 EXPERT = "expert-"
 COMING = ("STARTING", "UPDATING", "RECOVERING", "RUNNING")
@@ -74,10 +74,7 @@ class ReplicaWatch:
 
     def __init__(self, homes: Homes | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._homes = homes
-        self._clock = clock
-        self._asked_at = float("-inf")
-        self._counts: Mapping[str, ReplicaCount] = {}
-        self._lock = asyncio.Lock()
+        self._counts = Kept(self._ask, clock=clock)
 
     def deployment_of(self, expert: str) -> str | None:
         """Return the deployment that an expert lives in; None without Serve."""
@@ -87,17 +84,14 @@ class ReplicaWatch:
         """Return the counts of the experts for which they are known."""
         if self._homes is None:
             return {}
-        async with self._lock:
-            if self._clock() - self._asked_at >= KEPT_S:
-                self._counts = await self._ask(self._homes.count)
-                self._asked_at = self._clock()
-        homes = self._homes.deployments.items()
-        return {name: self._counts[home] for name, home in homes if home in self._counts}
+        counts, homes = await self._counts.get(), self._homes.deployments.items()
+        return {name: counts[home] for name, home in homes if home in counts}
 
-    async def _ask(self, count: CountReplicas) -> Mapping[str, ReplicaCount]:
+    async def _ask(self) -> Mapping[str, ReplicaCount]:
+        assert self._homes is not None
         try:
             async with asyncio.timeout(ANSWER_S):
-                return await asyncio.to_thread(count)
+                return await asyncio.to_thread(self._homes.count)
         except Exception as error:  # Ray raises its own kinds for a controller that is not there
             LOG.warning("replicas cannot be counted: %s", type(error).__name__)
             return {}

@@ -294,8 +294,8 @@ def add_descriptions(router: APIRouter, service: Service) -> None:
 
     @router.get("/v1/drift", tags=["model"])
     async def drift() -> DriftAnswer:
-        """Return how far the last recordings are from those of training, in this router replica."""
-        return service.incoming.describe()
+        """Return how far the last recordings of all routers are from those of training."""
+        return await service.describe_drift()
 
     @router.get("/v1/experts", tags=["model"])
     async def experts() -> ExpertsAnswer:

@@ -10,6 +10,7 @@ import time
 
 from xmoe.serve.about import About
 from xmoe.serve.drift import Drift, FeatureDrift, worst
+from xmoe.serve.fleet import Reports
 from xmoe.serve.incoming import Incoming
 from xmoe.serve.meter import Meter
 from xmoe.serve.schemas import DriftAnswer, FeatureAnswer
@@ -54,21 +55,25 @@ class Watch:
             scores = {one.name: one.psi for one in self.drift.judge() if one.psi is not None}
             self._meter.note_drift(scores)
 
-    def describe(self) -> DriftAnswer:
-        """Return scores, verdicts and histograms as this router replica has them."""
-        if self.drift is None:
-            return DriftAnswer(watching=False, reason=self._no_reference, verdict="waiting")
-        found = self.drift.judge()
-        quality = self.drift.quality
+    def describe(self, reports: Reports) -> DriftAnswer:
+        """Return scores, verdicts and histograms of what all routers heard last."""
+        count = reports.drift
+        if self.drift is None or count is None:
+            return DriftAnswer(
+                watching=False, reason=self._no_reference, verdict="waiting", **reports.spoken
+            )
+        found = self.drift.judge(count)
+        heard = count.recordings
         return DriftAnswer(
             watching=True,
             verdict=worst(found),
-            recordings=self.drift.recordings,
+            recordings=heard,
             window=self._settings.window,
             at_least=self._settings.at_least,
             training_recordings=self.drift.reference.recordings,
-            mean_quality=None if quality is None else round(quality, 4),
+            mean_quality=round(count.quality / heard, 4) if heard else None,
             features=tuple(_to_answer(one) for one in found),
+            **reports.spoken,
         )
 
 

@@ -1,0 +1,34 @@
+"""What takes a round trip to find out is asked for once and kept for a second, whoever wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+KEPT_S = 1.0
+
+
+class Kept(Generic[Value]):
+    """What ``ask`` finds, asked again once it is older than ``kept_s``."""
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[Value]],
+        *,
+        kept_s: float = KEPT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask, self._kept_s, self._clock = ask, kept_s, clock
+        self._found: tuple[float, Value] | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> Value:
+        """Return it; of many who ask at once the first does the asking."""
+        async with self._lock:
+            if self._found is None or self._clock() - self._found[0] >= self._kept_s:
+                value = await self._ask()
+                self._found = (self._clock(), value)
+            return self._found[1]
