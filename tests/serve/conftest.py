@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from tests.fixtures.browser import CHROMIUM, FLAGS, Seen, running
 from tests.fixtures.closed_runs import write_backbone_run, write_closed_run
 from tests.fixtures.runs import RATE_HZ, make_sound, to_wav
 from xmoe.predict.predictor import Predictor
 from xmoe.profile.clip_stats import ClipStats, measure_samples
 from xmoe.serve.about import read_about
-from xmoe.serve.api import build_app
+from xmoe.serve.api import NOBODY, build_app
 from xmoe.serve.explainer import Explainer
 from xmoe.serve.local import LocalExperts
 from xmoe.serve.router import RouterCore, load_router
@@ -214,3 +215,38 @@ def clip_rows():
         return rows
 
     return make
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A Chromium with a microphone that beeps.
+
+    While it is there no test may start an event loop of its own: those that do come before.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, serve_run):
+    """The function that serves a run, the tiny one unless told, and opens a page of it.
+
+    Yields the page, what it did, and the address of the service.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def go(path="/", *, service=None, tokens=NOBODY, **view):
+            app = build_app(service or serve_run(), tokens=tokens)
+            address = stack.enter_context(running(app))
+            context = chromium.new_context(permissions=["microphone"], **view)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(20_000)
+            seen = Seen(page)
+            page.goto(address + path)
+            return page, seen, address
+
+        yield go

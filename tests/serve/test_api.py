@@ -20,6 +20,7 @@ PATHS = {
     "/v1/explain",
     "/v1/experts",
     "/v1/model",
+    "/v1/ops",
     "/v1/samples/{place}",
     "/v2",
     "/v2/health/live",

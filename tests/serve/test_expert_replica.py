@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "xmoe.serve.expert_replica",
     "xmoe.serve.process",
     "xmoe.serve.settings",
+    "xmoe.serve.traces",
     "xmoe.serve.turn",
     "xmoe.storage",
     "xmoe.storage.place",

@@ -27,7 +27,7 @@ def reports_with(found):
             raise found
         return found
 
-    fleet = Fleet(lambda: report_of("a", calls=10), Siblings("a", ask))
+    fleet = Fleet(lambda: report_of("a", calls=10), Siblings("a", "xmoe", ask))
     return asyncio.run(fleet.reports())
 
 
@@ -61,7 +61,7 @@ def test_one_that_asks_forever_holds_nobody_up(monkeypatch):
         await asyncio.sleep(3600)
 
     began = time.monotonic()
-    reports = asyncio.run(Fleet(lambda: report_of("a"), Siblings("a", ask)).reports())
+    reports = asyncio.run(Fleet(lambda: report_of("a"), Siblings("a", "xmoe", ask)).reports())
     assert reports.silent is None
     assert time.monotonic() - began < 2.0
 

@@ -1,40 +1,22 @@
 """The page: its files and headers; and in Chromium, from a recording to its reasons."""
 
-import contextlib
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import threading
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
-import uvicorn
 
+from tests.fixtures.browser import needs_chromium, wait_until
 from tests.fixtures.runs import write_run
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.predict.samples import write_samples
 from xmoe.run.folder import RunFolder
 from xmoe.serve import pages
-from xmoe.serve.api import build_app
 from xmoe.serve.corrections import read_rows
 from xmoe.serve.tokens import single
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
 TOKEN = "0123456789abcdef0123"
 ROOT = Path(pages.__file__).parents[2]
 RATE_HZ = 8000
@@ -45,13 +27,11 @@ IS_DRAWN = """id => {
   for (let i = 0; i < bytes.length; i += 4) seen.add(bytes.slice(i, i + 3).join());
   return seen.size;
 }"""
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 
 
 def test_every_file_is_served_with_its_type_and_policy(ask):
-    for path in pages.PATHS:
+    for path, name in pages.FILES.items():
         reply = ask("GET", path, token=TOKEN)
-        name = "index.html" if path == "/" else path.rpartition("/")[2]
         assert reply.status == 200
         assert reply.body == (ROOT / "xmoe/serve/page" / name).read_bytes()
         assert reply.headers["content-type"] == pages.TYPES[Path(name).suffix]
@@ -87,8 +67,9 @@ def test_the_files_name_no_other_host_and_no_inline_code():
         assert hosts == set()
         assert "innerHTML" not in text
         assert "eval(" not in text
-    page = (ROOT / "xmoe/serve/page/index.html").read_text()
-    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?! type=\"module\" src=)", page)
+    for name in pages.PAGES.values():
+        page = (ROOT / "xmoe/serve/page" / name).read_text()
+        assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?! type=\"module\" src=)", page)
 
 
 def test_the_wheel_holds_the_page(tmp_path):
@@ -97,74 +78,6 @@ def test_the_wheel_holds_the_page(tmp_path):
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = {name.removeprefix("xmoe/serve/page/") for name in wheel.namelist()}
     assert set(pages.NAMES) <= held
-
-
-@contextlib.contextmanager
-def running(app):
-    """Run an application on a free port of this machine; yield its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = uvicorn.Config(app, port=port, log_level="error", ws="websockets-sansio")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A Chromium with a microphone that beeps."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-class Seen:
-    """What a page asked for and said while it was open."""
-
-    def __init__(self, page):
-        self.hosts, self.errors = set(), []
-        page.on("request", lambda r: self.hosts.add("/".join(r.url.split("/")[:3])))
-        page.on("websocket", lambda s: self.hosts.add("/".join(s.url.split("/")[:3])))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-
-
-@pytest.fixture
-def visit(chromium, serve_run):
-    """The function that serves the tiny run and opens its page; yields the page and what it did."""
-    with contextlib.ExitStack() as stack:
-
-        def go(*, token=None, service=None, **view):
-            app = build_app(service or serve_run(), tokens=single(token))
-            address = stack.enter_context(running(app))
-            context = chromium.new_context(permissions=["microphone"], **view)
-            stack.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(20_000)
-            seen = Seen(page)
-            page.goto(address)
-            return page, seen, address
-
-        yield go
-
-
-def wait_until(page, expression, seconds=20):
-    """Wait for an expression; Playwright's own waiting evaluates text, which the policy forbids."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, expression
-        time.sleep(0.05)
 
 
 def recording(wav, samples, name="clip.wav"):
@@ -366,7 +279,7 @@ def test_the_microphone_is_recorded(visit):
 
 @needs_chromium
 def test_token_is_asked_and_the_microphone_is_heard_live(visit):
-    page, seen, address = visit(token=TOKEN)
+    page, seen, address = visit(tokens=single(TOKEN))
     page.wait_for_selector("#door:not([hidden])")
     page.fill("#token", "wrong")
     page.keyboard.press("Enter")

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 RATE_HZ = 8000
-DEADLINE_S = 2.0
+DEADLINE_S = 5.0
 
 
 @pytest.fixture(scope="module")

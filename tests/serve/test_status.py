@@ -24,7 +24,7 @@ def counted():
         threads.append(threading.current_thread())
         return {"router": ReplicaCount(running=len(threads), target=9)}
 
-    homes = Homes({"low": "router", "high": "router", "gone": "elsewhere"}, count)
+    homes = Homes({"low": "router", "high": "router", "gone": "elsewhere"}, "router", count)
     return ReplicaWatch(homes, clock=lambda: now[0]), now, threads
 
 
@@ -36,9 +36,10 @@ def test_an_answer_is_kept_for_a_second_and_fetched_beside_the_loop(counted):
         now[0] = 0.9
         kept = await watch.count()
         now[0] = 1.1
-        return first, kept, await watch.count()
+        return first, kept, await watch.count(), await watch.count_routers()
 
-    first, kept, fresh = asyncio.run(main())
+    first, kept, fresh, routers = asyncio.run(main())
+    assert routers == ReplicaCount(running=2, target=9)
     assert {answer["low"].running for answer in (*first, kept)} == {1}
     assert fresh["high"].running == 2
     assert set(fresh) == {"low", "high"}
@@ -49,7 +50,7 @@ def test_a_controller_that_fails_leaves_the_counts_unknown():
     def count():
         raise ConnectionError
 
-    watch = ReplicaWatch(Homes({"low": "expert-low"}, count))
+    watch = ReplicaWatch(Homes({"low": "expert-low"}, "router", count))
     assert asyncio.run(watch.count()) == {}
     assert watch.deployment_of("low") == "expert-low"
 
@@ -57,4 +58,5 @@ def test_a_controller_that_fails_leaves_the_counts_unknown():
 def test_without_serve_nothing_is_counted():
     watch = ReplicaWatch(None)
     assert asyncio.run(watch.count()) == {}
+    assert asyncio.run(watch.count_routers()) is None
     assert watch.deployment_of("low") is None

@@ -169,9 +169,9 @@ def test_experts_and_drift_are_those_of_all_routers(ask, serve_run, tmp_path, cl
     other.incoming.note(measure_incoming(make_sound(), RATE_HZ, 0.0), "tone")
 
     async def report_all():
-        return [other.report().model_copy(update={"replica": "b"}), None]
+        return [other.operations.report().model_copy(update={"replica": "b"}), None]
 
-    service.fleet = Fleet(service.report, Siblings("a", report_all))
+    service.operations.fleet = Fleet(service.operations.report, Siblings("a", "xmoe", report_all))
     answer = ask("GET", "/v1/experts", service=service).json()
     assert (answer["routers"], answer["silent_routers"]) == (2, 1)
     low = next(one for one in answer["experts"] if one["name"] == "low")

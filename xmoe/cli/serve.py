@@ -7,7 +7,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -54,6 +54,13 @@ if TYPE_CHECKING:
 @click.option("--token-file", type=EXISTING_FILE, help="One line that requests must carry.")
 @click.option("--corrections", type=FOLDER, help="Where corrections go; RUN/corrected if left out.")
 @click.option("--keep-sounds", is_flag=True, help="Keep the recordings that people correct, too.")
+@click.option(
+    "--logs",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How replicas write their logs; json has a line for each request.",
+)
 def serve(
     *,
     run: str,
@@ -69,6 +76,7 @@ def serve(
     token_file: Path | None,
     corrections: Path | None,
     keep_sounds: bool,
+    logs: Literal["text", "json"],
 ) -> Reply:
     """Serve the classifier in RUN, a folder or an s3:// or gs:// address, until Ctrl-C.
 
@@ -92,6 +100,7 @@ def serve(
     settings = ServeSettings(
         run=where,
         topology=topology,
+        logs=logs,
         router=RouterSettings(replicas=routers),
         faults=faults,
         http=HttpSettings(token_file=None if token_file is None else str(token_file.resolve())),

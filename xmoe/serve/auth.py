@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Collection, Iterable
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -18,7 +19,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
-from xmoe.serve import pages
+from xmoe.serve import pages, traces
+from xmoe.serve.logs import ACCESS, REQUEST_ID
 from xmoe.serve.problems import HttpProblem
 from xmoe.serve.tokens import CHARGE, Allowances, Holder, Keys, Scope, scope_of
 
@@ -95,6 +97,17 @@ def note_refusal(scope: Connection, code: str, holder: Holder | None) -> None:
     AUDIT.warning("refused %s token=%s route=%s: %s", request_id, name, route_of(scope), code)
 
 
+def note_access(scope: Connection, status: int, seconds: float) -> None:
+    """Write the line of a request, if somebody hears it; probes and pages have none."""
+    route = route_of(scope)
+    if ACCESS.isEnabledFor(logging.INFO) and route not in OPEN_PATHS:
+        method, holder = scope["method"], scope["state"].get("holder")
+        fields = {"method": method, "route": route, "status": status}
+        name = "-" if holder is None else holder.name
+        took = {"milliseconds": round(1000.0 * seconds, 3), "token": name}
+        ACCESS.info("%s %s %d", method, route, status, extra=fields | took)
+
+
 class Door:
     """Lets requests in: gives each an id, and checks its token where there are any."""
 
@@ -111,9 +124,13 @@ class Door:
         route = route_of(scope)
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
+        REQUEST_ID.set(request_id)
+        began = time.monotonic()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
+                note_access(scope, message["status"], time.monotonic() - began)
+                traces.note(status=message["status"])
                 headers = [h for h in message.get("headers", []) if h[0].lower() != b"x-request-id"]
                 headers.append((b"x-request-id", request_id.encode()))
                 message = {**message, "headers": headers}
@@ -128,10 +145,20 @@ class Door:
             refused = None
         scope["state"]["has_token"] = bool(self._keys)
         if refused is None:
-            await self._app(scope, receive, send_with_id)
+            await self._pass_on(scope, receive, send_with_id)
             return
         note_refusal(scope, refused, holder)
         await _send_away(refused, wait_s, scope, receive, send_with_id)
+
+    async def _pass_on(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Have a request answered, traced unless it is a probe, a page or a stream."""
+        route = route_of(scope)
+        if scope["type"] != "http" or route in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        name, request_id = f"{scope['method']} {route}", scope["state"]["request_id"]
+        with traces.span_of_request(name, scope["headers"], request_id):
+            await self._app(scope, receive, send)
 
     def _judge(self, scope: Connection, holder: Holder | None) -> tuple[str | None, int]:
         """Return why a request is sent away, None where it is not, and when it may come again.

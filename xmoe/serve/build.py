@@ -16,6 +16,7 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from xmoe.base.errors import ConfigError
 from xmoe.run.remote import fetched
+from xmoe.serve import traces
 from xmoe.serve.expert_replica import ExpertReplica
 from xmoe.serve.router import callable_experts
 from xmoe.serve.router_replica import ROUTER, RouterReplica
@@ -43,7 +44,11 @@ def check_settings(args: dict[str, Any]) -> ServeSettings:
 
 
 def build_application(settings: ServeSettings) -> Application:
-    """Return the application for a run; RunFolderError where there is no run."""
+    """Return the application for a run; RunFolderError where there is no run.
+
+    ConfigError where the environment asks for traces that cannot be sent.
+    """
+    traces.is_asked()
     with fetched(settings.run, [], which=settings.which) as folder:
         config = folder.read_config()
     names = callable_experts(config)
@@ -68,6 +73,7 @@ def build_application(settings: ServeSettings) -> Application:
         max_surge_percent=settings.surge_percent,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10.0,
+        **logging_of(settings),
     )
     if settings.topology == "colocated":
         return make_router.bind(values)
@@ -102,6 +108,7 @@ def _bind_expert(settings: ServeSettings, name: str) -> Application:
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10.0,
         **scaling_of(expert),
+        **logging_of(settings),
     ).bind(settings.model_dump(mode="json"), name)
 
 
@@ -119,6 +126,13 @@ def actor_options(asked: RouterSettings | ExpertDeployment) -> dict[str, Any]:
     if asked.resources:
         options["resources"] = dict(asked.resources)
     return options
+
+
+def logging_of(settings: ServeSettings) -> dict[str, Any]:
+    """Return the arguments that say how replicas log; ours is the line of a request (logs.py)."""
+    if settings.logs == "text":
+        return {}
+    return {"logging_config": {"encoding": "JSON", "enable_access_log": False}}
 
 
 def scaling_of(expert: ExpertDeployment) -> dict[str, Any]:

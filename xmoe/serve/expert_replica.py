@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from xmoe.serve import traces
 from xmoe.serve.settings import ServeSettings
 from xmoe.serve.turn import turn
 
 if TYPE_CHECKING:
     from xmoe.serve.expert import Arrays, Logits, Weights
 
+UNTRACED: Mapping[str, str] = MappingProxyType({})
 EXPIRED = "the time of this call was over before it began"
 
 
@@ -27,6 +31,7 @@ class ExpertReplica:
 
     def __init__(self, settings: dict[str, Any], name: str) -> None:
         checked = ServeSettings.model_validate(settings)
+        traces.send_traces()
         with turn() if checked.gently else nullcontext():
             self._load(checked, name)
         self._thread = ThreadPoolExecutor(1, name)
@@ -43,12 +48,22 @@ class ExpertReplica:
         self._versions = ExpertVersions(settings.run, name, which=settings.which, device=device)
         settle_memory()
 
-    async def infer(self, payload: Arrays, budget_s: float, weights: Weights) -> Logits:
+    async def infer(
+        self,
+        payload: Arrays,
+        budget_s: float,
+        weights: Weights,
+        trace: Mapping[str, str] = UNTRACED,
+    ) -> Logits:
         """Return logits [b, C] of what was packed, by the weights of the router that asks.
 
         Work that came too late is dropped. A small call to the replica's own weights is answered at
-        once: two changes of thread cost as much as the answer.
+        once: two changes of thread cost as much as the answer. ``trace`` is what it is part of.
         """
+        with traces.span_of_inference(self._versions.name, trace):
+            return await self._infer(payload, budget_s, weights)
+
+    async def _infer(self, payload: Arrays, budget_s: float, weights: Weights) -> Logits:
         own = self._versions.own
         size = sum(value.size for value in payload.values())
         if own.is_small(size) and weights.sha256 == own.weights_sha256:

@@ -23,6 +23,7 @@ from xmoe.mixture.calls import CallExpert, CallFailed, merge_replies
 from xmoe.mixture.combine import Combined, combine, mark_missing
 from xmoe.mixture.payload import make_requests
 from xmoe.mixture.plan import Plan, drop_rows
+from xmoe.serve import traces
 from xmoe.serve.breaker import make_breakers
 from xmoe.serve.meter import Meter
 from xmoe.serve.replan import lost_mass, without_experts
@@ -124,7 +125,13 @@ class FanOut:
                 self._begin(self._run(request, deadline, plan.stem_logits.shape[1]))
 
     def start(
-        self, plan: Plan, inputs: Inputs, deadline: float, *, even_shut_out: bool = False
+        self,
+        plan: Plan,
+        inputs: Inputs,
+        deadline: float,
+        *,
+        even_shut_out: bool = False,
+        traced_as: str = "round 1",
     ) -> Calls:
         """Start one stacked call to each expert that the plan asks.
 
@@ -132,10 +139,14 @@ class FanOut:
         """
         ask = self._run if even_shut_out else self.call
         num_classes = plan.stem_logits.shape[1]
-        return {
-            request.name: self._begin(ask(request, deadline, num_classes))
-            for request in make_requests(plan, inputs, self.experts)
-        }
+
+        def begin() -> Calls:
+            return {
+                request.name: self._begin(ask(request, deadline, num_classes))
+                for request in make_requests(plan, inputs, self.experts)
+            }
+
+        return traces.round_of(traced_as, begin)
 
     def _begin(self, call: Coroutine[Any, Any, ExpertReply]) -> asyncio.Task[ExpertReply]:
         task = asyncio.create_task(call)
@@ -155,6 +166,12 @@ class FanOut:
         return await self._run(request, deadline, num_classes)
 
     async def _run(self, request: ExpertRequest, deadline: float, num_classes: int) -> ExpertReply:
+        with traces.span_of_call(request.name, len(request.rows)):
+            return await self._run_noted(request, deadline, num_classes)
+
+    async def _run_noted(
+        self, request: ExpertRequest, deadline: float, num_classes: int
+    ) -> ExpertReply:
         breaker = self.breakers[request.name]
         began = time.monotonic()
         self.tallies[request.name].begin()
@@ -182,6 +199,7 @@ class FanOut:
         seconds = time.monotonic() - began
         self.tallies[name].end(outcome, seconds)
         self.meter.note_call(name, outcome, seconds)
+        traces.note(outcome=outcome)
 
     async def _try(self, request: ExpertRequest, deadline: float) -> Tensor:
         """Return logits; where a replica is dead or of another run, one is tried again in time."""
@@ -246,7 +264,8 @@ class FanOut:
         names = share.plan.expert_names
         lost = {n for n, gone in zip(names, combined.missing.any(0).tolist(), strict=True) if gone}
         plan = without_experts(share.plan, lost | self.shut_out(), weak)
-        others = self.start(drop_rows(plan, combined.answered), share.inputs, share.deadline)
+        unheard = drop_rows(plan, combined.answered)
+        others = self.start(unheard, share.inputs, share.deadline, traced_as="in their place")
         await wait_until(others.values(), share.deadline)
         replies = merge_replies(share_of(share.calls, share.first, share.last), finished(others))
         if bool(self._too_little(share, plan, combine(plan, replies)).any()):

@@ -33,7 +33,7 @@ WORST_FIRST: tuple[State, ...] = ("open", "half-open", "closed")
 class RouterReport(Frozen):
     """One router replica: the calls to each expert, and the answers that it gave itself.
 
-    ``asked`` counts answers by their K, to the next whole number.
+    ``asked`` counts answers by their K, to the next whole number; ``k_total`` sums it.
     """
 
     replica: str = ""
@@ -43,9 +43,22 @@ class RouterReport(Frozen):
     breakers: dict[str, State] = Field(default_factory=dict)
     requests: Calls = Calls()
     asked: dict[int, int] = Field(default_factory=dict)
+    k_total: float = 0.0
     degraded: int = 0
     drift: DriftCount | None = None
     trial: TrialCount | None = None
+
+
+class Spoken(Frozen):
+    """For how many routers an answer speaks.
+
+    ``silent_routers`` were asked and did not answer within a second; null where the others could
+    not be asked. ``other_routers`` counts those with other weights, as there are during an upgrade.
+    """
+
+    routers: int = 1
+    silent_routers: int | None = 0
+    other_routers: int = 0
 
 
 # Asks every router for its report; None stands for one that did not answer in time.
@@ -54,9 +67,10 @@ AskRouters = Callable[[], Awaitable[Sequence[RouterReport | None]]]
 
 @dataclass(frozen=True)
 class Siblings:
-    """The name of one router replica, and what asks all routers of its application."""
+    """One router replica of an application, and what asks all routers of it."""
 
     replica: str
+    application: str
     ask: AskRouters
 
 
@@ -74,13 +88,11 @@ class Reports:
 
     @property
     def spoken(self) -> dict[str, Any]:
-        """For how many routers this speaks, as fields of ``RoutersSpoken``."""
+        """For how many routers this speaks, as fields of ``Spoken``."""
         others = sum(self.others.values())
-        return {
-            "routers": len(self.routers),
-            "silent_routers": self.silent,
-            "other_routers": others,
-        }
+        return dict(
+            Spoken(routers=len(self.routers), silent_routers=self.silent, other_routers=others)
+        )
 
     @property
     def waiting_segments(self) -> int:

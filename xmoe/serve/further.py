@@ -28,6 +28,8 @@ from xmoe.serve.fanout import Calls, FanOut, Heard, Share, finished, share_of, w
 from xmoe.serve.limits import Limits, count_experts
 from xmoe.serve.replan import slice_rows
 
+SECOND = "round 2"
+
 
 class Further:
     """Second rounds: who is asked in them, and what they bring."""
@@ -82,7 +84,7 @@ class Further:
         if not self._has_time(heard.plan, plan, first_round, share.deadline):
             return heard
         others = drop_rows(plan, heard.plan.weights > 0)
-        calls = self._fanout.start(others, share.inputs, share.deadline)
+        calls = self._fanout.start(others, share.inputs, share.deadline, traced_as=SECOND)
         await wait_until(calls.values(), share.deadline)
         return self._add(heard, plan, finished(calls))
 
@@ -167,4 +169,4 @@ class SharedRound:
         self._further.close(block)
         self._plan = self._further.extend(block.plan, self._counts)
         others = drop_rows(self._plan, block.plan.weights > 0)
-        self._calls = self._fanout.start(others, block.inputs, self._deadline)
+        self._calls = self._fanout.start(others, block.inputs, self._deadline, traced_as=SECOND)

@@ -19,6 +19,7 @@ class Meter:
     def __init__(self) -> None:
         self.requests = Tally()
         self.asked: Counter[int] = Counter()
+        self.k_total = 0.0
         self.degraded = 0
 
     def note_call(self, expert: str, outcome: str, seconds: float) -> None:
@@ -31,6 +32,7 @@ class Meter:
         """Take one answer: mean K, whether experts were missing, seconds by stage."""
         self.requests.note("ok", sum(stages_s.values()))
         self.asked[round(k)] += 1
+        self.k_total += k
         self.degraded += degraded
 
     def note_quality(self, quality: float) -> None:

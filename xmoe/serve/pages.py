@@ -1,7 +1,7 @@
-"""The web page: its files, with types, validators and a policy that allows no other host.
+"""The web pages: their files, with types, validators and a policy that allows no other host.
 
-The files lie in ``page/`` beside this module. They hold no data, so they are served without a
-token; what they ask for afterwards is not.
+``/`` is for users, ``/ops`` for operators. The files lie in ``page/`` beside this module. They hold
+no data, so they are served without a token; what they ask for afterwards is not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-PAGE = "index.html"
+PAGES = MappingProxyType({"/": "index.html", "/ops": "ops.html"})
 TYPES = MappingProxyType(
     {
         ".html": "text/html; charset=utf-8",
@@ -25,7 +25,7 @@ TYPES = MappingProxyType(
     }
 )
 NAMES = (
-    PAGE,
+    *PAGES.values(),
     "page.css",
     "icon.svg",
     "page.js",
@@ -37,8 +37,13 @@ NAMES = (
     "show.js",
     "figure.js",
     "live.js",
+    "ops.css",
+    "ops.js",
 )
-PATHS = frozenset({"/", *(f"/page/{name}" for name in NAMES if name != PAGE)})
+FILES = MappingProxyType(
+    PAGES | {f"/page/{name}": name for name in NAMES if name not in PAGES.values()}
+)
+PATHS = frozenset(FILES)
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; media-src blob:; base-uri 'none'; form-action 'none'; "
@@ -59,7 +64,7 @@ HEADERS = MappingProxyType(
 
 @dataclass(frozen=True)
 class PageFile:
-    """One file of the page and what it is sent with."""
+    """One file of a page and what it is sent with."""
 
     body: bytes
     media_type: str
@@ -68,14 +73,14 @@ class PageFile:
 
 @cache
 def read_page(name: str) -> PageFile:
-    """Return a file of the page; it does not change while the process lives."""
+    """Return a file of a page; it does not change while the process lives."""
     body = files("xmoe.serve").joinpath("page", name).read_bytes()
     digest = hashlib.sha256(body).hexdigest()[:20]
     return PageFile(body, TYPES[name[name.rindex(".") :]], f'"{digest}"')
 
 
 def build_router() -> APIRouter:
-    """Return the routes of the page; they are not part of the API's schema."""
+    """Return the routes of the pages; they are not part of the API's schema."""
     router = APIRouter(include_in_schema=False)
 
     def add(path: str, name: str) -> None:
@@ -83,10 +88,8 @@ def build_router() -> APIRouter:
         async def page(request: Request) -> Response:
             return answer_file(request, read_page(name))
 
-    add("/", PAGE)
-    for name in NAMES:
-        if name != PAGE:
-            add(f"/page/{name}", name)
+    for path, name in FILES.items():
+        add(path, name)
     return router
 
 

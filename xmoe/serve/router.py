@@ -11,12 +11,13 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from opentelemetry.context import Context, get_current
 from torch import Tensor
 
 from xmoe.audio.segment import Segment
@@ -33,6 +34,7 @@ from xmoe.predict.answer import SegmentAnswers, join_answers
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import ROUTER, STEM
 from xmoe.run.remote import fetched
+from xmoe.serve import traces
 from xmoe.serve.batching import MicroBatcher
 from xmoe.serve.block import Block, Seat
 from xmoe.serve.fanout import FanOut, wait_until
@@ -61,7 +63,7 @@ class Job:
     """Segments of one request that are planned together, and what it allows.
 
     ``power`` [n, F, T] before compression, ``valid`` [n], the frames that are not padding, and the
-    ``sound`` of the segments where an expert hears it.
+    ``sound`` of the segments where an expert hears it. ``trace`` is that of the request.
     """
 
     power: Tensor
@@ -69,6 +71,7 @@ class Job:
     sound: Sound | None
     limits: Limits
     deadline: float
+    trace: Context = field(default_factory=get_current)
 
 
 @dataclass(frozen=True)
@@ -217,12 +220,13 @@ class RouterCore:
     async def _start_block(self, jobs: list[Job]) -> list[Seat]:
         """Plan the segments of all jobs together and start one call to each expert."""
         loop = asyncio.get_running_loop()
-        if sum(job.power.numel() for job in jobs) <= SMALL_CELLS:
-            wanted, inputs = self._plan(jobs)
-        else:
-            wanted, inputs = await loop.run_in_executor(self._model_thread, self._plan, jobs)
-        plan = self.fanout.avoid_open(wanted, inputs)
-        calls = self.fanout.start(plan, inputs, max(job.deadline for job in jobs))
+        with traces.span_of_many("plan", [job.trace for job in jobs]):
+            if sum(job.power.numel() for job in jobs) <= SMALL_CELLS:
+                wanted, inputs = self._plan(jobs)
+            else:
+                wanted, inputs = await loop.run_in_executor(self._model_thread, self._plan, jobs)
+            plan = self.fanout.avoid_open(wanted, inputs)
+            calls = self.fanout.start(plan, inputs, max(job.deadline for job in jobs))
         self.meter.note_block(len(plan.weights))
         renew = self.further.renew
         block = Block(wanted, plan, inputs, calls, read=self._read, renew=renew)

@@ -18,6 +18,7 @@ import numpy as np
 import ray.exceptions
 import torch
 from ray import serve
+from ray.serve.context import ReplicaContext
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
@@ -27,6 +28,7 @@ from xmoe.base.errors import XmoeError
 from xmoe.experts.protocol import ExpertRequest
 from xmoe.mixture.calls import CallExpert, CallFailed, FailureKind
 from xmoe.run.remote import fetched, hash_weights
+from xmoe.serve import traces
 from xmoe.serve.about import read_about
 from xmoe.serve.api import build_app
 from xmoe.serve.drain import Gate
@@ -34,6 +36,7 @@ from xmoe.serve.expert import OtherRun, Weights, check_unchanged
 from xmoe.serve.explainer import Explainer
 from xmoe.serve.fleet import RouterReport, Siblings, gather_reports
 from xmoe.serve.local import LocalExperts, to_arrays
+from xmoe.serve.logs import log_through_serve
 from xmoe.serve.metrics import RayMeter
 from xmoe.serve.process import pick_device, settle_memory
 from xmoe.serve.registry import TrialPlan, find_trial
@@ -60,6 +63,10 @@ class RouterReplica:
         self, settings: dict[str, Any], handles: dict[str, DeploymentHandle[Any]] | None = None
     ) -> None:
         checked = ServeSettings.model_validate(settings)
+        if checked.logs == "json" and (here := find_here()) is not None:
+            app, deployment, replica = here.app_name, here.deployment, here.replica_id.unique_id
+            log_through_serve(application=app, deployment=deployment, replica=replica)
+        traces.send_traces()
         with turn() if checked.gently else nullcontext():
             self._load(checked, handles)
         self._waits = checked.gently and handles is not None
@@ -125,7 +132,7 @@ class RouterReplica:
 
     async def report(self) -> dict[str, Any]:
         """Return what this router tells of itself, for another that speaks for all."""
-        return self.service.report().model_dump(mode="json")
+        return self.service.operations.report().model_dump(mode="json")
 
     async def try_out(self, plan: dict[str, Any] | None) -> None:
         """Begin a trial, or end it; what it counted is forgotten."""
@@ -170,6 +177,14 @@ def ask_candidate(handle: DeploymentHandle[Any]) -> Ask:
     return ask
 
 
+def find_here() -> ReplicaContext | None:
+    """Return which replica this is; None in Serve's local testing mode."""
+    try:
+        return serve.get_replica_context()
+    except RayServeException:
+        return None
+
+
 def find_homes(
     callers: Mapping[str, CallExpert], handles: Mapping[str, DeploymentHandle[Any]] | None
 ) -> Homes | None:
@@ -177,20 +192,18 @@ def find_homes(
 
     None in Serve's local testing mode, where there are no replicas.
     """
-    try:
-        here = serve.get_replica_context()
-    except RayServeException:
+    here = find_here()
+    if here is None:
         return None
     own = here.deployment
     homes = {n: handles[n].deployment_name if handles is not None else own for n in callers}
-    return Homes(homes, partial(ask_serve, here.app_name))
+    return Homes(homes, own, partial(ask_serve, here.app_name))
 
 
 def find_siblings() -> Siblings | None:
     """Return what asks all routers of this application; None in Serve's local testing mode."""
-    try:
-        here = serve.get_replica_context()
-    except RayServeException:
+    here = find_here()
+    if here is None:
         return None
     find_handle = cache(partial(serve.get_deployment_handle, here.deployment, here.app_name))
 
@@ -200,7 +213,7 @@ def find_siblings() -> Siblings | None:
         replies = await response._fetch_replica_results_async()
         return await gather_reports(reply.get_async() for reply in replies)
 
-    return Siblings(here.replica_id.unique_id, ask)
+    return Siblings(here.replica_id.unique_id, here.app_name, ask)
 
 
 def find_weights(settings: ServeSettings) -> Weights:
@@ -215,7 +228,9 @@ def call_handle(handle: DeploymentHandle[Any], weights: Weights) -> CallExpert:
 
     async def call(request: ExpertRequest, budget_s: float) -> Tensor:
         try:
-            response = by_value.remote(to_arrays(request), budget_s, weights)
+            going_on = traces.give_on()
+            traced = (going_on,) if going_on else ()  # experts of a version before take no more
+            response = by_value.remote(to_arrays(request), budget_s, weights, *traced)
             try:
                 return torch.from_numpy(np.array(await response))
             finally:

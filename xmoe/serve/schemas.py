@@ -9,10 +9,8 @@ from pydantic import ConfigDict, Field
 from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from xmoe.base.config import Frozen, SpectroConfig, TaskName
 from xmoe.predict.answer import Answer
-from xmoe.serve.breaker import State
 from xmoe.serve.framing import Encoding
 from xmoe.serve.limits import Limits
-from xmoe.serve.status import ReplicaCount
 
 MAX_JSON_SAMPLES = 2_000_000
 
@@ -39,28 +37,6 @@ ANSWER_EXAMPLE: dict[str, Any] = {
     "run": "exp1",
     "weights_sha256": "9f2c0d5b6a71e83f4c1d2b3a495867708192a3b4c5d6e7f8091a2b3c4d5e6f70",
     "windows": [],
-}
-
-
-DRIFT_EXAMPLE: dict[str, Any] = {
-    "watching": True,
-    "verdict": "drifted",
-    "recordings": 200,
-    "window": 1000,
-    "at_least": 50,
-    "training_recordings": 720,
-    "mean_quality": 0.41,
-    "features": [
-        {
-            "name": "sample_rate_hz",
-            "verdict": "drifted",
-            "psi": 3.2,
-            "by_chance": 0.07,
-            "bins": ["16000", "other"],
-            "training": [720, 0],
-            "incoming": [120, 80],
-        }
-    ],
 }
 
 
@@ -267,85 +243,6 @@ class ModelDescription(Frozen):
     samples: tuple[SampleDescription, ...] = ()
     corrections: Literal["off", "hash", "sound"] = "off"
     routing_reasons: dict[str, str] = Field(default_factory=dict)
-
-
-class FeatureAnswer(Frozen):
-    """One feature of the incoming recordings beside training, as counts in the same ``bins``.
-
-    ``psi`` is the population stability index; ``by_chance`` what it exceeds once in a thousand
-    times without any drift. Both are null until there is a recording.
-    """
-
-    name: str
-    verdict: Literal["waiting", "stable", "moderate", "drifted"]
-    psi: float | None
-    by_chance: float | None
-    bins: tuple[str, ...]
-    training: tuple[int, ...]
-    incoming: tuple[int, ...]
-
-
-class RoutersSpoken(Frozen):
-    """For how many routers an answer speaks.
-
-    ``silent_routers`` were asked and did not answer within a second; null where the others could
-    not be asked. ``other_routers`` counts those with other weights, as there are during an upgrade.
-    """
-
-    routers: int = 1
-    silent_routers: int | None = 0
-    other_routers: int = 0
-
-
-class DriftAnswer(RoutersSpoken):
-    """The last recordings of all routers, ``window`` of each, against the training recordings.
-
-    ``verdict`` is the worst of the features'; ``reason`` says why there is none.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"examples": [DRIFT_EXAMPLE]})
-
-    watching: bool
-    verdict: Literal["waiting", "stable", "moderate", "drifted"]
-    reason: str = ""
-    recordings: int = 0
-    window: int = 0
-    at_least: int = 0
-    training_recordings: int = 0
-    mean_quality: float | None = None
-    features: tuple[FeatureAnswer, ...] = ()
-
-
-class ExpertState(Frozen):
-    """One expert as all routers see it now.
-
-    ``deployment`` is where it lives: its own, or the router's; ``replicas`` are that deployment's,
-    null where Ray Serve cannot be asked. ``breaker`` is the worst of all routers', ``breakers``
-    says in how many it is so. ``per_s`` are calls a second in the last minute, ``ongoing`` those
-    that are not answered yet, ``queued`` those of them beyond what the running replicas take at
-    once. Milliseconds are those of the last calls that went well, null before the first.
-    """
-
-    name: str
-    kind: str
-    deployment: str | None = None
-    replicas: ReplicaCount | None = None
-    breaker: State
-    breakers: dict[State, int]
-    calls: int
-    per_s: float
-    ongoing: int
-    queued: int
-    failures: dict[str, int]
-    mean_ms: float | None
-    p95_ms: float | None
-
-
-class ExpertsAnswer(RoutersSpoken):
-    """All experts as the routers see them, and the segments that wait in these."""
-
-    experts: tuple[ExpertState, ...]
-    waiting_segments: int
 
 
 class Readiness(Frozen):

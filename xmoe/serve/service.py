@@ -23,18 +23,16 @@ from xmoe.serve.about import NOTHING_KNOWN, About, read_known
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.corrections import Corrected, Correction, Corrections
 from xmoe.serve.explainer import Explainer
-from xmoe.serve.fleet import Fleet, Reports, RouterReport, Siblings
+from xmoe.serve.fleet import Siblings
 from xmoe.serve.incoming import Incoming, measure_incoming
 from xmoe.serve.kept import Kept
 from xmoe.serve.limits import Limits
 from xmoe.serve.meter import Meter
-from xmoe.serve.router import Cut, RouterCore, Served, callable_experts
+from xmoe.serve.ops import Operations
+from xmoe.serve.router import Cut, RouterCore, Served
 from xmoe.serve.schemas import (
     ClassifyAnswer,
-    DriftAnswer,
     ExpertDescription,
-    ExpertsAnswer,
-    ExpertState,
     ExplainOptions,
     ModelDescription,
     Options,
@@ -43,7 +41,7 @@ from xmoe.serve.schemas import (
     SampleDescription,
     SamplesRequest,
 )
-from xmoe.serve.status import Homes, ReplicaCount, ReplicaWatch
+from xmoe.serve.status import Homes
 from xmoe.serve.timeline import choose_hop_s, find_events, list_windows
 from xmoe.serve.tokens import charge
 from xmoe.serve.trial import Trial
@@ -79,9 +77,6 @@ class Service:
         siblings: Siblings | None = None,
     ) -> None:
         self.router = router
-        self._replica = "" if siblings is None else siblings.replica
-        self.fleet = Fleet(self.report, siblings)
-        self._watch = ReplicaWatch(homes)
         self.settings = router.settings
         self.explainer = explainer
         self.about = about
@@ -92,6 +87,9 @@ class Service:
             router.config.classes,
             several=not router.predictor.task.exclusive,
             known=lambda: read_known(router.settings.run, about.samples),
+        )
+        self.operations = Operations(
+            router, self.incoming, about, lambda: self.trial, homes=homes, siblings=siblings
         )
         self._readiness = Kept(self._check_ready)
         self._experts = tuple(map(self._describe_spec, router.config.model.experts))
@@ -318,58 +316,6 @@ class Service:
             max_windows=http.max_windows,
             deadline_ms=faults.deadline_ms,
             max_deadline_ms=faults.max_deadline_ms,
-        )
-
-    def report(self) -> RouterReport:
-        """Return what this router tells of itself."""
-        fanout, meter, drift = self.router.fanout, self.meter, self.incoming.drift
-        names = callable_experts(self.router.config)
-        return RouterReport(
-            replica=self._replica,
-            weights_sha256=self.about.weights_sha256,
-            waiting_segments=self.router.waiting,
-            experts={name: fanout.tallies[name].count for name in names},
-            breakers={name: fanout.breakers[name].state for name in names},
-            requests=meter.requests.count,
-            asked=dict(meter.asked),
-            degraded=meter.degraded,
-            drift=None if drift is None else drift.count,
-            trial=None if self.trial is None else self.trial.count,
-        )
-
-    async def describe_drift(self) -> DriftAnswer:
-        """Return how far what all routers heard last is from training."""
-        return self.incoming.describe(await self.fleet.reports())
-
-    async def describe_experts(self) -> ExpertsAnswer:
-        """Return the experts as all routers see them."""
-        counts, reports = await asyncio.gather(self._watch.count(), self.fleet.reports())
-        names = callable_experts(self.router.config)
-        states = tuple(self._describe_expert(name, counts.get(name), reports) for name in names)
-        return ExpertsAnswer(
-            experts=states, waiting_segments=reports.waiting_segments, **reports.spoken
-        )
-
-    def _describe_expert(
-        self, name: str, replicas: ReplicaCount | None, reports: Reports
-    ) -> ExpertState:
-        calls, breakers = reports.calls_to(name), reports.breakers_of(name)
-        running = 1 if replicas is None else replicas.running
-        at_once = running * self.settings.deployment_of(name).max_ongoing_requests
-        return ExpertState(
-            name=name,
-            kind=self.router.config.model.spec_of(name).kind,
-            deployment=self._watch.deployment_of(name),
-            replicas=replicas,
-            breaker=next(iter(breakers)),
-            breakers=breakers,
-            calls=calls.calls,
-            per_s=round(calls.per_s, 3),
-            ongoing=calls.ongoing,
-            queued=max(0, calls.ongoing - at_once),
-            failures=calls.failures,
-            mean_ms=calls.mean_ms,
-            p95_ms=calls.percentile_ms(95.0),
         )
 
     async def clip_of(self, data: bytes) -> Source:

@@ -158,7 +158,8 @@ class ServeSettings(Frozen):
     ``experts`` replaces ``expert`` for the experts that it names. While a deployment is replaced,
     ``surge_percent`` more of its replicas may live than usual; at 0 old ones go before new ones
     come. Replicas that start ``gently`` take turns, and routers wait for experts: for upgrades.
-    ``registry`` is the folder of an application's versions, where `xmoe deploy` wrote it.
+    ``registry`` is the folder of an application's versions, where `xmoe deploy` wrote it. ``logs``
+    says how replicas write them: ``json`` has a line for each request, and its id in each line.
     """
 
     run: str
@@ -167,6 +168,7 @@ class ServeSettings(Frozen):
     surge_percent: int = Field(default=100, ge=0, le=100)
     gently: bool = False
     registry: str | None = None
+    logs: Literal["text", "json"] = "text"
     router: RouterSettings = RouterSettings()
     expert: ExpertDeployment = ExpertDeployment()
     experts: dict[str, ExpertDeployment] = Field(default_factory=dict)

@@ -63,14 +63,15 @@ def experts_settle(app: str) -> bool:
 
 @dataclass(frozen=True)
 class Homes:
-    """Where each expert lives: the name of its deployment, and who counts replicas."""
+    """Where each expert and the routers live: names of deployments, and who counts replicas."""
 
     deployments: Mapping[str, str]
+    router: str
     count: CountReplicas
 
 
 class ReplicaWatch:
-    """Counts for each expert, at most a second old."""
+    """Counts for each expert and the routers, at most a second old."""
 
     def __init__(self, homes: Homes | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._homes = homes
@@ -86,6 +87,10 @@ class ReplicaWatch:
             return {}
         counts, homes = await self._counts.get(), self._homes.deployments.items()
         return {name: counts[home] for name, home in homes if home in counts}
+
+    async def count_routers(self) -> ReplicaCount | None:
+        """Return the count of the routers, None where it is not known."""
+        return None if self._homes is None else (await self._counts.get()).get(self._homes.router)
 
     async def _ask(self) -> Mapping[str, ReplicaCount]:
         assert self._homes is not None

@@ -40,6 +40,7 @@ SCOPES: Mapping[str, Scope] = MappingProxyType(
         "/v1/corrections": "correct",
         "/v1/experts": "admin",
         "/v1/drift": "admin",
+        "/v1/ops": "admin",
     }
 )
 

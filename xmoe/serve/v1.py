@@ -29,13 +29,12 @@ from xmoe.serve.bodies import (
 from xmoe.serve.corrections import Corrected, Correction
 from xmoe.serve.fanout import TooFewExperts
 from xmoe.serve.limits import Limits
+from xmoe.serve.ops import ExpertsAnswer, OpsAnswer
 from xmoe.serve.problems import FORMATS, HttpProblem, describe_error
 from xmoe.serve.schemas import (
     BatchAnswer,
     BatchItem,
     ClassifyAnswer,
-    DriftAnswer,
-    ExpertsAnswer,
     ExplainOptions,
     ModelDescription,
     Options,
@@ -43,6 +42,7 @@ from xmoe.serve.schemas import (
     SamplesRequest,
 )
 from xmoe.serve.service import Service
+from xmoe.serve.watch import DriftAnswer
 
 EXPECTED: tuple[type[Exception], ...] = (
     HttpProblem,
@@ -295,12 +295,17 @@ def add_descriptions(router: APIRouter, service: Service) -> None:
     @router.get("/v1/drift", tags=["model"])
     async def drift() -> DriftAnswer:
         """Return how far the last recordings of all routers are from those of training."""
-        return await service.describe_drift()
+        return await service.operations.describe_drift()
 
     @router.get("/v1/experts", tags=["model"])
     async def experts() -> ExpertsAnswer:
         """Return replicas, load, latency, failures and breaker of each expert."""
-        return await service.describe_experts()
+        return await service.operations.describe_experts()
+
+    @router.get("/v1/ops", tags=["model"])
+    async def ops() -> OpsAnswer:
+        """Return load, K, routers, versions and trials of the application, for its operators."""
+        return await service.operations.describe()
 
 
 def add_health(router: APIRouter, service: Service) -> None:

@@ -7,16 +7,75 @@ server spends its time on answers.
 from __future__ import annotations
 
 import time
+from typing import Any
 
+from pydantic import ConfigDict
+
+from xmoe.base.config import Frozen
 from xmoe.serve.about import About
-from xmoe.serve.drift import Drift, FeatureDrift, worst
-from xmoe.serve.fleet import Reports
+from xmoe.serve.drift import Drift, FeatureDrift, Verdict, worst
+from xmoe.serve.fleet import Reports, Spoken
 from xmoe.serve.incoming import Incoming
 from xmoe.serve.meter import Meter
-from xmoe.serve.schemas import DriftAnswer, FeatureAnswer
 from xmoe.serve.settings import DriftSettings
 
 REPORT_EVERY = 25
+
+DRIFT_EXAMPLE: dict[str, Any] = {
+    "watching": True,
+    "verdict": "drifted",
+    "recordings": 200,
+    "window": 1000,
+    "at_least": 50,
+    "training_recordings": 720,
+    "mean_quality": 0.41,
+    "features": [
+        {
+            "name": "sample_rate_hz",
+            "verdict": "drifted",
+            "psi": 3.2,
+            "by_chance": 0.07,
+            "bins": ["16000", "other"],
+            "training": [720, 0],
+            "incoming": [120, 80],
+        }
+    ],
+}
+
+
+class FeatureAnswer(Frozen):
+    """One feature of the incoming recordings beside training, as counts in the same ``bins``.
+
+    ``psi`` is the population stability index; ``by_chance`` what it exceeds once in a thousand
+    times without any drift. Both are null until there is a recording.
+    """
+
+    name: str
+    verdict: Verdict
+    psi: float | None
+    by_chance: float | None
+    bins: tuple[str, ...]
+    training: tuple[int, ...]
+    incoming: tuple[int, ...]
+
+
+class DriftAnswer(Spoken):
+    """The last recordings of all routers, ``window`` of each, against the training recordings.
+
+    ``verdict`` is the worst of the features'; ``reason`` says why there is none.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [DRIFT_EXAMPLE]})
+
+    watching: bool
+    verdict: Verdict
+    reason: str = ""
+    recordings: int = 0
+    window: int = 0
+    at_least: int = 0
+    training_recordings: int = 0
+    mean_quality: float | None = None
+    features: tuple[FeatureAnswer, ...] = ()
 
 
 class Watch:

@@ -54,6 +54,10 @@ async function ask(path, { method = "GET", body, signal, as = "json" } = {}) {
   return said;
 }
 
+export function readState() {
+  return Promise.all(["/v1/ops", "/v1/experts", "/v1/drift"].map((path) => ask(path)));
+}
+
 export function readModel() {
   return ask("/v1/model");
 }

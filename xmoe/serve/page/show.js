@@ -16,20 +16,20 @@ export function percent(p) {
   return `${(100 * p).toFixed(1)} %`;
 }
 
-function row(...cells) {
+export function row(...cells) {
   const tr = make("tr");
   tr.append(...cells);
   return tr;
 }
 
-function rowHead(text) {
+export function rowHead(text) {
   const th = make("th", text);
   th.scope = "row";
   return th;
 }
 
 // A row of a table with a bar behind its number; the bar is decoration for the number beside it.
-function barRow(name, number, share, isTop) {
+export function barRow(name, number, share, isTop) {
   const bar = make("span", undefined, "bar");
   bar.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
   const cell = make("td");
