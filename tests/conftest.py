@@ -1,5 +1,6 @@
 """What every test may use: seeded generators, and the real recordings where there are any."""
 
+import json
 import logging
 import os
 import subprocess
@@ -226,3 +227,20 @@ def bucket(
     monkeypatch.setenv("XMOE_CACHE", str(tmp_path / "cache of stores"))
     yield f"s3://{name}"
     object_store.refuse = object_store.cut = lambda method, path: False
+
+
+@pytest.fixture
+def google_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return a stand-in for Google Cloud Storage; pyarrow finds it by the environment."""
+    from tests.fixtures.gcs import GoogleStore
+
+    store = GoogleStore()
+    keys = tmp_path / "keys.json"
+    fields = ("type", "client_id", "client_secret", "refresh_token")
+    known = dict.fromkeys(fields, "x") | {"type": "authorized_user"}
+    keys.write_text(json.dumps(known | {"token_uri": f"http://{store.endpoint}/token"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(keys))
+    monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", f"http://{store.endpoint}")
+    monkeypatch.setenv("XMOE_CACHE", str(tmp_path / "cache of stores"))
+    yield store
+    store.stop()

@@ -238,3 +238,15 @@ def test_whole_run_is_fetched_without_what_can_be_made_again(tiny_run, bucket):
     }
     assert fetch_run(tiny_run) == tiny_run
     assert fetch_run(f"file://{tiny_run}") == tiny_run
+
+
+def test_run_is_published_at_google_alike(tiny_run, google_store):
+    address = "gs://published/run"
+    write(address, lambda folder: shutil.copytree(tiny_run, folder, dirs_exist_ok=True))
+    assert same_files(tiny_run, address)
+    assert identify_run(address) == identify_run(tiny_run)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        write(address, lambda folder: pytest.fail("it was begun"))
+    before = dict(google_store.objects)
+    write(address, lambda folder: None, resume=True)
+    assert google_store.objects == before

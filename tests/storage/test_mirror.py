@@ -257,6 +257,21 @@ def test_full_disk_is_told_with_the_file(folder, bucket, small_disk, monkeypatch
         fetch_folder(address)
 
 
+def test_what_is_at_google_is_fetched_alike(folder, google_store):
+    address = upload(folder, "gs://mirrored/set")
+    here = fetch_folder(address)
+    assert contents(here) == contents(folder)
+    assert len(google_store.asked) == 42
+    google_store.asked.clear()
+    fetch_folder(address)
+    assert google_store.asked == []
+    google_store.objects["mirrored/set/03.wav"] = (b"new", time.time() + 5)
+    del google_store.objects["mirrored/set/04.wav"]
+    fetch_folder(address)
+    assert google_store.asked == ["mirrored/set/03.wav"]
+    assert ((here / "03.wav").read_bytes(), (here / "04.wav").exists()) == (b"new", False)
+
+
 def test_cache_is_where_it_was_told_or_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("XMOE_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path

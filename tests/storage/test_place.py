@@ -148,6 +148,17 @@ def test_local_write_that_fails_is_told_with_the_file(tmp_path):
     [
         (OSError(28, "No space left on device"), "no space left on device"),
         (OSError("AWS Error SLOW_DOWN during x: y (Request ID: 1)\nmore"), "SLOW_DOWN during x: y"),
+        (
+            OSError(
+                "google::cloud::Status(UNAVAILABLE: Retry policy exhausted, with a last message of "
+                "no host error_info={reason=, metadata={gcloud-cpp.retry.on-entry=false}})"
+            ),
+            "UNAVAILABLE: no host",
+        ),
+        (
+            OSError("x: google::cloud::Status(NOT_FOUND: no such bucket)"),
+            "NOT_FOUND: no such bucket",
+        ),
         (ValueError("plain"), "plain"),
         (OSError(), "OSError"),
     ],

@@ -319,5 +319,7 @@ def store_reason(error: BaseException) -> str:
         return str(strerror).lower()
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     text = text.partition(" (Request ID")[0]
+    if google := re.search(r"google::cloud::Status\((.*?)(?: error_info=.*)?\)*$", text):
+        text = google[1].replace("Retry policy exhausted, with a last message of ", "")
     _, mark, rest = text.partition("AWS Error ")
     return rest if mark else text
