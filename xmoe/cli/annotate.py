@@ -79,7 +79,7 @@ def event_options(function: Function) -> Function:
                 "--wake",
                 type=probability,
                 help="Let pretrained networks hear only what is an event with this chance, by the "
-                "answers of the others; for example 0.05.",
+                "answers of the others; for example 0.2.",
             ),
         )
     ):
