@@ -23,7 +23,11 @@ export function showVerdict(subject) {
   const where = start_s === undefined ? "" : ` from ${formatS(start_s)} to ${formatS(end_s)}`;
   byId("asked").textContent = `Is ${labels.join(", ")}${where} right?`;
   byId("choices").multiple = model.task !== "single_label";
-  byId("choices").replaceChildren(...model.labels.map((label) => make("option", label)));
+  // What the run took for the next likely comes first.
+  const p = subject.answer.probabilities;
+  const others = model.labels.filter((label) => !labels.includes(label)).sort((a, b) => p[b] - p[a]);
+  const choices = model.task === "single_label" ? others : model.labels;
+  byId("choices").replaceChildren(...choices.map((label) => make("option", label)));
   byId("other").value = "";
   byId("kept").textContent = "";
   openTruth(false);
