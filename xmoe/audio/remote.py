@@ -19,16 +19,16 @@ from xmoe.storage.place import open_place
 
 
 def locate(root: Path, filepath: str) -> Path:
-    """Return where a recording of the set at ``root`` is that may be named by its address."""
+    """Where a recording of the set at ``root`` is, which may be named by its address."""
     return local_path(filepath) if is_address(filepath) else root / filepath
 
 
 def fetch_layout(
     root: str | Path, metadata: str | Path | None, *, progress: Progress = silent
 ) -> tuple[Path, Layout]:
-    """Return the folder of a set on this machine, and its layout, all that it names fetched.
+    """Fetch what the layout of a set names; returns the set's local folder and the layout.
 
-    A set that is here is left as it is. Raises InputError where an address cannot be read.
+    A local set is left as it is. Raises InputError if an address cannot be read.
     """
     source = str(root) if is_address(root) else ""
     here = fetch_folder(source, wanted=_is_of_a_set, progress=progress) if source else Path(root)
@@ -44,7 +44,7 @@ def fetch_layout(
 
 
 def fetch_named(source: str, filepaths: Iterable[str], *, progress: Progress = silent) -> None:
-    """Fetch recordings of the set at the address ``source``; it is empty for a set that is here."""
+    """Fetch recordings of the set at the address ``source``, which is empty for a local set."""
     addresses = []
     for name in filepaths:
         if is_address(name):
@@ -55,7 +55,7 @@ def fetch_named(source: str, filepaths: Iterable[str], *, progress: Progress = s
 
 
 def _by_own_name(entry: Entry, source: str) -> Entry:
-    """Return an entry by its name below ``source``, or by its address in the one form it has."""
+    """An entry by its name below ``source``, or by its address in canonical form."""
     if not is_address(entry.filepath):
         return entry
     name = open_place(entry.filepath).address

@@ -1,1 +1,1 @@
-"""Where files are: on this machine, or in an object store, with one way to reach both."""
+"""Files on this machine or in an object store, with one way to reach both."""

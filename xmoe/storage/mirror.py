@@ -1,10 +1,10 @@
 """Files of an object store -> the same files in a folder of this machine, fetched once.
 
-Everything that hears recordings or loads weights reads paths; this is what stands between. A file
-is the store's where size and time (in seconds) are those that the store names, the rule of rsync,
-so the folder itself is the record of what is there: a reader that was killed goes on with the files
-that it lacks, and an object that was written anew is fetched again. A file is fetched beside its
-place, counted, given its time and renamed: what stands under its name is whole.
+Everything that decodes recordings or loads weights reads paths; this module is in between. A cached
+file is up to date if its size and time (in seconds) are those of the store, the rule of rsync, so
+the folder itself is the record of what is there: an interrupted reader continues with the missing
+files, and an object that was rewritten is fetched again. A file is fetched next to its place,
+counted, given its time and renamed, so a file under its final name is complete.
 
     $XMOE_CACHE/s3:/BUCKET/KEY                 what was fetched
     $XMOE_CACHE/unpublished/s3:/BUCKET/KEY     what is to be written there (``xmoe.run.publish``)
@@ -36,21 +36,21 @@ Outcome = TypeVar("Outcome")
 
 
 def cache_folder() -> Path:
-    """Return the folder of all that was fetched: ``XMOE_CACHE``, or one in the user's cache."""
+    """The folder of fetched files: ``XMOE_CACHE``, or one in the user's cache."""
     users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get(CACHE) or Path(users) / "xmoe").absolute()
 
 
 def is_address(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path means an object store."""
+    """Whether a path means an object store."""
     scheme, mark, _ = os.fspath(path).partition("://")
     return bool(mark) and scheme != "file"
 
 
 def local_path(address: str) -> Path:
-    """Return where the files of an address are on this machine, fetched or not.
+    """Where the files of an address are on this machine, fetched or not.
 
-    Raises InputError where the address is none, or would lead out of the cache.
+    Raises InputError for an invalid address, or one that would lead out of the cache.
     """
     place = open_place(address)
     if ".." in PurePosixPath(place.address).parts:
@@ -60,7 +60,7 @@ def local_path(address: str) -> Path:
 
 
 def name_address(path: str) -> str:
-    """Return the address of a path in the cache, any other path as it is: for messages."""
+    """The address of a path in the cache, any other path unchanged: for messages."""
     try:
         inside = PurePosixPath(path).relative_to(cache_folder().as_posix()).as_posix()
     except ValueError:
@@ -78,9 +78,9 @@ def fetch_folder(
 ) -> Path:
     """Fetch the files below an address that are ``wanted`` by name; returns their folder.
 
-    What is no longer below the address is removed from the cache. Another folder ``to`` only gains:
-    its own files stay, and those that are newer. Raises InputError where the address cannot be read
-    or a file came short, StorageError where there is no room.
+    Files that no longer exist below the address are removed from the cache. Another folder ``to``
+    only gains: its own files stay, and so do newer ones. Raises InputError if the address cannot be
+    read or a file arrives incomplete, StorageError if there is no room.
     """
     place, folder = open_place(address), to or local_path(address)
     if place.is_local:
@@ -102,14 +102,14 @@ def fetch_folder(
 
 
 def fetch_files(addresses: Iterable[str], *, progress: Progress = silent) -> None:
-    """Fetch single files, each to its ``local_path``; what is not there is not there afterwards."""
+    """Fetch single files, each to its ``local_path``; missing ones are removed there."""
     places = {address: open_place(address) for address in dict.fromkeys(addresses)}
     jobs = [(place, local_path(address), None) for address, place in places.items()]
     _fetch_all(jobs, progress)
 
 
 def _fetch_all(jobs: Sequence[tuple[Place, Path, str | None]], progress: Progress) -> None:
-    """Fetch what is not here; a job is an object, its path, and its stamp where that is known."""
+    """Fetch what is missing; a job is an object, its path, and its stamp if known."""
     fetched = size = 0
     counts = in_threads(lambda job: _fetch(*job), jobs)
     for done, count in enumerate(counts, 1):
@@ -118,7 +118,7 @@ def _fetch_all(jobs: Sequence[tuple[Place, Path, str | None]], progress: Progres
 
 
 def in_threads(work: Callable[[Job], Outcome], jobs: Iterable[Job]) -> Iterator[Outcome]:
-    """Yield what ``work`` makes of each job, in order; after an error nothing more is begun."""
+    """Yield the result of ``work`` for each job, in order; after an error no more are started."""
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="storage")
     try:
         yield from pool.map(work, jobs)
@@ -127,7 +127,7 @@ def in_threads(work: Callable[[Job], Outcome], jobs: Iterable[Job]) -> Iterator[
 
 
 def _fetch(place: Place, target: Path, stamp: str | None) -> int | None:
-    """Make ``target`` what the store has; returns how many bytes came, None where it was."""
+    """Bring ``target`` up to date; returns the bytes fetched, None if there were none to fetch."""
     stamp = place.stamp() if stamp is None else stamp
     if not stamp:
         target.unlink(missing_ok=True)
@@ -166,7 +166,7 @@ def _download(place: Place, target: Path, size: int, time_s: int) -> None:
 
 
 def _remove_gone(folder: Path, names: set[str]) -> None:
-    """Remove files that are not among ``names``, torn ones of a day ago, and empty folders."""
+    """Remove files not among ``names``, incomplete ones of a day ago, and empty folders."""
     for top, folders, files in os.walk(folder, topdown=False):
         for path in (Path(top, name) for name in files):
             torn = path.name.startswith(".") and path.name.endswith(".tmp")
@@ -179,7 +179,7 @@ def _remove_gone(folder: Path, names: set[str]) -> None:
 
 
 def size_and_time(stamp: str) -> tuple[int, int]:
-    """Return what a stamp of a store says: bytes, and whole seconds, in which all answer alike."""
+    """The bytes and whole seconds in a store's stamp; all stores agree on whole seconds."""
     size, time_ns = stamp.split()
     return int(size), int(time_ns) // SECOND_NS
 

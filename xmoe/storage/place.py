@@ -1,15 +1,15 @@
 """A path or an ``s3://``, ``gs://`` or ``file://`` address -> one way to list, read and write.
 
-A local write is a temporary file that is renamed; a write to an object store becomes visible when
-its last byte is there. So a reader sees the old bytes or the new ones, never a part, and a write
-that fails leaves what was there before. Whatever a store says in its own words becomes a
-``StorageError`` (writing) or an ``InputError`` (reading) that names the address and the mend.
+A local write is a temporary file that is renamed; a write to an object store becomes visible with
+its last byte. So a reader sees the old bytes or the new ones, never a part, and a failed write
+leaves the old file as it was. A store's own errors become a ``StorageError`` (writing) or an
+``InputError`` (reading) that names the address and the remedy.
 
-Addresses are read as people write them: everything after the bucket is the key, nothing in it is
-percent-decoded (``file://`` is, as usual for it). Options of pyarrow may follow, as in
+Addresses are read as people write them: everything after the bucket is the key, and nothing in it
+is percent-decoded (``file://`` is, as usual). Options of pyarrow may follow, as in
 ``s3://bucket/runs?endpoint_override=http://127.0.0.1:9000``; keys and tokens come from the
-environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ...) and are refused in an address, which
-would end in logs.
+environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ...) and are refused in an address,
+because addresses end up in logs.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ _OPTIONS = re.compile(r"\?(?P<options>[a-z_]+=[^?]*)$")
 class Found:
     """One file below a place: its ``name`` relative to it, with ``/``, and its size in bytes.
 
-    ``stamp`` is of its size and times: what was written since has another. It is empty for a link
-    that leads nowhere.
+    ``stamp`` holds its size and times and changes when the file is rewritten. It is empty for a
+    broken link.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Found:
 class Place:
     """A folder or a file, here or in an object store.
 
-    ``scheme`` is empty for a path of this machine. ``key`` is the path, or bucket and key.
+    ``scheme`` is empty for a local path. ``key`` is the path, or bucket and key.
     """
 
     scheme: str
@@ -78,12 +78,10 @@ class Place:
 
     @property
     def is_local(self) -> bool:
-        """Whether this is a path of this machine."""
         return not self.scheme
 
     @property
     def path(self) -> Path:
-        """The path of a local place."""
         assert self.is_local
         return Path(self.key)
 
@@ -105,11 +103,10 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The last part of the key."""
         return self.key.rstrip("/").rpartition("/")[2]
 
     def kind(self) -> str:
-        """Return ``file``, ``folder`` or ``nothing``."""
+        """``file``, ``folder`` or ``nothing``."""
         if self.is_local:
             here = self.path
             return "file" if here.is_file() else "folder" if here.is_dir() else "nothing"
@@ -121,10 +118,11 @@ class Place:
         return names.get(kind, "nothing")
 
     def walk(self) -> Iterator[Found]:
-        """Yield every file below this folder, by name; linked folders are entered, hidden are not.
+        """Yield every file below this folder, by name; linked folders are entered, hidden ones are
+        not.
 
-        A link that leads nowhere is a file of no bytes, so that it is missed and not forgotten.
-        Raises InputError where there is no such folder or it cannot be listed.
+        A broken link is listed as an empty file, so that it is reported and not forgotten. Raises
+        InputError if there is no such folder or it cannot be listed.
         """
         found = self._walk_here() if self.is_local else self._walk_store()
         yield from sorted(found, key=lambda file: file.name)
@@ -170,14 +168,14 @@ class Place:
         return [Found(*found) for found in names if not hidden.search(found[0])]
 
     def stamp(self) -> str:
-        """Return the stamp of this file (see ``Found``), empty where there is none."""
+        """The stamp of this file (see ``Found``), empty if there is none."""
         if self.is_local:
             return _stamp_here(self.path)
         with reading(self):
             return _stamp_stored(self._files().get_file_info(self.key))
 
     def sha256(self) -> str:
-        """Return the SHA-256 of this file, empty where it cannot be read; the file is not held."""
+        """SHA-256 of this file, empty if it cannot be read; the file is not held in memory."""
         if self.is_local and not self.path.is_file():  # a pipe would wait for ever
             return ""
         try:
@@ -189,16 +187,16 @@ class Place:
             return ""
 
     def read(self, *, at_most: int = -1) -> bytes:
-        """Return the bytes of this file, or its first ``at_most``.
+        """The bytes of this file, or its first ``at_most``.
 
-        FileNotFoundError where there is none; InputError where it cannot be read.
+        FileNotFoundError if there is none; InputError if it cannot be read.
         """
         with reading(self), self._open() as stream:
             data: bytes = stream.read(None if at_most < 0 else at_most)
             return data
 
     def write(self, data: bytes) -> None:
-        """Write this file whole; StorageError where it cannot be, and then it is as it was."""
+        """Write this file whole; on StorageError the old one is unchanged."""
         if self.is_local:
             write_bytes(self.path, data)
             return
@@ -211,7 +209,7 @@ class Place:
             raise StorageError(f"cannot write: {why}", where=self.shown, mend=mend) from error
 
     def remove_folder(self) -> None:
-        """Remove this folder of a store and all below it; StorageError where that is refused."""
+        """Remove this folder of a store and all below it; StorageError if that is refused."""
         try:
             self._files().delete_dir(self.key)
         except OSError as error:
@@ -220,7 +218,7 @@ class Place:
             raise StorageError(f"cannot remove: {why}", where=self.shown, mend=mend) from error
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes of this file a few MiB at a time; otherwise as ``read``."""
+        """Yield the bytes of this file a few MiB at a time; otherwise like ``read``."""
         with reading(self), self._open() as stream:
             while block := stream.read(_BLOCK_BYTES):
                 yield block
@@ -248,7 +246,7 @@ def _stamp_stored(info: Any) -> str:
 
 @contextmanager
 def reading(place: Place) -> Iterator[None]:
-    """Turn a store's error while reading a place into an InputError; a missing file passes."""
+    """Turn a store's error while reading into an InputError; FileNotFoundError passes."""
     try:
         yield
     except FileNotFoundError:
@@ -260,9 +258,9 @@ def reading(place: Place) -> Iterator[None]:
 
 
 def open_place(address: str | Path) -> Place:
-    """Return the place that a path or an address names; nothing is read yet.
+    """The place that a path or an address names; nothing is read yet.
 
-    Raises InputError where the address is none, or of a store that is not reached.
+    Raises InputError for an invalid address or an unsupported store.
     """
     text = str(address)
     scheme, mark, rest = text.partition("://")
@@ -287,7 +285,7 @@ def open_place(address: str | Path) -> Place:
 
 @lru_cache(maxsize=32)
 def _file_system(scheme: str, bucket: str, options: str) -> Any:
-    """Return pyarrow's file system of one bucket."""
+    """The pyarrow file system of one bucket."""
     import pyarrow
     from pyarrow import fs
 
@@ -305,7 +303,7 @@ def _file_system(scheme: str, bucket: str, options: str) -> Any:
 
 
 def _mend(scheme: str, reason: str, otherwise: str) -> str:
-    """Return how to mend what a store says in its own words."""
+    """The remedy for a store's own error."""
     if scheme in KEYS:
         for words, mend in _CAUSES:
             if re.search(words, reason, re.IGNORECASE):
@@ -314,7 +312,7 @@ def _mend(scheme: str, reason: str, otherwise: str) -> str:
 
 
 def store_reason(error: BaseException) -> str:
-    """Return a store's own words in one line, without the number of the request."""
+    """A store's own words in one line, without the request's number."""
     if strerror := getattr(error, "strerror", None):
         return str(strerror).lower()
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
