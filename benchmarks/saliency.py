@@ -45,8 +45,8 @@ from xmoe.base.config import (
 )
 from xmoe.explain.faithfulness import measure_faithfulness
 from xmoe.explain.localise import Localisation, box_mask, map_batches, score_maps
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.methods import METHODS
 from xmoe.explain.scales import scales_of
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget

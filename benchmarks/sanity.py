@@ -28,13 +28,13 @@ from xmoe.audio.dataset import load_dataset
 from xmoe.audio.sound import Sound, join_sounds
 from xmoe.audio.synth import read_boxes
 from xmoe.base.files import write_bytes
-from xmoe.explain.canvas import draw_map, draw_spectrogram
 from xmoe.explain.faithfulness import energy_in_box
 from xmoe.explain.localise import box_mask
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.methods import METHODS
 from xmoe.explain.sanity import DESTROYED, compare_maps, draw_weights
 from xmoe.explain.scales import scales_of
+from xmoe.explain.show.canvas import draw_map, draw_spectrogram
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.targets import ClassTarget
 from xmoe.features.segments import eval_segments

@@ -95,8 +95,8 @@ def test_windows_of_a_wrong_shape_are_our_mistake(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"sample_rate_hz": 16_000}, r"fed \['b', 800\], the card says \[-1, 1600\]"),
-        ({"file": {"shape": (-1, 1, -1)}}, "mend sample_rate_hz, window_s or the file's shape"),
+        ({"sample_rate_hz": 16_000}, r"takes \['b', 800\], the card says \[-1, 1600\]"),
+        ({"file": {"shape": (-1, 1, -1)}}, "correct sample_rate_hz, window_s or the file's shape"),
         ({"file": {"input": "audio"}}, r"inputs are \['sound'\], not 'audio'"),
         ({"file": {"output": "logits"}}, r"outputs are \['embedding'\], not 'logits'"),
         ({"file": {"sha256": "0" * 64}}, "the card says 000000000000"),

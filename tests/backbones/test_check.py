@@ -67,7 +67,7 @@ def test_a_wrong_rate_scale_or_level_changes_the_golden_numbers(tmp_path):
 def test_a_wrong_rate_of_a_fixed_window_does_not_open(tmp_path):
     (finding,) = check_backbone(tiny_backbone(tmp_path, sample_rate_hz=9000), tmp_path).findings
     assert "the card says [-1, 900]" in finding.found
-    assert "mend sample_rate_hz" in finding.mend
+    assert "correct sample_rate_hz" in finding.mend
 
 
 def test_a_network_that_keeps_what_it_heard(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_people_read_what_where_and_mend(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert lines[-2:] == ["xmoe: a.wav: half of it is missing", "  to mend it: copy it again"]
+    assert lines[-2:] == ["xmoe: a.wav: half of it is missing", "  to fix it: copy it again"]
 
 
 def test_audio_error_keeps_its_code():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge as Oracle
 
-from xmoe.experts.gram import Block, fit_sums, merge_sums, sum_blocks
+from xmoe.experts.gram import Block, fit_sums, sum_blocks
 from xmoe.experts.ridge import RidgeProblem
 
 ROWS, FEATURES, FOLDS = 90, 14, 3
@@ -66,16 +66,6 @@ def test_any_blocks_give_the_same_weights(problem, size):
     many = fit_sums(sum_blocks(cut(problem, size), num_folds=FOLDS))
     assert many.penalty == pytest.approx(one.penalty, rel=1e-12)
     assert many.head.weights == pytest.approx(one.head.weights, abs=1e-9)
-
-
-def test_sums_of_several_workers_give_the_weights_of_one(problem):
-    blocks = cut(problem, 15)
-    parts = [sum_blocks(blocks[start : start + 2], num_folds=FOLDS) for start in (0, 2, 4)]
-    together = fit_sums(merge_sums(parts))
-    alone = fit_sums(sum_blocks(blocks, num_folds=FOLDS))
-    assert together.head.weights == pytest.approx(alone.head.weights, abs=1e-9)
-    again = fit_sums(merge_sums(parts))
-    assert again.head.weights.tobytes() == together.head.weights.tobytes()
 
 
 def test_penalty_has_the_least_squared_error_on_held_out_folds(problem):

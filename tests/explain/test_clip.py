@@ -5,7 +5,8 @@ import json
 import pytest
 
 from xmoe.base.errors import StorageError
-from xmoe.explain.clip import explain_clip, method_names
+from xmoe.explain.clip import explain_clip
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.reasons import find_reasons
 
 
@@ -41,4 +42,4 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(subject, specs, undr
 
 
 def test_methods_are_listed():
-    assert method_names() == ("gradcam", "saliency", "gradient_x_input", "occlusion")
+    assert tuple(METHODS) == ("gradcam", "saliency", "gradient_x_input", "occlusion")

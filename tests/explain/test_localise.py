@@ -6,8 +6,8 @@ import torch
 
 from xmoe.audio.synth_events import EventBox
 from xmoe.explain.localise import box_mask, map_batches, score_maps
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.methods import METHODS
 from xmoe.explain.scales import Scales, edges_between
 from xmoe.explain.targets import ClassTarget
 

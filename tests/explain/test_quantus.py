@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xmoe.explain.faithfulness import energy_in_box, measure_faithfulness, pointing_game
-from xmoe.explain.methods import METHODS
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.targets import ClassTarget
 
 QUIET = {"disable_warnings": True, "display_progressbar": False}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.fixtures.mixtures import carry_out
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.methods import METHODS
 from xmoe.explain.reasons import find_reasons
 from xmoe.explain.scales import scales_of
 from xmoe.explain.targets import ClassTarget

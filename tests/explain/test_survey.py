@@ -11,7 +11,7 @@ from tests.fixtures.runs import RATE_HZ, make_sound
 from xmoe.audio.segment import Segment
 from xmoe.audio.sound import hold_sound
 from xmoe.base.config import RunConfig, TrainConfig
-from xmoe.explain.methods import METHODS
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.survey import WATCHED, survey_store
 from xmoe.features.store import SoundStore, SpectrogramStore
 from xmoe.frontend.measure import measure_segments

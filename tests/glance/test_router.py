@@ -152,14 +152,14 @@ def test_evidence_is_laid_out_in_the_order_of_the_configuration(build, specs):
         "belief": torch.softmax(glance.stem.logits, 1),
         "spec": specs,
     }
-    both = build(router_evidence=("conditions", "belief")).router.gather_evidence(**given)
+    both = build(router_evidence=("conditions", "belief")).router.measure_evidence(**given)
     torch.testing.assert_close(both[:, :8], measure_conditions(specs))
     torch.testing.assert_close(both[:, 8:], describe_belief(given["belief"]).detach())
 
 
 def test_feature_evidence_is_mean_and_maximum(build, specs):
     features = build().glance(specs).stem.features.detach()
-    evidence = build(router_evidence=("features",)).router.gather_evidence(
+    evidence = build(router_evidence=("features",)).router.measure_evidence(
         features=features, cells=specs, belief=specs, spec=specs
     )
     slow = torch.cat([features.flatten(2).mean(2), features.flatten(2).amax(2)], 1)
@@ -170,23 +170,16 @@ def test_saliency_evidence_reads_the_map_where_it_is_salient(build):
     features = torch.rand(1, 8, 8, 5, generator=torch.Generator().manual_seed(0))
     cells = torch.zeros(1, 8, 5)
     cells[0, 3, 2] = 0.5
-    evidence = build(router_evidence=("saliency",)).router.gather_evidence(
+    evidence = build(router_evidence=("saliency",)).router.measure_evidence(
         features=features, cells=cells, belief=cells, spec=cells
     )
     torch.testing.assert_close(evidence[0, :8], features[0, :, 3, 2])
 
 
 def test_evidence_is_detached_from_the_stem(build, specs):
-    model = build()
-    features = model.stem.map_features(specs)
-    assert features.requires_grad
-    evidence = model.router.gather_evidence(
-        features=features,
-        cells=features.sum(1),
-        belief=torch.softmax(features.mean((2, 3)), 1),
-        spec=specs,
-    )
-    assert not evidence.requires_grad
+    glance = build().glance(specs)
+    assert glance.stem.features.requires_grad
+    assert not glance.evidence.requires_grad
 
 
 def test_a_prior_adds_its_logarithm_to_the_gate(build, specs):

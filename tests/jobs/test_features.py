@@ -6,7 +6,7 @@ from tests.fixtures.closed import SPECTRO
 from xmoe.jobs import features as module
 from xmoe.jobs.features import run_features, run_with_ray
 from xmoe.training import kernel_features
-from xmoe.training.closed import stem_spec
+from xmoe.training.ears import StemSpec
 from xmoe.training.kernel_features import Source, measure_features
 
 
@@ -18,7 +18,7 @@ def measure(closed_job, monkeypatch):
     def make(cache, run):
         known = closed_job.dataset.examples
         source = Source(closed_job.dataset, 0.3, cache, run)
-        return measure_features(source, known, [stem_spec(SPECTRO)])
+        return measure_features(source, known, [StemSpec(spectro=SPECTRO)])
 
     return make
 
@@ -29,7 +29,7 @@ def test_any_number_of_workers_gives_the_bytes_of_one(measure, tmp_path):
     there = measure(tmp_path / "there", run_with_ray)
     assert there.examples == here.examples
     assert (there.counts == here.counts).all()
-    spec = stem_spec(SPECTRO)
+    spec = StemSpec(spectro=SPECTRO)
     assert there.table(spec).tobytes() == here.table(spec).tobytes()
 
 

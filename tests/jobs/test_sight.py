@@ -19,7 +19,7 @@ def test_unseen_paths_are_told_with_their_nodes(monkeypatch, capsys):
     assert sight.main(["/data"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "xmoe: /data: node 10.0.0.3 does not see it"
-    assert "to mend it" in lines[1]
+    assert "to fix it" in lines[1]
 
 
 @pytest.mark.slow

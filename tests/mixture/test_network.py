@@ -12,11 +12,11 @@ from xmoe.audio.sound import hold_sound
 from xmoe.base.config import ModelConfig, NetworkSpec
 from xmoe.experts.protocol import Inputs
 from xmoe.experts.registry import kind_of
-from xmoe.explain.own_maps import map_hearing
+from xmoe.explain.maps.own_maps import map_hearing
 from xmoe.explain.targets import ClassTarget
 from xmoe.explain.trace import trace_plan
 from xmoe.frontend.measure import measure_segments
-from xmoe.mixture.network import NetworkExpert, hear_segments, measure_ms, whole_logits
+from xmoe.mixture.network import NetworkExpert, answer_segments, measure_ms, whole_logits
 from xmoe.predict.predictor import Predictor
 from xmoe.serve.expert import ExpertCore
 
@@ -62,14 +62,14 @@ def test_it_answers_as_the_mixture_that_was_trained(network, length):
     spec = network.frontend.compress(*measure_segments(segments, network.frontend))
     with torch.no_grad():
         expected = torch.log_softmax(2.0 * whole_logits(network.mixture, spec), 1)
-    torch.testing.assert_close(hear_segments(network, segments), expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(answer_segments(network, segments), expected, atol=2e-3, rtol=0)
     assert expected.std() > 0.1
 
 
 def test_segments_of_different_lengths_are_answered_as_alone(network):
     segments = cut(LENGTH, LENGTH // 2)
-    alone = torch.cat([hear_segments(network, [segment]) for segment in segments])
-    torch.testing.assert_close(hear_segments(network, segments), alone)
+    alone = torch.cat([answer_segments(network, [segment]) for segment in segments])
+    torch.testing.assert_close(answer_segments(network, segments), alone)
 
 
 def test_soft_answers_are_the_answers_and_reach_every_piece_that_was_seen(network):

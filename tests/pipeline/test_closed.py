@@ -24,7 +24,7 @@ from xmoe.policy.policy import Policy
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training import kernel_features
-from xmoe.training.closed import stem_spec
+from xmoe.training.ears import StemSpec
 
 RATE_HZ = 8000
 
@@ -97,7 +97,7 @@ def test_settings_and_records_tell_what_was_chosen(closed_run):
     known = read_kept(folder)
     assert {one.split for one in known.whole.examples} == {"train", "val"}
     assert len(known.whole.examples) == record["clips"]
-    assert known.holds([stem_spec(config.spectro), *config.model.experts])
+    assert known.holds([StemSpec(spectro=config.spectro), *config.model.experts])
     assert not (closed_run / RunFile.STORES).exists()
 
 

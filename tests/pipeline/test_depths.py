@@ -7,7 +7,7 @@ import torch
 from xmoe.audio.dataset import load_dataset
 from xmoe.features.segments import eval_segments
 from xmoe.metrics import compute_metrics
-from xmoe.pipeline.depths import DepthJudge, hear_store
+from xmoe.pipeline.depths import DepthJudge, ask_everyone
 from xmoe.pipeline.fit import build_stores
 from xmoe.predict.predictor import Predictor
 
@@ -26,7 +26,7 @@ def store(predictor, scenes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judge(predictor, store):
-    return DepthJudge(predictor, hear_store(predictor, store))
+    return DepthJudge(predictor, ask_everyone(predictor, store))
 
 
 def score(predictor, store, **asked):
@@ -84,10 +84,10 @@ def test_the_curve_gets_dearer_as_the_price_falls(judge):
 
 
 def test_every_expert_alone_is_told(judge):
-    alone, truth = judge.describe()["alone"], judge.heard.truth.argmax(1)
+    alone, truth = judge.describe()["alone"], judge.answers.truth.argmax(1)
     for index, name in enumerate(judge.names):
         clips = [
-            judge.heard.experts[index][judge.heard.clip == clip].mean(0).argmax()
+            judge.answers.experts[index][judge.answers.clip == clip].mean(0).argmax()
             for clip in range(len(truth))
         ]
         right = float((torch.stack(clips) == truth).double().mean())

@@ -34,14 +34,14 @@ def weights_of(run, which="best"):
 
 
 def test_folder_with_a_run_is_refused(fitted, tones, request_for):
-    with pytest.raises(ConfigError, match="holds a run already") as raised:
+    with pytest.raises(ConfigError, match="already holds a run") as raised:
         fit_run(request_for(tones, fitted.run_dir, engine=refuse_to_train))
     assert "--resume" in raised.value.mend
 
 
 def test_folder_with_figures_alone_is_refused_too(tones, request_for, tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
-    with pytest.raises(ConfigError, match="holds a run already"):
+    with pytest.raises(ConfigError, match="already holds a run"):
         fit_run(request_for(tones, tmp_path, engine=refuse_to_train))
 
 

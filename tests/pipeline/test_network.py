@@ -105,7 +105,7 @@ def test_a_network_that_knows_nothing_leaves_the_run_as_it_is(run, add):
     assert judged_row(RunFolder(run)) == row
     assert "network" not in policy.experts
     page = write_report(run).read_text()
-    assert "It is no expert" in page
+    assert "It did not become an expert" in page
 
 
 @pytest.mark.usefixtures("knowing")

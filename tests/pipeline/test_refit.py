@@ -111,7 +111,7 @@ def test_without_kept_features_all_are_measured_and_the_run_is_the_same(
 
 def test_an_expert_is_not_added_twice_nor_to_other_clips(run, scenes, tmp_path):
     spec = RunFolder(run).read_config().model.experts[0]
-    with pytest.raises(ConfigError, match=f"has an expert {spec.name} already"):
+    with pytest.raises(ConfigError, match=f"already has an expert {spec.name}"):
         add_expert(run, spec, [scenes])
     other = shutil.copytree(scenes, tmp_path / "other")
     sf.write(other / "000.wav", np.zeros(3000), RATE_HZ)
@@ -126,7 +126,9 @@ def test_a_spec_is_a_family_or_a_file(run, tmp_path):
     path = tmp_path / "spec.json"
     path.write_text(spec.model_dump_json())
     assert read_spec(str(path), folder) == spec
-    with pytest.raises(ConfigError, match=r"none for this run: segments are shorter than 0.4 s"):
+    with pytest.raises(
+        ConfigError, match=r"does not fit this run: segments are shorter than 0.4 s"
+    ):
         read_spec("low_pcen", folder)
 
 
@@ -144,8 +146,8 @@ def test_a_family_has_as_many_kernels_as_the_set_s_size_allows(run, clips, kerne
         (None, "no file and no family"),
         ({"kernels": 0}, "kernels"),
         ({"kind": "nothing"}, "nothing"),
-        ({"name": "../up"}, "no name for an expert"),
-        ({"name": "stem"}, "no name for an expert"),
+        ({"name": "../up"}, "cannot name an expert"),
+        ({"name": "stem"}, "cannot name an expert"),
     ],
 )
 def test_what_is_no_spec_is_refused_with_the_reason(run, tmp_path, change, said):
@@ -377,5 +379,5 @@ def test_few_windows_are_looked_for_in_new_clips_alone(
     assert Predictor.load(run).predict(sound(), RATE_HZ, k=2).label in CLASSES
 
     Known(replace(known.whole, focus={}), known.noisy).save(forgetful / RunFile.KNOWN)
-    with pytest.raises(ConfigError, match=f"where {few.name} looked"):
+    with pytest.raises(ConfigError, match=f"earlier recordings {few.name} chose"):
         update_run(forgetful, more)

@@ -13,6 +13,7 @@ from xmoe.report.html import (
     join,
     paragraph,
     percent,
+    render_page,
     safe,
     table,
 )
@@ -26,7 +27,7 @@ EVIL = "<script>alert('x')</script>"
         safe(EVIL),
         join(EVIL, paragraph(EVIL)),
         bullets([EVIL]),
-        Section(EVIL, safe(EVIL)).render(),
+        render_page(EVIL, EVIL, [Section(EVIL, safe(EVIL))]),
         table(EVIL, (EVIL, "n"), [(EVIL, EVIL)]),
         element("p", aria_label=f'"{EVIL}'),
         drawn(new_figure(1, 1, EVIL), EVIL, EVIL),
@@ -35,7 +36,7 @@ EVIL = "<script>alert('x')</script>"
 )
 def test_no_text_becomes_a_tag(made):
     assert "<script" not in made
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)" in made
+    assert "&lt;script&gt;alert(&#39;x&#39;)" in made
 
 
 def test_markup_is_not_escaped_twice():
@@ -66,3 +67,14 @@ def test_figures_are_said_for_people():
     assert percent(None) == "–"
     assert interval((0.5, 1.0)) == " (95 % interval 50.0 to 100.0)"
     assert interval(None) == ""
+
+
+def test_document_locks_the_outside_and_names_its_parts():
+    page = render_page("a <run>", "90 % & more", [Section("One part", Markup("text"))])
+    assert page.startswith('<!DOCTYPE html>\n<html lang="en">')
+    assert "default-src 'none'" in page
+    assert "<title>a &lt;run&gt;</title>" in page
+    assert '<p class="answer">90 % &amp; more</p>' in page
+    assert '<a href="#one-part">One part</a>' in page
+    assert '<h2 id="one-part">' in page
+    assert "@media print" in page

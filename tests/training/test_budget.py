@@ -13,7 +13,6 @@ from xmoe.training.budget import (
     choose_doubt,
     choose_price,
     parse_budget,
-    top_probability,
 )
 from xmoe.training.promise import Depths, cross_fit, fit_promises
 from xmoe.training.promises import Promised
@@ -150,12 +149,6 @@ def test_answers_are_those_of_each_rows_experts_over_their_temperature(planted):
     for row in range(6):
         k = row % 3
         assert answers[row] == pytest.approx(planted.mixed[k, row] / 2.0**k)
-
-
-def test_top_probability_is_that_of_the_task():
-    logits = np.log(np.array([[0.7, 0.2, 0.1]]))
-    assert top_probability(logits, task_of("single_label")) == pytest.approx([0.7])
-    assert top_probability(np.zeros((1, 3)), task_of("multi_label")) == pytest.approx([0.5])
 
 
 def test_unsure_answers_that_are_clearly_more_often_wrong_are_doubted():

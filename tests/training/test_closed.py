@@ -9,7 +9,8 @@ from tests.fixtures.closed import COSTS_MS, OF_A_SOURCE, SOURCES, SPECTRO
 from xmoe.experts.probabilities import to_probabilities
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.training import closed, kernel_features
-from xmoe.training.closed import fit_closed, rightness, spread, stem_spec
+from xmoe.training.closed import fit_closed, rightness, spread
+from xmoe.training.ears import StemSpec
 
 
 def hold(fitted):
@@ -51,7 +52,8 @@ def test_each_clip_counts_once_however_many_segments_it_has(closed_fit):
 def test_held_out_answers_do_not_know_their_source(leaky):
     fitted = leaky.fitted
     rows, task = fitted.targets.rows, fitted.job.task
-    for name, spec in {STEM_NAME: stem_spec(SPECTRO), **closed.by_name(fitted.specs)}.items():
+    stem = {STEM_NAME: StemSpec(spectro=SPECTRO)}
+    for name, spec in (stem | closed.by_name(fitted.specs)).items():
         head = fitted.heads[name]
         known = head.answer(fitted.features.table(spec))
         assert rightness(known, rows, task).mean() > 0.8, name

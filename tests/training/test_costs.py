@@ -2,8 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from tests.base.test_backbone import card as make_card
+from xmoe.base.config import BackboneSpec, KernelsSpec, SpectroConfig
+from xmoe.experts.backbone import BackboneEar
 from xmoe.training import costs
 from xmoe.training.costs import CostBook, name_machine
 
@@ -45,3 +49,26 @@ def test_a_machine_is_named_by_its_processor(tmp_path, monkeypatch, lines, named
     assert name_machine().endswith(f" {named}")
     monkeypatch.undo()
     name_machine.cache_clear()
+
+
+def test_a_longer_clip_costs_more():
+    spectro = SpectroConfig(sample_rate_hz=8000, fmax_hz=4000.0, n_fft=256, win_length=200)
+    spec = KernelsSpec(name="one", family="broadband", spectro=spectro, kernels=4)
+    short, long = (
+        costs.measure_ms(spec, sample_rate_hz=8000, duration_s=seconds) for seconds in (0.5, 8.0)
+    )
+    assert 0.0 < short < long
+
+
+def test_of_a_network_only_the_windows_that_it_hears_are_counted(monkeypatch):
+    asked = []
+
+    def embed(self, windows):
+        asked.append(len(windows))
+        return np.zeros((len(windows), 1024), np.float32)
+
+    monkeypatch.setattr(BackboneEar, "embed", embed)
+    for windows in (None, 1, 2):
+        spec = BackboneSpec(name="net", card=make_card(), windows=windows)
+        assert costs.measure_ms(spec, sample_rate_hz=48_000, duration_s=9.0) > 0.0
+    assert asked[:: len(asked) // 3] == [5, 1, 3]

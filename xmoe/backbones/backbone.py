@@ -26,8 +26,8 @@ def load_backbone(
 ) -> Backbone:
     """Open the network of ``card``, whose files lie in ``folder``; ConfigError where that fails.
 
-    Files of formats that can run code are opened only where ``trust`` names them or the card.
-    One thread by default: replicas lie side by side, and threads of one wait for those of others.
+    Files of formats that can run code are opened only where ``trust`` names them or the card. One
+    thread by default: replicas share a machine, and threads of one would wait for those of others.
     """
     opener = find_opener(card.format)
     paths = verify_files(card, folder)
@@ -39,14 +39,14 @@ def load_backbone(
 
 
 class Backbone:
-    """A pretrained network, ready to hear; safe to call from several threads."""
+    """A pretrained network; thread-safe."""
 
     def __init__(self, card: BackboneCard, steps: list[tuple[BackboneFile, Runner]]) -> None:
         self.card = card
         self._steps = steps
 
     def embed(self, windows: FloatArray) -> FloatArray:
-        """Return embeddings [b, D] of windows [b, n] at the card's rate, n at most a window."""
+        """Embeddings [b, D] of windows [b, n] at the card's rate, n at most a window."""
         if windows.ndim != 2 or not 0 < windows.shape[1] <= self.card.window_samples:
             raise ValueError(f"{windows.shape} is not [b, n <= {self.card.window_samples}]")
         sound = fit_windows(np.asarray(windows, np.float32), self.card)
@@ -65,13 +65,13 @@ class Backbone:
                 f"an embedding has {flat.shape[1]} numbers (output {values.shape}), not "
                 f"{self.card.embedding_size}",
                 where=f"backbone {self.card.name}",
-                mend="mend embedding_size, or the output or mean_over of its last file",
+                mend="correct embedding_size, or the output or mean_over of its last file",
             )
         return flat
 
 
 def fit_windows(sound: FloatArray, card: BackboneCard) -> FloatArray:
-    """Return sound [b, n] at the card's level, padded to the length that the network takes."""
+    """Sound [b, n] at the card's level, padded to the length that the network takes."""
     if card.normalise != "none":
         rows = np.abs(sound) if card.normalise == "peak" else sound**2
         level = rows.max(1) if card.normalise == "peak" else np.sqrt(rows.mean(1))
@@ -85,7 +85,7 @@ def fit_windows(sound: FloatArray, card: BackboneCard) -> FloatArray:
 
 
 def _run_file(file: BackboneFile, runner: Runner, values: FloatArray) -> FloatArray:
-    """Return a file's output for [b, ...], averaged over the axes that the card names."""
+    """A file's output for [b, ...], averaged over the axes that the card names."""
     fed = (file.scale * values + file.offset).astype(np.float32, copy=False)
     fed = fed.reshape(len(values), *file.shape[1:])
     size = 1 if file.one_by_one else len(fed)

@@ -1,8 +1,8 @@
 """A card and its files -> findings: does this network do what its card says, and what does it cost?
 
 Each finding is a fault that users of other collections of networks met: constant or null numbers,
-numbers that depend on what else is in the batch, on the padding before or on the threads, NaN on
-silence, a rate or a scale that is not what the network was trained on.
+numbers that depend on the rest of the batch, on earlier padding or on threads, NaN on silence, a
+rate or a scale that the network was not trained on.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from xmoe.base.errors import XmoeError
 TOLERANCE = 1e-3
 # Share of the whole embedding by which two different sounds differ at least.
 _LEAST_CHANGE = 1e-3
-_RUNS = 5
+_RUNS = 5  # the fastest is taken
 _SWEEP_HZ = (50.0, 6000.0)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: ``found`` in words, and how to ``mend`` what is not ok."""
+    """One check: what was ``found`` in words, and how to ``mend`` what is not ok."""
 
     name: str
     ok: bool
@@ -49,34 +49,33 @@ class Checked:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
         return all(finding.ok for finding in self.findings)
 
 
 def check_backbone(card: BackboneCard, folder: Path, *, trust: Collection[str] = ()) -> Checked:
-    """Open a network, let it hear sounds that are told by numbers, and say what is wrong."""
+    """Open a network, feed it synthetic sounds, and say what is wrong."""
     try:
         backbone = load_backbone(card, folder, trust=trust)
         wide = load_backbone(card, folder, trust=trust, threads=2)
         sound = make_sounds(card)
-        heard = backbone.embed(sound)
+        embedded = backbone.embed(sound)
     except XmoeError as error:
         where = f"{error.where}: " if error.where else ""
         return Checked((Finding("opens", False, where + error.what, error.mend),))
     except Exception as error:  # whatever a network or its library throws is what is wrong with it
         return Checked((Finding("opens", False, f"{type(error).__name__}: {error}"),))
     others = (_finite, _different, _batch, _padding, _silence, _many_at_once, _golden)
-    told = f"hashes match, {len(sound)} windows give {heard.shape}"
+    told = f"hashes match, {len(sound)} windows give {embedded.shape}"
     findings = (
         Finding("opens", True, told),
-        *(look(backbone, sound, heard) for look in others),
-        _compare("threads", wide.embed(sound), heard, "two threads", "use one thread"),
+        *(look(backbone, sound, embedded) for look in others),
+        _compare("threads", wide.embed(sound), embedded, "two threads", "use one thread"),
     )
     return Checked(findings, _measure_ms(backbone, sound[:1]), count_macs(card, folder))
 
 
 def make_sounds(card: BackboneCard) -> FloatArray:
-    """Return windows [4, n] that differ in kind and by 60 dB: two noises, a sweep, clicks."""
+    """Windows [4, n] that differ in kind and by 60 dB: two noises, a sweep, clicks."""
     draw = np.random.default_rng(1)
     samples = card.window_samples
     clicks = np.zeros(samples)
@@ -86,31 +85,31 @@ def make_sounds(card: BackboneCard) -> FloatArray:
 
 
 def sweep(card: BackboneCard) -> FloatArray:
-    """Return the window [n] whose embedding ``golden`` names: 50 Hz to 6 kHz, or as far as goes."""
+    """The window [n] whose embedding ``golden`` names: a sweep from 50 Hz to 6 kHz at most."""
     low_hz, high_hz = _SWEEP_HZ[0], min(_SWEEP_HZ[1], 0.4 * card.sample_rate_hz)
     time_s = np.arange(card.window_samples) / card.sample_rate_hz
     rise = (high_hz - low_hz) / (2 * card.window_s)
     return np.asarray(0.5 * np.sin(2 * np.pi * (low_hz + rise * time_s) * time_s), np.float32)
 
 
-def _finite(_backbone: Backbone, _sound: FloatArray, heard: FloatArray) -> Finding:
-    share = float(np.isfinite(heard).mean())
-    mend = "mend scale, offset or normalise: the network gets numbers that it cannot take"
+def _finite(_backbone: Backbone, _sound: FloatArray, embedded: FloatArray) -> Finding:
+    share = float(np.isfinite(embedded).mean())
+    mend = "correct scale, offset or normalise: the network gets numbers that it cannot take"
     return _judge("finite", share == 1.0, f"{share:.1%} of the numbers", mend)
 
 
-def _different(_backbone: Backbone, _sound: FloatArray, heard: FloatArray) -> Finding:
-    gaps = [np.abs(one - two).max() for i, one in enumerate(heard) for two in heard[:i]]
-    share = float(min(gaps)) / _largest(heard)
-    mend = "it gives the same for any sound: mend output, scale or level, or take another file"
+def _different(_backbone: Backbone, _sound: FloatArray, embedded: FloatArray) -> Finding:
+    gaps = [np.abs(one - two).max() for i, one in enumerate(embedded) for two in embedded[:i]]
+    share = float(min(gaps)) / _largest(embedded)
+    mend = "it gives the same for any sound: correct output, scale or level, or take another file"
     found = f"two sounds differ by {share:.2g} of the largest number"
     return _judge("different", share > _LEAST_CHANGE, found, mend)
 
 
-def _batch(backbone: Backbone, sound: FloatArray, heard: FloatArray) -> Finding:
+def _batch(backbone: Backbone, sound: FloatArray, embedded: FloatArray) -> Finding:
     alone = np.concatenate([backbone.embed(row[None]) for row in sound])
     mend = "set one_by_one on the file that looks across its batch"
-    return _compare("batch", alone, heard, "alone", mend)
+    return _compare("batch", alone, embedded, "alone", mend)
 
 
 def _padding(backbone: Backbone, sound: FloatArray, _heard: FloatArray) -> Finding:
@@ -118,7 +117,7 @@ def _padding(backbone: Backbone, sound: FloatArray, _heard: FloatArray) -> Findi
     short = sound[1:2, : max(1, least)]
     first = backbone.embed(short)
     backbone.embed(sound[1:2] * 4)
-    mend = "the network keeps something of what it heard before: take another export of it"
+    mend = "the network keeps state from earlier windows: take another export of it"
     return _compare("padding", backbone.embed(short), first, "short sound after loud", mend)
 
 
@@ -136,12 +135,12 @@ def _many_at_once(backbone: Backbone, sound: FloatArray, _heard: FloatArray) -> 
     return _compare("callers", np.concatenate(rows), alone, "many at once", mend)
 
 
-def _golden(backbone: Backbone, sound: FloatArray, heard: FloatArray) -> Finding:
+def _golden(backbone: Backbone, sound: FloatArray, embedded: FloatArray) -> Finding:
     wanted = np.array(backbone.card.golden, np.float32)
     if not len(wanted):
         return Finding("golden", True, "the card has no golden numbers: the rate is not checked")
-    found = heard[2:3, : len(wanted)]
-    mend = "mend sample_rate_hz, normalise or scale: this is not what the network was trained on"
+    found = embedded[2:3, : len(wanted)]
+    mend = "correct sample_rate_hz, normalise or scale: the network was trained on something else"
     return _compare("golden", found, wanted[None], "a sweep of 50 Hz to 6 kHz", mend)
 
 
@@ -155,8 +154,8 @@ def _judge(name: str, ok: bool, found: str, mend: str) -> Finding:
     return Finding(name, ok, found, None if ok else mend)
 
 
-def _largest(heard: FloatArray) -> float:
-    return max(float(np.abs(heard).max()), np.finfo(np.float32).tiny.item())
+def _largest(embedded: FloatArray) -> float:
+    return max(float(np.abs(embedded).max()), np.finfo(np.float32).tiny.item())
 
 
 def _measure_ms(backbone: Backbone, window: FloatArray) -> float:

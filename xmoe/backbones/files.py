@@ -16,7 +16,7 @@ from xmoe.base.backbone import TRUST, BackboneCard, BackboneFile
 from xmoe.base.errors import ConfigError
 
 MAX_CARD_BYTES = 1_000_000
-MAX_FILE_BYTES = 2_000_000_000
+MAX_FILE_BYTES = 2_000_000_000  # protobuf, and so ONNX, allows no more
 
 
 def read_card(path: Path) -> BackboneCard:
@@ -33,7 +33,7 @@ def read_card(path: Path) -> BackboneCard:
         field = ".".join(str(part) for part in first["loc"])
         what = f"{field}: {first['msg']}" if field else first["msg"]
         raise ConfigError(
-            what, where=str(path), mend="mend the card by hand, or " + mend
+            what, where=str(path), mend="correct the card by hand, or " + mend
         ) from error
     for file in card.files:
         if PurePosixPath(file.path).is_absolute() or ".." in PurePosixPath(file.path).parts:
@@ -43,7 +43,7 @@ def read_card(path: Path) -> BackboneCard:
 
 
 def verify_files(card: BackboneCard, folder: Path) -> list[Path]:
-    """Return the paths of a card's files; ConfigError where one is not what the card says."""
+    """Paths of a card's files; ConfigError where one is not what the card says."""
     return [_verify(file, folder / file.path) for file in card.files]
 
 
@@ -68,8 +68,7 @@ def _verify(file: BackboneFile, path: Path) -> Path:
 def only_listed(card: BackboneCard, file: BackboneFile, path: Path) -> Iterator[Path]:
     """Yield ``path`` linked into a folder of its own, with the files that the card has beside it.
 
-    Some formats read more files than the one that is opened: those that nobody checked are not
-    there.
+    Some formats read more files than the one that is opened: unchecked ones are not there.
     """
     beside = PurePosixPath(file.path).parent
     with TemporaryDirectory() as room:
@@ -82,7 +81,6 @@ def only_listed(card: BackboneCard, file: BackboneFile, path: Path) -> Iterator[
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal text."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -103,8 +101,6 @@ def import_extra(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ConfigError(
-            f"{module.partition('.')[0]} is not installed: {error}",
-            where=f"format {extra}",
-            mend=f"pip install 'xmoe[{extra}]'",
-        ) from error
+        what = f"{module.partition('.')[0]} is not installed: {error}"
+        mend = f"pip install 'xmoe[{extra}]'"
+        raise ConfigError(what, where=f"format {extra}", mend=mend) from error

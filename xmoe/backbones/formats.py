@@ -34,15 +34,12 @@ UNSAFE = frozenset({"torch_export", "torchscript"})
 
 
 def find_opener(name: str) -> Opener:
-    """Return what opens files of a format; ConfigError for one that no package brings."""
+    """The opener of a format; ConfigError for one that no package brings."""
     theirs = {point.name: point for point in entry_points(group=GROUP)}
     known = theirs | {key: EntryPoint(key, value, GROUP) for key, value in BUILT_IN.items()}
     if name not in known:
-        raise ConfigError(
-            f"no format called {name!r}",
-            where="format",
-            mend=f"one of {', '.join(sorted(known))}, or install the package that adds it",
-        )
+        mend = f"one of {', '.join(sorted(known))}, or install the package that adds it"
+        raise ConfigError(f"no format called {name!r}", where="format", mend=mend)
     opener: Opener = known[name].load()
     return opener
 
@@ -62,8 +59,6 @@ def check_shape(
     fixed = [isinstance(size, int) and size > 0 for size in found]
     differ = [f and s not in (-1, size) for f, s, size in zip(fixed, said, found, strict=False)]
     if len(said) != len(found) or any(differ):
-        raise ConfigError(
-            f"the network is fed {list(found)}, the card says {said}",
-            where=str(path),
-            mend="mend sample_rate_hz, window_s or the file's shape",
-        )
+        what = f"the network takes {list(found)}, the card says {said}"
+        mend = "correct sample_rate_hz, window_s or the file's shape"
+        raise ConfigError(what, where=str(path), mend=mend)

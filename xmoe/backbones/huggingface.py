@@ -19,7 +19,7 @@ from xmoe.base.errors import ConfigError
 
 
 def open_file(card: BackboneCard, file: BackboneFile, path: Path, threads: int) -> Runner:
-    """Return what runs the model whose weights are ``path``; ConfigError where it does not fit."""
+    """A runner of the model whose weights are ``path``; ConfigError where it does not fit."""
     library = import_extra("transformers", "hf")
     with only_listed(card, file, path) as linked:
         try:
@@ -30,7 +30,7 @@ def open_file(card: BackboneCard, file: BackboneFile, path: Path, threads: int) 
     rate_hz = getattr(extractor, "sampling_rate", card.sample_rate_hz)
     if rate_hz != card.sample_rate_hz:
         what = f"its preprocessor takes {rate_hz} Hz, the card says {card.sample_rate_hz}"
-        raise ConfigError(what, where=str(path), mend="mend sample_rate_hz")
+        raise ConfigError(what, where=str(path), mend="correct sample_rate_hz")
 
     def run(sound: FloatArray) -> FloatArray:
         with torch.inference_mode(), hold_threads(threads):

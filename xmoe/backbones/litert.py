@@ -23,7 +23,7 @@ _OUTPUTS_FIELD = 8
 
 
 def open_file(card: BackboneCard, file: BackboneFile, path: Path, threads: int) -> Runner:
-    """Return what runs one file of a card; ConfigError where input, output or shape differ."""
+    """A runner of one file of a card; ConfigError where input, output or shape differ."""
     interpreters = import_extra("ai_edge_litert.interpreter", "litert")
     content = read_with_output(file, path)
     try:
@@ -64,7 +64,7 @@ class _Network:
 
 
 def read_with_output(file: BackboneFile, path: Path) -> bytes:
-    """Return a network's bytes with the card's tensor as the first output of its one graph."""
+    """A network's bytes with the card's tensor as the first output of its one graph."""
     schema = import_extra("ai_edge_litert.schema_py_generated", "litert")
     content = bytearray(path.read_bytes())
     if not schema.Model.ModelBufferHasIdentifier(content, 0):

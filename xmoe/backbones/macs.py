@@ -17,7 +17,7 @@ from xmoe.base.backbone import BackboneCard, BackboneFile
 
 
 def count_macs(card: BackboneCard, folder: Path) -> int | None:
-    """Return the multiply-adds of all files for one window, None where one cannot be counted."""
+    """Multiply-adds of all files for one window, None where one cannot be counted."""
     count = {"onnx": _count_onnx, "litert": _count_litert}.get(card.format)
     if count is None:
         return None
@@ -90,9 +90,9 @@ def _count_litert(path: Path, file: BackboneFile, samples: int | None) -> int:
 
 
 def _run_once(path: Path, file: BackboneFile, samples: int | None) -> dict[int, list[int]]:
-    """Return the shape of each tensor after one silent window: many are not known before.
+    """Shapes of all tensors after one silent window, for many are not known before.
 
-    Without the delegate, which would keep the shapes within its part to itself.
+    Without the delegate, which would not tell the shapes within its part.
     """
     litert = import_module("ai_edge_litert.interpreter")
     plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES

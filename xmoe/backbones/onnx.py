@@ -11,7 +11,7 @@ from xmoe.base.errors import ConfigError
 
 
 def open_file(card: BackboneCard, file: BackboneFile, path: Path, threads: int) -> Runner:
-    """Return what runs one file of a card; ConfigError where input, output or shape differ."""
+    """A runner of one file of a card; ConfigError where input, output or shape differ."""
     runtime = import_extra("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -25,19 +25,17 @@ _THREADS = Lock()
 
 
 def open_export(card: BackboneCard, file: BackboneFile, path: Path, threads: int) -> Runner:
-    """Return what runs a ``.pt2`` file of ``torch.export``."""
     return run_program(_open(lambda: torch.export.load(path).module(), path), file, path, threads)
 
 
 def open_script(card: BackboneCard, file: BackboneFile, path: Path, threads: int) -> Runner:
-    """Return what runs a TorchScript file."""
     return run_program(_open(lambda: torch.jit.load(path, "cpu").eval(), path), file, path, threads)
 
 
 def run_program(
     program: Callable[[torch.Tensor], Any], file: BackboneFile, path: Path, threads: int
 ) -> Runner:
-    """Return what calls ``program`` with one tensor and reads the output that the file names."""
+    """A runner that calls ``program`` with one tensor and reads the output that the file names."""
 
     def run(sound: FloatArray) -> FloatArray:
         with torch.inference_mode(), hold_threads(threads):
@@ -47,7 +45,7 @@ def run_program(
 
 
 def pick_output(outputs: Any, file: BackboneFile, path: Path) -> FloatArray:
-    """Return one output by its key or place as float32; ConfigError where there is none such."""
+    """One output by its key or place as float32; ConfigError where there is none such."""
     if isinstance(outputs, torch.Tensor):
         outputs = (outputs,)
     try:

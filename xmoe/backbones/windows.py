@@ -9,10 +9,10 @@ _EPSILON_S = 1e-9
 
 
 def place_windows(duration_s: float, card: BackboneCard) -> list[tuple[float, float]]:
-    """Return windows (start_s, end_s) of a recording: a grid, its last one aligned to the end.
+    """Windows (start_s, end_s) of a recording: a grid, its last one aligned to the end.
 
-    Sound that is no longer than a window is one window, which ends with it. Silence at the edges
-    counts as sound: there windows begin before 0, and end after the recording.
+    Sound no longer than a window is one window, which ends with it. Silence at the edges counts as
+    sound: there windows begin before 0, and end after the recording.
     """
     first_s, end_s = -card.margin_s, duration_s + card.margin_s
     if end_s - first_s <= card.span_s + _EPSILON_S:

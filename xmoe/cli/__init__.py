@@ -97,10 +97,10 @@ for _command in (
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and leave the process with its exit code.
+    """Run the command line and exit with its code.
 
-    Threads of torch are told to sleep while they wait: where other work shares the processors,
-    threads that spin make a training step ten times as long.
+    Torch's threads are told to sleep while they wait: where other work shares the cores, threads
+    that spin make a training step ten times as long.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(cli, sys.argv[1:] if args is None else args))

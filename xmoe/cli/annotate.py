@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -11,7 +11,7 @@ import click
 
 from xmoe.base.errors import AudioError, ConfigError
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
-from xmoe.cli.options import EXISTING_FILE, session
+from xmoe.cli.options import EXISTING_FILE, all_of, session
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from xmoe.predict.predictor import Predictor
 
 FORMATS = ("csv", "jsonl", "parquet", "raven", "audacity")
-MOST_THREADS = 4
-Function = Callable[..., Reply]
+MOST_THREADS = 4  # by default
+_PROBABILITY, _SECONDS = click.FloatRange(0.0, 1.0), click.FloatRange(0.0)
 
 
 class EventOptions(TypedDict):
-    """What the command line says of events; ``None`` leaves it to the run."""
+    """Command-line options on events; ``None`` leaves a value to the run."""
 
     hop: float | None
     output: str | None
@@ -47,50 +47,37 @@ class EventOptions(TypedDict):
     reading: Reading
 
 
-def event_options(function: Function) -> Function:
-    """Add the options that only long recordings have; all but ``--hop`` need ``--hop``."""
-    probability = click.FloatRange(0.0, 1.0)
-    seconds = click.FloatRange(0.0)
-    for option in reversed(
-        (
-            click.option(
-                "--hop",
-                type=click.FloatRange(0.0, min_open=True),
-                help="Seconds between windows: write the events of long recordings to files.",
-            ),
-            click.option("--threshold", type=probability, help="For every class; else the run's."),
-            click.option(
-                "--keep", type=probability, help="Share of the threshold at which an event goes on."
-            ),
-            click.option("--min-duration", type=seconds, help="Shortest event in seconds."),
-            click.option("--max-gap", type=seconds, help="Events this close together are one."),
-            click.option(
-                "--background", multiple=True, help="A class that is no event; may be repeated."
-            ),
-            click.option(
-                "--truth", type=EXISTING_FILE, help="Known events: print F1 against them."
-            ),
-            click.option("--windows", is_flag=True, help="Write every window's answer as Parquet."),
-            click.option("--picture/--no-picture", default=True, help="Draw the whole recording."),
-            click.option(
-                "--threads", type=click.IntRange(1), help="Windows answered side by side."
-            ),
-            click.option(
-                "--wake",
-                type=probability,
-                help="Let pretrained networks hear only what is an event with this chance, by the "
-                "answers of the others; for example 0.2.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+# Options of long recordings; all but ``--hop`` need ``--hop``.
+event_options = all_of(
+    click.option(
+        "--hop",
+        type=click.FloatRange(0.0, min_open=True),
+        help="Seconds between windows: write the events of long recordings to files.",
+    ),
+    click.option("--threshold", type=_PROBABILITY, help="For every class; else the run's."),
+    click.option(
+        "--keep", type=_PROBABILITY, help="Share of the threshold that continues an event."
+    ),
+    click.option("--min-duration", type=_SECONDS, help="Shortest event in seconds."),
+    click.option("--max-gap", type=_SECONDS, help="Events this close together are one."),
+    click.option("--background", multiple=True, help="A class that is no event; may be repeated."),
+    click.option("--truth", type=EXISTING_FILE, help="Known events: print F1 against them."),
+    click.option("--windows", is_flag=True, help="Write every window's answer as Parquet."),
+    click.option("--picture/--no-picture", default=True, help="Draw the whole recording."),
+    click.option("--threads", type=click.IntRange(1), help="Windows answered side by side."),
+    click.option(
+        "--wake",
+        type=_PROBABILITY,
+        help="Let pretrained networks hear only what is an event with this chance, by the "
+        "answers of the others; for example 0.2.",
+    ),
+)
 
 
 def annotate_files(
     run: Path, files: Sequence[Path], options: EventOptions, device: Device
 ) -> Reply:
-    """Write the events of each recording; one that cannot be read costs only itself."""
+    """Write the events of each recording; an unreadable one costs only itself."""
     from xmoe.annotate.naming import choose_stems
     from xmoe.base.device import choose_device
     from xmoe.base.progress import show_progress
@@ -115,19 +102,13 @@ def annotate_files(
 
 
 def check_files(files: Sequence[Path], options: EventOptions) -> None:
-    """Raise ConfigError where events have no folder, or there is no one recording of a truth."""
+    """Raise ConfigError where events have no folder, or ``--truth`` has not one recording."""
     if "://" in (options["output"] or ""):
-        raise ConfigError(
-            f"{options['output']} is an address; events are written to a folder of this machine",
-            where="--out",
-            mend="name a folder and copy the files from there",
-        )
+        what = f"{options['output']} is an address; events are written to a folder of this machine"
+        raise ConfigError(what, where="--out", mend="name a folder and copy the files from there")
     if options["truth"] is not None and len(files) != 1:
-        raise ConfigError(
-            f"--truth is of one recording, {len(files)} were named",
-            where="--truth",
-            mend="name one recording",
-        )
+        what = f"--truth is of one recording, {len(files)} were named"
+        raise ConfigError(what, where="--truth", mend="name one recording")
 
 
 def annotate_file(
@@ -140,7 +121,7 @@ def annotate_file(
 ) -> dict[str, Any]:
     """Write the events of a recording and its picture to ``base`` and endings.
 
-    Returns what the reply says of it.
+    Returns its part of the reply.
     """
     from xmoe.annotate.export import event_rows, write_events
     from xmoe.annotate.naming import note_recording
@@ -198,12 +179,10 @@ def annotate_file(
 
 
 def pick_formats(formats: Sequence[str]) -> Any:
-    """Return the formats to write, each once."""
     return FORMATS if "all" in formats else tuple(dict.fromkeys(formats)) or ("csv",)
 
 
 def draw_picture(done: Annotated, predictor: Predictor, path: Path) -> Path:
-    """Draw the whole recording with its events over it."""
     from xmoe.annotate.picture import draw_recording
     from xmoe.base.files import write_bytes
     from xmoe.pictures.style import to_png
@@ -222,7 +201,6 @@ def draw_picture(done: Annotated, predictor: Predictor, path: Path) -> Path:
 
 
 def describe_recording(path: Path, done: Annotated, background: Any) -> dict[str, Any]:
-    """Return what the reply says of a recording: length, windows, events by class, time taken."""
     from collections import Counter
 
     by_label = Counter(event.label for event in done.events)
@@ -247,7 +225,7 @@ def describe_recording(path: Path, done: Annotated, background: Any) -> dict[str
 
 
 def score_against(done: Annotated, truth: Path, background: Any) -> dict[str, Any]:
-    """Return event-based figures against known events; those of the background are no events."""
+    """Event-based figures against known events; background is no event."""
     from xmoe.audio.annotations import read_annotations
     from xmoe.metrics.events import COLLAR_S, MIN_OVERLAP, Span, score_onsets, score_overlap
 
@@ -264,7 +242,6 @@ def score_against(done: Annotated, truth: Path, background: Any) -> dict[str, An
 
 
 def recordings_table(recordings: Sequence[dict[str, Any]]) -> Table:
-    """Return one line per recording: its length, windows, events and the time it took."""
     cells = []
     for row in recordings:
         if "error" in row:
@@ -277,7 +254,6 @@ def recordings_table(recordings: Sequence[dict[str, Any]]) -> Table:
 
 
 def _lines(row: dict[str, Any]) -> list[str]:
-    """Return what the table does not hold: counts by class, notes, figures, files."""
     if "error" in row:
         return [f"{row['file']}: {row['mend']}"] if row["mend"] else []
     lines = [f"{name}: {count}" for name, count in row["by_label"].items()]

@@ -65,10 +65,10 @@ def cut_annotations(
 
     if (out / "metadata.csv").exists() and not force:
         mend = "name another folder, or write over it with --force"
-        raise ConfigError("there is a data set already", where=str(out), mend=mend)
+        raise ConfigError("there is already a data set", where=str(out), mend=mend)
     if out.resolve().is_relative_to(folder.resolve()):
         mend = "write the set elsewhere, or its clips are taken for recordings next time"
-        raise ConfigError(f"lies in {folder}, which is read", where=str(out), mend=mend)
+        raise ConfigError(f"is inside {folder}, which is read", where=str(out), mend=mend)
     found = read_annotated(folder, label_column=label_column)
     with show_progress(quiet=session().quiet) as progress:
         written = write_clip_set(found, out, ClipSetOptions(**settings), progress=progress)
@@ -106,7 +106,6 @@ def _advise(background: str | None) -> list[str]:
 
 
 def counts_table(written: ClipSet) -> Table:
-    """Return the clips by label and split."""
     labels = sorted({label for _, label in written.counts})
     cells = [
         (label, *(str(written.counts.get((split, label), 0)) for split in SPLITS))

@@ -20,7 +20,7 @@ def backbone() -> None:
 @command("list")
 def list_backbones() -> Reply:
     """Print the networks that `xmoe backbone init` knows, and whether their files are here."""
-    from xmoe.backbones.presets import PRESETS, find_weights
+    from xmoe.backbones.presets import find_weights, read_presets
 
     rows = [
         {
@@ -34,7 +34,7 @@ def list_backbones() -> Reply:
             "tried": preset.tried,
             "get": preset.get,
         }
-        for name, preset in PRESETS.items()
+        for name, preset in read_presets().items()
     ]
     columns = ("name", "format", "Hz", "window s", "size", "licence", "here", "tried")
     table = make_table("", columns, [list(row.values())[:-1] for row in rows])

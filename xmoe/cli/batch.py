@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 import click
 
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
-from xmoe.cli.options import session
+from xmoe.cli.options import all_of, session
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ FORMATS: tuple[Format, ...] = ("parquet", "csv", "jsonl")
 
 
 class BatchOptions(TypedDict):
-    """What the command line says of a batch."""
+    """Command-line options on a batch."""
 
     source: str | None
     output: str | None
@@ -37,41 +37,34 @@ class BatchOptions(TypedDict):
     reading: Reading
 
 
-def batch_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
-    """Add the options that only a batch has: where recordings are and how they are shared out."""
-    for option in reversed(
-        (
-            click.option(
-                "--input",
-                "source",
-                help="Instead of FILES: a folder, a pattern in quotes or a table of paths; "
-                "here or at s3://, gs://.",
-            ),
-            click.option(
-                "--shard-size",
-                type=click.IntRange(1),
-                default=256,
-                show_default=True,
-                help="With --input: recordings per file of answers.",
-            ),
-            click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto"),
-            click.option(
-                "--workers", type=click.IntRange(1), help="Actors on Ray; all processors."
-            ),
-            click.option(
-                "--strict",
-                is_flag=True,
-                help="With --input: exit code 2 if any recording could not be read, not only if "
-                "none could.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+# Options of a batch: its source, and how work is shared out.
+batch_options = all_of(
+    click.option(
+        "--input",
+        "source",
+        help="Instead of FILES: a folder, a pattern in quotes or a table of paths; "
+        "here or at s3://, gs://.",
+    ),
+    click.option(
+        "--shard-size",
+        type=click.IntRange(1),
+        default=256,
+        show_default=True,
+        help="With --input: recordings per file of answers.",
+    ),
+    click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto"),
+    click.option("--workers", type=click.IntRange(1), help="Actors on Ray; all processors."),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="With --input: exit code 2 if any recording could not be read, not only if "
+        "none could.",
+    ),
+)
 
 
 def answer_batch(run: str, files: Sequence[Path], device: Device, options: BatchOptions) -> Reply:
-    """Answer for a whole source; what an earlier call finished is not done again."""
+    """Answer for a whole source; what an earlier call finished is skipped."""
     from xmoe.base.progress import show_progress
     from xmoe.batch.run import BatchRequest
     from xmoe.jobs.infer import run_infer
@@ -95,7 +88,7 @@ def answer_batch(run: str, files: Sequence[Path], device: Device, options: Batch
 
 
 def pick_format(formats: Sequence[str]) -> Format:
-    """Return the one format of the answers; a usage error for one that only events have."""
+    """The one format of the answers; a usage error for one that only events have."""
     given = set(formats) or {"parquet"}
     for kind in FORMATS:
         if given == {kind}:
@@ -105,7 +98,6 @@ def pick_format(formats: Sequence[str]) -> Format:
 
 
 def describe_batch(summary: BatchSummary) -> list[str]:
-    """Return what people read at the end: rows, where, and what was odd."""
     kept = summary.shards - summary.shards_done
     lines = [f"note: {note}" for note in summary.notes]
     if summary.repeated:

@@ -98,7 +98,6 @@ def make_recordings(root: Path, clips: int, seed: int, progress: Progress) -> Pa
 def train_on(
     recordings: Path, run: Path, *, epochs: int | None, seed: int, progress: Progress
 ) -> MoEAudioClassifier:
-    """Profile, decide, train and evaluate in this process; returns the fitted classifier."""
     from xmoe.pipeline.classifier import MoEAudioClassifier
 
     classifier = MoEAudioClassifier(budget=BUDGET, seed=seed)
@@ -125,7 +124,7 @@ def explain_three(
 
 
 def read_k(run: Path) -> dict[str, float]:
-    """Return how many experts each test clip asked, by its id; nothing where that is not known."""
+    """How many experts each test clip asked, by its id; empty where that is not known."""
     import pyarrow.parquet as pq
 
     from xmoe.run.folder import RunFile
@@ -138,7 +137,7 @@ def read_k(run: Path) -> dict[str, float]:
 
 
 def pick_three(examples: Sequence[Example], k: Mapping[str, float]) -> list[Example]:
-    """Return three clips of three classes: one that asked no expert, one that asked one, one more.
+    """Three clips of three classes: one that asked no expert, one that asked one, one more.
 
     Where there is none such, the first clip of another class takes the place.
     """

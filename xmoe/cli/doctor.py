@@ -16,7 +16,7 @@ from xmoe.cli.output import Reply
 @click.option("--no-ray", is_flag=True, help="Do not start Ray (saves some seconds).")
 @click.option("--out", type=FOLDER, default=Path(), help="Where runs will be written.")
 def doctor(*, no_ray: bool, out: Path) -> Reply:
-    """Say what is installed, what works and what to mend.
+    """Say what is installed, what works and what to fix.
 
     Exit code 1 when something that xmoe needs does not work.
     """
@@ -28,7 +28,7 @@ def doctor(*, no_ray: bool, out: Path) -> Reply:
     for check in checks:
         lines.append(f"{check.status:<5}{check.name:<10} {check.found}")
         if check.mend:
-            lines.append(f"{'':<16}to mend it: {check.mend}")
+            lines.append(f"{'':<16}to fix it: {check.mend}")
     lines.append("xmoe can work here." if works else "xmoe cannot work here yet.")
     fields = {"ok": works, "checks": [asdict(check) for check in checks]}
     return Reply(fields, lines, EXIT_OK if works else EXIT_FAILED)

@@ -1,4 +1,4 @@
-"""The edge between errors and exit codes: the only place that decides what a failure costs.
+"""The edge between errors and exit codes: the only place that maps failures to them.
 
     0    done
     1    something failed that is not in the input (disk, memory, a lost worker, a defect of ours)
@@ -40,7 +40,7 @@ everything else goes to standard error."""
 
 @dataclass
 class Session:
-    """What the common options of a command say, and how to go on after an interruption."""
+    """Common options of the running command, and how to resume after an interruption."""
 
     as_json: bool = False
     verbose: bool = False
@@ -60,19 +60,17 @@ class Failure:
     code: str | None = None
 
     def reply(self) -> Reply:
-        """Return the fields of a failed command: ``ok`` false and what, where, mend."""
+        """Fields of a failed command: ``ok`` false and what, where, mend."""
         fields = {key: value for key, value in vars(self).items() if value is not None}
         return Reply({"ok": False, **fields}, exit_code=self.exit_code)
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines for people."""
         yield f"xmoe: {self.where}: {self.what}" if self.where else f"xmoe: {self.what}"
         if self.mend:
-            yield f"  to mend it: {self.mend}"
+            yield f"  to fix it: {self.mend}"
 
 
 def describe(error: BaseException, session: Session) -> Failure:
-    """Turn any exception into a ``Failure``."""
     name = type(error).__name__
     if isinstance(error, XmoeError):
         exit_code = EXIT_INPUT if isinstance(error, InputError) else EXIT_FAILED
@@ -96,7 +94,7 @@ def describe(error: BaseException, session: Session) -> Failure:
 
 
 def run(command: click.Command, args: Sequence[str]) -> int:
-    """Run ``command`` with ``args``, print its reply or its failure, return the exit code."""
+    """Run ``command``, print its reply or its failure, return the exit code."""
     session = Session(as_json="--json" in args)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal cannot write are escaped
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -125,9 +123,9 @@ def _report(error: BaseException, session: Session) -> int:
 
 
 class ResultsOnly(click.Command):
-    """A command during which standard output is closed to everything but its reply."""
+    """A command whose standard output holds its reply and nothing else."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command with whatever it prints sent to the error stream."""
+        """Send whatever the command prints to the error stream."""
         with redirect_stdout(sys.stderr):
             return super().invoke(ctx)

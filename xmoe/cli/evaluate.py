@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=2),
     default=200,
     show_default=True,
-    help="Clips that --robustness takes; each is heard at every level.",
+    help="Clips that --robustness takes; each is answered at every level.",
 )
 @click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto")
 @click.option("--workers", type=click.IntRange(1), help="Actors on Ray; all processors.")

@@ -62,11 +62,11 @@ def add_expert(
     """Add the expert SPEC to RUN: a family such as low_pcen, or a JSON file with a spec or with the
     card of a pretrained network.
 
-    --dataset is the folder that RUN was trained on; once more for each that it was updated with.
-    The new expert alone is measured and fitted; weights and promises are fitted again, and the
-    others' heads stay. A card is offered as `xmoe train --backbone` offers it: all windows, or the
-    most salient ones, or nothing where it does not pay. RUN is changed; figures on test are those
-    of before.
+    --dataset is the folder that RUN was trained on; repeat it for each that RUN was updated with.
+    Only the new expert is measured and fitted; weights and promises are fitted again, and the
+    others' heads stay. A card is offered as `xmoe train --backbone` offers it: with all windows,
+    with the most salient ones, or not at all where it does not pay. RUN is changed; its figures on
+    test are not measured again.
     """
     from xmoe.base.progress import show_progress
     from xmoe.pipeline import refit
@@ -88,7 +88,6 @@ def add_expert(
 
 
 def _describe_trial(row: StackRow, asked: bool, run: Path) -> str:
-    """Return what an expert gains that was to be added to RUN, and what became of it."""
     said = f"{row.gain:+.4f} +- {row.gain_se:.4f} nats for {row.ms:.3g} ms, weight {row.weight:.3g}"
     if not asked:
         said += f"; not added: {row.reason}"
@@ -103,7 +102,7 @@ def _describe_trial(row: StackRow, asked: bool, run: Path) -> str:
 def remove_expert(*, run: Path, name: str) -> Reply:
     """Take the expert NAME out of RUN: weights and promises are fitted again, nothing else.
 
-    RUN is changed; figures on test are those of before.
+    RUN is changed; its figures on test are not measured again.
     """
     return _reroute(run, None, (name,))
 
@@ -134,9 +133,9 @@ def calibrate(*, run: Path, budget: str | float | None) -> Reply:
 def update(*, run: Path, dataset: Path | str, metadata: Path | str | None) -> Reply:
     """Fit RUN to more labelled recordings as well: heads, weights and promises, in seconds.
 
-    The recordings of before are not needed, their features are kept with RUN. All new ones are
-    trained on but those of a test split. Experts stay who they are; labels must be known ones. RUN
-    is changed; figures on test are those of before.
+    Earlier recordings are not needed, for RUN keeps their features. All new ones are trained on
+    except those of a test split. Experts stay, and labels must be known ones. RUN is changed; its
+    figures on test are not measured again.
     """
     from xmoe.audio.dataset import load_more
     from xmoe.base.progress import show_progress
@@ -154,7 +153,7 @@ def update(*, run: Path, dataset: Path | str, metadata: Path | str | None) -> Re
 
 
 def _read_card(path: Path, trust: tuple[str, ...]) -> BackboneSpec | None:
-    """Return the network whose card a file is, None where it is none."""
+    """The network whose card a file is, None where it is none."""
     from xmoe.base.files import read_json
 
     record = read_json(path) if path.is_file() else None

@@ -31,7 +31,7 @@ def explain(*, run: Path | str, file: Path, out: Path, method: str, device: Devi
 
     Writes gradcam.png (why this label), why_experts.png, why_k.png, saliency_router.png (what the
     router looks at), patch_routing.png (which experts, how many, where) and explanation.json (all
-    of it as numbers). Experts that hear sound are drawn on what they heard.
+    of it as numbers). Experts that hear sound are drawn on their own spectrograms.
     """
     from xmoe.pipeline.classifier import MoEAudioClassifier
 
@@ -41,7 +41,6 @@ def explain(*, run: Path | str, file: Path, out: Path, method: str, device: Devi
 
 
 def describe_explanation(record: dict[str, Any], out: Path) -> list[Any]:
-    """Return what people read of an explanation: the answer, its experts, the pictures."""
     probability = record["probabilities"][record["answer"]]
     rows = [
         (use["name"], f"{use['weight']:.2f}", _band(use["band_hz"]), _spans(use["spans_s"]))

@@ -27,7 +27,7 @@ EXPLAINED = {
 
 
 def metrics_table(metrics: Mapping[str, Any], title: str) -> Table:
-    """Return figures with their 95 % intervals, and what no model at all would score."""
+    """Figures with their 95 % intervals, and what trivial baselines score."""
     rows: list[Sequence[object]] = [
         (words, _number(metrics[name]), _interval(metrics.get(f"{name}_ci")))
         for name, words in FIGURES
@@ -45,7 +45,7 @@ def metrics_table(metrics: Mapping[str, Any], title: str) -> Table:
 
 
 def mixture_table(metrics: Mapping[str, Any]) -> Table | None:
-    """Return what the stem, the best expert, the mixture and all experts score, and for how much.
+    """What the stem, the best expert, the mixture and all experts score, and their cost.
 
     None where the costs of experts were not measured. The best expert is the best on test.
     """
@@ -75,7 +75,7 @@ def _ms(value: float | None) -> str:
 
 
 def answers_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Return one line per recording: the answer, how sure, how many experts and which."""
+    """One line per recording: the answer, how sure, how many experts and which."""
     cells = []
     for row in rows:
         if "error" in row:
@@ -90,7 +90,7 @@ def answers_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def explanations_tables(survey: Mapping[str, Any]) -> list[Table]:
-    """Return a table for each question: how faithful each method is, beside random maps."""
+    """A table for each question: how faithful each method is, beside random maps."""
     columns = ("method", "deletion", "below random", "insertion", "above random", "stable", "ms")
     tables = []
     for question, found in survey["questions"].items():
@@ -112,7 +112,7 @@ def explanations_tables(survey: Mapping[str, Any]) -> list[Table]:
 
 
 def robustness_table(record: Mapping[str, Any]) -> Table:
-    """Return a line for each harm: what is right at every level, from mild to harsh."""
+    """A line for each harm: what is right at every level, from mild to harsh."""
     clean = record["clean"]["accuracy"]
     rows = []
     for harm in record["harms"]:

@@ -55,10 +55,10 @@ def infer(*, run: str, files: Sequence[Path], device: Device, **options: Any) ->
 
     A file that cannot be read is reported in its place and makes the exit code 2; the others are
     answered. With --input the answers go to files in --output, one row for each recording, and a
-    call that was stopped goes on where it was; recordings that changed since are answered again,
+    call that was stopped resumes where it was; recordings that changed since are answered again,
     and the exit code is 2 if none could be read. RUN may be an address too. With --hop each of
-    FILES may be of any length: windows that begin every so many seconds are answered, neighbours of
-    one class become events, and these are written to files.
+    FILES may be of any length: a window begins every --hop seconds, neighbours of one class become
+    events, and these are written to files.
     """
     from xmoe.audio.reading import Reading
 
@@ -80,7 +80,7 @@ def infer(*, run: str, files: Sequence[Path], device: Device, **options: Any) ->
 
 
 def refuse(names: Collection[str], why: str) -> None:
-    """Raise a usage error where an option of those names stands on the command line."""
+    """Raise a usage error where one of these options stands on the command line."""
     context = click.get_current_context()
     given = [
         param.opts[-1]
@@ -93,7 +93,6 @@ def refuse(names: Collection[str], why: str) -> None:
 
 
 def answer_listed(run: str, files: Sequence[Path], device: Device, reading: Reading) -> Reply:
-    """Return the reply for files that were named one by one."""
     from xmoe.base.progress import show_progress
     from xmoe.pipeline.classifier import MoEAudioClassifier
 
@@ -109,7 +108,7 @@ def answer_listed(run: str, files: Sequence[Path], device: Device, reading: Read
 def answer_files(
     classifier: MoEAudioClassifier, files: Sequence[Path], reading: Reading, progress: Progress
 ) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each answer, or of the error that a file met."""
+    """Yield the fields of each answer, or of a file's error."""
     from xmoe.audio.clip import read_clip
     from xmoe.audio.reading import AS_IT_IS
 

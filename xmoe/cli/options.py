@@ -14,6 +14,7 @@ from xmoe.cli.edge import ResultsOnly, Session
 from xmoe.cli.output import Reply
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Reply]], Callable[..., Reply]]
 
 
 class OrAddress(click.Path):
@@ -44,7 +45,6 @@ class Range(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4
         self._lowest = lowest
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, float]:
-        """Return (LO, HI); fails unless lowest <= LO < HI < infinity."""
         if isinstance(value, tuple):
             return value
         try:
@@ -62,7 +62,6 @@ class Budget(click.ParamType):  # type: ignore[type-arg]
     name = "latency|accuracy|NUMBER%|NUMBER|NUMBERms"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | float:
-        """Return the word or the milliseconds as text, or the number as float; fails below 0."""
         if value in ("latency", "accuracy"):
             return str(value)
         try:
@@ -81,7 +80,6 @@ class Percent(click.ParamType):  # type: ignore[type-arg]
     name = "PERCENT%"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Return the share; fails for what is none."""
         text = str(value)
         try:
             number = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
@@ -98,7 +96,6 @@ class WorkerCount(click.ParamType):  # type: ignore[type-arg]
     name = "N|MIN:MAX"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int | tuple[int, int]:
-        """Return the number, or both; fails unless 1 <= MIN <= MAX."""
         if isinstance(value, (int, tuple)):
             return value
         parts = str(value).split(":")
@@ -114,7 +111,6 @@ class ExpertNames(click.ParamType):  # type: ignore[type-arg]
     name = "N|NAME,..."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int | tuple[str, ...]:
-        """Return the number, or the names; which names exist is the policy's to check."""
         if isinstance(value, (int, tuple)):
             return value
         text = str(value).strip()
@@ -126,18 +122,29 @@ class ExpertNames(click.ParamType):  # type: ignore[type-arg]
         return names
 
 
-def reading_options(function: Function) -> Function:
-    """Add how recordings are read, as ``channel`` and ``time_expansion``."""
-    channel = click.option(
+def all_of(*options: Decorator) -> Decorator:
+    """Several options as one decorator, in the order of the help text."""
+
+    def add(function: Callable[..., Reply]) -> Callable[..., Reply]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+# How recordings are read.
+reading_options = all_of(
+    click.option(
         "--channel", type=click.IntRange(1), help="Listen to this one; the mean of all if left out."
-    )
-    slower = click.option(
+    ),
+    click.option(
         "--time-expansion",
         type=click.FloatRange(1.0),
         default=1.0,
         help="How many times slower than life the files are, as of bat detectors: 10.",
-    )
-    return channel(slower(function))
+    ),
+)
 
 
 def command(
@@ -145,31 +152,29 @@ def command(
 ) -> Callable[[Callable[..., Reply]], click.Command]:
     """Make a function that returns a ``Reply`` a command with ``--json``, ``-v`` and ``-q``.
 
-    The three are noted in the session, not passed on. Of one that ``takes_command`` everything
-    after the first argument belongs to that.
+    These go to the session, not to the function. With ``takes_command`` everything after the first
+    argument belongs to that.
     """
     settings = {"allow_interspersed_args": not takes_command}
 
     def make(function: Callable[..., Reply]) -> click.Command:
-        for option in (
-            _session_flag("-q", "quiet", "Show no progress.", "--quiet"),
-            _session_flag("-v", "verbose", "Show the trace of an error.", "--verbose"),
+        flags = all_of(
             _session_flag("--json", "as_json", "Print exactly one JSON object."),
-        ):
-            function = option(function)
-        return click.command(name, cls=ResultsOnly, context_settings=settings)(function)
+            _session_flag("-v", "verbose", "Show the trace of an error.", "--verbose"),
+            _session_flag("-q", "quiet", "Show no progress.", "--quiet"),
+        )
+        return click.command(name, cls=ResultsOnly, context_settings=settings)(flags(function))
 
     return make
 
 
 def session() -> Session:
-    """Return what the common options of the running command say."""
     found = click.get_current_context().find_object(Session)
     return found if found is not None else Session()
 
 
 def repeat_command() -> str:
-    """Return the command line that is running, without --resume, for a shell."""
+    """The command line that is running, without --resume, for a shell."""
     context = click.get_current_context()
     words = ["xmoe", str(context.info_name)]
     for option in context.command.params:

@@ -1,4 +1,4 @@
-"""What a command answers -> one JSON object for programs, or text and tables for people.
+"""A command's reply -> one JSON object for programs, or text and tables for people.
 
 A command returns a ``Reply`` and prints nothing itself; only ``print_reply`` writes to standard
 output. Progress, warnings and errors go to the error stream.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-LOG_WIDTH = 100
+LOG_WIDTH = 100  # where output is no terminal
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def print_reply(reply: Reply, stream: TextIO, *, as_json: bool) -> None:
 
 
 def to_json_line(value: Any) -> str:
-    """Return ``value`` as one line of strict JSON; NaN and infinity become null.
+    """One line of strict JSON; NaN and infinity become null.
 
     Takes what commands hold: paths, numpy scalars and arrays, pydantic records.
     """
@@ -60,7 +60,7 @@ def to_json_line(value: Any) -> str:
 
 
 def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table whose first column is text and whose numbers stand on the right."""
+    """A table whose first column is text and whose numbers stand on the right."""
     from rich.table import Table
     from rich.text import Text
 
@@ -73,7 +73,7 @@ def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def format_cell(value: object) -> str:
-    """Return a value as a cell: numbers short, a pair of numbers as an interval, None as a dash."""
+    """A cell: numbers short, a pair of numbers as an interval, None as a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool):

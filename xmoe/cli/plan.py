@@ -58,7 +58,7 @@ def plan(
     if found.cost_per_million is not None:
         lines.append(f"cost of a million recordings: {found.cost_per_million:.2f}")
     if not found.reached:
-        lines.append(f"p99 stays over {p99_ms:g} ms: more replicas do not help, fewer experts do")
+        lines.append(f"p99 stays over {p99_ms:g} ms: not more replicas, but fewer experts help")
     if out is not None:
         write_json(out, {"service": {"settings": settings}})
         lines.append(f"written to {out}: helm install ... -f {out}")

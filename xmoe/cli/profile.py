@@ -97,18 +97,13 @@ def refuse_imperfect(result: ProfileResult, findings: list[Finding], where: str)
 
     raise_on_errors(findings)
     if result.quarantined:
-        raise DatasetError(
-            f"{len(result.quarantined)} recordings cannot be read",
-            where=where,
-            mend="mend or remove the files listed there, or leave --strict out",
-        )
+        what = f"{len(result.quarantined)} recordings cannot be read"
+        mend = "repair or remove the files listed there, or leave --strict out"
+        raise DatasetError(what, where=where, mend=mend)
 
 
 def _reply(
-    result: ProfileResult,
-    findings: list[Finding],
-    notes: tuple[str, ...],
-    written: dict[str, str],
+    result: ProfileResult, findings: list[Finding], notes: tuple[str, ...], written: dict[str, str]
 ) -> Reply:
     from xmoe.profile.show import print_profile
 

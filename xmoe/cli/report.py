@@ -66,7 +66,6 @@ def report(
 
 
 def compare_two(first: Path, second: Path) -> Reply:
-    """Return how the second run differs from the first."""
     from xmoe.report.compare import compare_runs, describe
 
     found = compare_runs(first, second)
@@ -81,7 +80,6 @@ def compare_two(first: Path, second: Path) -> Reply:
 
 
 def difference_table(title: str, found: Comparison, rows: Sequence[Difference]) -> Any:
-    """Return one line per figure: both runs, the difference and its interval."""
     columns = ("", *found.runs, "difference", "95 % interval", "")
     cells = [
         (
@@ -98,7 +96,6 @@ def difference_table(title: str, found: Comparison, rows: Sequence[Difference]) 
 
 
 def describe_counts(found: Comparison) -> str:
-    """Return in words how many clips each run alone answered right."""
     one, other = len(found.only_first), len(found.only_second)
     neither = found.num_clips - found.both - one - other
     first, second = found.runs

@@ -128,7 +128,6 @@ def serve(
 
 
 def describe_start(address: str, settings: ServeSettings) -> list[str]:
-    """Return what is printed once the service stands: where it is and a line that tries it."""
     from xmoe.serve.tokens import EVERYONE, read_tokens
 
     file, variable = settings.http.token_file, settings.http.token_variable

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from xmoe.jobs.submit import JobEnd
 
 NO_JOBS = ("submit", "serve", "demo", "deploy", "promote", "rollback", "versions")
-INPUTS = ("dataset", "metadata", "run", "files", "source")
-OUTPUTS = ("out", "output")
+INPUTS = ("dataset", "metadata", "run", "files", "source")  # options whose paths are read
+OUTPUTS = ("out", "output")  # options whose paths are written
 
 
 @command("submit", takes_command=True)
@@ -91,14 +91,13 @@ def follow_job(client: JobSubmissionClient, address: str, job_id: str) -> Reply:
         if wants_to_stop():
             jobs.stop(client, job_id)
             fields = {"ok": False, "job": job_id, "status": "STOPPED"}
-            return Reply(fields, [f"job {job_id} was told to stop"], EXIT_INTERRUPTED)
+            return Reply(fields, [f"job {job_id} is stopping"], EXIT_INTERRUPTED)
         fields = {"ok": False, "job": job_id, "status": "RUNNING"}
-        return Reply(fields, ["the job goes on", *later], EXIT_INTERRUPTED)
+        return Reply(fields, ["the job keeps running", *later], EXIT_INTERRUPTED)
     return describe_end(end)
 
 
 def wants_to_stop() -> bool:
-    """Ask whether to stop the job; where nobody can answer it goes on."""
     if not sys.stdin.isatty():
         return False
     try:
@@ -108,7 +107,7 @@ def wants_to_stop() -> bool:
 
 
 def describe_end(end: JobEnd) -> Reply:
-    """Return the reply of a job that ended: its exit code is ours where it means the same."""
+    """The reply of a job that ended: its exit code is ours where it means the same."""
     done = end.status == "SUCCEEDED"
     ours = {EXIT_INPUT: EXIT_INPUT, EXIT_INTERRUPTED: EXIT_INTERRUPTED}
     code = EXIT_OK if done else ours.get(end.exit_code or EXIT_FAILED, EXIT_FAILED)
@@ -119,10 +118,10 @@ def describe_end(end: JobEnd) -> Reply:
 
 
 def read_arguments(group: click.Group, args: Sequence[str]) -> dict[str, list[str]]:
-    """Return the paths among a command's arguments, ``inputs`` and ``outputs``.
+    """The paths among a command's arguments, ``inputs`` and ``outputs``.
 
-    Raises UsageError for a command that is none or an option that it does not have; what the
-    values mean is checked on the cluster, where the paths are.
+    Raises UsageError for an unknown command or option; what the values mean is checked on the
+    cluster, where the paths are.
     """
     name = args[0]
     found = group.commands.get(name)
@@ -149,7 +148,7 @@ def _flat(value: Any) -> Iterator[str]:
 
 
 def make_absolute(args: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
-    """Return arguments in which relative paths are those of this machine, absolute."""
+    """Arguments in which relative paths are those of this machine, absolute."""
     full = {path: str(Path(path).absolute()) for path in paths if "://" not in path}
     made = []
     for arg in args:
@@ -166,5 +165,5 @@ def read_variables(env: Sequence[str]) -> Iterator[tuple[str, str]]:
     for pair in env:
         name, mark, value = pair.partition("=")
         if not mark or not name.isidentifier():
-            raise ConfigError("is no NAME=VALUE", where="--env", mend="write --env NAME=VALUE")
+            raise ConfigError("is not NAME=VALUE", where="--env", mend="write --env NAME=VALUE")
         yield name, value

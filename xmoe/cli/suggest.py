@@ -50,8 +50,8 @@ def suggest(
     """Write down which recordings to label next: doubtful ones that many others are like.
 
     suggested.csv has a column to fill in and is read as a manifest then. Of a recording of several
-    segments the part is named that RUN doubts most. What RUN was made of is left out. The exit code
-    is 2 if no recording could be read.
+    segments the part is named that RUN doubts most. Recordings that RUN was trained on are left
+    out. The exit code is 2 if no recording could be read.
     """
     from xmoe.base.progress import show_progress
     from xmoe.batch.suggest import suggest as choose_next
@@ -71,7 +71,7 @@ def suggest(
     title = f"{len(found.rows)} of {found.heard} to label"
     lines = [f"note: {note}" for note in found.notes]
     if found.known:
-        lines.append(f"note: {found.known} left out: the run was made of them")
+        lines.append(f"note: {found.known} left out: the run was trained on them")
     if found.bad:
         lines.append(f"note: {len(found.bad)} could not be read, the first {found.bad[0]}")
     lines.append(f"written to {files[0]}")

@@ -53,7 +53,7 @@ def synth(*, folder: Path, force: bool, **settings: Any) -> Reply:
     config = SynthConfig(**settings)
     if (folder / "metadata.csv").exists() and not force:
         mend = "name another folder, or write over it with --force"
-        raise ConfigError("there is a data set already", where=str(folder), mend=mend)
+        raise ConfigError("there is already a data set", where=str(folder), mend=mend)
     with show_progress(quiet=session().quiet) as progress:
         root = write_dataset(folder, config, progress=partial(progress, "synth"))
     fields = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from xmoe.cli.options import (
     ExpertNames,
     Range,
     WorkerCount,
+    all_of,
     command,
     repeat_command,
     session,
@@ -35,22 +36,17 @@ TASKS = ("single_label", "multi_label")
 FIT_HELP = "In closed form (the default), by gradient (as with --epochs), or one after the other."
 
 
-def override_options(function: Callable[..., Reply]) -> Callable[..., Reply]:
-    """Add one option for each choice of the policy; what is not given stays the policy's."""
-    for option in reversed(
-        (
-            click.option("--frontend", type=click.Choice(FRONTENDS)),
-            click.option("--sample-rate", "sample_rate_hz", type=click.IntRange(1000, 384_000)),
-            click.option("--band", "band_hz", type=Range("Hz"), help="Lowest and highest Hz."),
-            click.option("--num-bins", type=click.IntRange(16), help="Rows of the spectrogram."),
-            click.option("--segment", "segment_s", type=float, help="Seconds per segment."),
-            click.option("--experts", type=ExpertNames(), help="How many, or which (a,b,c)."),
-            click.option("--k-max", type=click.IntRange(0), help="Most experts per segment."),
-            click.option("--window-frames", type=click.IntRange(1), help="Width of a window."),
-        )
-    ):
-        function = option(function)
-    return function
+# One option for each choice of the policy; what is not given stays the policy's.
+override_options = all_of(
+    click.option("--frontend", type=click.Choice(FRONTENDS)),
+    click.option("--sample-rate", "sample_rate_hz", type=click.IntRange(1000, 384_000)),
+    click.option("--band", "band_hz", type=Range("Hz"), help="Lowest and highest Hz."),
+    click.option("--num-bins", type=click.IntRange(16), help="Rows of the spectrogram."),
+    click.option("--segment", "segment_s", type=float, help="Seconds per segment."),
+    click.option("--experts", type=ExpertNames(), help="How many, or which (a,b,c)."),
+    click.option("--k-max", type=click.IntRange(0), help="Most experts per segment."),
+    click.option("--window-frames", type=click.IntRange(1), help="Width of a window."),
+)
 
 
 @command("train")
@@ -101,8 +97,8 @@ def train(*, dataset: Path | str, out: Path | str, **asked: Any) -> Reply:
 
     Writes everything to --out. With --fit both a run that was fitted in closed form answers before
     a network is trained beside it, which is kept where validation clips say that it pays; --resume
-    --fit both goes on so from an older run. Ctrl-C leaves what was reached: --resume goes on.
-    Options from --frontend on replace a choice of the policy, or of --settings.
+    --fit both does so for an older run. After Ctrl-C --resume continues. Options from --frontend
+    on replace a choice of the policy, or of --settings.
     """
     from xmoe.base.progress import show_progress
     from xmoe.pipeline.fit import fit_run
@@ -122,7 +118,6 @@ def train(*, dataset: Path | str, out: Path | str, **asked: Any) -> Reply:
 
 
 def say_state(out: Path) -> str:
-    """Return what can be done with a run that was stopped."""
     from xmoe.run.folder import RunFile, RunFolder
 
     folder = RunFolder(out)
@@ -134,7 +129,7 @@ def say_state(out: Path) -> str:
 
 
 def make_request(dataset: Path | str, out: Path, asked: Mapping[str, Any]) -> FitRequest:
-    """Return what is asked as a record; an option replaces what a file of settings says."""
+    """The request; an option replaces what a file of settings says."""
     from xmoe.base.config import TrainConfig
     from xmoe.pipeline.request import FitRequest
     from xmoe.policy.policy import PolicyOverrides
@@ -175,10 +170,10 @@ def make_request(dataset: Path | str, out: Path, asked: Mapping[str, Any]) -> Fi
 
 
 def read_cards(paths: Sequence[Path], trusted: Sequence[str] = ()) -> tuple[BackboneSpec, ...]:
-    """Return the networks of cards; ConfigError for a card that is bad or repeats a name.
+    """The networks of cards; ConfigError for a card that is bad or repeats a name.
 
-    Files or cards that are ``trusted`` by name may run code. A licence that forbids commercial use
-    is said aloud.
+    Files or cards ``trusted`` by name may run code. A licence that forbids commercial use is
+    printed.
     """
     if not paths and not trusted:
         return ()
@@ -197,15 +192,13 @@ def read_cards(paths: Sequence[Path], trusted: Sequence[str] = ()) -> tuple[Back
             click.echo(f"{card.name}: {card.terms}", err=True)
     names = [spec.name for spec in specs]
     if len(set(names)) < len(names):
-        raise ConfigError(
-            f"two networks have one name: {', '.join(names)}",
-            mend="give each card a name of its own",
-        )
+        what = f"two networks have one name: {', '.join(names)}"
+        raise ConfigError(what, mend="give each card a name of its own")
     return tuple(specs)
 
 
 def describe_run(run: Path, out: Path | str) -> Reply:
-    """Return the reply of a complete run: figures on the test split, and ``out``, where it is."""
+    """The reply of a complete run: figures on the test split, and ``out``, where it is."""
     from xmoe.base.files import read_json
     from xmoe.run.folder import RunFile, RunFolder
 

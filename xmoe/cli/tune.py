@@ -32,7 +32,6 @@ class FrontendNames(click.ParamType):  # type: ignore[type-arg]  # generic since
     name = "NAME,..."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        """Return the names, each once; fails for one that is no front end."""
         if isinstance(value, tuple):
             return value
         names = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
@@ -65,8 +64,8 @@ def tune(*, out: Path, trials: int, resume: bool, **asked: Any) -> Reply:
 
     Optuna suggests for two aims, accuracy on validation and cost; Ray Tune runs the trials side by
     side and stops early what lags. Writes trials.jsonl, pareto.png and settings.json, which
-    `xmoe train --settings` takes. The test split is not looked at. After Ctrl-C, or any other end,
-    --resume goes on; with more --trials also a search that is complete.
+    `xmoe train --settings` takes. The test split is not used. After Ctrl-C, or any other end,
+    --resume continues; with more --trials it extends a complete search.
     """
     from xmoe.base.progress import show_progress
     from xmoe.jobs.suggest import check_installed
@@ -84,7 +83,6 @@ def tune(*, out: Path, trials: int, resume: bool, **asked: Any) -> Reply:
 
 
 def make_request(asked: dict[str, Any]) -> SearchRequest:
-    """Return what is asked as a record."""
     from xmoe.base.config import TrainConfig
     from xmoe.tuning.search import SearchRequest
     from xmoe.tuning.space import SearchSpace
@@ -109,7 +107,6 @@ def make_request(asked: dict[str, Any]) -> SearchRequest:
 def run_search(
     folder: SearchFolder, request: SearchRequest, trials: int, progress: Progress
 ) -> list[TuneResult]:
-    """Profile the recordings, ask the policy, run the trials."""
     from xmoe.jobs.profile import run_profile
     from xmoe.jobs.tune import search
     from xmoe.pipeline.decide import check_readable, read_checked
@@ -136,7 +133,6 @@ def run_search(
 def describe_search(
     folder: SearchFolder, request: SearchRequest, results: list[TuneResult], chosen: TuneResult
 ) -> Reply:
-    """Return the reply: the trials that nothing beats, the choice, and how to train with it."""
     from xmoe.tuning.pareto import find_front
     from xmoe.tuning.search import PICTURE, SETTINGS, describe_choice
 
@@ -163,7 +159,6 @@ def describe_search(
 
 
 def describe_row(one: TuneResult, *, chosen: bool) -> tuple[str, ...]:
-    """Return one row of the table; the chosen trial has a star."""
     settings = one.candidate
     return (
         f"{one.number}{' *' if chosen else ''}",
@@ -180,7 +175,7 @@ def describe_row(one: TuneResult, *, chosen: bool) -> tuple[str, ...]:
 
 
 def train_command(request: SearchRequest, chosen: TuneResult, settings: Path) -> str:
-    """Return the command that trains with what was chosen as the trials were trained."""
+    """The command that trains with the choice as the trials were trained."""
     from xmoe.base.config import TrainConfig
     from xmoe.tuning.trial import fit_budget
 

@@ -1,8 +1,8 @@
 """Sound of chosen spans -> windows of a pretrained network -> their embedding -> an answer.
 
-An expert of the kind ``backbone`` is a network that others trained, frozen, with a linear head that
-is fitted in closed form. What it costs is windows: all of a call go through the network as one
-batch, whichever segments they are of. W windows, D numbers of an embedding.
+An expert of the kind ``backbone`` is a frozen pretrained network with a linear head that is fitted
+in closed form. Windows are what it costs: those of all segments of a call go through the network as
+one batch. W windows, D numbers of an embedding.
 """
 
 from __future__ import annotations
@@ -36,26 +36,25 @@ MEMORY_BYTES = 16 << 20
 
 @lru_cache(maxsize=4)
 def open_backbone(card: BackboneCard, folder: str) -> Backbone:
-    """Load the network whose files lie in a folder; once in a process, however many ask."""
     return load_backbone(card, Path(folder), trust=read_trusted())
 
 
 def read_trusted() -> list[str]:
-    """Return the cards and files that the user lets run code, by name."""
+    """Names of the cards and files that the user lets run code."""
     names = [name.strip() for name in os.environ.get(TRUST, "").split(",")]
     return [name for name in names if name]
 
 
 def trust_more(names: Sequence[str]) -> None:
-    """Let files of these names run code too, in this process and those that it starts."""
+    """Let files of these names run code too, in this process and its children."""
     if names:
         os.environ[TRUST] = ",".join([*read_trusted(), *names])
 
 
 class BackboneEar:
-    """Windows of sound and their embeddings; the network is loaded when it first hears one.
+    """Windows of sound and their embeddings; the network is loaded on first use.
 
-    Embeddings of the last windows are remembered, in ``memory_bytes`` at most.
+    Embeddings of the latest windows are cached, in ``memory_bytes`` at most.
     """
 
     def __init__(self, card: BackboneCard, folder: str, *, memory_bytes: int = 0) -> None:
@@ -70,7 +69,7 @@ class BackboneEar:
         return self._network
 
     def embed(self, windows: Sequence[Floats32]) -> Floats32:
-        """Return the embeddings [W, D] of windows [S_i] at the network's rate."""
+        """Embeddings [W, D] of windows [S_i] at the network's rate."""
         table = np.empty((len(windows), self.card.embedding_size), np.float32)
         keys, fresh = self.memory.keys(windows), []
         for row, key in enumerate(keys):
@@ -87,9 +86,9 @@ class BackboneEar:
         return table
 
     def cut(self, samples: Floats32, sample_rate_hz: int, *, apart: bool = False) -> list[Floats32]:
-        """Return the windows of a piece [S] at the network's rate.
+        """Windows of a piece [S], at the network's rate.
 
-        They overlap as the card says; ``apart``, as few as cover the piece lie side by side.
+        They overlap as the card says; with ``apart``, as few as cover the piece lie side by side.
         """
         card, duration_s = self.card, len(samples) / sample_rate_hz
         from_hz = round(sample_rate_hz / card.speed_factor)
@@ -105,10 +104,10 @@ class BackboneEar:
 
 
 def pool_embeddings(card: BackboneCard, embeddings: Tensor) -> Tensor:
-    """Return what a head reads [..., P * D] of embeddings [..., W, D]; NaN is no window.
+    """Features [..., P * D], of unit length, of embeddings [..., W, D]; NaN is no window.
 
-    It has unit length: how long an embedding is says how loud and clear a sound was rather than
-    what it is, and heads without it hold out worse with BirdNET.
+    The length of an embedding says how loud and clear a sound was rather than what it is: with
+    BirdNET, heads of features that keep it do worse on held-out answers.
     """
     missing = torch.isnan(embeddings)
     parts = []
@@ -121,7 +120,7 @@ def pool_embeddings(card: BackboneCard, embeddings: Tensor) -> Tensor:
 
 
 def spread(duration_s: float, span_s: float) -> list[tuple[float, float]]:
-    """Return as many spans (start, end in s) as fit a duration best, evenly spaced in it."""
+    """As many spans (start_s, end_s) as fit a duration best, evenly spaced in it."""
     if duration_s <= span_s:
         return [(0.0, duration_s)]
     count, last_s = max(round(duration_s / span_s), 1), duration_s - span_s
@@ -132,8 +131,8 @@ def spread(duration_s: float, span_s: float) -> list[tuple[float, float]]:
 class BackboneExpert(Expert[BackboneSpec]):
     """A network with a head: sound of chosen spans -> logits, log-probabilities or log-odds.
 
-    ``weight`` [P * D, C] and ``bias`` [C] already hold the sharpness that makes probabilities of
-    scores. The network is no part of them: its files lie beside the run's checkpoints.
+    ``weight`` [P * D, C] and ``bias`` [C] include the sharpness that turns scores into
+    probabilities. The files of the network lie beside the run's checkpoints, not in them.
     """
 
     kind = "backbone"
@@ -149,22 +148,19 @@ class BackboneExpert(Expert[BackboneSpec]):
 
     @classmethod
     def build(cls, spec: BackboneSpec, config: ModelConfig) -> BackboneExpert:
-        """Return the expert of a spec that knows nothing yet."""
         exclusive = task_of(config.task).exclusive
         return cls(spec, num_classes=config.num_classes, exclusive=exclusive)
 
     @staticmethod
     def rows(spec: BackboneSpec, num_rows: int) -> tuple[int, int]:
-        """Return all stem rows: whatever stands out may be worth its look."""
+        """All stem rows: whatever stands out may be worth a look."""
         return 0, num_rows
 
     @staticmethod
     def pack(spec: BackboneSpec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
-        """Return the sound of the spans (``pack_sound``)."""
         return pack_sound(spec.name, inputs, rows, spans)
 
     def answer(self, payload: Payload) -> Tensor:
-        """Return logits [b, C] of what ``pack`` made."""
         windows: list[Floats32] = []
         counts = []
         for pieces, rate_hz in unpack_sound(payload):
@@ -181,16 +177,14 @@ class BackboneExpert(Expert[BackboneSpec]):
         return logits
 
     def load(self) -> None:
-        """Open the network; ConfigError where its files are not those of the card."""
         self.ear.open()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits [b, C] of features [b, P * D]."""
+        """Logits [b, C] of features [b, P * D]."""
         scores = features @ self.weight + self.bias
         return torch.log_softmax(scores, 1) if self.exclusive else scores
 
     def describe(self) -> str:
-        """Return which network it is, how much it hears at once, its licence and its source."""
         card = self.spec.card
         most = "" if self.spec.windows is None else f", {self.spec.windows} of them"
         return f"{card.name}, windows of {card.span_s:.3g} s{most}; licence {card.terms}"

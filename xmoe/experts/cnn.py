@@ -1,7 +1,7 @@
 """Windows of the stem map -> logits: eight experts, each with a bias of its own.
 
-An expert's bias is the rows it sees and the shape of its kernels. Each is a module by itself, with
-its own weights file, that answers on any number of windows; batch norm folds away when it serves.
+An expert's bias is the rows it sees and the shape of its kernels. Each is a separate module with
+its own weights file and answers on any number of windows; batch norm is folded away for serving.
 
     broadband       all rows, square kernels
     low, mid, high  lower, middle, upper half of the rows
@@ -48,43 +48,38 @@ EXPERT_SHAPES: dict[str, ExpertShape] = {
 
 
 def band_rows(name: str, num_rows: int) -> tuple[int, int]:
-    """Return the first row and the row after the last that an expert sees."""
     low, high = EXPERT_SHAPES[name].band
     return round(low * num_rows), round(high * num_rows)
 
 
 def span_columns(spans: Tensor, inputs: Inputs) -> Tensor:
-    """Return the columns [b, n * window_columns] of the stem map on spans [b, n, 2] in seconds.
+    """Columns [b, n * window_columns] of the stem map on spans [b, n, 2] in seconds.
 
-    The last window of a map whose width is no multiple of the window is filled by repeating its
-    last column.
+    Where the map ends within a window, its last column is repeated.
     """
     first = (spans[..., 0] / inputs.column_s).round().long()
     return fill_windows(first, inputs.window_columns, inputs.stem_map.shape[3])
 
 
 def window_columns(windows: Tensor, window_frames: int, columns: int) -> Tensor:
-    """Return the columns [..., keep * window_frames] of windows [..., keep] in a map that wide."""
+    """Columns [..., keep * window_frames] of windows [..., keep] in a map that wide."""
     return fill_windows(windows * window_frames, window_frames, columns)
 
 
 def fill_windows(first: Tensor, width: int, columns: int) -> Tensor:
-    """Return ``width`` columns [..., n * width] from each ``first`` column [..., n] on."""
+    """The ``width`` columns from each ``first`` [..., n] on, as [..., n * width]."""
     offsets = torch.arange(width, device=first.device)
     return (first.unsqueeze(-1) + offsets).flatten(-2).clamp_max_(columns - 1)
 
 
 def gather_columns(features: Tensor, columns: Tensor) -> Tensor:
-    """Return columns [B, n], each clip's own, of a map [B, D, R', W] as [B, D, R', n]."""
+    """Columns [B, n] of a map [B, D, R', W], each clip's own, as [B, D, R', n]."""
     index = columns[:, None, None, :].expand(-1, features.shape[1], features.shape[2], -1)
     return torch.gather(features, 3, index)
 
 
 def gather_windows(features: Tensor, windows: Tensor, window_frames: int) -> Tensor:
-    """Return the chosen windows [B, D, R', keep * window_frames] of a map [B, D, R', W].
-
-    ``windows`` [B, keep] holds window indices in the order of time.
-    """
+    """Windows [B, keep], in the order of time, of a map [B, D, R', W]."""
     return gather_columns(features, window_columns(windows, window_frames, features.shape[3]))
 
 
@@ -109,7 +104,6 @@ class CnnExpert(Expert[CnnSpec]):
 
     @classmethod
     def build(cls, spec: CnnSpec, config: ModelConfig) -> CnnExpert:
-        """Return the expert of a spec with fresh weights."""
         return cls(
             spec.name,
             in_channels=config.stem_channels,
@@ -120,14 +114,13 @@ class CnnExpert(Expert[CnnSpec]):
 
     @staticmethod
     def rows(spec: CnnSpec, num_rows: int) -> tuple[int, int]:
-        """Return the stem rows, first and after last, of this expert's band."""
         return band_rows(spec.name, num_rows)
 
     @staticmethod
     def pack(spec: CnnSpec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
-        """Return ``levels`` uint8 [b, D, R', W'] of the band on its spans, and ``scale`` [b].
+        """Payload of ``levels`` uint8 [b, D, R', W'], the band on its spans, and ``scale`` [b].
 
-        Spans that cover the segment are the whole band as it is.
+        Spans that cover the segment take the band as it is.
         """
         first, last = band_rows(spec.name, inputs.stem_map.shape[2])
         levels, scale = inputs.stem_map[:, :, first:last], inputs.scale
@@ -138,27 +131,25 @@ class CnnExpert(Expert[CnnSpec]):
         return {"levels": levels.contiguous(), "scale": scale}
 
     def answer(self, payload: Payload) -> Tensor:
-        """Return logits [b, C] of what ``pack`` made."""
         logits: Tensor = self(payload["levels"].float() * payload["scale"][:, None, None, None])
         return logits
 
     def describe(self) -> str:
-        """Return the shapes of its kernels."""
         shape = EXPERT_SHAPES[self.name]
         return f"kernels {' '.join('x'.join(map(str, kernel)) for kernel in shape.kernels)}"
 
     def map_features(self, windows: Tensor) -> Tensor:
-        """Return the expert's last map [B, 2 * channels, rows', columns']."""
+        """The last map [B, 2 * channels, rows', columns']."""
         mapped: Tensor = self.conv2(self.conv1(windows))
         return mapped
 
     def read_map(self, features: Tensor) -> Tensor:
-        """Return logits [B, C] from the last map: mean and maximum over its cells."""
+        """Logits [B, C] of the last map, from the mean and maximum over its cells."""
         flat = features.flatten(2)
         pooled = torch.cat([flat.mean(2), flat.amax(2)], 1)
         logits: Tensor = self.head(self.dropout(pooled))
         return logits
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return logits [B, C] of windows [B, D, rows, columns]."""
+        """Logits [B, C] of windows [B, D, rows, columns]."""
         return self.read_map(self.map_features(windows))

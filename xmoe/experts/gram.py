@@ -1,18 +1,18 @@
 """Features too many for memory -> ridge regression from sums over them, held out by folds.
 
-What a ridge needs of n rows are a few sums, the largest [D, D]; memory does not grow with n. One
-set of sums is kept per fold, so that the fit without a fold is the total less its sums: fits are
-compared by their squared error on the fold that they do not know, which the sums hold too, and a
-second pass over the features lets every row be answered by the head that never saw its fold.
-Rows are summed in blocks, blocks in their order: however many processes made the features, the
-weights are the same. For small sets ``xmoe.experts.ridge`` leaves out any number of groups.
-n rows, D features, C targets.
+A ridge needs no more of n rows than a few sums, the largest [D, D]; memory does not grow with n.
+One set of sums is kept per fold, so the fit without a fold is the total minus its sums. Fits are
+compared by their squared error on the fold left out, which the sums give too, and a second pass
+over the features answers every row by the head that never saw its fold. Rows are summed in blocks,
+in their order: however many processes computed the features, the weights are the same. For small
+sets ``xmoe.experts.ridge`` leaves out any number of groups. n rows, D features, C targets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ _NOT_POSITIVE = "the sums of a ridge must come from finite features"
 
 @dataclass(frozen=True)
 class Block:
-    """Rows in a row: ``features`` [b, D], ``targets`` [b, C], each row's fold and weight [b]."""
+    """Consecutive rows: ``features`` [b, D], ``targets`` [b, C], each row's fold and weight [b]."""
 
     features: npt.NDArray[np.floating]
     targets: Floats
@@ -47,27 +47,21 @@ class Sums:
     yy: float
 
     def plus(self, other: Sums, sign: float = 1.0) -> Sums:
-        """Return the sums over both, or over this one without the other."""
-        return Sums(
-            self.count + sign * other.count,
-            self.x + sign * other.x,
-            self.y + sign * other.y,
-            self.xx + sign * other.xx,
-            self.xy + sign * other.xy,
-            self.yy + sign * other.yy,
-        )
+        """Sums over both; with ``sign`` -1 over this one without the other."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Sums(*(one + sign * another for one, another in pairs))
 
 
 @dataclass(frozen=True)
 class GramFit:
-    """The head of all rows, its penalty, and the head that is without each fold."""
+    """The head of all rows, its penalty, and one head without each fold."""
 
     head: Head
     penalty: float
     fold_heads: tuple[Head, ...]
 
     def answer_held_out(self, features: npt.NDArray[np.floating], folds: Ints) -> Floats:
-        """Return scores [b, C] of rows [b, D], each by the head without its fold."""
+        """Scores [b, C] of rows [b, D], each by the head without its fold."""
         scores = np.empty((len(features), len(self.head.bias)))
         for fold in np.unique(folds):
             mine = folds == fold
@@ -76,7 +70,7 @@ class GramFit:
 
 
 def sum_blocks(blocks: Iterable[Block], *, num_folds: int) -> list[Sums]:
-    """Return the sums of each fold over blocks in their order."""
+    """Sums of each fold over blocks in their order."""
     folds: list[Sums | None] = [None] * num_folds
     for block in blocks:
         for fold in np.unique(block.folds):
@@ -89,25 +83,17 @@ def sum_blocks(blocks: Iterable[Block], *, num_folds: int) -> list[Sums]:
     return found
 
 
-def merge_sums(parts: Sequence[Sequence[Sums]]) -> list[Sums]:
-    """Return the sums of each fold over parts [parts][folds] in their order."""
-    merged = list(parts[0])
-    for part in parts[1:]:
-        merged = [one.plus(other) for one, other in zip(merged, part, strict=True)]
-    return merged
-
-
 def fit_sums(
     folds: Sequence[Sums],
     *,
     penalties: Sequence[float] = PENALTIES,
     judged: Sequence[int] | None = None,
 ) -> GramFit:
-    """Return the fit whose penalty has the least squared error over the folds left out.
+    """The fit whose penalty has the least squared error over the folds left out.
 
     Where ``judged`` names folds, over those alone.
     """
-    total = merge_sums([[fold] for fold in folds])[0]
+    total = reduce(Sums.plus, folds)
     scale = _scale(total)
     strengths = [strength * _mean_eigenvalue(total, scale) for strength in penalties]
     errors = torch.zeros(len(strengths), dtype=torch.float64)
@@ -137,7 +123,7 @@ def _sum_rows(block: Block, rows: Ints) -> Sums:
 
 
 def _scale(sums: Sums) -> Tensor:
-    """Return what each feature is divided by [D]: its deviation, times the root of D."""
+    """What each feature is divided by [D]: its deviation times the root of D."""
     variance = sums.xx.diagonal() / sums.count - (sums.x / sums.count).square()
     deviation = variance.clamp_min(0.0).sqrt()
     width = float(len(sums.x) ** 0.5)
@@ -150,7 +136,7 @@ def _mean_eigenvalue(sums: Sums, scale: Tensor) -> float:
 
 
 def _solve(sums: Sums, scale: Tensor, penalties: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
-    """Return weights [D, C] and bias [C] of the features as they come, for each penalty."""
+    """Weights [D, C] and bias [C] of unscaled features, for each penalty."""
     mean, offset = sums.x / sums.count, sums.y / sums.count
     gram = (sums.xx - torch.outer(sums.x, mean)) / torch.outer(scale, scale)
     right = (sums.xy - torch.outer(sums.x, offset)) / scale[:, None]
@@ -167,7 +153,7 @@ def _solve(sums: Sums, scale: Tensor, penalties: Sequence[float]) -> list[tuple[
 
 
 def _squared_error(sums: Sums, weights: Tensor, bias: Tensor) -> Tensor:
-    """Return the summed squared error of a head on the rows of a fold."""
+    """Summed squared error of a head on the rows of a fold."""
     cross = (weights * sums.xy).sum() + bias @ sums.y
     square = (weights * (sums.xx @ weights)).sum() + 2.0 * (sums.x @ weights) @ bias
     return sums.yy - 2.0 * cross + square + sums.count * bias.square().sum()

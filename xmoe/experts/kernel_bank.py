@@ -4,14 +4,14 @@ As MiniRocket (Dempster 2021, KDD) with 2-D kernels: Gaussian 7 x 7 kernels with
 dilations, each followed by two poolings over time in eight bands of frequency, the maximum and the
 share of positive cells. Departs from it in keeping the frequency axis, because sounds shift in time
 but not in pitch, in adding the mean, deviation and maximum of every row, and in counting cells near
-0 in part: rounding then moves no answer, and shares have gradients. A clip heard in
-several pieces is pooled over them as over one.
+0 in part: rounding then moves no answer, and shares have gradients. A clip in several pieces is
+pooled over all of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ KERNELS_PER_DILATION = 64
 KERNEL_SIZE = 7
 STRIDE = 2
 NUM_BANDS = 8
-MAX_FRAMES = 2048
+MAX_FRAMES = 2048  # bounds the time for long segments
 # A cell counts in full from here on, and by half at 0.
 RAMP = 0.1
 # Of all clips that a GPU has at once: about 0.4 GB of patches and cells of 64 rows.
@@ -46,27 +46,24 @@ class KernelBank:
 
     @property
     def count(self) -> int:
-        """Kernels of each dilation."""
         return self.biases.shape[1]
 
     @property
     def total(self) -> int:
-        """Kernels of all dilations."""
         return self.biases.numel()
 
     def num_features(self, num_bins: int) -> int:
-        """Return D for spectrograms of ``num_bins`` rows."""
-        return 3 * num_bins + 2 * NUM_BANDS * self.biases.numel()
+        """D for spectrograms of ``num_bins`` rows."""
+        return 3 * num_bins + 2 * NUM_BANDS * self.total
 
     def macs(self, num_bins: int, num_frames: int) -> int:
-        """Return the multiply-accumulates of one spectrogram."""
         cells = math.ceil(num_bins / STRIDE) * math.ceil(num_frames / STRIDE)
-        return cells * self.biases.numel() * KERNEL_SIZE**2
+        return cells * self.total * KERNEL_SIZE**2
 
     def measure(self, specs: Tensor) -> Tensor:
-        """Return features [B, D] of spectrograms [B, F, T] with values around -1..1.
+        """Features [B, D] of spectrograms [B, F, T] with values around -1..1.
 
-        Frames beyond 2048 are averaged in twos, threes, ... until they fit.
+        More than ``MAX_FRAMES`` frames are averaged in twos, threes, ... until they fit.
         """
         specs = thin_frames(specs)
         # One clip's cells stay in a processor's cache; a GPU wants many at once.
@@ -74,23 +71,24 @@ class KernelBank:
         return torch.cat([self.pool(part) for part in specs.split(size)])
 
     def pool(self, specs: Tensor) -> Tensor:
-        """Return features [B, D] of spectrograms [B, F, T] of no more frames than there may be."""
+        """Features [B, D] of spectrograms [B, F, T], T at most ``MAX_FRAMES``."""
         parts = [specs.mean(2), specs.std(2, correction=0), specs.amax(2)]
         for index, dilation in enumerate(DILATIONS):
             cells = self._convolve(specs, index, dilation)
-            share = _pool_mean(functional.hardtanh(cells, -RAMP, RAMP)) / (2 * RAMP) + 0.5
-            parts += [_pool_max(cells), share]
+            counted = functional.hardtanh(cells, -RAMP, RAMP)
+            share = _pool(counted, functional.adaptive_avg_pool2d, torch.mean) / (2 * RAMP) + 0.5
+            parts += [_pool(cells, functional.adaptive_max_pool2d, torch.amax), share]
         return torch.cat(parts, dim=1)
 
     def _convolve(self, specs: Tensor, index: int, dilation: tuple[int, int]) -> Tensor:
-        """Return cells [B, count, F', T'] of one dilation."""
+        """Cells [B, count, F', T'] of one dilation."""
         weights = self.weights[index].to(specs.device).flatten(1)
         biases = self.biases[index].to(specs.device)
         cells = convolve_rows(specs, weights, biases, dilation=dilation, stride=(STRIDE, STRIDE))
         return cells.flatten(1, 2)
 
     def measure_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Return features [D] of pieces [F, T_i] of one clip, as if they were one after another.
+        """Features [D] of pieces [F, T_i] of one clip, as if they followed one another.
 
         No kernel reaches over the seams.
         """
@@ -114,28 +112,20 @@ class KernelBank:
         return torch.cat(parts)
 
     def measure_all(self, specs: Sequence[Tensor]) -> npt.NDArray[np.float64]:
-        """Return features [n, D] of spectrograms [F, T_i]."""
+        """Features [n, D] of spectrograms [F, T_i]."""
         rows = [self.measure(spec[None].float())[0] for spec in specs]
         return torch.stack(rows).cpu().numpy().astype(np.float64)
 
 
 def thin_frames(specs: Tensor) -> Tensor:
-    """Return spectrograms [B, F, T] of no more frames than there may be."""
+    """Average the frames of spectrograms [B, F, T] until at most ``MAX_FRAMES`` are left."""
     frames = specs.shape[-1]
     return functional.avg_pool1d(specs, -(-frames // MAX_FRAMES)) if frames > MAX_FRAMES else specs
 
 
-def _pool_max(cells: Tensor) -> Tensor:
-    """Return the maximum [B, count * bands] of cells [B, count, F', T'] in bands and over time."""
+def _pool(cells: Tensor, adaptive: Callable[..., Tensor], reduce: Callable[..., Tensor]) -> Tensor:
+    """Pool cells [B, count, F', T'] over time, in bands of frequency: [B, count * bands]."""
     if cells.shape[2] % NUM_BANDS:
-        return functional.adaptive_max_pool2d(cells, (NUM_BANDS, 1)).flatten(1)
-    pooled: Tensor = cells.unflatten(2, (NUM_BANDS, -1)).flatten(3).amax(3)
-    return pooled.flatten(1)
-
-
-def _pool_mean(cells: Tensor) -> Tensor:
-    """Return the mean [B, count * bands] of cells [B, count, F', T'] in bands and over time."""
-    if cells.shape[2] % NUM_BANDS:
-        return functional.adaptive_avg_pool2d(cells, (NUM_BANDS, 1)).flatten(1)
-    pooled: Tensor = cells.unflatten(2, (NUM_BANDS, -1)).flatten(3).mean(3)
-    return pooled.flatten(1)
+        return adaptive(cells, (NUM_BANDS, 1)).flatten(1)
+    # Far faster than adaptive pooling, where all bands have the same number of rows.
+    return reduce(cells.unflatten(2, (NUM_BANDS, -1)).flatten(3), 3).flatten(1)

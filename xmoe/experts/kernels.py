@@ -1,11 +1,11 @@
 """Sound of chosen spans -> features of one expert's own front end, and from them its answer.
 
-An expert of the kind ``kernels`` sees sound through a front end that suits its bias (its own rate,
-band, window and 64 rows), measures it with random kernels and answers with a ridge. Spans of a clip
-are transformed one by one, brought to one level together, and pooled as if they were one after
-another: joined samples would click at the seams, and features of each span alone would not know how
-loud it is beside the others. What is shorter than the expert's window is followed by silence, as a
-segment is: shares of time are then of the same time for every clip, however closely it was cut.
+An expert of the kind ``kernels`` has a front end that suits its bias (its own rate, band, window
+and 64 rows), random kernels and a ridge. Spans of a clip are transformed one by one, brought to one
+level together, and pooled as if they followed one another: joined samples would click at the seams,
+and features of each span alone would lose how loud it is compared with the others. Sound shorter
+than the expert's window is padded with silence, as a segment is: features that are shares of time
+then mean the same for every clip, however closely it was cut.
 """
 
 from __future__ import annotations
@@ -40,23 +40,18 @@ class KernelsEar:
 
     @property
     def num_features(self) -> int:
-        """D: features of a clip."""
         return self.bank.num_features(self.spec.spectro.num_bins)
 
     def see(
         self, samples: Floats32, sample_rate_hz: int, spans: Sequence[Span] = WHOLE
     ) -> list[Tensor]:
-        """Return the compressed spectrograms [F, T_i] of spans (start, end in s) of samples [S].
-
-        A span is at least one sample long.
-        """
+        """Compressed spectrograms [F, T_i] of spans (start_s, end_s) of samples [S]."""
         return self.see_pieces(cut_spans(samples, sample_rate_hz, spans), sample_rate_hz)
 
     def see_pieces(self, pieces: Sequence[Floats32], sample_rate_hz: int) -> list[Tensor]:
-        """Return the compressed spectrograms [F, T_i] of pieces [S_i] of one clip.
+        """Compressed spectrograms [F, T_i] of the pieces [S_i] of one clip.
 
-        Their level is that of all pieces together. Silence follows the last until they last as
-        long as the expert's window.
+        Their level is that of all pieces together. Silence pads the last up to the expert's window.
         """
         rate, parts = self.spec.spectro.sample_rate_hz, list(pieces)
         window = round(self.spec.spectro.segment_s * sample_rate_hz)
@@ -72,28 +67,27 @@ class KernelsEar:
     def measure(
         self, samples: Floats32, sample_rate_hz: int, spans: Sequence[Span] = WHOLE
     ) -> Floats32:
-        """Return features [D] of spans of samples [S]."""
+        """Features [D] of spans of samples [S]."""
         pieces = cut_spans(samples, sample_rate_hz, spans)
         features: Floats32 = self.measure_pieces(pieces, sample_rate_hz).numpy()
         return features
 
     def measure_pieces(self, pieces: Sequence[Floats32], sample_rate_hz: int) -> Tensor:
-        """Return features [D] of pieces [S_i] of one clip."""
+        """Features [D] of the pieces [S_i] of one clip."""
         return self.bank.measure_pieces(self.see_pieces(pieces, sample_rate_hz))
 
 
 def macs_per_s(spec: KernelsSpec) -> float:
-    """Return the multiply-accumulates that a second of sound costs, front end included."""
+    """Multiply-accumulates per second of sound, front end included."""
     ear, spectro = KernelsEar(spec), spec.spectro
     kernels = ear.bank.macs(spectro.num_bins, spectro.num_frames)
     return (ear.frontend.macs(spectro.num_frames) + kernels) / spectro.segment_s
 
 
 class KernelsExpert(HearingExpert[KernelsSpec]):
-    """An ear with a head: sound of chosen spans -> logits, log-probabilities or log-odds of labels.
+    """Kernels with a head: sound of spans -> logits, log-probabilities or log-odds of labels.
 
-    ``weight`` [D, C] and ``bias`` [C] already hold the sharpness that makes probabilities of
-    scores.
+    ``weight`` [D, C] and ``bias`` [C] include the sharpness that turns scores into probabilities.
     """
 
     kind = "kernels"
@@ -109,51 +103,43 @@ class KernelsExpert(HearingExpert[KernelsSpec]):
 
     @classmethod
     def build(cls, spec: KernelsSpec, config: ModelConfig) -> KernelsExpert:
-        """Return the expert of a spec that knows nothing yet."""
         exclusive = task_of(config.task).exclusive
         return cls(spec, num_classes=config.num_classes, exclusive=exclusive)
 
     @staticmethod
     def rows(spec: KernelsSpec, num_rows: int) -> tuple[int, int]:
-        """Return the stem rows, first and after last, of this expert's family."""
         return band_rows(spec.family, num_rows)
 
     @staticmethod
     def pack(spec: KernelsSpec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
-        """Return the sound of spans, as ``pack_sound`` makes it."""
         return pack_sound(spec.name, inputs, rows, spans)
 
     @property
     def frontend(self) -> Frontend:
-        """What it sees sound through."""
         return self.ear.frontend
 
     def answer(self, payload: Payload) -> Tensor:
-        """Return logits [b, C] of what ``pack`` made."""
         rows = [self.ear.bank.measure_pieces(pieces) for pieces in self.see(payload)]
         logits: Tensor = self(torch.stack(rows).to(self.weight.device))
         return logits
 
     def see(self, payload: Payload) -> list[list[Tensor]]:
-        """Return for each row of what ``pack`` made the spectrograms [F, T_i] of its pieces."""
         return [
             [spec.clone() for spec in self.ear.see_pieces(parts, rate_hz)]
             for parts, rate_hz in unpack_sound(payload)
         ]
 
     def answer_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Return logits [C] of the spectrograms [F, T_i] of one row, with gradients to them."""
         features = self.ear.bank.measure_pieces(pieces)
         logits: Tensor = self(features[None].to(self.weight.device))
         return logits[0]
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits [b, C] of features [b, D]."""
+        """Logits [b, C] of features [b, D]."""
         scores = features @ self.weight + self.bias
         return torch.log_softmax(scores, 1) if self.exclusive else scores
 
     def describe(self) -> str:
-        """Return its front end and how many kernels it has."""
         spectro = self.spec.spectro
         window_ms = 1000.0 * spectro.win_length / spectro.sample_rate_hz
         return f"{spectro.frontend}, windows of {window_ms:.3g} ms, {self.ear.bank.total} kernels"

@@ -1,4 +1,4 @@
-"""Embeddings of the windows that were heard last: a recording asked twice is not heard twice."""
+"""Embeddings of the latest windows: a recording asked about twice is embedded once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ Floats32 = npt.NDArray[np.float32]
 
 
 class EmbeddingMemory:
-    """Embeddings [D] by the hash of their windows, the least used of which are forgotten.
+    """Embeddings [D] by the hash of their windows; the least recently used go first.
 
-    All that is kept takes ``most_bytes`` at most; what is not finite is never kept. Safe to use
-    from several threads.
+    They take ``most_bytes`` at most; none is kept that is not finite. Thread-safe.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -29,21 +28,20 @@ class EmbeddingMemory:
         return len(self._kept)
 
     def keys(self, windows: Sequence[Floats32]) -> list[bytes]:
-        """Return what windows [S_i] are known by: equal for those of the same samples."""
+        """Hashes of windows [S_i]: the same samples have the same key."""
         if not self.most_bytes:
             return [b""] * len(windows)
         parts = (np.ascontiguousarray(window).data for window in windows)
         return [hashlib.blake2b(part, digest_size=16).digest() for part in parts]
 
     def recall(self, key: bytes) -> Floats32 | None:
-        """Return an embedding that is kept, None where there is none."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def keep(self, key: bytes, embedding: Floats32) -> None:
-        """Keep an embedding, and forget what there is no room for."""
+        """Keep an embedding, and drop the oldest where room runs out."""
         most = self.most_bytes // embedding.nbytes
         if not most or not np.isfinite(embedding).all():
             return

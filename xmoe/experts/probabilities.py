@@ -1,8 +1,8 @@
-"""Scores of a ridge whose targets were 0 and 1 -> log-probabilities that mean something.
+"""Scores of a ridge with targets 0 and 1 -> log-probabilities.
 
-A ridge ranks classes well and is far too humble. One factor on its scores, chosen on answers to
-clips that it was not fitted on, makes probabilities of them. Experts are mixed by their logits
-[n, C]: log-probabilities where a clip has one label, log-odds of each label where it may have many.
+A ridge ranks classes well, but its scores are far less sure than they should be. One factor on
+them, chosen on held-out answers, makes probabilities. Experts are mixed by their logits [n, C]:
+log-probabilities where a clip has one label, log-odds of each label where it may have many.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from xmoe.base.task import Task
 Floats = npt.NDArray[np.float64]
 
 SHARPNESSES: tuple[float, ...] = tuple(float(x) for x in np.logspace(-0.5, 2.5, 31))
-_MIDDLE = 0.5
+_MIDDLE = 0.5  # a score half-way between the targets 0 and 1 has log-odds 0
 
 
 def balanced_weights(rows: Floats) -> Floats:
-    """Return weights [n], 1 on average, with which every class of 0/1 rows [n, C] counts the same.
+    """Weights [n], 1 on average, by which every class of 0/1 rows [n, C] counts the same.
 
-    A clip of several labels weighs as much as they do on average, one of none as all clips do.
+    A clip of several labels weighs their average, one of none as much as the average clip.
     """
     counts = rows.sum(axis=0)
     of_class = len(rows) / np.maximum(counts, 1.0) / max(int((counts > 0).sum()), 1)
@@ -33,9 +33,9 @@ def balanced_weights(rows: Floats) -> Floats:
 
 
 def fit_sharpness(held_out: Floats, rows: Floats, task: Task) -> float:
-    """Return the factor on held-out scores [n, C] with the least log loss against 0/1 rows.
+    """The factor on held-out scores [n, C] with the least log loss against 0/1 rows.
 
-    One answer in n + 1 is taken to be wrong, so that n right ones do not make an expert certain.
+    One answer in n + 1 is assumed wrong, so that n right ones do not make an expert certain.
     """
     doubt = 1.0 / (len(rows) + 1)
     soft = rows * (1.0 - doubt) + doubt / task.count_outcomes(rows.shape[1])
@@ -47,19 +47,19 @@ def fit_sharpness(held_out: Floats, rows: Floats, task: Task) -> float:
 
 
 def to_logits(scores: Floats, sharpness: float, task: Task) -> Floats:
-    """Return log-probabilities, or log-odds for several labels, of ridge scores [n, C]."""
+    """Ridge scores [n, C] as log-probabilities, or as log-odds for several labels."""
     if not task.exclusive:
         return sharpness * (scores - _MIDDLE)
     return np.asarray(log_softmax(sharpness * scores, axis=1))
 
 
 def to_probabilities(logits: Floats, task: Task) -> Floats:
-    """Return the probabilities [n, C] of logits, weighted and summed over experts or not."""
+    """Probabilities [n, C] of logits, of one expert or mixed."""
     return np.asarray(softmax(logits, axis=1) if task.exclusive else expit(logits))
 
 
 def log_losses(logits: Floats, rows: Floats, task: Task) -> Floats:
-    """Return the log loss [n] of logits [n, C] against 0/1 rows, per label if there are many."""
+    """Log loss [n] of logits [n, C] against 0/1 rows, per label if there are many."""
     if not task.exclusive:
         losses: Floats = (np.logaddexp(0.0, logits) - rows * logits).mean(axis=1)
         return losses

@@ -1,8 +1,8 @@
 """What an expert is: a record of settings, a weights file, and one method from its input to logits.
 
-A router decides who is asked, with what weight, and on which spans of time. What an expert then
-eats is its kind's own business: ``pack`` makes it, in the router's process, from what the router
-has at hand (``Inputs``), and only that travels. ``answer`` reads it, wherever the expert is.
+A router decides which experts are asked, with what weight, and on which spans of time. What an
+expert is fed is up to its kind: ``pack`` makes it, in the router's process, from what the router
+has at hand (``Inputs``), and only that travels. ``answer`` reads it, wherever the expert runs.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Inputs:
     """What experts can be fed from, for a batch of segments.
 
     ``stem_map`` uint8 [B, D, R, W] with ``scale`` [B], the float value of one level; [B, 0, R, W]
-    where no expert eats it. A column covers ``column_s`` seconds; windows are ranked
-    ``window_columns`` columns at a time. ``sound`` is there where an expert may hear it.
+    where no expert reads it. A column covers ``column_s`` seconds; windows are ranked
+    ``window_columns`` columns at a time. ``sound`` is given where an expert may need it.
     """
 
     stem_map: Tensor
@@ -58,7 +58,7 @@ class ExpertRequest:
 
 @dataclass(frozen=True)
 class ExpertReply:
-    """What an expert said: ``rows`` [b] of the batch that it was sent, ``logits`` [b, C]."""
+    """An expert's ``logits`` [b, C] for ``rows`` [b] of the batch."""
 
     rows: Tensor
     logits: Tensor
@@ -67,7 +67,7 @@ class ExpertReply:
 class Expert(nn.Module, ABC, Generic[Spec]):
     """One expert. A kind is a subclass, named in ``registry`` by the ``kind`` of its spec.
 
-    A payload of up to ``small_values`` numbers is answered in about the time that it takes to hand
+    A payload of up to ``small_values`` numbers is answered in about the time that it takes to pass
     it to a thread.
     """
 
@@ -77,37 +77,37 @@ class Expert(nn.Module, ABC, Generic[Spec]):
     @classmethod
     @abstractmethod
     def build(cls, spec: Spec, config: ModelConfig) -> Expert[Spec]:
-        """Return the expert of a spec with fresh weights."""
+        """The expert of a spec with fresh weights."""
 
     @staticmethod
     @abstractmethod
     def rows(spec: Spec, num_rows: int) -> tuple[int, int]:
-        """Return the stem rows, first and after last, whose saliency ranks this expert's spans."""
+        """First stem row and the row after the last whose saliency ranks this expert's spans."""
 
     @staticmethod
     @abstractmethod
     def pack(spec: Spec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
-        """Return what the expert eats of segments ``rows`` [b] on ``spans`` [b, n, 2] in seconds.
+        """What the expert is sent of segments ``rows`` [b] on ``spans`` [b, n, 2] in seconds.
 
         Spans are in the order of time and do not overlap. Needs no weights.
         """
 
     @abstractmethod
     def answer(self, payload: Payload) -> Tensor:
-        """Return logits [b, C] of what ``pack`` made."""
+        """Logits [b, C] of what ``pack`` made."""
 
     def load(self) -> None:
-        """Open what the expert needs beside its weights, as long as its run is at hand."""
+        """Open what the expert needs beside its weights, while its run is at hand."""
 
     @abstractmethod
     def describe(self) -> str:
-        """Return what is special about it, in a few words."""
+        """What is special about it, in a few words."""
 
 
 class HearingExpert(Expert[Spec]):
-    """An expert that sees sound through a front end of its own, and has a gradient to what it saw.
+    """An expert with a front end of its own, and gradients down to its spectrograms.
 
-    It eats sound of spans (``xmoe.experts.sound.pack_sound``).
+    It is sent the sound of spans (``xmoe.experts.sound.pack_sound``).
     """
 
     @property
@@ -117,11 +117,11 @@ class HearingExpert(Expert[Spec]):
 
     @abstractmethod
     def see(self, payload: Payload) -> list[list[Tensor]]:
-        """Return for each row of a payload the spectrograms [F, T_i] of its pieces."""
+        """Spectrograms [F, T_i] of the pieces of each row of a payload."""
 
     @abstractmethod
     def answer_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Return logits [C] of the spectrograms [F, T_i] of one row; gradients reach them."""
+        """Logits [C] of the spectrograms [F, T_i] of one row; gradients reach them."""
 
 
 # Of whichever kind: the registry and the router treat all alike.

@@ -1,8 +1,8 @@
 """Kinds of experts by name.
 
 A new kind is one file of this folder, its record in ``base.config``, and its name here; one that
-holds a mixture stands above it, in ``xmoe.mixture``. It is imported when one is asked for: the
-process of an expert brings what its own kind needs.
+holds a mixture stands above it, in ``xmoe.mixture``. Kinds are imported on demand, so that an
+expert's process loads only what its own kind needs.
 """
 
 from __future__ import annotations
@@ -24,23 +24,22 @@ KINDS: dict[str, tuple[str, str]] = {
 
 
 def kind_of(name: str) -> type[AnyExpert]:
-    """Return the class of a kind."""
     module, called = KINDS[name]
     kind: type[AnyExpert] = getattr(import_module(module), called)
     return kind
 
 
 def build_expert(config: ModelConfig, name: str) -> AnyExpert:
-    """Return one expert of a mixture with fresh weights; KeyError for a name it does not have."""
+    """One expert of a mixture with fresh weights; KeyError for an unknown name."""
     spec = config.spec_of(name)
     return kind_of(spec.kind).build(spec, config)
 
 
 def pack_payload(spec: ExpertSpec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
-    """Return what an expert eats of segments ``rows`` [b] on ``spans`` [b, n, 2] in seconds."""
+    """See ``Expert.pack``."""
     return kind_of(spec.kind).pack(spec, inputs, rows, spans)
 
 
 def rows_of(spec: ExpertSpec, num_rows: int) -> tuple[int, int]:
-    """Return the stem rows, first and after last, whose saliency ranks an expert's spans."""
+    """See ``Expert.rows``."""
     return kind_of(spec.kind).rows(spec, num_rows)

@@ -29,21 +29,21 @@ Bools = npt.NDArray[np.bool_]
 
 # Penalties as multiples of the mean eigenvalue of the Gram matrix.
 PENALTIES: tuple[float, ...] = tuple(float(x) for x in np.logspace(-4, 2, 13))
-LEAST_SCALE = 1e-6
-_STEP = 3
-_LEAST_EIGENVALUE = 1e-10
+LEAST_SCALE = 1e-6  # features that vary less are constant
+_STEP = 3  # penalties skipped by the coarse search
+_LEAST_EIGENVALUE = 1e-10  # of the largest; smaller ones are rounding
 _TINY = 1e-300
 
 
 @dataclass(frozen=True)
 class Head:
-    """Linear in the features as they come: ``weights`` [D, C] and ``bias`` [C]."""
+    """Linear in unscaled features: ``weights`` [D, C] and ``bias`` [C]."""
 
     weights: Floats
     bias: Floats
 
     def predict(self, features: npt.NDArray[np.floating]) -> Floats:
-        """Return scores [m, C] of features [m, D]."""
+        """Scores [m, C] of features [m, D]."""
         scores: Floats = features.astype(np.float64) @ self.weights + self.bias
         return scores
 
@@ -75,7 +75,7 @@ def fit_ridge(
 
 
 def hold_out(features: Floats, targets: Floats, partitions: Ints) -> Floats:
-    """Return the held-out scores [R, n, C] of R partitions [R, n] of the rows into groups."""
+    """Held-out scores [R, n, C] of R partitions [R, n] of the rows into groups."""
     problem = RidgeProblem(features, targets)
     return np.stack([problem.leave_out(p, problem.best_penalty(p)) for p in partitions])
 
@@ -106,11 +106,11 @@ class RidgeProblem:
             self.projected = self.basis.T @ self.y
 
     def penalty(self, strength: float) -> float:
-        """Return the penalty of a strength: so many mean eigenvalues."""
+        """The penalty of a strength, which counts in mean eigenvalues."""
         return strength * float(self.eigenvalues.sum()) / len(self.x)
 
     def best_penalty(self, groups: Ints, *, judged: Bools | None = None) -> float:
-        """Return the penalty with the least squared error of held-out rows, or of ``judged`` [n].
+        """The penalty with the least squared error of held-out rows, or of ``judged`` [n].
 
         Every third strength is tried, then the neighbours of the best.
         """
@@ -130,14 +130,13 @@ class RidgeProblem:
         return self.penalty(PENALTIES[fine])
 
     def fit(self, penalty: float) -> Head:
-        """Return the head fitted on all rows."""
         with one_thread():
             dual = self.basis @ (self.projected / (self.eigenvalues + penalty)[:, None])
             weights = (self.x.T @ dual) / self.scale[:, None]
             return Head(weights.numpy(), (self.offset - self.mean @ weights).numpy())
 
     def leave_out(self, groups: Ints, penalty: float) -> Floats:
-        """Return the scores [n, C] of each row by the fit without its group."""
+        """Scores [n, C] of each row by the fit without its group."""
         with one_thread():
             held: Floats = (
                 self.targets - self._left_out(groups, penalty) / self.root[:, None]
@@ -147,7 +146,7 @@ class RidgeProblem:
     def answer_copies(
         self, copies: npt.NDArray[np.floating], owners: Ints, groups: Ints, penalty: float
     ) -> Floats:
-        """Return scores [m, C] of copies [m, D] by the fit without the group of their owner.
+        """Scores [m, C] of copies [m, D] by the fit without the group of their owner.
 
         ``owners`` [m] are rows of the fit.
         """
@@ -165,7 +164,7 @@ class RidgeProblem:
         return scores
 
     def _left_out(self, groups: Ints, penalty: float) -> Tensor:
-        """Return the residuals [n, C] of each row, times its root, when its group is left out."""
+        """Residuals [n, C] of each row, times its root, with its group left out."""
         shrink = self.eigenvalues / (self.eigenvalues + penalty)
         residuals = self.y - self.basis @ (shrink[:, None] * self.projected)
         total = float(self.root.square().sum())
@@ -183,7 +182,7 @@ class RidgeProblem:
 
 
 def _eigenbasis(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvectors [n, r] and eigenvalues [r] of x x^T, by its smaller side."""
+    """Eigenvectors [n, r] and eigenvalues [r] of x x^T, by its smaller side."""
     wide = x.shape[0] <= x.shape[1]
     eigenvalues, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
     kept = eigenvalues > _LEAST_EIGENVALUE * eigenvalues[-1].clamp_min(_TINY)

@@ -1,7 +1,7 @@
-"""What any expert that hears sound is sent: int16 samples of its spans, at the recording's rate.
+"""What an expert on sound is sent: int16 samples of its spans, at the recording's rate.
 
 Resampling, windows and level are each expert's own business, and int16 is the cheapest exact form
-of what most recordings hold.
+of most recordings.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from xmoe.experts.protocol import Inputs, Payload
 Floats32 = npt.NDArray[np.float32]
 Span = tuple[float, float]
 
-WHOLE: tuple[Span, ...] = ((0.0, float("inf")),)
+WHOLE: tuple[Span, ...] = ((0.0, float("inf")),)  # a recording
 # Spans that meet within this are one piece: edges are floats.
 _NEAR_S = 1e-3
 
 
 def pack_sound(name: str, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
-    """Return what an expert hears of segments ``rows`` [b] on ``spans`` [b, n, 2] in seconds.
+    """Sound of segments ``rows`` [b] on ``spans`` [b, n, 2] in seconds, as a payload.
 
-    ``samples`` int16 [b, S], and for each row its ``scale`` [b], ``rate_hz`` [b] and how many
-    samples each of its ``pieces`` [b, n] has, 0 for none. Neighbouring spans are one piece.
-    ValueError where there is no sound.
+    ``samples`` int16 [b, S], and for each row its ``scale`` [b], ``rate_hz`` [b] and the samples in
+    each of its ``pieces`` [b, n], 0 for none. Neighbouring spans become one piece. ValueError where
+    there is no sound.
     """
     if inputs.sound is None:
-        raise ValueError(f"expert {name} hears sound, and none was given")
-    every = len(rows) == len(inputs.sound)  # else they are copied to pick them
+        raise ValueError(f"expert {name} hears sound, but none was given")
+    every = len(rows) == len(inputs.sound)  # picking rows copies them
     sound = inputs.sound if every else inputs.sound.rows(rows.cpu())
     clips = zip(sound.rate_hz.tolist(), sound.length.tolist(), strict=True)
     cuts = [
@@ -43,7 +43,7 @@ def pack_sound(name: str, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payloa
     for row, own in enumerate(cuts):
         pieces[row, : len(own)] = torch.tensor([last - first for first, last in own])
     longest = int(pieces.sum(1).max())
-    if torch.equal(pieces, sound.length.unsqueeze(1)):  # whole segments are there as they are
+    if torch.equal(pieces, sound.length.unsqueeze(1)):  # whole segments need no copy
         samples = sound.samples[:, :longest]
     else:
         samples = torch.zeros(len(cuts), longest, dtype=torch.int16)
@@ -54,7 +54,7 @@ def pack_sound(name: str, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payloa
 
 
 def unpack_sound(payload: Payload) -> Iterator[tuple[list[Floats32], int]]:
-    """Yield the pieces [S_i] of each row of what ``pack_sound`` made, and their rate in Hz."""
+    """Yield the pieces [S_i] of each row that ``pack_sound`` packed, and their rate in Hz."""
     names = ("samples", "scale", "rate_hz", "pieces")
     for row in zip(*(payload[name].cpu() for name in names), strict=True):
         samples, scale, rate_hz, pieces = row
@@ -64,12 +64,12 @@ def unpack_sound(payload: Payload) -> Iterator[tuple[list[Floats32], int]]:
 
 
 def cut_spans(samples: Floats32, sample_rate_hz: int, spans: Sequence[Span]) -> list[Floats32]:
-    """Return the samples of each span (start, end in s), at least one each."""
+    """Samples of each span (start_s, end_s), at least one each."""
     return [samples[a:b] for a, b in place_spans(spans, sample_rate_hz, len(samples))]
 
 
 def place_spans(spans: Sequence[Span], sample_rate_hz: int, size: int) -> list[tuple[int, int]]:
-    """Return the first sample of each span (start, end in s) and the one after its last.
+    """First sample of each span (start_s, end_s) and the one after its last.
 
     They lie within ``size`` samples and hold at least one.
     """
@@ -82,7 +82,7 @@ def place_spans(spans: Sequence[Span], sample_rate_hz: int, size: int) -> list[t
 
 
 def merge_spans(spans: Sequence[Sequence[float]]) -> list[Span]:
-    """Return spans in the order of time with neighbours made one."""
+    """Join neighbours among spans in the order of time."""
     merged: list[Span] = []
     for start, end in spans:
         if merged and start - merged[-1][1] < _NEAR_S:

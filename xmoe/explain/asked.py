@@ -1,9 +1,9 @@
-"""A plan in the order that was learned -> what each expert brings to this clip's answer.
+"""A plan in its learned order -> what each expert contributes to this clip's answer.
 
-A router that promises has no choice of experts to explain: they stand in a fixed order, with
-learned weights. What a person can ask is what each of them says alone, and what the answer would be
-without it. Both are read off the replies that the answer was made of. Once the first experts have
-answered the promises are made again; ``look_again`` makes those of the second round.
+A router that promises makes no choice of experts that could be explained: they stand in a fixed
+order, with learned weights. What can be asked is what each of them says alone, and what the answer
+would be without it. Both are computed from the replies of the answer itself. Once the first experts
+have answered the promises are made again; ``look_again`` computes those of the second round.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ Array = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Asked:
-    """One voice of an answer: what it ``counts`` of all, what it costs, 0 where that is unknown,
-    the probabilities [C] that it gives ``alone``, and those of the answer ``without`` it, None
-    where nobody else is there.
+    """One voice of an answer, an expert or the stem.
+
+    ``counts`` is its share of the answer, ``cost_ms`` its cost, 0 where unknown; ``alone`` [C] are
+    its own probabilities, ``without`` [C] those of the answer without it, None where there is no
+    other voice.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Asked:
 
 @torch.no_grad()
 def ask_each(subject: Subject, plan: Plan, replies: Mapping[str, ExpertReply]) -> tuple[Asked, ...]:
-    """Return the voices of a plan of one clip in the order in which they were asked, stem first."""
+    """The voices of a plan of one clip in the order in which they were asked, stem first."""
     task, routing = subject.model.task, subject.routing
     share = float(plan.stem_share(plan.k))
     mute = replace(plan, stem_shares=torch.zeros_like(plan.stem_shares))
@@ -74,7 +76,7 @@ def ask_each(subject: Subject, plan: Plan, replies: Mapping[str, ExpertReply]) -
 def look_again(
     router: PromiseRouter, plan: Plan, replies: Mapping[str, ExpertReply]
 ) -> Tensor | None:
-    """Return the promises [K_max + 1] of a plan of one clip once its experts have answered.
+    """Promises [K_max + 1] of a plan of one clip once its experts have answered.
 
     Zero below their number; None where none was asked, or all, or one of them is missing.
     """

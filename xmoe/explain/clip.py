@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from xmoe.base.files import write_bytes, write_json
-from xmoe.explain.methods import METHODS
-from xmoe.explain.numbers import to_record
 from xmoe.explain.reasons import Reasons
+from xmoe.explain.show.numbers import to_record
 
 
 def explain_clip(reasons: Reasons, save_dir: str | Path) -> dict[str, Any]:
-    """Write why one clip was answered as it was; return what ``explanation.json`` holds.
+    """Write why one clip was answered as it was; returns the content of ``explanation.json``.
 
     ``files`` in the record names the pictures. Raises StorageError where ``save_dir`` cannot be
     written.
     """
-    from xmoe.explain.render import PICTURES, draw_answer
+    from xmoe.explain.show.render import PICTURES, draw_answer
     from xmoe.pictures.style import to_png
 
     folder, method = Path(save_dir), reasons.whys["label"].method
@@ -39,8 +38,3 @@ def explain_clip(reasons: Reasons, save_dir: str | Path) -> dict[str, Any]:
     record = to_record(reasons) | {"method": method, "files": list(figures)}
     write_json(folder / "explanation.json", record)
     return record
-
-
-def method_names() -> tuple[str, ...]:
-    """Return the methods that there are."""
-    return tuple(METHODS)

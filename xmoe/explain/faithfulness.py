@@ -1,9 +1,10 @@
 """Is a map true? Against known boxes, and against the model itself.
 
 *Pointing game* and *energy in box* ask whether the map lies where the event lies. *Deletion* and
-*insertion* ask the model: rub out the cells that a true map ranks first, and the answer should go;
-bring them back alone, and it should come. Cells are rubbed out with a sample of the recording's own
-noise floor, not with zeros, which no recording contains; of the sound too, where experts hear it.
+*insertion* ask the model: when the cells that a true map ranks first are removed the answer should
+go; when they alone are restored it should return. Removed cells are filled with a sample of the
+recording's own noise floor, not with zeros, which no recording contains; for experts on sound they
+are removed from the sound too.
 
 Source: Zhang et al. 2018 (pointing game); Petsiuk et al. 2018, arXiv:1806.07421 (deletion).
 """
@@ -20,18 +21,18 @@ from torch import Tensor
 from xmoe.audio.sound import Sound
 from xmoe.explain.mask_sound import MaskableSound
 
-# Of spectrograms [n, F, T], followed by their sound where it is heard.
+# Takes spectrograms [n, F, T], then their sound if experts need it.
 Watch = Callable[..., Tensor]
 STEPS = 16
-QUIET = 0.25
+QUIET = 0.25  # quantile over time that is taken for noise
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """What is watched as cells go and as they come, in the order of a map, each [B, steps + 1].
+    """What is watched as cells are removed and restored, in the order of a map, [B, steps + 1].
 
-    ``removed`` begins with the whole spectrogram and ends with noise floor, ``restored`` begins and
-    ends the other way round. A small ``deletion`` and a large ``insertion`` are good.
+    ``removed`` begins with the whole spectrogram and ends with noise floor, ``restored`` the other
+    way round. A small ``deletion`` and a large ``insertion`` are good.
     """
 
     removed: Tensor
@@ -39,20 +40,20 @@ class Faithfulness:
 
     @property
     def deletion(self) -> Tensor:
-        """Mean of what is watched as cells go, [B]."""
+        """Mean of what is watched as cells are removed, [B]."""
         return torch.trapezoid(self.removed, dim=1) / (self.removed.shape[1] - 1)
 
     @property
     def insertion(self) -> Tensor:
-        """Mean of what is watched as cells come, [B]."""
+        """Mean of what is watched as cells are restored, [B]."""
         return torch.trapezoid(self.restored, dim=1) / (self.restored.shape[1] - 1)
 
 
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
-    """Return whether the highest cell of maps [B, F, T] lies in masks [B, F, T], as [B] in 0..1.
+    """Whether the highest cell of maps [B, F, T] lies in masks [B, F, T], as [B] in 0..1.
 
-    Where several cells are highest, it is the share of them that does, so that a flat map scores
-    what a random one would.
+    Where several cells are highest, it is the share of them that does, so that a flat map scores as
+    a random one would.
     """
     flat = maps.flatten(1)
     top = flat == flat.amax(1, keepdim=True)
@@ -60,16 +61,16 @@ def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def energy_in_box(maps: Tensor, masks: Tensor) -> Tensor:
-    """Return the share [B] of maps [B, F, T] >= 0 within masks; of a map of zeros, the area."""
+    """The share [B] of maps [B, F, T] >= 0 within masks; of a map of zeros, the area."""
     total = maps.sum((1, 2))
     inside = (maps * masks).sum((1, 2)) / total.clamp_min(1e-12)
     return torch.where(total > 0, inside, masks.float().mean((1, 2)))
 
 
 class Filling:
-    """Spectrograms [B, F, T], their sound where it is heard, and the noise floor to fill them with.
+    """Spectrograms [B, F, T], their sound if experts need it, and noise floor to fill them with.
 
-    The floor of the sound is drawn as that of the spectrogram is, from the same random numbers.
+    The floor of the sound is drawn like that of the spectrogram, from the same random numbers.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Filling:
             self.gain_db = draw(sound.level_db) - sound.level_db
 
     def fill(self, gone: Tensor, rows: Tensor) -> tuple[Tensor] | tuple[Tensor, Sound]:
-        """Return clips ``rows`` [n] with noise floor where ``gone`` [n, F, T] is true."""
+        """Clips ``rows`` [n] with noise floor where ``gone`` [n, F, T] is true."""
         spec = torch.where(gone, self.floor[rows], self.spec[rows])
         if self.sound is None:
             return (spec,)
@@ -97,10 +98,10 @@ def measure_faithfulness(
     sound: MaskableSound | None = None,
     steps: int = STEPS,
 ) -> Faithfulness:
-    """Return what happens to a number as the cells of spectrograms [B, F, T] go and come.
+    """What happens to a number as cells of spectrograms [B, F, T] are removed and restored.
 
     ``watch`` turns spectrograms [B, F, T], and the sound of the same clips where it is given, into
-    the number that maps [B, F, T] explain, [B]. Cells that a map ranks alike go in random order.
+    the number that maps [B, F, T] explain, [B]. Cells of equal rank go in random order.
     """
     rank = rank_cells(maps, generator=generator)
     state = generator.get_state()
@@ -118,7 +119,7 @@ def measure_faithfulness(
 
 
 def rank_cells(maps: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Return ranks [B, F, T] in 0..1, 0 for the highest cell; ties are broken at random."""
+    """Ranks [B, F, T] in 0..1, 0 for the highest cell; ties are broken at random."""
     flat = maps.flatten(1)
     shuffle = torch.rand(flat.shape, generator=generator).to(flat.device).argsort(1)
     falling = flat.gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
@@ -129,11 +130,11 @@ def rank_cells(maps: Tensor, *, generator: torch.Generator) -> Tensor:
 
 
 def sample_noise_floor(spec: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Return a noise floor [B, F, T] like that of spectrograms [B, F, T].
+    """A noise floor [B, F, T] like that of spectrograms [B, F, T].
 
     Its level is the lower quartile over time of each frequency, smoothed by a running median over a
-    quarter of the band so that a steady line is no floor; its texture is drawn from how the
-    quieter half of all cells scatters about that level.
+    quarter of the band so that a steady line is no floor; its texture is drawn from the scatter of
+    the quieter half of all cells about that level.
     """
     bins = spec.shape[1]
     quartile = spec.quantile(QUIET, dim=2)

@@ -1,7 +1,7 @@
-"""Maps of one clip -> a verdict on each: what is left of the target as its cells go and come.
+"""Maps of one clip -> a verdict on each: what is left of the target as cells go and come back.
 
-Beside every map stands the mean of four random ones, judged on the same clip and noise floor: a
-number alone says little, since a clip that is mostly event loses its answer to any damage.
+Every map is compared with the mean of some random ones on the same clip and noise floor: a number
+alone says little, since a clip that is mostly event loses its answer to any damage.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from xmoe.explain.mask_sound import MaskableSound
 
 RANDOM = "random"
 RANDOM_MAPS = 4
-LEAST_GAIN = 0.1
+LEAST_GAIN = 0.1  # of the possible gain, over random maps
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is watched, at equal steps of the cells, as they go and as they come."""
+    """What is watched, at equal steps of the cells, as they are removed and restored."""
 
     removed: tuple[float, ...]
     restored: tuple[float, ...]
 
     @property
     def deletion(self) -> float:
-        """Mean as cells go: low is good."""
+        """Mean as cells are removed: low is good."""
         return _mean(self.removed)
 
     @property
     def insertion(self) -> float:
-        """Mean as cells come: high is good."""
+        """Mean as cells are restored: high is good."""
         return _mean(self.restored)
 
     @property
@@ -49,7 +49,7 @@ class Verdict:
 
     @property
     def first_gone(self) -> float:
-        """What is left once the first eighth of the cells has gone."""
+        """What is left without the first eighth of the cells."""
         return self.removed[_eighth(self.removed)]
 
     @property
@@ -72,11 +72,11 @@ class Verdict:
 def judge_maps(
     watch: Watch, spec: Tensor, maps: Mapping[str, Tensor], sound: MaskableSound | None = None
 ) -> dict[str, Verdict]:
-    """Return the verdict on each map [F, T] of a spectrogram [F, T], and on ``random`` ones.
+    """The verdict on each map [F, T] of a spectrogram [F, T], and on ``random`` ones.
 
     ``watch`` turns spectrograms [n, F, T], and their sound where the clip's is given, into the
-    number that the maps explain, [n]. Experts that hear cost much more than those on the stem map,
-    so then there are half as many steps and random maps.
+    number that the maps explain, [n]. Experts on sound cost much more than those on the stem map,
+    so for them there are half as many steps and random maps.
     """
     generator = torch.Generator().manual_seed(0)
     fewer = 1 if sound is None else 2
@@ -99,10 +99,8 @@ def judge_maps(
 
 
 def _mean(values: tuple[float, ...]) -> float:
-    """Return the mean of a curve by trapezoids."""
     return (sum(values) - (values[0] + values[-1]) / 2) / (len(values) - 1)
 
 
 def _eighth(values: tuple[float, ...]) -> int:
-    """Return at which step of a curve an eighth of the cells is reached."""
     return -(-(len(values) - 1) // 8)

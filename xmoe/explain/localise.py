@@ -15,8 +15,8 @@ from torch import Tensor
 from xmoe.audio.sound import Sound
 from xmoe.audio.synth_events import EventBox
 from xmoe.explain.faithfulness import energy_in_box, pointing_game
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.methods import METHODS
 from xmoe.explain.scales import Scales
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget
@@ -42,7 +42,7 @@ class Localisation:
 
 
 def box_mask(boxes: Sequence[EventBox], scales: Scales) -> Tensor:
-    """Return [F, T], true where a cell overlaps a box in frequency and in time."""
+    """[F, T], true where a cell overlaps a box in frequency and in time."""
     hz, seconds = scales.bin_edges_hz, scales.frame_edges_s
     mask = np.zeros((len(hz) - 1, len(seconds) - 1), dtype=bool)
     for box in boxes:
@@ -55,9 +55,9 @@ def box_mask(boxes: Sequence[EventBox], scales: Scales) -> Tensor:
 def map_batches(
     subject: Subject, specs: Tensor, class_ids: Tensor, method: str, sound: Sound | None = None
 ) -> Tensor:
-    """Return the maps [n, F, T] of a method for the classes [n] of spectrograms [n, F, T].
+    """Maps [n, F, T] of a method for the classes [n] of spectrograms [n, F, T].
 
-    ``sound`` is that of the same clips, where experts hear it.
+    ``sound`` is that of the same clips, for experts on sound.
     """
     model, parts = subject.model, []
     for first in range(0, len(specs), BATCH):
@@ -66,16 +66,16 @@ def map_batches(
         plan, inputs = model.prepare(
             spec, subject.routing, sound=None if sound is None else sound.rows(rows)
         )
-        heard = None
+        masked = None
         if inputs.sound is not None:
             plan, _ = subject.answer(plan, inputs)
-            heard = MaskableSound.of(subject.frontend, inputs.sound, spec.shape[2])
-        parts.append(METHODS[method](model, spec, plan, target, heard).cpu())
+            masked = MaskableSound.of(subject.frontend, inputs.sound, spec.shape[2])
+        parts.append(METHODS[method](model, spec, plan, target, masked).cpu())
     return torch.cat(parts)
 
 
 def score_maps(method: str, maps: Tensor, masks: Tensor, *, seed: int = 0) -> Localisation:
-    """Return pointing game and energy in box of maps [n, F, T] against masks [n, F, T]."""
+    """Pointing game and energy in box of maps [n, F, T] against masks [n, F, T]."""
     pointing = pointing_game(maps, masks).double().numpy()
     energy = energy_in_box(maps, masks).double().numpy()
     pointing_ci, energy_ci = (mean_interval(values, seed=seed) for values in (pointing, energy))

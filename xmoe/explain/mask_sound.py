@@ -1,10 +1,10 @@
-"""Cells of a spectrogram rubbed out -> the same cells rubbed out of the sound itself.
+"""Cells removed from a spectrogram -> the same cells removed from the sound itself.
 
-An expert with a front end of its own hears sound, so a hole in the run's spectrogram means nothing
+An expert with a front end of its own reads sound, so a hole in the run's spectrogram means nothing
 to it. Here the hole is cut into the samples: short-time Fourier coefficients, times a gain for each
-cell of the front end's grid, and back (Griffin and Lim 1984, IEEE TASSP 32(2)). Gains lie in dB on
-straight lines between the centres of cells; what lies beyond the band has the gain of its edge, so
-that where all cells are rubbed out nothing is left to hear.
+cell of the front end's grid, and back (Griffin and Lim 1984, IEEE TASSP 32(2)). Gains in dB are
+interpolated linearly between the centres of cells; frequencies beyond the band have the gain of its
+edge, so that no sound is left where all cells are removed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from xmoe.audio.sound import LEVELS, Sound
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.measure import measure_power
 
-HOPS_PER_WINDOW = 4
-# No cell is raised by more: what is loud beside it would be raised too.
+HOPS_PER_WINDOW = 4  # overlap that a Hann window needs to be inverted
+# Largest gain of a cell: more would also raise loud sound next to it.
 MOST_GAIN_DB = 20.0
 SMALLEST_PEAK = 1e-8
 _SILENCE = 1e-20
@@ -41,12 +41,12 @@ class MaskableSound:
 
     @classmethod
     def of(cls, frontend: Frontend, sound: Sound, num_frames: int) -> MaskableSound:
-        """Return the sound of segments whose spectrograms have ``num_frames``."""
+        """The sound of segments whose spectrograms have ``num_frames``."""
         parts = [_Part(frontend, *sound.read(row), num_frames) for row in range(len(sound))]
         return cls(sound, frontend, torch.stack([part.level_db for part in parts]), tuple(parts))
 
     def repeat(self, times: int) -> MaskableSound:
-        """Return all segments ``times`` over, one after the other."""
+        """All segments ``times`` over, one after the other."""
         return replace(
             self,
             sound=self.sound.repeat(times),
@@ -55,7 +55,7 @@ class MaskableSound:
         )
 
     def mask(self, gain_db: Tensor, rows: Tensor) -> Sound:
-        """Return the sound of segments ``rows`` [n], each by its gains [n, F, T]."""
+        """The sound of segments ``rows`` [n], each by its gains [n, F, T]."""
         rows = rows.cpu()
         gains = gain_db.cpu().clamp_max(MOST_GAIN_DB)
         masked = [
@@ -96,7 +96,7 @@ class _Part:
         self.columns = interpolation(frames_s, times_s).T
 
     def mask(self, gain_db: Tensor) -> Tensor:
-        """Return the samples [S] by gains [F, T]."""
+        """Samples [S] by gains [F, T]."""
         gain = 10.0 ** (self.rows @ gain_db @ self.columns / 20.0)
         return torch.istft(
             self.spectrum * gain, self.n_fft, self.hop, window=self.window, length=self.size
@@ -104,7 +104,7 @@ class _Part:
 
 
 def interpolation(known: Tensor, wanted: Tensor) -> Tensor:
-    """Return the matrix [wanted, known] of linear interpolation between rising places.
+    """The matrix [wanted, known] of linear interpolation between rising places.
 
     Beyond the ends the nearest counts.
     """

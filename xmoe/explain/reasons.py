@@ -1,9 +1,9 @@
 """One spectrogram -> everything that its explanation says and draws, as plain arrays.
 
 Three questions are answered, each with a target, a map and a verdict of its own: why this label,
-why these experts, why this K. Why these windows needs no map, since the router's saliency is what
-ranks them; it is judged by sending the experts random windows instead. Where experts are asked in a
-fixed order there is no choice of them to map: ``asked`` holds what each of them brings.
+why these experts, why this K. Why these windows needs no map, since the router's saliency ranks
+them; it is judged by sending the experts random windows instead. Experts in a fixed order are not
+chosen, so there is no choice to map: ``asked`` holds what each of them contributes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from xmoe.base.config import BackboneSpec, RoutingConfig
 from xmoe.experts.protocol import Inputs
 from xmoe.experts.sound import merge_spans
 from xmoe.explain.asked import Asked, ask_each, look_again
-from xmoe.explain.gradcam import expert_grad_cam
-from xmoe.explain.grid import grow_cells, place_expert_cells
 from xmoe.explain.judge import RANDOM, Verdict, judge_maps
+from xmoe.explain.maps.gradcam import expert_grad_cam
+from xmoe.explain.maps.grid import grow_cells, place_expert_cells
+from xmoe.explain.maps.methods import METHODS
+from xmoe.explain.maps.occlusion import repeat_rows
+from xmoe.explain.maps.own_maps import OwnMap, map_hearing, show_sent
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.methods import METHODS
-from xmoe.explain.occlusion import repeat_rows
-from xmoe.explain.own_maps import OwnMap, map_hearing, show_sent
 from xmoe.explain.scales import Scales, scales_of
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget, Target, choose_experts_target, choose_k_target
@@ -41,7 +41,7 @@ from xmoe.mixture.plan import Plan
 from xmoe.mixture.promise_router import PromiseRouter
 
 Array = npt.NDArray[np.floating]
-ALWAYS = ("gradcam", "saliency")
+ALWAYS = ("gradcam", "saliency")  # computed beside the method asked for
 ROUTING_METHOD = "gradient_x_input"
 RANDOM_WINDOWS = 8
 
@@ -50,7 +50,7 @@ RANDOM_WINDOWS = 8
 class Why:
     """The answer to one question: ``values`` [F, T] by ``method``, its verdict and that of chance.
 
-    ``aim`` is what is explained, ``target`` says it in words.
+    ``aim`` is what is explained, ``target`` the same in words.
     """
 
     aim: Target
@@ -65,14 +65,14 @@ class Why:
 class Reasons:
     """Why one clip was answered as it was.
 
-    ``spec`` [F, T]; ``maps`` {method: [F, T]} and ``verdicts`` {method or "random": verdict} of
-    the label; ``expert_maps`` {name: [F, T]} of the experts asked, ``own_maps`` of those that hear,
-    each on a spectrogram of its own (a pretrained network on the run's, its map empty); ``plan``
-    holds this clip alone, as it was in the end; ``whys`` has an answer for each question that has
-    one; ``random_windows`` is the answer's probability
-    where experts are sent random windows, None where that is no difference; ``bands_hz`` the band
-    of each expert. Where experts stand in a fixed order, ``asked`` holds them, stem first;
-    ``first_k`` were asked at first, and ``again`` [K_max + 1] was promised once they had answered.
+    ``spec`` [F, T]; ``maps`` {method: [F, T]} and ``verdicts`` {method or "random": verdict} of the
+    label; ``expert_maps`` {name: [F, T]} of the experts asked, ``own_maps`` of those on sound, each
+    on a spectrogram of its own (a pretrained network on the run's, its map empty); ``plan`` holds
+    this clip alone, as it was in the end; ``whys`` has an answer for each question that has one;
+    ``random_windows`` is the answer's probability where experts are sent random windows, None where
+    that makes no difference; ``bands_hz`` the band of each expert. Where experts stand in a fixed
+    order, ``asked`` holds them, stem first; ``first_k`` were asked at first, and ``again`` [K_max +
+    1] was promised once they had answered.
     """
 
     spec: Array
@@ -100,31 +100,28 @@ class Reasons:
 
     @property
     def target(self) -> str:
-        """What the maps explain, in words."""
         return self.whys["label"].target
 
     @property
     def answer_id(self) -> int:
-        """The most probable class."""
         return int(self.probabilities.argmax())
 
     def spans_of(self, name: str) -> list[tuple[float, float]]:
-        """Return the spans sent to an expert, on the recording's clock; neighbours are one."""
+        """Spans sent to an expert, on the recording's clock; neighbours are joined."""
         return self.scales.merge_spans(self.sent_to(name))
 
     def sent_to(self, name: str) -> list[tuple[float, float]]:
-        """Return the spans that an expert was sent, in seconds from the segment's start."""
+        """Spans sent to an expert, in seconds from the segment's start."""
         spans = self.plan.spans[0, self.plan.expert_names.index(name)].tolist()
         return list(dict.fromkeys((start, end) for start, end in spans))
 
     def chosen(self) -> list[tuple[str, float, list[int]]]:
-        """Return (name, weight, windows in the order of time) of the experts asked, best first."""
-        weights = self.plan.weights[0].tolist()
-        order = sorted((i for i, w in enumerate(weights) if w > 0), key=lambda i: -weights[i])
-        windows = self.plan.windows[0]
-        # Who is sent fewer windows than another has one of them more than once.
-        own = {i: list(dict.fromkeys(windows[i].tolist())) for i in order}
-        return [(self.plan.expert_names[i], weights[i], own[i]) for i in order]
+        """(name, weight, windows in the order of time) of the experts asked, best first."""
+        names, windows = self.plan.expert_names, self.plan.windows[0].tolist()
+        pairs = enumerate(self.plan.weights[0].tolist())
+        order = sorted((pair for pair in pairs if pair[1] > 0), key=lambda pair: -pair[1])
+        # An expert that is sent fewer windows than another has its last one repeated.
+        return [(names[i], weight, list(dict.fromkeys(windows[i]))) for i, weight in order]
 
 
 def find_reasons(
@@ -136,17 +133,17 @@ def find_reasons(
     method: str = "gradcam",
     start_s: float = 0.0,
 ) -> Reasons:
-    """Return the reasons for the answer to one spectrogram [F, T] that begins at ``start_s``.
+    """The reasons for the answer to one spectrogram [F, T] that begins at ``start_s``.
 
-    ``sound`` is that of the same segment, which experts that hear need. ``plan`` is that of this
-    clip alone, made as for an answer where it is not given. Grad-CAM and the router's saliency are
-    always computed, ``method`` beside them; the routing is explained by gradient x input, or by
-    occlusion where that is asked for. Raises ValueError for a method that does not exist.
+    ``sound`` is that of the same segment, for experts on sound. ``plan`` is that of this clip
+    alone, made as for an answer by default. Grad-CAM and the router's saliency are always computed,
+    ``method`` beside them; the routing is explained by gradient x input, or by occlusion where that
+    is asked for. Raises ValueError for an unknown method.
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
     batch, model = spec.unsqueeze(0), subject.model
-    heard = None if sound is None else MaskableSound.of(subject.frontend, sound, spec.shape[1])
+    masked = None if sound is None else MaskableSound.of(subject.frontend, sound, spec.shape[1])
     first, inputs = model.prepare(batch, subject.routing, sound=sound)
     if plan is None:
         plan, answered = subject.answer(first, inputs)
@@ -154,7 +151,7 @@ def find_reasons(
         first, answered = plan, subject.carry_out(plan, inputs)
     top = int(answered[0].argmax())
     target = ClassTarget(top)
-    label, maps, verdicts = explain_label(subject, spec, heard, plan, target, method)
+    label, maps, verdicts = explain_label(subject, spec, masked, plan, target, method)
     trace = trace_plan(model, batch, plan, sound=sound)
     own = map_hearing(model, trace, plan, target, spread=True, start_s=start_s)[0]
     scales = scales_of(subject.frontend, spec.shape[1], start_s)
@@ -168,21 +165,19 @@ def find_reasons(
         probabilities=answered[0].double().cpu().numpy(),
         maps=maps,
         verdicts=verdicts,
-        expert_maps={
-            **map_experts(model, trace, plan, target),
-            **{name: one.bring_to(scales).numpy() for name, one in own.items()},
-        },
+        expert_maps=map_experts(model, trace, plan, target)
+        | {name: one.bring_to(scales).numpy() for name, one in own.items()},
         own_maps=own,
-        whys={"label": label, **explain_routing(subject, spec, first, method)},
+        whys={"label": label} | explain_routing(subject, spec, first, method),
         random_windows=try_random_windows(subject, plan, inputs, top),
         bands_hz={one.name: one.band_hz for one in model.config.experts},
         first_k=int(first.k[0]),
-        **hear_voices(subject, first, plan, inputs),
+        **ask_voices(subject, first, plan, inputs),
     )
 
 
 def show_networks(model: MoE, plan: Plan, spec: Tensor, scales: Scales) -> dict[str, OwnMap]:
-    """Return what each pretrained network that a plan of one clip asks was sent of its [F, T]."""
+    """What each pretrained network that a plan of one clip asks was sent of its [F, T]."""
     shown = {}
     for index, one in enumerate(model.config.experts):
         if isinstance(one, BackboneSpec) and float(plan.weights[0, index]) > 0:
@@ -199,7 +194,7 @@ def explain_label(
     target: Target,
     method: str,
 ) -> tuple[Why, dict[str, Array], dict[str, Verdict]]:
-    """Return why this label, and every map and verdict, for one spectrogram [F, T]."""
+    """Why this label, and every map and verdict, for one spectrogram [F, T]."""
     names = dict.fromkeys((*ALWAYS, method))
     maps = {
         name: METHODS[name](subject.model, spec.unsqueeze(0), plan, target, sound)[0]
@@ -212,8 +207,8 @@ def explain_label(
     return why, arrays, verdicts
 
 
-def hear_voices(subject: Subject, first: Plan, plan: Plan, inputs: Inputs) -> dict[str, Any]:
-    """Return what each expert brings, and the second round's promises; empty where a gate chose."""
+def ask_voices(subject: Subject, first: Plan, plan: Plan, inputs: Inputs) -> dict[str, Any]:
+    """What each expert contributes, and the second round's promises; empty for a gate."""
     router = subject.model.router
     if not isinstance(router, PromiseRouter):
         return {}
@@ -226,9 +221,9 @@ def hear_voices(subject: Subject, first: Plan, plan: Plan, inputs: Inputs) -> di
 
 
 def routing_targets(subject: Subject, plan: Plan) -> dict[str, Target]:
-    """Return the targets of the two routing questions that a plan of one clip answers.
+    """Targets of the two routing questions that a plan of one clip answers.
 
-    It is the plan of the first round; where experts stand in a fixed order none was chosen.
+    It is the plan of the first round; experts in a fixed order are not chosen.
     """
     fixed = isinstance(subject.model.router, PromiseRouter)
     targets: dict[str, Target | None] = {
@@ -239,12 +234,12 @@ def routing_targets(subject: Subject, plan: Plan) -> dict[str, Target]:
 
 
 def alone(plan: Plan) -> Plan:
-    """Return the plan with no expert asked: the router decides before any has answered."""
+    """The plan with no expert asked: the router decides before any has answered."""
     return plan.with_counts(torch.zeros_like(plan.k))
 
 
 def explain_routing(subject: Subject, spec: Tensor, plan: Plan, method: str) -> dict[str, Why]:
-    """Return why these experts and why this K, for one spectrogram [F, T].
+    """Why these experts and why this K, for one spectrogram [F, T].
 
     No expert is run: the router reads the glance alone.
     """
@@ -261,7 +256,7 @@ def explain_routing(subject: Subject, spec: Tensor, plan: Plan, method: str) -> 
 
 
 def try_random_windows(subject: Subject, plan: Plan, inputs: Inputs, class_id: int) -> float | None:
-    """Return the mean probability of a class where a plan's windows are drawn at random.
+    """Mean probability of a class where a plan's windows are drawn at random.
 
     None where no expert is asked or every window is sent.
     """
@@ -275,7 +270,7 @@ def try_random_windows(subject: Subject, plan: Plan, inputs: Inputs, class_id: i
 
 
 def map_experts(model: MoE, trace: Trace, plan: Plan, target: Target) -> dict[str, Array]:
-    """Return the Grad-CAM [F, T] of each expert on the stem map that a plan of one clip asks."""
+    """Grad-CAM [F, T] of each expert on the stem map that a plan of one clip asks."""
     maps = {}
     for name in trace.expert_maps:
         cells, shape = expert_grad_cam(trace, target, name), trace.stem.features.shape[2:]

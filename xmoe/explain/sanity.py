@@ -1,4 +1,4 @@
-"""Does a map depend on what the model has learned? Weights drawn anew must destroy it.
+"""Does a map depend on what the model has learned? Fresh random weights must destroy it.
 
 Likenesses of maps over the cells of one clip:
 
@@ -12,24 +12,25 @@ Source: Adebayo et al. 2018, NeurIPS, arXiv:1810.03292.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
 from xmoe.experts.backbone import BackboneExpert
 from xmoe.experts.kernels import KernelsExpert
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.methods import METHODS
-from xmoe.explain.ranks import correlation, rank_correlation
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import Target
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.promise_router import PromiseRouter
 
-DESTROYED = 0.25
+DESTROYED = 0.25  # rank correlation below which a map counts as destroyed
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,14 @@ class Likeness:
 
     @property
     def passes(self) -> bool:
-        """Whether fresh weights destroy the map."""
         return abs(self.raw) < DESTROYED
 
 
 def draw_weights(model: MoE, seed: int) -> MoE:
-    """Return a model of the same shape whose weights and statistics are as before training.
+    """A model of the same shape with the weights and statistics of one before training.
 
-    Random kernels were never learned and stay; the heads on them, which know nothing before they
-    are fitted, are drawn as widely as the fitted ones. Who is asked in which order stays too.
+    Random kernels were never learned and stay; the heads on them, which are zero before they are
+    fitted, are drawn with the deviation of the fitted ones. The order of experts stays too.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -73,15 +73,15 @@ def compare_maps(
     method: str,
     sound: MaskableSound | None = None,
 ) -> Likeness:
-    """Return how like a method's map of one clip [1, F, T] is to those of two or more fresh models.
+    """Compare a method's map of one clip [1, F, T] with those of two or more fresh models.
 
-    All are asked about the same target, with the clip's sound where experts hear it.
+    All explain the same target, with the clip's sound for experts on sound.
     """
 
     def map_of(model: MoE) -> Tensor:
         own = replace(subject, model=model)
-        heard = None if sound is None else sound.sound
-        plan, _ = own.answer(*model.prepare(spec, subject.routing, sound=heard))
+        own_sound = None if sound is None else sound.sound
+        plan, _ = own.answer(*model.prepare(spec, subject.routing, sound=own_sound))
         return METHODS[method](model, spec, plan, target, sound)[0]
 
     trained, others = map_of(subject.model), [map_of(model) for model in fresh]
@@ -91,6 +91,22 @@ def compare_maps(
         unrelated=_mean([rank_correlation(a, b) for a, b in pairs]),
         values=_mean([correlation(trained, other) for other in others]),
     )
+
+
+def rank_correlation(one: Tensor, other: Tensor) -> float:
+    """Spearman's correlation of the cells of two maps, -1..1; 0 where one is flat."""
+    return _correlate(spearmanr, one, other)
+
+
+def correlation(one: Tensor, other: Tensor) -> float:
+    """Pearson's correlation of the cells of two maps, -1..1; 0 where one is flat."""
+    return _correlate(pearsonr, one, other)
+
+
+def _correlate(measure: Callable[..., Any], *maps: Tensor) -> float:
+    cells = [values.flatten().double().cpu().numpy() for values in maps]
+    flat = any(np.ptp(values) == 0.0 for values in cells)  # scipy would warn, and give NaN
+    return 0.0 if flat else float(measure(*cells).statistic)
 
 
 def _mean(values: list[float]) -> float:

@@ -1,6 +1,6 @@
 """Bins, frames, stem rows and windows -> Hz and seconds.
 
-A front end spaces its bins as it likes (linear, mel, logarithmic), so a picture keeps one height
+Front ends space their bins differently (linear, mel, logarithmic), so a picture keeps one height
 per bin, as the model sees it, and ticks say the true Hz.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ Array = npt.NDArray[np.float64]
 NICE = (1.0, 2.0, 5.0)
 # Spans this near are one: times come as 32-bit numbers.
 SAME_S = 1e-4
+# Shares of a map between which its central 90 %, and its central half, lie.
+CENTRAL = (0.05, 0.95)
+HALF = (0.25, 0.75)
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,23 @@ class Scales:
     frame_times_s: Array
     frame_edges_s: Array
 
+    @property
+    def extent_s(self) -> tuple[float, float]:
+        """Where the cell of the first frame begins and that of the last one ends."""
+        times = self.frame_times_s
+        half_s = (times[1] - times[0]) / 2 if len(times) > 1 else 0.5
+        return float(times[0] - half_s), float(times[-1] + half_s)
+
     def bins_of(self, band_hz: tuple[float, float]) -> tuple[float, float]:
-        """Return the lowest and highest edge of a band, counted in bins from the first centre."""
+        """Lowest and highest edge of a band, counted in bins from the first centre."""
         edges = np.arange(len(self.bin_edges_hz)) - 0.5
         low, high = np.interp(band_hz, self.bin_edges_hz, edges)
         return float(low), float(high)
 
     def merge_spans(self, spans: Iterable[Sequence[float]]) -> list[tuple[float, float]]:
-        """Return spans of the segment, in the order of time, on the recording's clock.
+        """Spans of the segment, in the order of time, on the recording's clock.
 
-        Neighbours become one.
+        Neighbours are joined.
         """
         merged: list[tuple[float, float]] = []
         begins_s = float(self.frame_edges_s[0])
@@ -53,7 +64,7 @@ class Scales:
         return merged
 
     def hz_ticks(self, most: int = 8) -> list[tuple[float, float]]:
-        """Return (place in bins, Hz) of round frequencies within the band, about evenly apart."""
+        """(place in bins, Hz) of round frequencies within the band, about evenly spaced."""
         low, high = float(self.bin_centers_hz[0]), float(self.bin_centers_hz[-1])
         powers = 10.0 ** np.arange(0, 6)
         nice = np.unique(np.outer((*NICE, 3.0, 4.0, 6.0, 8.0), powers))
@@ -71,10 +82,43 @@ class Scales:
 
 
 def scales_of(frontend: Frontend, num_frames: int, start_s: float = 0.0) -> Scales:
-    """Return the scales of ``num_frames`` frames that begin ``start_s`` into a recording."""
+    """Scales of ``num_frames`` frames that begin ``start_s`` into a recording."""
     centers = frontend.bin_centers_hz.double().cpu().numpy()
     frame_s = frontend.config.hop_length / frontend.config.sample_rate_hz
     times = start_s + frame_s * np.arange(num_frames, dtype=np.float64)
     frame_edges = np.append(times - frame_s / 2, times[-1] + frame_s / 2)
     frame_edges[0] = start_s
     return Scales(centers, edges_between(centers), times, frame_edges)
+
+
+def describe_map(values: npt.NDArray[np.floating], scales: Scales) -> dict[str, Any]:
+    """Where a map [F, T] lies; empty where it is zero.
+
+    ``span_s`` and ``band_hz`` hold the central 90 % of it in time and in frequency, those of
+    ``half`` the central half.
+    """
+    total = float(values.sum())
+    if total <= 0:
+        return {}
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
+    share = values / total
+    return {
+        "peak": {
+            "time_s": float(scales.frame_times_s[column]),
+            "frequency_hz": float(scales.bin_centers_hz[row]),
+        },
+        "span_s": _between(share.sum(0), scales.frame_edges_s, CENTRAL),
+        "band_hz": _between(share.sum(1), scales.bin_edges_hz, CENTRAL),
+        "half": {
+            "span_s": _between(share.sum(0), scales.frame_edges_s, HALF),
+            "band_hz": _between(share.sum(1), scales.bin_edges_hz, HALF),
+        },
+    }
+
+
+def _between(
+    share: npt.NDArray[np.floating], edges: npt.NDArray[np.floating], parts: tuple[float, float]
+) -> list[float]:
+    """Edges between which a central part of shares that sum to one lies."""
+    running = np.concatenate([[0.0], np.cumsum(share)])
+    return [float(np.interp(part, running, edges)) for part in parts]

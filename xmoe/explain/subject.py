@@ -33,50 +33,47 @@ class Subject:
 
     @classmethod
     def of(cls, predictor: Predictor) -> Subject:
-        """Return what a predictor answers with."""
         config = predictor.config
         return cls(predictor.model, predictor.frontend, config.routing, config.classes)
 
     @torch.no_grad()
     def probabilities(self, specs: Tensor, sound: Sound | None = None) -> Tensor:
-        """Return calibrated probabilities [B, C] of spectrograms [B, F, T], each planned anew.
+        """Calibrated probabilities [B, C] of spectrograms [B, F, T], each planned anew.
 
-        ``sound`` is that of the same segments, which experts that hear need.
+        ``sound`` is that of the same segments, for experts on sound.
         """
         parts = []
         for first in range(0, len(specs), BATCH):
             rows = slice(first, first + BATCH)
-            heard = None if sound is None else sound.rows(rows)
-            parts.append(
-                self.answer(*self.model.prepare(specs[rows], self.routing, sound=heard))[1]
-            )
+            own = None if sound is None else sound.rows(rows)
+            parts.append(self.answer(*self.model.prepare(specs[rows], self.routing, sound=own))[1])
         return torch.cat(parts)
 
     @torch.no_grad()
     def answer(self, plan: Plan, inputs: Inputs) -> tuple[Plan, Tensor]:
-        """Return a plan as it is in the end, after a second round, and probabilities [B, C]."""
+        """The final plan, after a second round, and probabilities [B, C]."""
         plan, combined = answer_plan(self.model, plan, inputs, self.routing)
         return plan, self.calibrate(combined)
 
     @torch.no_grad()
     def carry_out(self, plan: Plan, inputs: Inputs) -> Tensor:
-        """Return the calibrated probabilities [B, C] of a plan as it stands."""
+        """Calibrated probabilities [B, C] of a plan as it stands."""
         return self.calibrate(self.model.carry_out(plan, inputs))
 
     def read(self, plan: Plan, replies: Mapping[str, ExpertReply]) -> Tensor:
-        """Return the calibrated probabilities [B, C] of a plan by the replies that there are."""
+        """Calibrated probabilities [B, C] of a plan from the replies given."""
         return self.calibrate(combine(plan, replies))
 
     def calibrate(self, combined: Combined) -> Tensor:
-        """Return calibrated probabilities [B, C] by how many experts were heard."""
-        heard = (combined.weights > 0).sum(1)
+        """Calibrated probabilities [B, C], by how many experts answered."""
+        answered = (combined.weights > 0).sum(1)
         scale = torch.tensor(self.routing.temperatures or (1.0,), device=combined.logits.device)
-        divisor = scale[heard.to(scale.device).clamp_max(len(scale) - 1)].unsqueeze(1)
+        divisor = scale[answered.to(scale.device).clamp_max(len(scale) - 1)].unsqueeze(1)
         return self.model.task.probabilities(combined.logits / divisor)
 
     @torch.no_grad()
     def routings(self, specs: Tensor) -> Routing:
-        """Return gate [B, E] and promises [B, K_max + 1] of spectrograms; no expert is run."""
+        """Gate [B, E] and promises [B, K_max + 1] of spectrograms; no expert is run."""
         found = [self.model.glance(block).routing for block in specs.split(BATCH)]
         return Routing(
             torch.cat([routing.gate_logits for routing in found]),
@@ -85,7 +82,7 @@ class Subject:
 
 
 def surest_segment(predictor: Predictor, specs: Tensor, sound: Sound | None = None) -> int:
-    """Return which of the segments [n, F, T], with their sound, is surest of the answer."""
+    """Which of the segments [n, F, T], with their sound, is surest of the answer."""
     answers = predictor.answer_segments(specs, sound)
     top = int(predictor.probabilities(answers.logits).argmax())
     return int(predictor.task.log_probabilities(answers.logits)[:, top].argmax())

@@ -1,10 +1,10 @@
 """A sample of clips -> how faithful each method is on each question, beside random maps.
 
-For every clip and each of the three questions each method draws its map, and the classifier says
-what is left as the map's first cells are filled with noise floor, or shown alone. Gains over random
-are paired: same clip, same noise floor. Stability is the rank correlation of the label's map with
-the map of the same clip under white noise 40 dB below it. Times are of one clip, the map alone. A
-question that no clip answers, such as why these experts where their order is fixed, is left out.
+For every clip and each of the three questions each method draws its map, and the classifier answers
+as the map's first cells are filled with noise floor, or shown alone. Gains over random are paired:
+same clip, same noise floor. Stability is the rank correlation of the label's map with the map of
+the same clip under white noise 40 dB below it. Times are of one clip, the map alone. A question
+that no clip answers, such as why these experts where their order is fixed, is left out.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from xmoe.audio.segment import Segment
 from xmoe.audio.sound import Sound, hold_sound
 from xmoe.base.progress import Progress, silent
 from xmoe.explain.judge import RANDOM, judge_maps
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.methods import METHODS
-from xmoe.explain.ranks import rank_correlation
 from xmoe.explain.reasons import alone, routing_targets
+from xmoe.explain.sanity import rank_correlation
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.targets import ClassTarget, Target
 from xmoe.features.segments import eval_segments
@@ -38,7 +38,7 @@ from xmoe.metrics.bootstrap import mean_interval
 from xmoe.mixture.plan import Plan
 from xmoe.predict.predictor import Predictor
 
-NOISE_DB = 40.0
+NOISE_DB = 40.0  # below the clip: inaudible, so a stable map should not change
 WATCHED = {
     "label": "calibrated probability of the answer",
     "experts": "share of the gate held by the experts asked",
@@ -49,7 +49,7 @@ FIGURES = ("deletion", "insertion", "deletion_gain", "insertion_gain", "stabilit
 
 @dataclass
 class _Row:
-    """What was measured of one method on one question: one number per clip and figure."""
+    """Measurements of one method on one question: one number per clip and figure."""
 
     figures: dict[str, list[float]] = field(default_factory=dict)
     units: list[str] = field(default_factory=list)
@@ -61,8 +61,8 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """One segment [1, F, T] and its sound, where experts hear it."""
+class _Segment:
+    """One segment [1, F, T] and its sound, if experts need it."""
 
     spec: Tensor
     sound: Sound | None = None
@@ -77,10 +77,10 @@ def survey_store(
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Return what ``explanations.json`` holds, measured on up to ``num_clips`` clips of a store.
+    """The content of ``explanations.json``, measured on up to ``num_clips`` clips of a store.
 
-    ``groups`` [n] names what belongs together: intervals resample groups. A clip of several
-    segments stands for the one that is surest of its answer, as in ``explain_clip``.
+    ``groups`` [n] names what belongs together: intervals resample groups. Of a clip of several
+    segments the one that is surest of its answer is taken, as in ``explain_clip``.
     """
     subject = Subject.of(predictor)
     picked = np.random.default_rng(seed).permutation(len(store))[:num_clips]
@@ -114,15 +114,14 @@ def survey_store(
 
 def _clean_and_noisy(
     predictor: Predictor, store: SpectrogramStore, clip: int, seed: int
-) -> tuple[_Heard, _Heard]:
-    """Return the surest segment of a clip, and the same in noise."""
+) -> tuple[_Segment, _Segment]:
     frontend = predictor.frontend
     segments = eval_segments(store, frontend, [clip])
     specs, surest = segments.spec, surest_segment(predictor, segments.spec, segments.sound)
     spec = specs[surest : surest + 1].to(predictor.device)
     if segments.sound is not None:
         sound = segments.sound.rows(slice(surest, surest + 1))
-        return _Heard(spec, sound), _add_sound_noise(predictor, sound, seed)
+        return _Segment(spec, sound), _add_sound_noise(predictor, sound, seed)
     noisy = add_noise(
         store.piece(store.pieces_of(clip)[surest]).unsqueeze(0),
         snr_db=torch.tensor([NOISE_DB]),
@@ -131,29 +130,28 @@ def _clean_and_noisy(
         generator=torch.Generator().manual_seed(seed),
     )
     compressed = frontend.compress(*pad_frames(noisy, specs.shape[2])).to(predictor.device)
-    return _Heard(spec), _Heard(compressed)
+    return _Segment(spec), _Segment(compressed)
 
 
-def _add_sound_noise(predictor: Predictor, sound: Sound, seed: int) -> _Heard:
-    """Return a segment whose samples have noise, as experts hear it."""
+def _add_sound_noise(predictor: Predictor, sound: Sound, seed: int) -> _Segment:
     samples, rate_hz = sound.read(0)
     noise = np.random.default_rng(seed).standard_normal(len(samples)).astype(np.float32)
     level = float(np.sqrt(np.mean(samples**2))) * 10.0 ** (-NOISE_DB / 20.0)
     segment = Segment(samples + np.float32(level) * noise, rate_hz, 0)
-    return _Heard(predictor.measure([segment]).to(predictor.device), hold_sound([segment]))
+    return _Segment(predictor.measure([segment]).to(predictor.device), hold_sound([segment]))
 
 
-def _plan(subject: Subject, heard: _Heard) -> tuple[Plan, Plan, Tensor, MaskableSound | None]:
-    """Return the plan of the first round and of the last, the answer, and what can be masked."""
-    first, inputs = subject.model.prepare(heard.spec, subject.routing, sound=heard.sound)
+def _plan(subject: Subject, segment: _Segment) -> tuple[Plan, Plan, Tensor, MaskableSound | None]:
+    """Plan of the first round and of the last, the answer, and the sound to mask."""
+    first, inputs = subject.model.prepare(segment.spec, subject.routing, sound=segment.sound)
     plan, answered = subject.answer(first, inputs)
-    sound, frames = heard.sound, heard.spec.shape[2]
+    sound, frames = segment.sound, segment.spec.shape[2]
     masked = None if sound is None else MaskableSound.of(subject.frontend, sound, frames)
     return first, plan, answered, masked
 
 
 def _survey_clip(
-    subject: Subject, clean: _Heard, noisy: _Heard, unit: str, rows: dict[tuple[str, str], _Row]
+    subject: Subject, clean: _Segment, noisy: _Segment, unit: str, rows: dict[tuple[str, str], _Row]
 ) -> None:
     spec = clean.spec
     first, plan, answered, sound = _plan(subject, clean)
@@ -190,7 +188,7 @@ def _survey_clip(
 
 
 def _summarise(row: _Row, seed: int) -> dict[str, Any]:
-    """Return means with 95 % intervals, the median time, and whether chance is beaten."""
+    """Means with 95 % intervals, the median time, and whether chance is beaten."""
     found: dict[str, Any] = {}
     for name in FIGURES:
         if name not in row.figures:

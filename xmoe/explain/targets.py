@@ -1,9 +1,9 @@
 """Which number is explained: a class of the answer, the choice of experts, or the choice of K.
 
-A target scores a trace, one number per clip with a gradient, and names itself. Scores are set
-against their rivals: what raises all classes, or all experts, alike explains no choice among them.
-``watch`` is the same question asked of the classifier as it serves (the plan made anew), in the
-unit that people read: a probability, a share of the gate, a margin of promises.
+A target scores a trace, one number per clip with a gradient, and names itself. Scores are relative
+to their rivals: what raises all classes, or all experts, alike explains no choice among them.
+``watch`` is the same number of the classifier as it serves (the plan made anew), in the unit that
+people read: a probability, a share of the gate, a margin of promises.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class Target(Protocol):
     """A number of the model, one per clip, with a gradient."""
 
     def score(self, trace: Trace) -> Tensor:
-        """Return the number for each clip, [B]."""
+        """The number for each clip, [B]."""
         ...
 
     def watch(self, subject: Subject, specs: Tensor, sound: Sound | None = None) -> Tensor:
-        """Return what the classifier says of it for spectrograms [B, F, T], [B].
+        """The number as the classifier serves it, [B], for spectrograms [B, F, T].
 
-        ``sound`` is that of the same clips, where experts hear it.
+        ``sound`` is that of the same clips, for experts on sound.
         """
         ...
 
     def describe(self, classes: Sequence[str]) -> str:
-        """Return what is explained, in words."""
+        """What is explained, in words."""
         ...
 
 
@@ -49,16 +49,16 @@ class ClassTarget:
     class_id: int | tuple[int, ...]
 
     def score(self, trace: Trace) -> Tensor:
-        """Return the centred class logit of each clip, [B]."""
+        """Centred logit of the class of each clip, [B]."""
         return centred(trace.logits, self.class_id)
 
     def watch(self, subject: Subject, specs: Tensor, sound: Sound | None = None) -> Tensor:
-        """Return the calibrated probability of the class, [B]."""
+        """Calibrated probability of the class, [B]."""
         return pick(subject.probabilities(specs, sound), self.class_id)
 
     def describe(self, classes: Sequence[str]) -> str:
-        """Return what is explained, in words."""
-        return f"the answer {_class_name(self.class_id, classes)!r}"
+        ids = (self.class_id,) if isinstance(self.class_id, int) else self.class_id
+        return f"the answer {', '.join(dict.fromkeys(classes[i] for i in ids))!r}"
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class ExpertsTarget:
 
     @property
     def words(self) -> str:
-        """The names of the experts, for people."""
-        return _join(self.names)
+        names = [name.replace("_", " ") for name in self.names]
+        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
     def score(self, trace: Trace) -> Tensor:
-        """Return the log-odds of each clip, [B]; ValueError where the gate has no choice."""
+        """Log-odds of each clip, [B]; ValueError where the gate has no choice."""
         gate = trace.gate_logits
         named = torch.zeros(gate.shape[1], dtype=torch.bool, device=gate.device)
         named[list(self.expert_ids)] = True
@@ -86,17 +86,16 @@ class ExpertsTarget:
         return gate[:, named].logsumexp(1) - gate[:, allowed & ~named].logsumexp(1)
 
     def watch(self, subject: Subject, specs: Tensor, sound: Sound | None = None) -> Tensor:
-        """Return the share of the gate that the experts hold, [B] in 0..1."""
+        """Share of the gate that the experts hold, [B] in 0..1."""
         return subject.routings(specs).gate[:, list(self.expert_ids)].sum(1)
 
     def describe(self, classes: Sequence[str]) -> str:
-        """Return what is explained, in words."""
         return f"the choice of {self.words}"
 
 
 @dataclass(frozen=True)
 class KTarget:
-    """What the promise of K experts is ahead of that of the next best K, each less its price.
+    """How far the promise of K experts is ahead of that of the next best K, each less its price.
 
     The router takes K while this margin is above zero. The price is per expert, or where ``costs``
     of 0, 1, ... experts are given, per unit of cost.
@@ -108,11 +107,10 @@ class KTarget:
     costs: tuple[float, ...] = ()
 
     def score(self, trace: Trace) -> Tensor:
-        """Return the margin of each clip, [B]."""
         return self._margin(trace.promises)
 
     def watch(self, subject: Subject, specs: Tensor, sound: Sound | None = None) -> Tensor:
-        """Return the margin, [B] in -1..1 or so; the decision turns where it is below zero."""
+        """The margin, [B] in -1..1 or so; below zero the decision would change."""
         return self._margin(subject.routings(specs).promises)
 
     def _margin(self, promises: Tensor) -> Tensor:
@@ -121,12 +119,11 @@ class KTarget:
         return promises[:, self.k] - promises[:, self.rival] - price
 
     def describe(self, classes: Sequence[str]) -> str:
-        """Return what is explained, in words."""
         return f"K = {self.k} rather than {self.rival}"
 
 
 def choose_experts_target(plan: Plan) -> ExpertsTarget:
-    """Return the target of a plan of one clip: the experts asked against those that were not.
+    """The target of a plan of one clip: the experts asked against those that were not.
 
     Where that is no choice (K = 0, or all were asked), it is the gate's favourite alone.
     """
@@ -139,11 +136,11 @@ def choose_experts_target(plan: Plan) -> ExpertsTarget:
 
 
 def choose_k_target(plan: Plan, routing: RoutingConfig, most: int) -> KTarget | None:
-    """Return the target of a plan of one clip: its K against the next best of at most ``most``.
+    """The target of a plan of one clip: its K against the next best of at most ``most``.
 
     None where nothing is promised for that K, or for no other, or where experts are asked in their
-    order whatever they promise. A K that was asked for, not chosen, is set against the best other K
-    all the same.
+    order whatever they promise. A K that was fixed rather than chosen is still compared with the
+    best other K.
     """
     promises, k = plan.promises[0, : most + 1], int(plan.k[0])
     if len(promises) < 2 or k >= len(promises) or routing.asks_all:
@@ -156,23 +153,12 @@ def choose_k_target(plan: Plan, routing: RoutingConfig, most: int) -> KTarget | 
 
 
 def pick(values: Tensor, class_id: int | tuple[int, ...]) -> Tensor:
-    """Return the column [B] of values [B, C]; of several ids, one for each clip in turn."""
+    """Column [B] of values [B, C]; of several ids, one for each clip in turn."""
     ids = torch.as_tensor(class_id, device=values.device).reshape(-1)
     rows = ids.repeat(len(values) // len(ids))
     return values.gather(1, rows.unsqueeze(1)).squeeze(1)
 
 
 def centred(logits: Tensor, class_id: int | tuple[int, ...]) -> Tensor:
-    """Return logits [B] of a class, or of one class for each clip, over the mean of all classes."""
+    """Logits [B] of a class, or of one class for each clip, over the mean of all classes."""
     return pick(logits, class_id) - logits.mean(1)
-
-
-def _class_name(class_id: int | tuple[int, ...], classes: Sequence[str]) -> str:
-    if isinstance(class_id, int):
-        return classes[class_id]
-    return ", ".join(dict.fromkeys(classes[i] for i in class_id))
-
-
-def _join(names: Sequence[str]) -> str:
-    words = [name.replace("_", " ") for name in names]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,11 +1,11 @@
-"""A plan carried out once more, keeping gradients from the answer back to what was seen.
+"""A plan carried out once more, keeping gradients from the answer back to the spectrograms.
 
 Serving never needs a gradient; explanations do. What the plan decided (experts, weights, windows)
 is held fixed, and the stem map is not rounded to uint8, so the logits are those of the plan but for
-that rounding. No hooks: stem and experts expose their maps. An expert that hears sound has a
-spectrogram of its own, and gradients end there: those of the run's spectrogram come from the stem
-and the experts on its map alone. A pretrained network gives none: what of its spans spoke for an
-answer only rubbing out can tell.
+that rounding. No hooks: stem and experts expose their maps. An expert on sound has a spectrogram of
+its own, and gradients end there: those of the run's spectrogram come from the stem and the experts
+on its map alone. A pretrained network has none: only occlusion can tell what of its spans spoke for
+an answer.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from xmoe.mixture.plan import Plan
 class Trace:
     """Every tensor on the way to an answer, one graph.
 
-    ``spec`` [B, F, T] is its leaf; ``stem`` what the stem said of it; ``gate_logits`` [B, E], -inf
-    where masked; ``promises`` [B, K_max + 1]; ``logits`` [B, C] of the mixture; ``expert_maps``
-    {name: [b, D', R', W']} of the experts on the stem map that some clip chose, ``expert_specs``
-    {name: b lists of [F, T_i]} what those saw that hear, piece by piece, leaves too, and
-    ``expert_rows`` {name: [b]} whose they are.
+    ``spec`` [B, F, T] is its leaf; ``stem`` the stem's output; ``gate_logits`` [B, E], -inf where
+    masked; ``promises`` [B, K_max + 1]; ``logits`` [B, C] of the mixture; ``expert_maps`` {name:
+    [b, D', R', W']} of the experts on the stem map that some clip chose, ``expert_specs`` {name: b
+    lists of [F, T_i]} the spectrograms of experts on sound, piece by piece, leaves too, and
+    ``expert_rows`` {name: [b]} their clips.
     """
 
     spec: Tensor
@@ -51,7 +51,7 @@ class Trace:
 def trace_plan(
     model: MoE, spec: Tensor, plan: Plan, *, sound: Sound | None = None, gradient: bool = True
 ) -> Trace:
-    """Return the trace of ``plan`` for spectrograms [B, F, T]; the model must be in eval mode.
+    """The trace of ``plan`` for spectrograms [B, F, T]; the model must be in eval mode.
 
     ``sound`` is that of the same segments. Without ``gradient`` the numbers are the same and no
     graph is kept.
@@ -61,9 +61,9 @@ def trace_plan(
         leaf = spec.detach().clone().requires_grad_(gradient)
         stem = model.stem(leaf)
         maps, seen, rows, logits = {}, {}, {}, []
-        for index, name in enumerate(plan.expert_names):
+        for name in plan.expert_names:
             answer = torch.zeros_like(stem.logits)
-            chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
+            chosen = rows_asking(plan, name)
             if len(chosen):
                 rows[name], expert = chosen, model.experts[name]
                 if isinstance(expert, HearingExpert):
@@ -89,10 +89,13 @@ def trace_plan(
         )
 
 
+def rows_asking(plan: Plan, name: str) -> Tensor:
+    return torch.nonzero(plan.weights[:, plan.expert_names.index(name)] > 0).squeeze(1)
+
+
 def map_expert(model: MoE, features: Tensor, plan: Plan, name: str) -> Tensor:
-    """Return the last map [b, D', R', W'] of one expert on the windows it was sent."""
-    index = plan.expert_names.index(name)
-    chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
+    """The last map [b, D', R', W'] of one expert on the windows it was sent."""
+    index, chosen = plan.expert_names.index(name), rows_asking(plan, name)
     first, last = band_rows(name, features.shape[2])
     band = features[chosen, :, first:last]
     if plan.spans.shape[2] < plan.num_windows:
@@ -103,30 +106,27 @@ def map_expert(model: MoE, features: Tensor, plan: Plan, name: str) -> Tensor:
 def see_expert(
     model: MoE, sound: Sound | None, plan: Plan, name: str, *, gradient: bool = True
 ) -> list[list[Tensor]]:
-    """Return for each clip that asks an expert the spectrograms [F, T_i] of what it was sent."""
+    """For each clip that asks an expert the spectrograms [F, T_i] of what it was sent."""
     expert, payload = model.experts[name], pack_for(model, sound, plan, name)
     assert isinstance(expert, HearingExpert)
     return [[piece.requires_grad_(gradient) for piece in row] for row in expert.see(payload)]
 
 
 def pack_for(model: MoE, sound: Sound | None, plan: Plan, name: str) -> Payload:
-    """Return what an expert that hears sound is sent by a plan."""
-    index = plan.expert_names.index(name)
-    chosen = torch.nonzero(plan.weights[:, index] > 0).squeeze(1)
+    index, chosen = plan.expert_names.index(name), rows_asking(plan, name)
     nothing = torch.empty(0, dtype=torch.uint8)
     inputs = Inputs(nothing, nothing, column_s=0.0, window_columns=1, sound=sound)
     return pack_payload(model.config.spec_of(name), inputs, chosen, plan.spans[chosen, index])
 
 
 def expert_of(model: MoE, name: str) -> CnnExpert:
-    """Return one expert of a model."""
     expert = model.experts[name]
     assert isinstance(expert, CnnExpert)
     return expert
 
 
 def route(model: MoE, spec: Tensor, stem: StemOutput) -> tuple[Tensor, Tensor]:
-    """Return gate logits [B, E] and promise logits [B, K_max + 1] with gradients.
+    """Gate logits [B, E] and promise logits [B, K_max + 1] with gradients.
 
     ``MoE.glance`` cuts them off on purpose: in training the router must not bend the stem.
     """

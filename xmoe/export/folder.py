@@ -43,7 +43,7 @@ READ_FORMATS = ("onnx", "litert")
 
 @dataclass(frozen=True)
 class Exported:
-    """Where it lies, the bytes of each file, and the terms of the networks that were copied."""
+    """The folder, the bytes of each file, and the terms of the networks that were copied."""
 
     folder: Path
     sizes: dict[str, int]
@@ -81,7 +81,7 @@ def refuse(config: RunConfig, where: str) -> None:
         raise ConfigError("a mixture trained by gradient is not exported", where=where, mend=mend)
     if config.routing.window_fraction < 1.0 or config.routing.selector == "random":
         what = "experts that hear only a part of each segment are not exported"
-        raise ConfigError(what, where=where, mend="xmoe calibrate RUN chooses anew")
+        raise ConfigError(what, where=where, mend="choose again with xmoe calibrate RUN")
     for spec in model.experts:
         remove = f"take it out of a copy of the run: xmoe expert remove COPY {spec.name}"
         if not isinstance(spec, KernelsSpec | BackboneSpec):

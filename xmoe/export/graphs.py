@@ -33,9 +33,9 @@ class GlanceGraph(nn.Module):
         self.model, self.frontend, self.routing = model, frontend, routing
 
     def forward(self, power: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return stem logits [1, C], evidence [1, G] and window scores [1, E, N].
+        """Stem logits [1, C], evidence [1, G] and window scores [1, E, N].
 
-        ``frames`` [1] of ``power`` [1, F, T] are sound, the others follow a shorter recording.
+        ``frames`` [1] of ``power`` [1, F, T] are sound, the others pad a shorter recording.
         """
         spec = self.frontend.compress(power, frames)
         glance = self.model.glance(spec)
@@ -44,14 +44,13 @@ class GlanceGraph(nn.Module):
 
 
 class KernelsGraph(nn.Module):
-    """What an expert says of its own power spectrogram [1, F, T]: logits [1, C]."""
+    """An expert on its own power spectrogram [1, F, T]: logits [1, C]."""
 
     def __init__(self, expert: KernelsExpert) -> None:
         super().__init__()
         self.expert = expert
 
     def forward(self, power: Tensor) -> Tensor:
-        """Return the logits."""
         spec = self.expert.frontend.compress(power)
         logits: Tensor = self.expert(self.expert.ear.bank.pool(thin_frames(spec)))
         return logits
@@ -60,9 +59,9 @@ class KernelsGraph(nn.Module):
 def to_onnx(
     graph: nn.Module, shape: Sequence[int], outputs: Sequence[str], *, frames: bool = False
 ) -> bytes:
-    """Return a graph of power of a ``shape`` [F, T] as an ONNX file.
+    """A graph of power of a ``shape`` [F, T] as an ONNX file.
 
-    With ``frames`` it is told how many of them are sound.
+    With ``frames`` the number of frames that are sound is an input too.
     """
     power = torch.rand(1, *shape) + 1e-3
     inputs = (power, torch.tensor([shape[1]])) if frames else (power,)

@@ -21,7 +21,7 @@ Tables = Mapping[str, npt.NDArray[Any]]
 
 
 def describe_frontend(frontend: Frontend) -> tuple[Record, Tables]:
-    """Return how a front end makes power of samples (``xmoe_lite.frontend``)."""
+    """How a front end makes power of samples (``xmoe_lite.frontend``)."""
     config = frontend.config
     record: Record = {
         "sample_rate_hz": config.sample_rate_hz,
@@ -46,7 +46,6 @@ def describe_frontend(frontend: Frontend) -> tuple[Record, Tables]:
 
 
 def describe_router(router: PromiseRouter, routing: RoutingConfig, first_most: int) -> Record:
-    """Return what decides who is asked, and what each answer counts."""
     names = ("shares", "mean", "scale", "weights", "bias", "allowed")
     record = {name: getattr(router, name).tolist() for name in names}
     most = len(router.shares) - 1

@@ -85,17 +85,10 @@ class Router(nn.Module):
         self.register_buffer("log_prior", prior.log(), persistent=False)
         self.register_buffer("allowed", ~torch.tensor(masked), persistent=False)
 
-    def gather_evidence(
-        self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
-    ) -> Tensor:
-        """The evidence vector [B, .] from the stem map, saliency cells, belief and spec."""
-        evidence = self.measure_evidence(features=features, cells=cells, belief=belief, spec=spec)
-        return evidence.detach()
-
     def measure_evidence(
         self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
     ) -> Tensor:
-        """The same with a gradient."""
+        """Evidence [B, .] from the stem map, saliency cells, belief and spectrograms."""
         parts = [
             measure_evidence(kind, features=features, cells=cells, belief=belief, spec=spec)
             for kind in self.evidence

@@ -48,7 +48,7 @@ def main(paths: Sequence[str]) -> int:
     for node, path in unseen:
         print(f"xmoe: {path}: node {node} does not see it", file=sys.stderr)  # noqa: T201
     if unseen:
-        print(f"  to mend it: {MEND}", file=sys.stderr)  # noqa: T201
+        print(f"  to fix it: {MEND}", file=sys.stderr)  # noqa: T201
     return 2 if unseen else 0
 
 

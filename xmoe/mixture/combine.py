@@ -41,42 +41,42 @@ class Combined:
 def blend(
     stem_logits: Tensor, expert_logits: Tensor, weights: Tensor, stem_share: Tensor | None = None
 ) -> Tensor:
-    """Return logits [B, C] of stem logits [B, C] and expert logits [E, B, C] by weights [B, E].
+    """Mix stem logits [B, C] and expert logits [E, B, C] by weights [B, E] into logits [B, C].
 
-    Rows of ``weights`` sum to one, or to zero where no expert answers. ``stem_share`` [B] is what
-    the stem counts; without it a third where an expert answers.
+    Rows of ``weights`` sum to one, or to zero where no expert answers. ``stem_share`` [B] is the
+    weight of the stem; by default a third where an expert answers.
     """
     mixed = (weights.unsqueeze(1) @ expert_logits.transpose(0, 1)).squeeze(1)
     if stem_share is not None:
         share = stem_share.unsqueeze(1)
         return stem_logits * share + (1.0 - share) * mixed
-    heard = weights.sum(1, keepdim=True)
-    return stem_logits * (1.0 - heard * (1.0 - STEM_SHARE)) + (1.0 - STEM_SHARE) * mixed
+    answered = weights.sum(1, keepdim=True)
+    return stem_logits * (1.0 - answered * (1.0 - STEM_SHARE)) + (1.0 - STEM_SHARE) * mixed
 
 
 def stack_replies(plan: Plan, replies: Mapping[str, ExpertReply]) -> tuple[Tensor, Tensor]:
-    """Return expert logits [E, B, C], and whether each expert answered each clip, [B, E].
+    """Expert logits [E, B, C], and whether each expert answered each clip, [B, E].
 
-    A non-finite reply counts as none; where there is none the logits are zero.
+    A non-finite reply counts as none, and logits without a reply are zero.
     """
     batch, num_classes = plan.stem_logits.shape
     device = plan.stem_logits.device
     logits = torch.zeros(len(plan.expert_names), batch, num_classes, device=device)
     answered = torch.zeros(batch, len(plan.expert_names), dtype=torch.bool, device=device)
-    heard = [(i, replies[name]) for i, name in enumerate(plan.expert_names) if name in replies]
-    if heard:
-        said = torch.cat([reply.logits for _, reply in heard]).to(logits.dtype)
-        rows = torch.cat([reply.rows for _, reply in heard])
-        experts = torch.tensor([i for i, reply in heard for _ in range(len(reply.rows))])
+    present = [(i, replies[name]) for i, name in enumerate(plan.expert_names) if name in replies]
+    if present:
+        values = torch.cat([reply.logits for _, reply in present]).to(logits.dtype)
+        rows = torch.cat([reply.rows for _, reply in present])
+        experts = torch.tensor([i for i, reply in present for _ in range(len(reply.rows))])
         experts = experts.to(device)
-        finite = torch.isfinite(said).all(1)
-        logits[experts, rows] = said.masked_fill(~finite.unsqueeze(1), 0.0)
+        finite = torch.isfinite(values).all(1)
+        logits[experts, rows] = values.masked_fill(~finite.unsqueeze(1), 0.0)
         answered[rows, experts] = finite
     return logits, answered
 
 
 def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
-    """Return the answer of a plan from replies; a non-finite one counts as missing."""
+    """The answer of a plan from its replies; a non-finite reply counts as missing."""
     logits, answered = stack_replies(plan, replies)
     planned = plan.weights > 0
     weights = plan.weights * answered
@@ -93,5 +93,5 @@ def combine(plan: Plan, replies: Mapping[str, ExpertReply]) -> Combined:
 
 
 def mark_missing(wanted: Tensor, combined: Combined) -> Combined:
-    """Return the answer with those missing that were ``wanted`` [B, E] and did not answer."""
+    """Mark as missing the experts that were ``wanted`` [B, E] and did not answer."""
     return replace(combined, missing=wanted & ~combined.answered)

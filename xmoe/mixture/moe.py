@@ -34,9 +34,8 @@ from xmoe.glance.spans import (
     windows_kept,
 )
 from xmoe.glance.stem import DECIMATION, Stem, StemOutput
-from xmoe.mixture.calls import AskExpert, call_experts
+from xmoe.mixture.calls import AskExpert, call_experts, make_requests, quantise
 from xmoe.mixture.combine import Combined, combine
-from xmoe.mixture.payload import make_requests, quantise
 from xmoe.mixture.plan import Plan, Preference, prefer_by_gate, spans_of
 from xmoe.mixture.promise_router import PromiseRouter
 from xmoe.run.folder import ROUTER, STEM, expert_part
@@ -44,11 +43,11 @@ from xmoe.run.folder import ROUTER, STEM, expert_part
 
 @dataclass(frozen=True)
 class Glance:
-    """What the always-on part knows of a batch.
+    """What is known of a batch before any expert is asked.
 
-    ``stem`` its output; ``cam`` and ``cells`` [B, R, W] activation map and saliency;
-    ``routing`` the gate and promises; ``num_frames`` T of the spectrograms; ``evidence`` [B, G] is
-    what the router read.
+    ``stem`` its output; ``cam`` and ``cells`` [B, R, W] activation map and saliency; ``routing``
+    the gate and promises; ``num_frames`` T of the spectrograms; ``evidence`` [B, G] what the router
+    read.
     """
 
     stem: StemOutput
@@ -108,17 +107,16 @@ class MoE(nn.Module):
 
     @property
     def task(self) -> Task:
-        """What the labels mean."""
         return task_of(self.config.task)
 
     def glance(self, spec: Tensor) -> Glance:
-        """Return stem output, saliency and routing of spectrograms [B, F, T]; no expert is run."""
+        """Stem output, saliency and routing of spectrograms [B, F, T]; no expert is asked."""
         output = self.stem(spec)
         with torch.no_grad():
             belief = self.task.belief(output.logits)
             cam = activation_map(self.stem, output, belief)
             cells = saliency_cells(cam, spec)
-            evidence = self.router.gather_evidence(
+            evidence = self.router.measure_evidence(
                 features=output.features, cells=cells, belief=belief, spec=spec
             )
         gate_logits, count_logits = self.router(evidence)
@@ -127,7 +125,7 @@ class MoE(nn.Module):
         return Glance(output, cam, cells, routing, gate_logits, count_logits, frames, evidence)
 
     def rank_windows(self, glance: Glance, spec: Tensor, routing: RoutingConfig) -> Tensor:
-        """Return window scores [B, E, P] by the selector that validation chose."""
+        """Window scores [B, E, P] by the selector that validation chose."""
         features = glance.stem.features
         if routing.selector == "random":
             total = num_windows(features.shape[3], self.config.window_frames)
@@ -145,10 +143,10 @@ class MoE(nn.Module):
         return score_windows(cells, self.bands, self.config.window_frames)
 
     def choose_windows(self, scores: Tensor, routing: RoutingConfig) -> Tensor:
-        """Return windows [B, E, n] of scores [B, E, P] as rising indices.
+        """Rising indices [B, E, n] of the windows chosen by scores [B, E, P].
 
-        A share of all as the routing says; for an expert that names their number, the runs of its
-        windows' length. Who is sent fewer than n has one more than once.
+        A share of all windows, as the routing says; for an expert that fixes their number, runs as
+        long as its own windows. Experts with fewer than n repeat their last.
         """
         keep = windows_kept(scores.shape[2], routing.window_fraction)
         chosen = choose_windows(scores, keep)
@@ -168,11 +166,10 @@ class MoE(nn.Module):
         return torch.stack(padded, 1).long()
 
     def read_inputs(self, glance: Glance, sound: Sound | None = None) -> Inputs:
-        """Return what the experts of a batch can be fed from."""
         features = glance.stem.features
         if self._maps:
             levels, scale = quantise(features)
-        else:  # nobody eats the map: only its grid matters
+        else:  # no expert reads the map: only its grid matters
             levels = features[:, :0].to(torch.uint8)
             scale = features.new_ones(len(features))
         column_s = DECIMATION * self.frame_s
@@ -188,10 +185,10 @@ class MoE(nn.Module):
         k: int | None = None,
         k_max: int | None = None,
     ) -> tuple[Plan, Inputs]:
-        """Return the plan for spectrograms [B, F, T], and what its experts can be fed from.
+        """Plan spectrograms [B, F, T]; returns the plan and what its experts are fed from.
 
-        ``sound`` is that of the same segments. ``k`` fixes the number of experts for every clip;
-        ``k_max`` only bounds it. A router that promises looks again once they have answered
+        ``sound`` is that of the same segments. ``k`` fixes the number of experts for every clip,
+        ``k_max`` bounds it. A router that promises decides again once they have answered
         (``xmoe.mixture.rounds``).
         """
         glance = self.glance(spec)
@@ -227,7 +224,7 @@ class MoE(nn.Module):
         return self.config.k_max
 
     def prefer(self, gate_logits: Tensor) -> Preference:
-        """Return whom clips of a gate [B, E] would ask, and with what weights."""
+        """Which experts clips of a gate [B, E] would ask, and with what weights."""
         if isinstance(self.router, PromiseRouter):
             return self.router.prefer(gate_logits)
         return prefer_by_gate(gate_logits, self.config.k_max)
@@ -244,24 +241,22 @@ class MoE(nn.Module):
         k: int | None = None,
         k_max: int | None = None,
     ) -> Plan:
-        """Return the plan alone; it needs no sound."""
+        """The plan alone; it needs no sound."""
         return self.prepare(spec, routing, k=k, k_max=k_max)[0]
 
     def requests(self, plan: Plan, inputs: Inputs) -> list[ExpertRequest]:
-        """Return what each expert of a plan is to be sent."""
         return make_requests(plan, inputs, self.config.experts)
 
     def callers(self) -> dict[str, AskExpert]:
-        """Return the experts of this process as functions from a request to logits."""
+        """The experts of this process as functions from a request to logits."""
         return {name: partial(_ask, expert) for name, expert in self.experts.items()}
 
     @torch.no_grad()
     def carry_out(self, plan: Plan, inputs: Inputs) -> Combined:
-        """Return the answer of a plan by the experts of this process."""
         return combine(plan, call_experts(self.callers(), self.requests(plan, inputs)))
 
     def forward(self, spec: Tensor, draws: TrainingDraws) -> TrainingOutput:
-        """Return every logit that the losses need for spectrograms [B, F, T]."""
+        """Every logit that the losses need for spectrograms [B, F, T]."""
         glance = self.glance(spec)
         scores = score_windows(glance.cells, self.bands, self.config.window_frames)
         scores = scores / scores.amax(2, keepdim=True).clamp_min(1e-9) + draws.window_noise
@@ -276,9 +271,9 @@ class MoE(nn.Module):
         )
 
     def answer_all(self, glance: Glance, windows: Tensor | None = None) -> Tensor:
-        """Return the logits [E, B, C] of every expert on the whole map, or on windows [B, E, keep].
+        """Logits [E, B, C] of every expert on the whole map, or on windows [B, E, keep].
 
-        With gradients for those that are trained on the stem map; any other answers as it serves.
+        Experts on the stem map have gradients; any other answers as it serves.
         """
         named = enumerate(self.config.experts)
         picked = [(spec, None if windows is None else windows[:, index]) for index, spec in named]
@@ -305,7 +300,6 @@ class MoE(nn.Module):
 
 
 def build_stem(config: ModelConfig, spectro: SpectroConfig) -> AnyStem:
-    """Return the stem of a mixture with fresh weights."""
     if config.stem == "kernels":
         return KernelStem(num_bins=spectro.num_bins, num_classes=config.num_classes)
     return Stem(
@@ -314,7 +308,6 @@ def build_stem(config: ModelConfig, spectro: SpectroConfig) -> AnyStem:
 
 
 def build_router(config: ModelConfig, *, num_rows: int) -> Router | PromiseRouter:
-    """Return the router of a mixture with fresh weights."""
     kind = PromiseRouter if config.router == "promise" else Router
     return kind(config, num_rows=num_rows)
 
@@ -325,7 +318,7 @@ def _ask(expert: nn.Module, request: ExpertRequest) -> Tensor:
 
 
 def split_weights(model: MoE) -> dict[str, dict[str, Tensor]]:
-    """Return a model's weights as one group per part of a checkpoint."""
+    """A model's weights, one group per part of a checkpoint."""
     groups = {STEM: dict(model.stem.state_dict()), ROUTER: dict(model.router.state_dict())}
     for name, expert in model.experts.items():
         groups[expert_part(name)] = dict(expert.state_dict())
@@ -333,7 +326,7 @@ def split_weights(model: MoE) -> dict[str, dict[str, Tensor]]:
 
 
 def load_weights_into(model: MoE, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Load weights that ``split_weights`` grouped."""
+    """Load weights grouped by ``split_weights``."""
     model.stem.load_state_dict(dict(groups[STEM]))
     model.router.load_state_dict(dict(groups[ROUTER]))
     for name, expert in model.experts.items():

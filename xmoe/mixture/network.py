@@ -1,8 +1,8 @@
 """Sound of chosen spans -> the answer of a whole mixture of CNNs, as one expert among others.
 
-What the gradient phase trains beside experts in closed form is a mixture of its own: stem, gate and
-experts on one map. As an expert it makes the spectrogram that it was trained on and answers with
-all of its own experts: the dearest of a run, asked where the others leave doubt.
+What is trained by gradient beside experts in closed form is a mixture of its own: stem, gate and
+experts on one map. As an expert it computes the spectrogram that it was trained on and answers with
+all of its own experts: the most expensive of a run, asked where the others leave doubt.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from xmoe.mixture.moe import MoE
 
 
 def whole_logits(model: MoE, spec: Tensor) -> Tensor:
-    """Return logits [B, C] of all experts on the whole map of [B, F, T], weighted by the gate."""
+    """Logits [B, C] of all experts on whole spectrograms [B, F, T], weighted by the gate."""
     glance = model.glance(spec)
     return blend(glance.stem.logits, model.answer_all(glance), glance.routing.gate)
 
 
 class NetworkEar:
-    """The front end of a spec, which sees pieces as training saw segments."""
+    """The front end of a spec, which transforms pieces as training transformed segments."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         self.num_frames = spec.spectro.num_frames
         self.frontend = build_frontend(spec.spectro)
 
     def see_pieces(self, pieces: Sequence[Floats32], sample_rate_hz: int) -> list[Tensor]:
-        """Return the compressed spectrograms [F, T_i] of pieces [S_i] of one clip.
+        """Compressed spectrograms [F, T_i] of the pieces [S_i] of one clip.
 
-        Their level is that of all pieces together; nothing follows the last but padding.
+        Their level is that of all pieces together; only padding follows the last.
         """
         to_hz = self.frontend.config.sample_rate_hz
         with torch.inference_mode():
@@ -64,7 +64,7 @@ class NetworkEar:
 class NetworkExpert(HearingExpert[NetworkSpec]):
     """A mixture of CNNs with its front end: sound of chosen spans -> logits [b, C].
 
-    ``sharpness`` makes probabilities of its logits, which were trained on softened labels.
+    ``sharpness`` turns its logits, trained on smoothed labels, into probabilities.
     """
 
     kind = "network"
@@ -78,51 +78,43 @@ class NetworkExpert(HearingExpert[NetworkSpec]):
 
     @classmethod
     def build(cls, spec: NetworkSpec, config: ModelConfig) -> NetworkExpert:
-        """Return the expert of a spec with fresh weights."""
         return cls(spec)
 
     @staticmethod
     def rows(spec: NetworkSpec, num_rows: int) -> tuple[int, int]:
-        """Return all rows of the stem map."""
         return 0, num_rows
 
     @staticmethod
     def pack(spec: NetworkSpec, inputs: Inputs, rows: Tensor, spans: Tensor) -> Payload:
-        """Return the sound of spans, as ``pack_sound`` makes it."""
         return pack_sound(spec.name, inputs, rows, spans)
 
     @property
     def frontend(self) -> Frontend:
-        """What it sees sound through."""
         return self.ear.frontend
 
     def answer(self, payload: Payload) -> Tensor:
-        """Return logits [b, C] of what ``pack`` made."""
         seen = [torch.cat(pieces, 1) for pieces in self.see(payload)]
         if len({spec.shape for spec in seen}) == 1:
             return self.read(torch.stack(seen))
         return torch.cat([self.read(spec[None]) for spec in seen])
 
     def see(self, payload: Payload) -> list[list[Tensor]]:
-        """Return for each row of what ``pack`` made the spectrograms [F, T_i] of its pieces."""
         return [self.ear.see_pieces(*row) for row in unpack_sound(payload)]
 
     def answer_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Return logits [C] of the spectrograms [F, T_i] of one row, with gradients to them."""
         return self.read(torch.cat(list(pieces), 1)[None])[0]
 
     def read(self, spec: Tensor) -> Tensor:
-        """Return logits [b, C] of spectrograms [b, F, T]."""
+        """Logits [b, C] of spectrograms [b, F, T]."""
         logits = self.sharpness * whole_logits(self.mixture, spec.to(self.sharpness.device))
         return torch.log_softmax(logits, 1) if self.mixture.task.exclusive else logits
 
     def describe(self) -> str:
-        """Return its front end and how many experts of its own it has."""
         return f"{self.spec.spectro.frontend}, a mixture of {len(self.mixture.experts)} CNNs"
 
 
-def hear_segments(expert: NetworkExpert, segments: Sequence[Segment]) -> Tensor:
-    """Return logits [n, C] of whole segments, as they are served."""
+def answer_segments(expert: NetworkExpert, segments: Sequence[Segment]) -> Tensor:
+    """Logits [n, C] of whole segments, as they are served."""
     length_s = expert.spec.spectro.segment_s
     nothing = torch.empty(0, dtype=torch.uint8)
     sound = hold_sound(segments)
@@ -134,11 +126,8 @@ def hear_segments(expert: NetworkExpert, segments: Sequence[Segment]) -> Tensor:
 
 
 def measure_ms(expert: NetworkExpert, *, sample_rate_hz: int) -> float:
-    """Return the milliseconds of one processor of this machine for a segment, the best of five.
-
-    The segment comes at ``sample_rate_hz``.
-    """
+    """Milliseconds per segment at ``sample_rate_hz`` on one core of this machine, best of five."""
     length = max(round(expert.spec.spectro.segment_s * sample_rate_hz), 1)
     noise = np.random.default_rng(0).standard_normal(length).astype(np.float32)
     segments = [Segment(noise, sample_rate_hz, 0)]
-    return time_ms(lambda: hear_segments(expert, segments))
+    return time_ms(lambda: answer_segments(expert, segments))

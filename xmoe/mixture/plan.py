@@ -1,7 +1,7 @@
 """The plan of a batch: which experts, with what weight, and on which spans of time.
 
-A ``Plan`` is a value: small, drawn and sent as it is. What the experts are fed is not in it; that
-is made from ``Inputs`` by each expert's own kind (``xmoe.mixture.payload``).
+A ``Plan`` is a plain value, drawn and sent as it is. It does not hold what the experts are fed:
+each expert's kind makes that from ``Inputs`` (``xmoe.mixture.calls``).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from xmoe.glance.router import STEM_SHARE
 
 @dataclass(frozen=True)
 class Preference:
-    """Whom a batch would ask, and what their answers would count.
+    """Which experts a batch would ask, and how much their answers would count.
 
     ``ranking`` [B, E]: the highest is asked first, -inf never. ``log_shares`` [B, K_max + 1, E]:
-    row k holds the logarithms of the weights with k experts, up to a constant. ``stem_shares``
-    [B, K_max + 1] is what the stem counts beside k experts.
+    row k holds the logarithms of the weights with k experts, up to a constant. ``stem_shares`` [B,
+    K_max + 1] is the weight of the stem beside k experts.
     """
 
     ranking: Tensor
@@ -29,18 +29,18 @@ class Preference:
     stem_shares: Tensor
 
     def choose(self, k: Tensor) -> Tensor:
-        """Return weights [B, E] of the ``k`` [B] experts asked first, which sum to one."""
+        """Weights [B, E], summing to one, of the first ``k`` [B] experts."""
         rows = torch.arange(len(k), device=k.device)
         shares = self.log_shares[rows, k.clamp_max(self.log_shares.shape[1] - 1)]
         return choose_experts(self.ranking, k, shares)
 
     def without(self, gone: Tensor) -> Preference:
-        """Return the preference with the experts marked in ``gone`` [E] or [B, E] never asked."""
+        """The preference with the experts marked in ``gone`` [E] or [B, E] never asked."""
         return replace(self, ranking=self.ranking.masked_fill(gone, float("-inf")))
 
 
 def prefer_by_gate(gate_logits: Tensor, k_max: int) -> Preference:
-    """Return the preference of a gate [B, E] that is the same for any number of experts."""
+    """The preference of a gate [B, E], the same for any number of experts."""
     stem = torch.full((k_max + 1,), 1.0, device=gate_logits.device)
     stem[1:] -= 1.0 - STEM_SHARE
     batch, experts = gate_logits.shape
@@ -75,13 +75,12 @@ class Plan:
 
     @property
     def preference(self) -> Preference:
-        """Whom the batch would ask, for any number of experts."""
         return Preference(self.ranking, self.log_shares, self.stem_shares)
 
-    def stem_share(self, heard: Tensor) -> Tensor:
-        """Return what the stem counts [B] where ``heard`` [B] experts answered."""
+    def stem_share(self, answered: Tensor) -> Tensor:
+        """Weight of the stem [B] where ``answered`` [B] experts answered."""
         most = self.stem_shares.shape[1] - 1
-        return self.stem_shares.gather(1, heard.clamp_max(most).unsqueeze(1)).squeeze(1)
+        return self.stem_shares.gather(1, answered.clamp_max(most).unsqueeze(1)).squeeze(1)
 
     @property
     def k(self) -> Tensor:
@@ -100,15 +99,14 @@ class Plan:
         return torch.bucketize(self.spans.mean(3), edges) - 1
 
     def with_windows(self, windows: Tensor) -> Plan:
-        """Return the plan with other windows [B, E, n] in the place of its own."""
+        """This plan with other windows [B, E, n]."""
         return replace(self, spans=spans_of(windows, self.window_edges_s))
 
     def with_counts(self, k: Tensor) -> Plan:
-        """Return the plan with the ``k`` [B] experts of each row that are asked first."""
+        """This plan with the first ``k`` [B] experts of each row."""
         return replace(self, weights=self.preference.choose(k))
 
     def describe(self, clip: int = 0) -> str:
-        """Return one clip's plan in words."""
         chosen = self.weights[clip].nonzero().squeeze(1).tolist()
         if not chosen:
             return "K = 0: the stem answers"
@@ -125,21 +123,21 @@ class Plan:
 
 
 def drop_rows(plan: Plan, answered: Tensor) -> Plan:
-    """Return the plan that asks only who has not ``answered`` [B, E]; weights keep their size."""
+    """Ask only experts that have not ``answered`` [B, E]; weights keep their size."""
     return replace(plan, weights=plan.weights * ~answered)
 
 
 def spans_of(windows: Tensor, edges_s: Sequence[float]) -> Tensor:
-    """Return windows [...] as spans [..., 2] in seconds between the edges of the grid."""
+    """Windows [...] as spans [..., 2] in seconds between the edges of the grid."""
     edges = torch.tensor(edges_s, device=windows.device)
     return torch.stack([edges[windows], edges[windows + 1]], -1)
 
 
 def choose_experts(gate_logits: Tensor, k: Tensor, log_shares: Tensor | None = None) -> Tensor:
-    """Return weights [B, E]: the ``k`` [B] best experts by gate, softmax over those chosen.
+    """Weights [B, E] of the ``k`` [B] best experts by gate: a softmax over those chosen.
 
-    Ties go to the first expert; a gate [B, E] that is not finite is never chosen. The softmax is
-    that of ``log_shares`` [B, E] where they are given.
+    Ties go to the first expert; a gate [B, E] that is not finite is never chosen. Where given,
+    ``log_shares`` [B, E] replace the gate in the softmax.
     """
     allowed = torch.isfinite(gate_logits)
     usable = gate_logits.masked_fill(~allowed, float("-inf"))
@@ -151,7 +149,7 @@ def choose_experts(gate_logits: Tensor, k: Tensor, log_shares: Tensor | None = N
 
 
 def _ranges(indices: Sequence[int]) -> str:
-    """Return sorted indices as ranges: 0-2, 5."""
+    """Sorted indices as ranges: "0-2, 5"."""
     parts: list[list[int]] = []
     for index in indices:
         if parts and index == parts[-1][1] + 1:

@@ -1,9 +1,9 @@
 """Glance and answers so far -> how many experts are asked, in a fixed order, with learned weights.
 
 The router of a mixture that was fitted in closed form. Experts are asked in the order in which they
-were selected, cheap and good first; for each number of them there are weights that were learned on
+were selected, cheap and good first; each number of experts has weights that were learned on
 held-out answers, and a promise that the answer is right. Once the first experts have answered the
-promises are made again with their answer in hand: the second round may ask more.
+promises are made again from their answer: the second round may ask more.
 G numbers of evidence; other shapes as in ``xmoe.mixture``.
 """
 
@@ -27,14 +27,14 @@ from xmoe.routing.promise import ANSWER_NUMBERS, REACH, Promises, describe_answe
 from xmoe.routing.stack import Stack
 
 STEM_NAME = "stem"
-_LEAST_SHARE = 1e-9
+_LEAST_SHARE = 1e-9  # so that an expert without weight has a logarithm
 
 
 class PromiseRouter(nn.Module):
     """Weights of stem and experts by how many are asked, and promises by how many have answered.
 
-    ``shares`` [K_max + 1, 1 + E], the stem first; row k is for k experts, and what lies beyond the
-    first k experts of a row is their weight where they stand in for others. Promises after d
+    ``shares`` [K_max + 1, 1 + E], the stem first; row k is for k experts, and the later entries of
+    a row are the weights of experts that stand in for missing ones. Promises after d
     answers are row d of ``mean`` and ``scale`` [K_max + 1, G], ``weights`` [K_max + 1, K_max + 1,
     G] and ``bias`` [K_max + 1, K_max + 1]. ``first_most`` is how many the first round may ask.
     """
@@ -74,23 +74,15 @@ class PromiseRouter(nn.Module):
     def measure_evidence(
         self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
     ) -> Tensor:
-        """Return the evidence [B, G] of the glance: with no expert heard, its answer stands twice.
+        """Evidence [B, G] of the glance; before any expert answers the stem's answer stands twice.
 
         ``features`` of the stem map are not read: they differ from stem to stem.
         """
         first = describe_belief(belief, self.task)
         return torch.cat([first, describe_saliency(cells), measure_conditions(spec)], 1)
 
-    def gather_evidence(
-        self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
-    ) -> Tensor:
-        """Return the same without a gradient."""
-        return self.measure_evidence(
-            features=features, cells=cells, belief=belief, spec=spec
-        ).detach()
-
     def promise(self, evidence: Tensor, depth: int) -> Tensor:
-        """Return promises [B, K_max + 1] once ``depth`` experts have answered; 0 below depth."""
+        """Promises [B, K_max + 1] once ``depth`` experts have answered; 0 below depth."""
         return torch.sigmoid(self._odds(evidence, depth)).index_fill(
             1, torch.arange(depth, device=evidence.device), 0.0
         )
@@ -100,13 +92,13 @@ class PromiseRouter(nn.Module):
         return seen.clamp(-REACH, REACH) @ self.weights[depth].T + self.bias[depth]
 
     def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log-weights [B, E] (-inf where masked) and log-odds of promises [B, K_max + 1]."""
+        """Log-weights [B, E] (-inf where masked) and log-odds of promises [B, K_max + 1]."""
         last = self.shares[-1, 1:].clamp_min(_LEAST_SHARE).log()
         gate = last.masked_fill(~self.allowed, float("-inf"))
         return gate.expand(len(evidence), -1), self._odds(evidence, 0)
 
     def prefer(self, gate_logits: Tensor) -> Preference:
-        """Return who is asked first, and with what weights for each number of experts."""
+        """Experts in their fixed order, with weights for each number of them."""
         batch = len(gate_logits)
         order = -torch.arange(gate_logits.shape[1], dtype=torch.float32, device=gate_logits.device)
         shares = self.shares[:, 1:].clamp_min(_LEAST_SHARE).log()
@@ -120,19 +112,19 @@ class PromiseRouter(nn.Module):
 
 
 def describe_belief(belief: Tensor, task: Task) -> Tensor:
-    """Return what evidence holds of a belief [n, C]: the stem's answer, and all that is said."""
+    """Evidence in a belief [n, C]: once as the stem's answer, once as the mixed one."""
     logits = belief.clamp_min(1e-9).log() if task.exclusive else torch.logit(belief, 1e-9)
     answer = describe_answer(logits.unsqueeze(0), logits, task)
     return torch.cat([answer, answer], 1)
 
 
 def renew_belief(evidence: Tensor, belief: Tensor, task: Task) -> Tensor:
-    """Return evidence [n, G] of a glance with another belief [n, C] in it."""
+    """Evidence [n, G] of a glance with another belief [n, C]."""
     return torch.cat([describe_belief(belief, task), evidence[:, 2 * ANSWER_NUMBERS :]], 1)
 
 
 def renew_evidence(evidence: Tensor, experts: Tensor, mixed: Tensor, task: Task) -> Tensor:
-    """Return evidence [n, G] with the answer of stem and experts [1 + k, n, C] in it.
+    """Evidence [n, G] with the answer of stem and experts [1 + k, n, C] in it.
 
     ``mixed`` [n, C] is the answer that they give together.
     """
@@ -141,15 +133,15 @@ def renew_evidence(evidence: Tensor, experts: Tensor, mixed: Tensor, task: Task)
 
 
 def prefix_sums(shares: Tensor) -> Tensor:
-    """Return what stem and the first k experts weigh in row k of shares [K_max + 1, 1 + E]."""
+    """Weight of the stem and the first k experts in row k of shares [K_max + 1, 1 + E]."""
     return shares.cumsum(1).diagonal()
 
 
 def tabulate_shares(stacks: Sequence[Stack], names: Sequence[str]) -> Tensor:
-    """Return shares [K_max + 1, 1 + E] of the weights for 0, 1, ... experts.
+    """Shares [K_max + 1, 1 + E] of the weights for 0, 1, ... experts.
 
-    In each row stem and the experts that are asked sum to one; the others have the share that they
-    have among all, so that one of them can stand in.
+    In each row the stem and the experts that are asked sum to one; the others keep their share
+    among all, so that one of them can stand in.
     """
     order = [STEM_NAME, *names]
     full = stacks[-1].weights

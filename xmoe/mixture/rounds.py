@@ -1,8 +1,9 @@
 """A plan + callers -> an answer, in one round or two.
 
-Where less answers than an answer needs, the next experts are asked in the place of those missing.
-Once the experts of a plan have answered, a router that promises looks again: where their answer
-does not promise enough for its price, the next experts are asked, once. What was heard is kept.
+Where too little of the planned weight answers, the next experts are asked in place of those
+missing. Once the experts of a plan have answered, a router that promises decides again: where their
+answer does not promise enough for its price, the next experts are asked, once. Earlier replies are
+kept.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def answer_plan(
     callers: Mapping[str, AskExpert] | None = None,
     k_max: int | None = None,
 ) -> tuple[Plan, Combined]:
-    """Return the plan as it was in the end, and its answer, by the experts of this process.
+    """The final plan and its answer, by the experts of this process.
 
-    ``callers`` are other experts to ask; ``k_max`` bounds how many are asked in all.
+    ``callers`` replace the model's own experts; ``k_max`` bounds how many are asked in all.
     """
     callers = model.callers() if callers is None else callers
     wanted = plan.weights > 0
@@ -51,25 +52,25 @@ def answer_plan(
 def ask_with_others(
     model: MoE, plan: Plan, inputs: Inputs, callers: Mapping[str, AskExpert]
 ) -> tuple[Plan, dict[str, ExpertReply]]:
-    """Return the plan and its replies, with others in the place of experts that do not answer.
+    """Ask a plan's experts, and others in place of those that do not answer.
 
-    They are asked for clips that lack more than an answer needs; each keeps its K while there are
-    enough. Where nobody is left the stem answers.
+    Others are asked for clips that lack too much weight; each clip keeps its K while there are
+    enough experts. Where none is left the stem answers.
     """
     replies = call_experts(callers, model.requests(plan, inputs))
-    heard = combine(plan, replies)
-    weak = heard.gate_mass < MIN_GATE_MASS
+    first = combine(plan, replies)
+    weak = first.gate_mass < MIN_GATE_MASS
     if not bool(weak.any()):
         return plan, replies
-    lost = heard.missing | missing_of(plan, callers)
+    lost = first.missing | missing_of(plan, callers)
     weights = plan.preference.without(lost).choose(plan.k)
     plan = replace(plan, weights=torch.where(weak.unsqueeze(1), weights, plan.weights))
-    others = drop_rows(plan, heard.answered)
+    others = drop_rows(plan, first.answered)
     return plan, merge_replies(replies, call_experts(callers, model.requests(others, inputs)))
 
 
 def missing_of(plan: Plan, callers: Mapping[str, AskExpert]) -> Tensor:
-    """Return which experts of a plan are not there, [E]."""
+    """Which experts of a plan have no caller, [E]."""
     gone = [name not in callers for name in plan.expert_names]
     return torch.tensor(gone, device=plan.weights.device)
 
@@ -84,9 +85,9 @@ def ask_further(
     k_max: int | None = None,
     lost: Tensor | None = None,
 ) -> Plan | None:
-    """Return the plan with the experts that the answer so far makes worth asking.
+    """The plan with the experts that the answer so far makes worth asking, or None.
 
-    None where no clip asks more. A clip for which an expert is missing goes on with those it has.
+    None where no clip asks for more. A clip that lacks an expert makes do with those it has.
     Experts that are ``lost`` [B, E] are passed over.
     """
     if not isinstance(model.router, PromiseRouter):
@@ -108,14 +109,14 @@ def count_further(
     *,
     k_max: int | None = None,
 ) -> Tensor:
-    """Return how many experts [B] are worth asking in all, now that the first have answered."""
+    """How many experts [B] are worth asking in all, now that the first have answered."""
     renewed = renew_promises(router, plan, replies)
     chosen = choose_counts(renewed, routing.k_price, k_max, costs_ms=routing.costs_ms)
     return torch.maximum(chosen, plan.k)
 
 
 def renew_promises(router: PromiseRouter, plan: Plan, replies: Mapping[str, ExpertReply]) -> Tensor:
-    """Return the promises [B, K_max + 1] of more experts, now that the first have answered.
+    """Promises [B, K_max + 1] of more experts, now that the first have answered.
 
     -inf for fewer than were asked. A clip that asked none, or lacks an expert, is promised nothing.
     """
@@ -135,6 +136,6 @@ def renew_promises(router: PromiseRouter, plan: Plan, replies: Mapping[str, Expe
 
 
 def first_asked(logits: Tensor, answered: Tensor, rows: Tensor, depth: int) -> Tensor:
-    """Return the logits [depth, n, C] of the experts that answered rows [n], ``depth`` each."""
+    """Logits [depth, n, C] of the experts that answered rows [n], ``depth`` each."""
     places = answered[rows].nonzero()[:, 1].view(len(rows), depth)
     return logits[places.T, rows.unsqueeze(0)]

@@ -14,12 +14,11 @@ from xmoe.predict.predictor import Predictor
 
 
 def count_weights(module: nn.Module) -> int:
-    """Return how many numbers are learned."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> str:
-    """Return the page; ``macs`` holds millions of multiply-accumulates per segment by part."""
+    """The page; ``macs`` are millions of multiply-accumulates per segment by part."""
     config, model = predictor.config, predictor.model
     spectro, routing = config.spectro, config.routing
     columns = stem_columns(spectro.num_frames)

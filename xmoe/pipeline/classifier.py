@@ -21,7 +21,8 @@ from xmoe.base.device import choose_device
 from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
 from xmoe.base.files import read_json, write_bytes, write_json
 from xmoe.base.progress import Progress, silent
-from xmoe.explain.clip import explain_clip, method_names
+from xmoe.explain.clip import explain_clip
+from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.reasons import find_reasons
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.survey import survey_store
@@ -46,9 +47,9 @@ from xmoe.training.session import Engine, train_here
 class MoEAudioClassifier:
     """A classifier of recordings: a mixture of experts routed by explanations.
 
-    ``task`` is told by the labels unless given. ``budget`` is ``"accuracy"``, ``"latency"`` or the
-    mean number of experts that an answer may ask. ``auto_config=False`` leaves the race of front
-    ends out and decides by rules alone. ``explainability`` is the method that ``explain`` uses.
+    ``task`` follows from the labels unless given. ``budget`` is ``"accuracy"``, ``"latency"`` or
+    the mean number of experts that an answer may ask. ``auto_config=False`` skips the race of front
+    ends and decides by rules alone. ``explainability`` is the default method of ``explain``.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class MoEAudioClassifier:
         Everything is written to ``out_dir``. ``fit`` is ``closed`` (the default) or ``gradient``
         (where ``epochs`` are given); the rest is explained in ``TrainConfig`` and ``FitRequest``.
         Raises DatasetError, ConfigError, AudioError (``strict`` only) or StorageError, each naming
-        what is wrong and how to mend it.
+        what is wrong and how to fix it.
         """
         train = TrainConfig(
             fit=fit or ("closed" if epochs is None else "gradient"),
@@ -174,19 +175,19 @@ class MoEAudioClassifier:
         k: int | None = None,
         k_max: int | None = None,
     ) -> Answer:
-        """Return the answer to a recording: a path, bytes, an open file, or samples.
+        """Answer for a recording: a path, bytes, an open file, or samples.
 
         Samples are an array, a list or a tensor, [S], [channels, S] or [S, channels], of floats or
-        of PCM integers, at ``sample_rate_hz``. ``Answer.warnings`` names what is doubtful.
-        ``k`` fixes how many experts are asked, ``k_max`` bounds it. Raises AudioError for a file
-        that cannot be read, InputError for samples that are no recording.
+        of PCM integers, at ``sample_rate_hz``. ``Answer.warnings`` names what is doubtful. ``k``
+        fixes how many experts are asked, ``k_max`` bounds it. Raises AudioError for a file that
+        cannot be read, InputError for samples that are no recording.
         """
         return self.predictor.answer(hear(audio, sample_rate_hz), k=k, k_max=k_max)
 
     def predict_proba(
         self, audios: Audio | Iterable[Audio], sample_rate_hz: int | None = None
     ) -> npt.NDArray[np.float64]:
-        """Return calibrated probabilities [n, C] of recordings, or [1, C] of one.
+        """Calibrated probabilities [n, C] of recordings, or [1, C] of one.
 
         The rows of an array [n, S] are recordings; see ``predict`` for what one may be.
         """
@@ -198,19 +199,17 @@ class MoEAudioClassifier:
     def predict_set(
         self, audio: Audio, sample_rate_hz: int | None = None, *, alpha: float = 0.1
     ) -> tuple[str, ...]:
-        """Return the labels that a recording may have, the likeliest first.
+        """The labels that a recording may have, the likeliest first.
 
-        The true one is among them but for a share ``alpha`` of recordings, as far as they come
-        from sources such as those that were held out (``conformal.json`` says how often it was).
+        They include the true one but for a share ``alpha`` of recordings, as far as these come from
+        sources such as those that were held out (``conformal.json`` tells how often they did).
         Raises ConfigError for a run without held-out answers, ValueError unless 0 < alpha < 1.
         """
         path = self.run_dir / RunFile.CONFORMAL
         if not path.is_file():
-            raise ConfigError(
-                "the run keeps no held-out answers, so its sets would promise nothing",
-                where=str(path),
-                mend="train with --fit closed on recordings of one label each",
-            )
+            what = "the run keeps no held-out answers, so its sets would promise nothing"
+            mend = "train with --fit closed on recordings of one label each"
+            raise ConfigError(what, where=str(path), mend=mend)
         conformal = RunFolder(self.run_dir).read_record(RunFile.CONFORMAL, Conformal)
         p = self.predict_proba(audio, sample_rate_hz)[0]
         picked = conformal.pick(p, alpha)
@@ -225,12 +224,12 @@ class MoEAudioClassifier:
         method: str | None = None,
         sample_rate_hz: int | None = None,
     ) -> dict[str, Any]:
-        """Draw why the answer, why these experts, why this K and these windows.
+        """Draw why this answer, why these experts, why this K and these windows.
 
         Writes ``gradcam.png``, ``why_experts.png``, ``why_k.png``, ``saliency_router.png``,
-        ``patch_routing.png`` and ``explanation.json``, which has a sentence for each question, to
-        ``save_dir`` and returns what the last holds. A recording of several
-        segments is explained by the one that is surest of its answer.
+        ``patch_routing.png`` and ``explanation.json``, with a sentence for each question, to
+        ``save_dir`` and returns the content of the last. Of a recording of several segments the one
+        that is surest of its answer is explained.
         """
         predictor, method = self.predictor, check_method(method or self.explainability)
         samples, rate = hear(audio_path, sample_rate_hz)[:2]
@@ -258,9 +257,9 @@ class MoEAudioClassifier:
         answerer: Answerer = answer_here,
         progress: Progress = silent,
     ) -> dict[str, Any]:
-        """Return figures with intervals on one split; written to ``out_dir`` too if given.
+        """Figures with intervals on one split, also written to ``out_dir`` if given.
 
-        ``explained`` clips are explained by every method, and how faithful each is comes back as
+        ``explained`` clips are explained by every method; how faithful each is comes back as
         ``explanations`` and, in a folder, as ``explanations.json``. ``answerer`` asks the clips.
         """
         predictor = self.predictor
@@ -302,11 +301,11 @@ class MoEAudioClassifier:
         out_dir: str | Path | None = None,
         progress: Progress = silent,
     ) -> dict[str, Any]:
-        """Return how much of a split is still right under noise, lower rates, clipping and more.
+        """How much of a split is still right under noise, lower rates, clipping and more.
 
         ``clips`` bounds how many recordings are taken. In ``out_dir``, if given, the record is
-        ``robustness.json`` and its picture ``robustness.png``; that of a run's folder is in its
-        report. See ``xmoe.robustness``.
+        ``robustness.json`` and its picture ``robustness.png``; a run's report shows those in its
+        own folder. See ``xmoe.robustness``.
         """
         dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold, progress)
         examples = dataset.split(split)
@@ -345,17 +344,15 @@ class MoEAudioClassifier:
         known = self.predictor.config.classes
         found = {label for example in dataset.split(split) for label in example.labels}
         if strange := sorted(found - set(known)):
-            raise DatasetError(
-                f"the classifier does not know the labels {', '.join(strange)}",
-                where=str(dataset.root),
-                mend=f"use its labels ({', '.join(known)}), or train on this data set",
-            )
+            what = f"the classifier does not know the labels {', '.join(strange)}"
+            mend = f"use its labels ({', '.join(known)}), or train on this data set"
+            raise DatasetError(what, where=str(dataset.root), mend=mend)
         return replace(dataset, classes=known)
 
     def score(
         self, dataset_dir: str | Path, metadata_csv: str | Path | None = None, **options: Any
     ) -> float:
-        """Return the accuracy on one split, as scikit-learn's estimators do."""
+        """Accuracy on one split, as of scikit-learn's estimators."""
         return float(self.evaluate(dataset_dir, metadata_csv, **options)["accuracy"])
 
     def print_architecture(self) -> None:
@@ -372,7 +369,6 @@ class MoEAudioClassifier:
 
 
 def describe_usage(usage: dict[str, Any]) -> str:
-    """Return expert usage as lines of text, the busiest expert first."""
     rates, weights = usage["selection_rate"], usage["mean_weight"]
     lines = [f"{'expert':<16}{'asked':>8}{'mean weight':>14}"]
     lines += [
@@ -385,11 +381,8 @@ def describe_usage(usage: dict[str, Any]) -> str:
 
 
 def check_method(name: str) -> str:
-    """Return the name of a method of explanation; ConfigError where there is none of that name."""
-    if name not in method_names():
-        raise ConfigError(
-            f"no method {name!r}",
-            where="explainability",
-            mend=f"choose one of {', '.join(method_names())}",
-        )
+    """Pass the name of a method of explanation on; ConfigError where it is unknown."""
+    if name not in METHODS:
+        mend = f"choose one of {', '.join(METHODS)}"
+        raise ConfigError(f"no method {name!r}", where="explainability", mend=mend)
     return name

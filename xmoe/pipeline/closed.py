@@ -1,8 +1,7 @@
 """Settings + recordings -> a run folder that answers, in closed form: the first phase of training.
 
-A checkpoint knows the settings that it was made with, so that a run answers whatever moment it was
-stopped at. The record of this phase comes last: without it the phase is done again, from features
-that are cached.
+A checkpoint holds the settings that it was made with, so a run answers wherever it was stopped. The
+record of this phase comes last: without it the phase is repeated, from cached features.
 """
 
 from __future__ import annotations
@@ -30,11 +29,12 @@ from xmoe.predict.golden import write_golden
 from xmoe.profile.profile import Profile
 from xmoe.routing.stack import Stack
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.training.closed import ClosedJob, Fitted, fit_closed, stem_spec
+from xmoe.training.closed import ClosedJob, Fitted, fit_closed
 from xmoe.training.dear import fitted_stem
+from xmoe.training.ears import StemSpec
 from xmoe.training.kernel_features import Features, feature_key
 from xmoe.training.known import Known
-from xmoe.training.observe import hear_noisy, observe, router_of
+from xmoe.training.observe import measure_noisy, observe, router_of
 from xmoe.training.promises import HeldTable
 
 
@@ -46,7 +46,7 @@ def fit_closed_run(
     *,
     progress: Progress = silent,
 ) -> RunConfig:
-    """Fit in closed form and write checkpoint, settings and records; returns the settings."""
+    """Fit in closed form; write checkpoint, settings and records, and return the settings."""
     began = time.monotonic()
     profile = folder.read_record(RunFile.PROFILE, Profile)
     job = ClosedJob(
@@ -60,11 +60,11 @@ def fit_closed_run(
         run=request.measurer,
     )
     fitted = fit_closed(job, progress=progress)
-    heard = hear_noisy(fitted, progress=progress)
+    noisy = measure_noisy(fitted, progress=progress)
     wished = RoutingConfig(budget=request.budget)
     config = config.model_copy(update={"routing": wished})
-    config, settled = settle_fit(folder, config, fitted, heard, progress=progress)
-    Known(fitted.features, heard).save(folder.file(RunFile.KNOWN))
+    config, settled = settle_fit(folder, config, fitted, noisy, progress=progress)
+    Known(fitted.features, noisy).save(folder.file(RunFile.KNOWN))
     record = describe_fit(fitted) | {"minutes": round((time.monotonic() - began) / 60, 3)}
     folder.write_record(RunFile.CLOSED, record | describe_routing(fitted.stacks, settled))
     return config
@@ -74,18 +74,18 @@ def settle_fit(
     folder: RunFolder,
     config: RunConfig,
     fitted: Fitted,
-    heard: Features,
+    noisy: Features,
     *,
     before: HeldTable | None = None,
     progress: Progress = silent,
 ) -> tuple[RunConfig, Settled]:
-    """Route a mixture that was fitted by the budget of ``config``; all but its records is written.
+    """Route a fitted mixture by the budget of ``config``; write all of it but its records.
 
-    ``heard`` and ``before`` are those of ``observe``.
+    ``noisy`` and ``before`` are those of ``observe``.
     """
     settings = model_config(config.model, fitted)
     model = build_model(fitted, settings)
-    table = observe(fitted, model, heard, before=before, progress=progress)
+    table = observe(fitted, model, noisy, before=before, progress=progress)
     costs = Costs(look_up_glance_ms(fitted.job, model), fitted.ms)
     budget = config.routing.budget
     settled = settle_routing(table, fitted.stacks, costs, budget, config.classes)
@@ -100,13 +100,9 @@ def settle_fit(
 
 
 def write_routing(folder: RunFolder, config: RunConfig, model: MoE, settled: Settled) -> None:
-    """Write a mixture whose router was filled, as the checkpoint that answers, and its settings."""
+    """Write a mixture with its router filled as the answering checkpoint, and its settings."""
     folder.save_checkpoint(
-        "closed",
-        split_weights(model),
-        {"phase": "closed"},
-        which=("best", "last"),
-        config=config,
+        "closed", split_weights(model), {"phase": "closed"}, which=("best", "last"), config=config
     )
     folder.write_record(RunFile.EVENTS, settled.events)
     if settled.conformal is not None:
@@ -115,7 +111,6 @@ def write_routing(folder: RunFolder, config: RunConfig, model: MoE, settled: Set
 
 
 def model_config(model: ModelConfig, fitted: Fitted) -> ModelConfig:
-    """Return the settings of the mixture that was fitted."""
     return ModelConfig(
         task=model.task,
         num_classes=model.num_classes,
@@ -128,7 +123,7 @@ def model_config(model: ModelConfig, fitted: Fitted) -> ModelConfig:
 
 
 def build_model(fitted: Fitted, settings: ModelConfig) -> MoE:
-    """Return the mixture with its stem and experts; its router promises nothing yet."""
+    """The mixture with its stem and experts; its router promises nothing yet."""
     model = MoE(settings, fitted.job.spectro).eval()
     stem = fitted_stem(fitted.job.spectro, fitted.heads[STEM_NAME])
     model.stem.load_state_dict(stem.state_dict())
@@ -139,13 +134,13 @@ def build_model(fitted: Fitted, settings: ModelConfig) -> MoE:
 
 
 def look_up_glance_ms(job: ClosedJob, model: MoE) -> float:
-    """Return what a glance costs, measured where that is not known."""
-    what = ["glance", feature_key(stem_spec(job.spectro)), job.sample_rate_hz, job.dataset.classes]
+    stem = feature_key(StemSpec(spectro=job.spectro))
+    what = ["glance", stem, job.sample_rate_hz, job.dataset.classes]
     return job.costs.look_up(what, partial(measure_glance_ms, model, job.sample_rate_hz))
 
 
 def measure_glance_ms(model: MoE, sample_rate_hz: int) -> float:
-    """Return the milliseconds of a processor for a segment that no expert answers, best of five."""
+    """Milliseconds of one core for a segment without any expert, best of five."""
     spectro = model.spectro
     count = max(round(spectro.segment_s * sample_rate_hz), 1)
     noise = np.random.default_rng(0).standard_normal(count).astype(np.float32)
@@ -160,7 +155,6 @@ def measure_glance_ms(model: MoE, sample_rate_hz: int) -> float:
 
 
 def describe_fit(fitted: Fitted) -> dict[str, object]:
-    """Return what the record of this phase says of the clips and the candidates."""
     return {
         "schema_version": 1,
         "sources": fitted.sources,
@@ -174,7 +168,6 @@ def describe_fit(fitted: Fitted) -> dict[str, object]:
 
 
 def describe_routing(stacks: Sequence[Stack], settled: Settled) -> dict[str, object]:
-    """Return what the record of this phase says of weights and prices."""
     return {
         "weights": [stack.weights for stack in stacks],
         "first_most": settled.promised.promises.first_most,
@@ -184,7 +177,7 @@ def describe_routing(stacks: Sequence[Stack], settled: Settled) -> dict[str, obj
 
 
 def with_selection(policy: Policy, model: ModelConfig, rows: Sequence[StackRow]) -> Policy:
-    """Return the policy with the experts that were selected and the table of all candidates."""
+    """The policy with the selected experts and the table of all candidates."""
     names = model.expert_names
     reasons = "; ".join(f"{row.name}: {row.reason}" for row in rows if row.name in names)
     chosen = {

@@ -1,8 +1,8 @@
-"""A folder of labelled recordings -> the settings of a run, and the recordings that it is made of.
+"""A folder of labelled recordings -> the settings of a run, and its readable recordings.
 
-Findings about the data come before any work; a recording that cannot be read is quarantined and
-never stops a run unless ``strict``. Profile and policy leave their records in the run folder, and a
-run that resumes takes its settings from there.
+Findings about the data come before any work; an unreadable recording is quarantined and never stops
+a run unless ``strict``. Profile and policy leave their records in the run folder, and a run that
+resumes takes its settings from there.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ SHOWN_BAD = 3
 def decide(
     folder: RunFolder, request: FitRequest, *, progress: Progress = silent
 ) -> tuple[RunConfig, Dataset]:
-    """Check, profile and choose the policy, or take up what was decided; write all of it.
+    """Check, profile and choose the policy, or resume with what was decided; write all of it.
 
-    Returns the settings and the recordings that can be read. Raises DatasetError for data that
-    cannot be trained on, ConfigError for settings that cannot hold.
+    Returns the settings and the readable recordings. Raises DatasetError for data that cannot be
+    trained on, ConfigError for settings that cannot hold.
     """
     dataset = read_checked(request, progress=progress)
     if request.resume and folder.file(RunFile.CONFIG).is_file():
@@ -70,7 +70,7 @@ def decide(
 
 
 def read_checked(request: FitRequest, *, progress: Progress = silent) -> Dataset:
-    """Return the data set, its manifest checked; says what was assumed and what is odd."""
+    """The data set with its manifest checked; reports what was assumed and what is odd."""
     dataset = load_dataset(
         request.dataset_dir,
         request.metadata_csv,
@@ -86,7 +86,7 @@ def read_checked(request: FitRequest, *, progress: Progress = silent) -> Dataset
 
 
 def check_readable(dataset: Dataset, result: ProfileResult) -> tuple[Dataset, list[str]]:
-    """Return the profiled data set without what could not be read, and what its content warns of.
+    """The profiled data set without unreadable clips, and warnings about its content.
 
     Raises DatasetError where the content forbids training.
     """
@@ -96,16 +96,12 @@ def check_readable(dataset: Dataset, result: ProfileResult) -> tuple[Dataset, li
 
 
 def keep_readable(dataset: Dataset, readable: Collection[str]) -> Dataset:
-    """Return the data set without the clips that could not be read; one is named by its id.
-
-    Of a file with several clips the others stay.
-    """
+    """Keep the clips whose ids are ``readable``; other clips of the same file stay."""
     kept = tuple(example for example in dataset.examples if example.clip_id in readable)
     return replace(dataset, examples=kept)
 
 
 def make_config(policy: Policy, dataset: Dataset, train: TrainConfig) -> RunConfig:
-    """Return the settings of a run by a policy."""
     return RunConfig(
         classes=dataset.classes,
         spectro=policy.spectro,
@@ -115,9 +111,9 @@ def make_config(policy: Policy, dataset: Dataset, train: TrainConfig) -> RunConf
 
 
 def resume_config(folder: RunFolder, dataset: Dataset, request: FitRequest) -> RunConfig:
-    """Return the settings of the run that is gone on with; ConfigError where they differ.
+    """Settings of the run to resume; ConfigError where they differ.
 
-    A run that was fitted in closed form may go on by gradient.
+    A run that was fitted in closed form may continue by gradient.
     """
     config = folder.read_config()
     if config.classes != dataset.classes:
@@ -134,11 +130,9 @@ def resume_config(folder: RunFolder, dataset: Dataset, request: FitRequest) -> R
     known = config.train.model_dump()
     differ = [name for name in known if name not in free and wanted[name] != known[name]]
     if differ:
-        raise ConfigError(
-            f"the run was begun with other settings for: {', '.join(differ)}",
-            where=str(folder.path),
-            mend="resume with the same settings, or train into another folder",
-        )
+        what = f"the run was begun with other settings for: {', '.join(differ)}"
+        mend = "resume with the same settings, or train into another folder"
+        raise ConfigError(what, where=str(folder.path), mend=mend)
     changed = {name: wanted[name] for name in free}
     return config.model_copy(update={"train": config.train.model_copy(update=changed)})
 
@@ -157,7 +151,6 @@ def record_quarantine(folder: RunFolder, bad: Sequence[Quarantined], *, strict: 
 
 
 def describe_quarantine(bad: Sequence[Quarantined], folder: RunFolder) -> list[str]:
-    """Return a sentence on what was left out, or nothing."""
     if not bad:
         return []
     shown = "; ".join(f"{row.filepath}: {row.reason}" for row in bad[:SHOWN_BAD])
@@ -168,7 +161,7 @@ def describe_quarantine(bad: Sequence[Quarantined], folder: RunFolder) -> list[s
 def describe_dataset(
     request: FitRequest, dataset: Dataset, warnings: Sequence[str]
 ) -> dict[str, object]:
-    """Return what the run remembers of its data: where, how many, what was assumed and found."""
+    """What the run remembers of its data: where, how many, what was assumed and found."""
     return {
         "root": dataset.source or str(dataset.root),
         "metadata": None if request.metadata_csv is None else str(request.metadata_csv),
@@ -181,6 +174,5 @@ def describe_dataset(
 
 
 def say(progress: Progress, stage: str, sentences: Sequence[str]) -> None:
-    """Show sentences, one step each."""
     for done, sentence in enumerate(sentences, 1):
         progress(f"{stage} {done}" if len(sentences) > 1 else stage, 1, 1, sentence)

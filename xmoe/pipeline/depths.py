@@ -1,7 +1,7 @@
-"""A store of clips -> what stem and experts say of each, and from that any mixture's accuracy.
+"""A store of clips -> the answers of stem and every expert, and from them any mixture's accuracy.
 
 Every expert is asked once. Fixed numbers of experts, each expert alone, dead experts and every
-price of the router are then arithmetic: what would have been answered is known.
+price of the router are then arithmetic on known answers.
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ from xmoe.mixture.promise_router import PromiseRouter, renew_evidence
 from xmoe.predict.predictor import Predictor
 from xmoe.training.promise import PRICES, blind_right
 
-SHARES = (0.1, 0.2, 0.35, 0.5, 0.75)
+SHARES = (0.1, 0.2, 0.35, 0.5, 0.75)  # of the cost of all experts
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What was said of n segments: ``stem`` [n, C], ``experts`` [E, n, C], ``evidence`` [n, G],
-    ``promises`` [n, K_max + 1]; ``clip`` [n] says whose each is, ``truth`` [clips, C].
+class Answers:
+    """Answers to n segments: ``stem`` [n, C], ``experts`` [E, n, C], and the router's evidence.
+
+    ``evidence`` [n, G], ``promises`` [n, K_max + 1]; ``clip`` [n] says whose each segment is,
+    ``truth`` [clips, C].
     """
 
     stem: Tensor
@@ -49,10 +51,9 @@ class Heard:
     truth: Tensor
 
 
-def hear_store(
+def ask_everyone(
     predictor: Predictor, store: SpectrogramStore, *, progress: Progress = silent
-) -> Heard:
-    """Ask every expert about every segment of a store."""
+) -> Answers:
     model, config = predictor.model, predictor.config
     everyone = len(config.model.experts)
     plans: list[Plan] = []
@@ -70,7 +71,7 @@ def hear_store(
             clip += [index] * len(segments.spec)
             progress("experts alone", index + 1, len(store))
     truth = predictor.task.rows(store.targets, len(config.classes))
-    return Heard(
+    return Answers(
         stem=torch.cat([plan.stem_logits for plan in plans]),
         experts=torch.cat(said, 1),
         evidence=torch.cat([plan.evidence for plan in plans]),
@@ -87,21 +88,21 @@ def _join(parts: Sequence[Preference]) -> Preference:
 
 
 class DepthJudge:
-    """Answers the question what any choice of experts would have scored."""
+    """What any choice of experts would have scored."""
 
-    def __init__(self, predictor: Predictor, heard: Heard) -> None:
-        self.heard, self.predictor = heard, predictor
+    def __init__(self, predictor: Predictor, answers: Answers) -> None:
+        self.answers, self.predictor = answers, predictor
         config = predictor.config
         self.names, self.routing = config.model.expert_names, config.routing
         most = config.model.k_max
-        self.costs = count_costs(most + 1, self.routing.costs_ms, heard.stem.device).double()
+        self.costs = count_costs(most + 1, self.routing.costs_ms, answers.stem.device).double()
         self.temperatures = torch.tensor(self.routing.temperatures or (1.0,) * (most + 1))
         assert isinstance(predictor.model.router, PromiseRouter)
         self.router = predictor.model.router
         self.renewed = [self._renew(depth) for depth in range(most + 1)]
 
     def describe(self) -> dict[str, Any]:
-        """Return figures that need no further call to an expert."""
+        """All figures; none needs another call to an expert."""
         everyone = len(self.names)
         return {
             "accuracy_at_fixed_k": {str(k): self.at(k) for k in range(everyone + 1)},
@@ -112,17 +113,17 @@ class DepthJudge:
             "alone": {name: self.alone(index) for index, name in enumerate(self.names)},
             "ms_alone": dict(zip(self.names, self.routing.costs_ms, strict=True)),
             "dead": {str(count): self.dead(count) for count in (1, 2) if count < everyone},
-            "everyone": self.point(torch.full((len(self.heard.stem),), everyone)),
+            "everyone": self.point(torch.full((len(self.answers.stem),), everyone)),
             "curve": self.curve(),
             "at_share": {f"{share:g}": self.at_share(share) for share in SHARES},
         }
 
     def right_of(self, k: Tensor, gone: Sequence[int] = ()) -> Floats:
-        """Return how right each clip's answer is where segment i asks ``k[i]`` experts [n].
+        """How right each clip's answer is where segment i asks ``k[i]`` experts [n].
 
-        Experts in ``gone`` do not answer; the others' weights are renewed.
+        Experts in ``gone`` do not answer; the others' weights are renormalised.
         """
-        heard, preference = self.heard, self.heard.preference
+        answers, preference = self.answers, self.answers.preference
         weights = preference.choose(k)
         if gone:
             weights = weights.index_fill(1, torch.tensor(list(gone)), 0.0)
@@ -130,49 +131,47 @@ class DepthJudge:
         answered = (weights > 0).sum(1)
         most = preference.stem_shares.shape[1] - 1
         share = preference.stem_shares.gather(1, answered.clamp_max(most)[:, None]).squeeze(1)
-        logits = blend(heard.stem, heard.experts, weights, share)
+        logits = blend(answers.stem, answers.experts, weights, share)
         return self._judge(logits / self.temperatures[answered.clamp_max(most)].unsqueeze(1))
 
     def at(self, k: int) -> float:
-        """Return the accuracy with ``k`` experts everywhere."""
-        return float(self.right_of(torch.full((len(self.heard.stem),), k)).mean())
+        """Accuracy with ``k`` experts everywhere."""
+        return float(self.right_of(torch.full((len(self.answers.stem),), k)).mean())
 
     def alone(self, index: int) -> float:
-        """Return the accuracy of one expert by itself."""
-        return float(self._judge(self.heard.experts[index]).mean())
+        return float(self._judge(self.answers.experts[index]).mean())
 
     def dead(self, count: int) -> dict[str, float]:
-        """Return accuracy on the mean and at worst where so many experts are dead."""
-        k = torch.full((len(self.heard.stem),), len(self.names))
+        """Mean and worst accuracy where ``count`` experts are dead."""
+        k = torch.full((len(self.answers.stem),), len(self.names))
         sets = combinations(range(len(self.names)), count)
         rights = [float(self.right_of(k, gone).mean()) for gone in sets]
         return {"mean": float(np.mean(rights)), "worst": min(rights)}
 
     def curve(self) -> list[dict[str, float]]:
-        """Return mean milliseconds, mean K, accuracy and calls at each price."""
         return [{"price": price, **self.point(self.count_at(price))} for price in PRICES]
 
     def point(self, k: Tensor) -> dict[str, float]:
-        """Return what it costs and brings that segment i asks ``k[i]`` experts [n].
+        """Cost and accuracy where segment i asks ``k[i]`` experts [n].
 
-        ``calls`` is there where pretrained networks may be asked: windows that they hear, as a
-        share of all windows of all segments.
+        Where pretrained networks may be asked, ``calls`` are the windows sent to them, as a share
+        of all windows of all segments.
         """
         found = {
             "mean_ms": round(self.routing.glance_ms + float(self.costs[k].mean()), 4),
             "mean_k": round(float(k.double().mean()), 4),
             "accuracy": float(self.right_of(k).mean()),
         }
-        heard, whole = 0.0, 0
+        sent, whole = 0.0, 0
         for index, spec in enumerate(self.predictor.config.model.experts):
             if isinstance(spec, BackboneSpec):
                 every = len(place_windows(self.predictor.config.spectro.segment_s, spec.card))
-                heard += float((k > index).double().mean()) * min(spec.windows or every, every)
+                sent += float((k > index).double().mean()) * min(spec.windows or every, every)
                 whole += every
-        return found | ({"calls": round(heard / whole, 4)} if whole else {})
+        return found | ({"calls": round(sent / whole, 4)} if whole else {})
 
     def at_share(self, share: float) -> dict[str, float]:
-        """Return what the router scores at a share of the experts' milliseconds, and chance.
+        """What the router scores at a share of the experts' milliseconds, and chance.
 
         Chance is the best that a blind choice can do: it mixes fixed numbers of experts.
         """
@@ -185,9 +184,9 @@ class DepthJudge:
         return {"ms": spent, "routed": float(np.interp(spent, costs, rights)), "random": blind}
 
     def count_at(self, price: float) -> Tensor:
-        """Return how many experts each segment asks at a price, in two rounds."""
+        """How many experts each segment asks at a price, in two rounds."""
         first = int(self.router.first_most)
-        asked = choose_counts(self.heard.promises, price, first, costs_ms=self.routing.costs_ms)
+        asked = choose_counts(self.answers.promises, price, first, costs_ms=self.routing.costs_ms)
         final = asked.clone()
         for depth in range(1, len(self.names)):
             rows = asked == depth
@@ -198,21 +197,23 @@ class DepthJudge:
         return final
 
     def _renew(self, depth: int) -> Tensor:
-        """Return the promises [n, K_max + 1] once the first ``depth`` experts have answered."""
-        heard = self.heard
+        """Promises [n, K_max + 1] once the first ``depth`` experts have answered."""
+        answers = self.answers
         if depth == 0:
-            return heard.promises
-        k = torch.full((len(heard.stem),), depth)
-        share = heard.preference.stem_shares[:, depth]
-        mixed = blend(heard.stem, heard.experts, heard.preference.choose(k), share)
-        experts = torch.cat([heard.stem.unsqueeze(0), heard.experts[:depth]])
-        evidence = renew_evidence(heard.evidence, experts, mixed, self.router.task)
+            return answers.promises
+        k = torch.full((len(answers.stem),), depth)
+        share = answers.preference.stem_shares[:, depth]
+        mixed = blend(answers.stem, answers.experts, answers.preference.choose(k), share)
+        experts = torch.cat([answers.stem.unsqueeze(0), answers.experts[:depth]])
+        evidence = renew_evidence(answers.evidence, experts, mixed, self.router.task)
         return self.router.promise(evidence, depth)
 
     def _judge(self, logits: Tensor) -> Floats:
-        """Return how right clips are whose segments have logits [n, C]."""
-        clips = len(self.heard.truth)
-        count = torch.bincount(self.heard.clip, minlength=clips).unsqueeze(1)
-        pooled = torch.zeros(clips, logits.shape[1]).index_add_(0, self.heard.clip, logits) / count
-        right = self.predictor.task.rightness(pooled, self.heard.truth)
+        """How right clips are whose segments have logits [n, C]."""
+        clips = len(self.answers.truth)
+        count = torch.bincount(self.answers.clip, minlength=clips).unsqueeze(1)
+        pooled = (
+            torch.zeros(clips, logits.shape[1]).index_add_(0, self.answers.clip, logits) / count
+        )
+        right = self.predictor.task.rightness(pooled, self.answers.truth)
         return right.double().numpy()

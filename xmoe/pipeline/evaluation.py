@@ -1,8 +1,8 @@
 """A predictor + a store of spectrograms -> metrics, expert usage and one trace per clip.
 
-Nothing here decides anything: what was fitted is measured as it would serve, and beside it what the
-same weights give with K fixed at 0, 1, ... so that the worth of choosing K can be read off. Each
-clip is answered by itself, so blocks of clips that several machines answered are judged together.
+Nothing is decided here: the fitted run is measured as it would serve, and beside it the same
+weights with K fixed at 0, 1, ..., which shows what choosing K is worth. Each clip is answered by
+itself, so blocks of clips that several machines answered are judged together.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def evaluate_store(
     progress: Progress = silent,
     fixed_k: bool = True,
 ) -> Evaluation:
-    """Return the evaluation of every clip of a store.
+    """Evaluate every clip of a store.
 
     ``groups`` [n] names what belongs together (speaker, recording): intervals resample groups.
     Raises ValueError for an empty store.
@@ -219,7 +219,7 @@ def measure_usage(
     experts: tuple[str, ...],
     classes: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Return how often each expert was asked, the histogram of K, load balance, and all by class.
+    """How often each expert was asked, the histogram of K, load balance, and all by class.
 
     ``load_balance`` is the entropy of the experts' load over its maximum: 1 is even, 0 is one
     expert alone.
@@ -277,7 +277,7 @@ def _trace_table(clips: Answered, truth: npt.NDArray[np.float64], predictor: Pre
 
 
 def hearing_macs(spec: ExpertSpec, config: RunConfig) -> float | None:
-    """Return the multiply-accumulates of a segment to an expert that hears it, None if unknown."""
+    """Multiply-accumulates of an expert on sound for a segment, None if unknown."""
     segment_s = config.spectro.segment_s
     if spec.kind == "kernels":
         return macs_per_s(spec) * segment_s
@@ -289,7 +289,7 @@ def hearing_macs(spec: ExpertSpec, config: RunConfig) -> float | None:
 
 
 def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
-    """Return millions of multiply-accumulates per segment: stem, experts, and a mean answer."""
+    """Millions of multiply-accumulates per segment: stem, experts, and a mean answer."""
     from torch.utils.flop_counter import FlopCounterMode
 
     config = predictor.config

@@ -1,8 +1,8 @@
 """A folder of labelled recordings -> a run folder with a classifier that was chosen for them.
 
-The stages follow each other and each leaves its record in the run folder before the next begins,
-so that a run that was stopped goes on where its records end: decide, then fit in closed form,
-evaluate, report, train a network beside it; or spectrograms, train, calibrate, evaluate, report.
+The stages follow each other and each leaves its record in the run folder before the next begins, so
+that a stopped run resumes where its records end: decide, then fit in closed form, evaluate, report,
+train a network beside it; or spectrograms, train, calibrate, evaluate, report.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
 
 
 def offer_backbones(folder: RunFolder, request: FitRequest) -> tuple[BackboneSpec, ...]:
-    """Return the networks that may be asked, those of before where a run resumes without any."""
+    """The pretrained networks to try; a run that resumes without any keeps its former ones."""
     if request.backbones:
         folder.write_record(RunFile.OFFERED, Offered(backbones=request.backbones))
     elif request.resume and folder.file(RunFile.OFFERED).is_file():
@@ -71,7 +71,7 @@ def offer_backbones(folder: RunFolder, request: FitRequest) -> tuple[BackboneSpe
 def fit_in_closed_form(
     folder: RunFolder, config: RunConfig, dataset: Dataset, request: FitRequest, progress: Progress
 ) -> None:
-    """Fit a mixture of kernels experts and measure it, what was not done before."""
+    """Fit a mixture in closed form and measure it, except for what was done before."""
     fitted = request.resume and folder.file(RunFile.CLOSED).is_file()
     if not fitted:
         config = fit_closed_run(folder, config, dataset, request, progress=progress)
@@ -82,7 +82,7 @@ def fit_in_closed_form(
 def go_on_by_gradient(
     folder: RunFolder, config: RunConfig, dataset: Dataset, request: FitRequest, progress: Progress
 ) -> None:
-    """Train a network beside what was fitted in closed form; measure both where it is kept."""
+    """Train a network beside what was fitted in closed form; measure both if it is kept."""
     if not request.resume:
         shutil.rmtree(folder.file(RunFile.BY_GRADIENT), ignore_errors=True)
     config = folder.read_config().model_copy(update={"train": config.train})
@@ -96,7 +96,6 @@ def go_on_by_gradient(
 def evaluate_closed(
     folder: RunFolder, config: RunConfig, dataset: Dataset, progress: Progress
 ) -> None:
-    """Measure a run in closed form on the test split."""
     where = folder.file(RunFile.STORES)
     stores = build_stores(
         where, dataset, config.spectro, ["test"], with_sound=True, progress=progress
@@ -105,7 +104,7 @@ def evaluate_closed(
 
 
 def clear(folder: RunFolder) -> None:
-    """Remove the spectrograms of a run that is complete, and features that are no expert's."""
+    """Remove the spectrograms of a complete run, and features that none of its experts uses."""
     with storage_errors(folder.path):
         shutil.rmtree(folder.file(RunFile.STORES), ignore_errors=True)
     if folder.file(RunFile.KNOWN).is_file():
@@ -115,7 +114,7 @@ def clear(folder: RunFolder) -> None:
 def fit_by_gradient(
     folder: RunFolder, config: RunConfig, dataset: Dataset, request: FitRequest, progress: Progress
 ) -> None:
-    """Train a mixture on spectrograms that are kept until it is evaluated."""
+    """Train a mixture on spectrograms, which are kept until it is evaluated."""
     where = folder.file(RunFile.STORES)
     stores = build_stores(where, dataset, config.spectro, progress=progress)
     request.engine(TrainingJob(folder.path, config, where, resume=request.resume), progress)
@@ -128,11 +127,8 @@ def fit_by_gradient(
 def check_vacant(folder: RunFolder, *, resume: bool) -> None:
     """Raise ConfigError where the folder holds a run that would be overwritten."""
     if not resume and (folder.exists("last") or folder.file(RunFile.METRICS).exists()):
-        raise ConfigError(
-            "the folder holds a run already",
-            where=str(folder.path),
-            mend="go on with it (--resume), or name another folder with --out",
-        )
+        mend = "resume it (--resume), or name another folder with --out"
+        raise ConfigError("the folder already holds a run", where=str(folder.path), mend=mend)
 
 
 def build_stores(
@@ -144,7 +140,7 @@ def build_stores(
     with_sound: bool = False,
     progress: Progress = silent,
 ) -> dict[str, SpectrogramStore]:
-    """Return the spectrograms of splits in the folder ``where``, built where they are not there.
+    """Spectrograms of splits in the folder ``where``, built where they are not there yet.
 
     They are built once, however many processes ask at the same time. Raises DatasetError where a
     split has no readable clip.
@@ -170,9 +166,7 @@ def build_stores(
                 )
         stores[split] = open_store(path)
         if not len(stores[split]):
-            raise DatasetError(
-                f"the {split} split has no readable recording",
-                where=str(dataset.root),
-                mend="add recordings to it, or leave the split column out to have splits made",
-            )
+            what = f"the {split} split has no readable recording"
+            mend = "add recordings to it, or leave the split column out to have splits made"
+            raise DatasetError(what, where=str(dataset.root), mend=mend)
     return stores

@@ -1,13 +1,13 @@
 """A run in closed form -> the same run with a network beside it, where validation says it pays.
 
 The second phase of training. The network is trained as a run of its own, in a folder of the run, so
-that its checkpoints and all that goes on from them are those of any training by gradient. Until it
-is trained and judged nothing else of the run changes, and then it changes at once: whatever moment
-it is stopped at, the better of the two answers.
+that its checkpoints and resuming are those of any training by gradient. Until it is trained and
+judged nothing else of the run changes, and then all of it at once: wherever the run is stopped, it
+gives the better of the two answers.
 
-Validation clips judge, on which the network was not fitted; they chose its epoch, though, as they
-do for any training by gradient. It has to take more than a standard error off their log loss beside
-the stem and all experts.
+Validation clips judge: the network was not fitted on them, though they chose its epoch, as in any
+training by gradient. It has to take more than a standard error off their log loss beside the stem
+and all experts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from xmoe.experts.probabilities import fit_sharpness, to_logits
 from xmoe.experts.ridge import Floats
 from xmoe.frontend.threads import one_thread
 from xmoe.mixture.moe import MoE, load_weights_into
-from xmoe.mixture.network import NetworkExpert, hear_segments, measure_ms
+from xmoe.mixture.network import NetworkExpert, answer_segments, measure_ms
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.pipeline.closed import describe_routing, with_selection, write_routing
 from xmoe.pipeline.request import FitRequest
@@ -48,7 +48,7 @@ from xmoe.training.session import TrainingJob
 from xmoe.training.stack import HeldOut, judge_addition, select_experts
 
 NETWORK = "network"
-# With fewer sources than this their spread says little, and recordings stand for them.
+# The spread of fewer sources says little: then each recording counts as its own source.
 LEAST_SOURCES = 5
 
 
@@ -60,7 +60,7 @@ def add_network(
     *,
     progress: Progress = silent,
 ) -> StackRow:
-    """Train the network, or go on with it, and judge it; returns what became of it.
+    """Train the network, or resume its training, and judge it; returns its row of the table.
 
     The spectrograms of the training and validation splits are in the run's stores. A network that
     was judged before is not judged again.
@@ -93,13 +93,13 @@ def add_network(
 
 
 def judged_row(folder: RunFolder) -> StackRow | None:
-    """Return what became of the network of a run, None where it was not judged."""
+    """The row of a run's network, None where it was not judged."""
     row = read_json(folder.file(RunFile.CLOSED)).get(NETWORK)
     return None if row is None else StackRow.model_validate(row)
 
 
 def forget_judgement(folder: RunFolder) -> None:
-    """Let a network be judged again, not trained: the experts beside it are others now."""
+    """Have the network judged again, not trained again: the experts beside it have changed."""
     RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT).unlink(missing_ok=True)
     record = read_json(folder.file(RunFile.CLOSED))
     if record.pop(NETWORK, None) is not None:
@@ -107,7 +107,7 @@ def forget_judgement(folder: RunFolder) -> None:
 
 
 def network_config(folder: RunFolder, config: RunConfig, request: FitRequest) -> RunConfig:
-    """Return the settings of a mixture of CNNs on the run's front end, by rule."""
+    """Settings of a mixture of CNNs on the run's front end, by rule."""
     profile = folder.read_record(RunFile.PROFILE, Profile)
     policy = choose_policy(profile, method="rule", overrides=request.overrides)
     policy = policy.model_copy(update={"spectro": config.spectro})
@@ -118,7 +118,6 @@ def network_config(folder: RunFolder, config: RunConfig, request: FitRequest) ->
 
 
 def load_network(own: RunFolder) -> NetworkExpert:
-    """Return the best of a training by gradient as an expert."""
     config = own.read_config()
     spec = NetworkSpec(name=NETWORK, spectro=config.spectro, mixture=config.model)
     expert = NetworkExpert(spec).eval()
@@ -129,7 +128,7 @@ def load_network(own: RunFolder) -> NetworkExpert:
 
 @dataclass(frozen=True)
 class Trial:
-    """A network, what it costs and gains, and the held-out answers that it was judged by."""
+    """A network, its cost and gain, and the held-out answers that it was judged by."""
 
     expert: NetworkExpert
     row: StackRow
@@ -144,30 +143,30 @@ def try_network(
     *,
     progress: Progress = silent,
 ) -> Trial:
-    """Judge a network by its answers to the validation clips for which the run has held-out ones.
+    """Judge a network by the validation clips for which the run has held-out answers.
 
     Its sharpness is fitted to them.
     """
     own = RunFolder(folder.file(RunFile.BY_GRADIENT))
     names = tuple(name for name in config.model.expert_names if name != NETWORK)
-    if not own.file(RunFile.HELD_OUT).is_file():  # the run's own is replaced where it is kept
+    if not own.file(RunFile.HELD_OUT).is_file():  # keeping the network replaces the run's own
         write_bytes(own.file(RunFile.HELD_OUT), folder.file(RunFile.HELD_OUT).read_bytes())
     table = read_table(own.file(RunFile.HELD_OUT), names, task_of(config.model.task))
     record = read_json(folder.file(RunFile.CLOSED))
     table, examples = pick_validation(table, dataset)
     ms = measure_ms(expert, sample_rate_hz=int(record["sample_rate_hz"]))
     said = answer_copies(expert, dataset, examples, progress)
-    scores = said if table.task.exclusive else said + 0.5  # where log-odds are 0, a score is not
+    scores = said if table.task.exclusive else said + 0.5  # log-odds of 0 are a score of a half
     sharpness = fit_sharpness(scores[0], table.rows, table.task)
     expert.sharpness.fill_(sharpness)
     sharp = np.stack([to_logits(one, sharpness, table.task) for one in scores])
     table = replace(
         table, names=(*table.names, NETWORK), logits=np.concatenate([table.logits, sharp[None]])
     )
-    heard, sources = len(examples), len(np.unique(table.units))
-    judged = f"{heard} validation clips of {sources} sources, which chose its epoch too"
+    clips, sources = len(examples), len(np.unique(table.units))
+    judged = f"{clips} validation clips of {sources} sources, which chose its epoch too"
     if sources < LEAST_SOURCES:
-        judged += "; clip by clip, for so few sources tell no error"
+        judged += "; clip by clip, for so few sources give no standard error"
         table = replace(table, units=table.clips)
     row = judge_addition(table.hold(), [STEM_NAME, *names], NETWORK, ms)
     reason = f"trained by gradient: {row.reason} on {judged}"
@@ -175,7 +174,6 @@ def try_network(
 
 
 def pick_validation(table: HeldTable, dataset: Dataset) -> tuple[HeldTable, list[Example]]:
-    """Return the rows of validation clips, and these."""
     known = {example.clip_id: example for example in dataset.split("val")}
     places = [place for place, name in enumerate(table.clip_ids) if name in known]
     ids = tuple(table.clip_ids[place] for place in places)
@@ -195,27 +193,27 @@ def pick_validation(table: HeldTable, dataset: Dataset) -> tuple[HeldTable, list
 def answer_copies(
     expert: NetworkExpert, dataset: Dataset, examples: Sequence[Example], progress: Progress
 ) -> Floats:
-    """Return logits [2, n, C] of the segments of clips, clean and under noise."""
+    """Logits [2, n, C] of the segments of clips, clean and under noise."""
     said: list[list[Floats]] = [[] for _ in COPIES]
     with one_thread():
         for done, (example, clip) in enumerate(load_clips(dataset, examples), 1):
             if isinstance(clip, AudioError):
-                raise clip  # it was read before
+                raise clip  # readable when features were computed, so it has changed since
             pieces = cut_training(clip, expert.spec.spectro.segment_s)
             for into, copy in zip(said, COPIES, strict=True):
-                heard = copy_pieces(pieces, copy, seed_of(example))
-                into.append(_answer(expert, heard, clip.sample_rate_hz))
+                copies = copy_pieces(pieces, copy, seed_of(example))
+                into.append(_answer(expert, copies, clip.sample_rate_hz))
             progress("network answers", done, len(examples))
     return np.stack([np.concatenate(parts) for parts in said])
 
 
 def _answer(expert: NetworkExpert, pieces: Sequence[Samples], rate_hz: int) -> Floats:
     segments = [Segment(piece, rate_hz, 0) for piece in pieces]
-    return hear_segments(expert, segments).double().numpy()
+    return answer_segments(expert, segments).double().numpy()
 
 
 def keep_network(folder: RunFolder, config: RunConfig, trial: Trial) -> RunConfig:
-    """Make the network an expert: order, weights and promises are found again, no head is fitted.
+    """Make the network an expert: find order, weights and promises again; fit no head.
 
     It may be worth asking before others, which then have less to add. Nothing of the run changes
     before its checkpoint does. Returns the settings.
@@ -232,10 +230,7 @@ def keep_network(folder: RunFolder, config: RunConfig, trial: Trial) -> RunConfi
     settings = config.model.model_copy(update={"experts": experts, "k_max": len(names)})
     model = MoE(settings, config.spectro).eval()
     weights = {part: folder.load_tensors(part) for part in parts_beside_network(names)}
-    weights |= {
-        ROUTER: model.router.state_dict(),
-        expert_part(NETWORK): trial.expert.state_dict(),
-    }
+    weights |= {ROUTER: model.router.state_dict(), expert_part(NETWORK): trial.expert.state_dict()}
     load_weights_into(model, weights)
     settled = settle_routing(table, stacks, costs, config.routing.budget, config.classes)
     router_of(model).fill(stacks, settled.promised.promises, names)
@@ -250,9 +245,10 @@ def keep_network(folder: RunFolder, config: RunConfig, trial: Trial) -> RunConfi
 def order_anew(
     held: HeldOut, experts: Sequence[str], costs_ms: Mapping[str, float]
 ) -> tuple[Stack, ...]:
-    """Return the weights of the stem and the first 0, 1, ... experts, the most worth asking first.
+    """Weights of the stem and the first 0, 1, ... experts, the most worth asking first.
 
-    Who no longer gains more than a standard error comes last, who weighs nothing not at all.
+    An expert that no longer gains more than a standard error comes last, one that weighs nothing
+    not at all.
     """
     own = {name: costs_ms[name] for name in experts}
     selected = select_experts(held, own, always=[STEM_NAME]).stack.weights
@@ -261,13 +257,13 @@ def order_anew(
 
 
 def parts_beside_network(names: Sequence[str]) -> list[str]:
-    """Return the parts that a run has before a network is one of its experts ``names``."""
+    """Parts that a run has before a network becomes one of its experts ``names``."""
     parts = answering_parts(name for name in names if name != NETWORK)
     return [part for part in parts if part != ROUTER]
 
 
 def renumber(rows: Sequence[StackRow], names: Sequence[str]) -> list[StackRow]:
-    """Return the table of candidates with the experts ``names`` in their order, then the others."""
+    """The table of candidates with the experts ``names`` in their order, then the others."""
     places = {name: place for place, name in enumerate(names, 1)}
     numbered = [
         row.model_copy(update={"taken": row.name in places, "place": places.get(row.name)})

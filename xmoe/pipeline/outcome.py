@@ -30,7 +30,7 @@ from xmoe.pictures import (
     to_png,
 )
 from xmoe.pipeline.architecture import describe_architecture
-from xmoe.pipeline.depths import DepthJudge, hear_store
+from xmoe.pipeline.depths import DepthJudge, ask_everyone
 from xmoe.pipeline.evaluation import Answered, Evaluation, evaluate_store, mean_macs
 from xmoe.policy.families import list_families
 from xmoe.policy.probe import baseline_probabilities
@@ -43,7 +43,7 @@ from xmoe.training.hold_out import plan_hold_out
 from xmoe.training.kernel_features import Source, measure_features
 from xmoe.training.session import read_history
 
-LEAST_GROUPS = 10
+LEAST_GROUPS = 10  # fewer are too few to resample
 
 
 def calibrate_run(
@@ -66,7 +66,7 @@ def evaluate_run(
     groups: Mapping[str, str],
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Measure a calibrated run: what is an event on validation, figures on test, what it costs.
+    """Measure a calibrated run: event thresholds on validation, figures on test, and costs.
 
     Everything is written; returns the figures. ``groups`` maps clip ids to what belongs together.
     """
@@ -98,14 +98,14 @@ def evaluate_closed_run(
 ) -> dict[str, Any]:
     """Measure a run that was fitted in closed form on the test split; everything is written.
 
-    Returns the figures: those of the run at its budget, of every other number of experts, of each
-    expert alone, of dead experts, and the curve of accuracy against milliseconds.
+    Returns the figures: of the run at its budget, of every other number of experts, of each expert
+    alone, of dead experts, and the curve of accuracy against milliseconds.
     """
     predictor = Predictor.load(folder.path)
     own = pick_groups(test, dataset.groups)
     evaluation = evaluate_store(predictor, test, groups=own, progress=progress, fixed_k=False)
-    heard = hear_store(predictor, test, progress=progress)
-    extra = DepthJudge(predictor, heard).describe()
+    answers = ask_everyone(predictor, test, progress=progress)
+    extra = DepthJudge(predictor, answers).describe()
     extra |= measure_closed_baseline(folder, predictor.config, dataset, test)
     progress("baseline", 1, 1, f"random-kernel ridge {extra['baseline_accuracy']:.1%}")
     rates, routing = evaluation.usage["selection_rate"], predictor.config.routing
@@ -126,7 +126,7 @@ def evaluate_closed_run(
 def measure_closed_baseline(
     folder: RunFolder, config: RunConfig, dataset: Dataset, test: SpectrogramStore
 ) -> dict[str, Any]:
-    """Return what a ridge on random kernels scores on test with the run's own front end."""
+    """Score on test of a ridge on random kernels with the run's own front end."""
     base = list_families(config.spectro)[0][0]
     source = Source(dataset, config.spectro.segment_s, folder.file(RunFile.FEATURES))
     known = [*dataset.split("train"), *dataset.split("val")]
@@ -149,13 +149,12 @@ def measure_closed_baseline(
 
 
 def baseline_fields(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a baseline under names of their own."""
     names = ("accuracy", "accuracy_ci", "macro_f1", "macro_f1_ci", "map", "map_ci")
     return {f"baseline_{name}": scores[name] for name in names if name in scores}
 
 
 def pick_groups(store: SpectrogramStore | Answered, groups: Mapping[str, str]) -> list[str] | None:
-    """Return each clip's group, or None where there are too few to resample (under ten)."""
+    """Each clip's group, or None where there are too few to resample (under ten)."""
     own = [groups.get(clip_id, clip_id) for clip_id in store.clip_ids]
     return own if len(set(own)) >= LEAST_GROUPS else None
 
@@ -163,7 +162,7 @@ def pick_groups(store: SpectrogramStore | Answered, groups: Mapping[str, str]) -
 def measure_baseline(
     config: RunConfig, stores: Mapping[str, SpectrogramStore], groups: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what a ridge on random kernels scores on test with the same front end."""
+    """Score on test of a ridge on random kernels with the same front end."""
     frontend = build_frontend(config.spectro)
 
     def specs(store: SpectrogramStore) -> list[Tensor]:
@@ -208,7 +207,6 @@ def write_evaluation(
 
 
 def table_bytes(table: pa.Table) -> bytes:
-    """Return a table as Parquet."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     data: bytes = sink.getvalue().to_pybytes()

@@ -16,7 +16,6 @@ from xmoe.base.errors import ConfigError
 from xmoe.base.files import read_json
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
-from xmoe.experts.cost import measure_ms
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.network import NetworkExpert
 from xmoe.mixture.network import measure_ms as measure_network_ms
@@ -24,6 +23,7 @@ from xmoe.pipeline.closed import describe_routing, measure_glance_ms, write_rout
 from xmoe.pipeline.settle import Costs, Settled, settle_routing
 from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts
 from xmoe.training.closed import stack_depths
+from xmoe.training.costs import measure_ms
 from xmoe.training.observe import router_of
 from xmoe.training.promises import read_table
 
@@ -37,9 +37,9 @@ def recalibrate(
 ) -> Settled:
     """Measure what experts cost here and route a run anew; everything is written to it.
 
-    ``budget`` is the run's own where it is left out; experts in ``without`` are taken out. Raises
-    ConfigError where the run was trained by gradient, for a bad budget, and for an expert that the
-    run does not have or that is its last.
+    ``budget`` defaults to the run's own; experts in ``without`` are taken out. Raises ConfigError
+    where the run was trained by gradient, for a bad budget, and for an expert that the run does not
+    have or that is its last.
     """
     folder = RunFolder(run)
     config = read_closed_config(folder)
@@ -78,7 +78,6 @@ def recalibrate(
 
 
 def measure_expert(expert: nn.Module, sample_rate_hz: int, duration_s: float) -> float:
-    """Return the milliseconds that an expert takes for a segment on this machine."""
     if isinstance(expert, NetworkExpert):
         return measure_network_ms(expert, sample_rate_hz=sample_rate_hz)
     assert isinstance(expert.spec, KernelsSpec | BackboneSpec)
@@ -86,28 +85,23 @@ def measure_expert(expert: nn.Module, sample_rate_hz: int, duration_s: float) ->
 
 
 def read_closed_config(folder: RunFolder) -> RunConfig:
-    """Return the settings of a run in closed form; ConfigError where it is none."""
+    """Settings of a run in closed form; ConfigError where it is none."""
     config = folder.read_config()
     if config.model.router != "promise":
-        raise ConfigError(
-            "the router of this run was trained by gradient, and costs are not known to it",
-            where=str(folder.path),
-            mend="train again with --fit closed",
-        )
+        what = "the router of this run was trained by gradient, so it knows no costs"
+        raise ConfigError(what, where=str(folder.path), mend="train again with --fit closed")
     return config
 
 
 def keep_names(model: ModelConfig, without: Sequence[str], folder: RunFolder) -> tuple[str, ...]:
-    """Return the experts that stay; ConfigError where one is unknown or none is left."""
+    """The experts that stay; ConfigError where one is unknown or none is left."""
     if strange := sorted(set(without) - set(model.expert_names)):
-        raise ConfigError(
-            f"the run has no expert {', '.join(strange)}",
-            where=str(folder.path),
-            mend=f"name some of {', '.join(model.expert_names)}",
-        )
+        what = f"the run has no expert {', '.join(strange)}"
+        mend = f"name some of {', '.join(model.expert_names)}"
+        raise ConfigError(what, where=str(folder.path), mend=mend)
     names = tuple(name for name in model.expert_names if name not in without)
     if not names:
         raise ConfigError(
-            "an expert must stay", where=str(folder.path), mend="leave out fewer experts"
+            "one expert must stay", where=str(folder.path), mend="remove fewer experts"
         )
     return names

@@ -1,8 +1,8 @@
 """A run in closed form + one more expert, or more labelled clips -> the run, fitted anew.
 
-What was taken stays, and nothing is searched: heads, weights and promises are fitted from features
-that the run keeps; only what is new is measured. A run that is stopped in between answers as before
-or as afterwards, and the same command goes on with it.
+Experts stay and nothing is searched: heads, weights and promises are fitted from features that the
+run keeps; only what is new is measured. A run that is stopped in between answers as before or as
+afterwards, and the same command resumes.
 """
 
 from __future__ import annotations
@@ -31,31 +31,26 @@ from xmoe.pipeline.settle import Settled
 from xmoe.policy.families import list_families
 from xmoe.policy.records import StackRow
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.training.closed import ClosedJob, Fitted, hears_few, spread, stem_spec
+from xmoe.training.closed import ClosedJob, Fitted, hears_few, spread
 from xmoe.training.dear import list_backbones
-from xmoe.training.ears import SoundSpec, Spec
-from xmoe.training.kernel_features import (
-    Features,
-    FileDigests,
-    extend_features,
-    measure_features,
-)
+from xmoe.training.ears import SoundSpec, Spec, StemSpec
+from xmoe.training.kernel_features import Features, FileDigests, extend_features, measure_features
 from xmoe.training.known import Known, find_again, read_known
 from xmoe.training.observe import MOST_CLIPS, look_where_noisy
 from xmoe.training.promises import HeldTable, read_table
 from xmoe.training.refit import refit, refit_beside
 
-SHOWN = 3
-_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
+SHOWN = 3  # file names in a message
+_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,63}")  # also names a file and a module
 _SPEC_MEND = "write a spec as `experts` in a run's run_config.json has them"
 
 
 @dataclass(frozen=True)
 class Grown:
-    """What became of a run: how it is routed, and the table of its candidates.
+    """How a run is routed now, and the table of its candidates.
 
-    ``clips`` are those that it was fitted to, ``added`` of them now; ``passed`` were known.
-    ``tried`` are the experts that were to be added.
+    It is fitted to ``clips``, ``added`` of them now; ``passed`` were known already. ``tried`` are
+    the experts that were to be added.
     """
 
     settled: Settled
@@ -86,13 +81,12 @@ class _Run:
 
     @cached_property
     def table(self) -> HeldTable:
-        """The held-out answers so far."""
         task = task_of(self.config.model.task)
         names = self.config.model.expert_names
         return read_table(self.folder.file(RunFile.HELD_OUT), names, task)
 
     def job(self, dataset: Dataset) -> ClosedJob:
-        """Return the job to fit it anew, with ``dataset`` as what is new."""
+        """The job that fits it anew; ``dataset`` holds the new clips."""
         return ClosedJob(
             dataset,
             self.config.spectro,
@@ -102,8 +96,8 @@ class _Run:
         )
 
     def measured(self, specs: Sequence[SoundSpec]) -> list[Spec]:
-        """Return what features are measured for: the stem and ``specs``."""
-        return [stem_spec(self.config.spectro), *specs]
+        """The stem and ``specs``, for which features are computed."""
+        return [StemSpec(spectro=self.config.spectro), *specs]
 
     def grow(
         self,
@@ -112,14 +106,12 @@ class _Run:
         fit: Callable[..., Fitted],
         progress: Progress,
     ) -> Grown:
-        """Measure the experts that are ``new`` in the clips of before, and ``fit`` all of them."""
+        """Compute features of ``new`` experts for the run's clips, and ``fit`` all of them."""
         if taken := {spec.name for spec in new} & set(self.config.model.expert_names):
-            raise ConfigError(
-                f"the run has an expert {', '.join(sorted(taken))} already",
-                where=str(self.folder.path),
-                mend="give the new one another name, or remove the old one first",
-            )
-        # Where networks look is found anew, with the stem of all clips.
+            what = f"the run already has an expert {', '.join(sorted(taken))}"
+            mend = "give the new one another name, or remove the old one first"
+            raise ConfigError(what, where=str(self.folder.path), mend=mend)
+        # Networks choose their windows again, by the stem of all clips.
         whole, noisy = replace(self.known.whole, focus={}), replace(self.known.noisy, focus={})
         job = self.job(find_again(whole, [self.dataset(root) for root in roots]))
         specs = [*self.specs, *new]
@@ -131,33 +123,31 @@ class _Run:
         return Grown(settled, fitted.rows, len(whole.examples), tried=tried)
 
     def dataset(self, root: str | Path) -> Dataset:
-        """Return the clips of before as if all of them lay in a folder."""
+        """The run's clips as if all of them lay in one folder."""
         task, classes = self.config.model.task, self.config.classes
         return Dataset(Path(root).resolve(), self.known.whole.examples, classes, task)
 
-    def finish(self, fitted: Fitted, heard: Features, progress: Progress) -> Settled:
-        """Route the run by what was fitted, and write it."""
-        heard = look_where_noisy(fitted, heard)
+    def finish(self, fitted: Fitted, noisy: Features, progress: Progress) -> Settled:
+        noisy = look_where_noisy(fitted, noisy)
         _, settled = settle_fit(
-            self.folder, self.config, fitted, heard, before=self.table, progress=progress
+            self.folder, self.config, fitted, noisy, before=self.table, progress=progress
         )
         record = self.record | describe_fit(fitted) | describe_routing(fitted.stacks, settled)
         self.folder.write_record(RunFile.CLOSED, record)
         forget_judgement(self.folder)
-        # The last: until it is there the same command begins anew.
-        Known(fitted.features, heard).save(self.folder.file(RunFile.KNOWN))
+        # Last: until it is written the same command starts over.
+        Known(fitted.features, noisy).save(self.folder.file(RunFile.KNOWN))
         keep_features(self.folder)
         return settled
 
 
 def read_kept(folder: RunFolder) -> Known:
-    """Return what a run keeps of its clips."""
     segment_s = folder.read_config().spectro.segment_s
     return read_known(folder.file(RunFile.KNOWN), folder.file(RunFile.FEATURES), segment_s)
 
 
 def read_spec(text: str, folder: RunFolder) -> SoundSpec:
-    """Return the expert that a JSON file describes, or the family of that name for a run's sounds.
+    """The expert that a JSON file describes, or the family of that name for a run's sounds.
 
     Raises ConfigError where it is neither, or none that can be fitted in closed form.
     """
@@ -168,7 +158,7 @@ def read_spec(text: str, folder: RunFolder) -> SoundSpec:
     if text in known:
         return known[text]
     if not Path(text).is_file():
-        why = f"the family {text} is none for this run: {dropped[text]}" if text in dropped else ""
+        why = f"the family {text} does not fit this run: {dropped[text]}" if text in dropped else ""
         raise ConfigError(
             why or f"no file and no family of experts is named {text}",
             where="SPEC",
@@ -185,15 +175,15 @@ def read_spec(text: str, folder: RunFolder) -> SoundSpec:
         raise ConfigError(what, where=text, mend=_SPEC_MEND)
     if not _NAME.fullmatch(spec.name) or spec.name == STEM_NAME:
         mend = "use small letters, digits, _ and -; not stem"
-        raise ConfigError(f"{spec.name!r} is no name for an expert", where=text, mend=mend)
+        raise ConfigError(f"{spec.name!r} cannot name an expert", where=text, mend=mend)
     return spec
 
 
 def keep_features(folder: RunFolder) -> int:
-    """Remove all features but those that a run can grow from; returns how many bytes stay."""
+    """Remove all features but those a run can grow from; returns the bytes that stay."""
     config, known = folder.read_config(), read_kept(folder)
     specs = [spec for spec in config.model.experts if isinstance(spec, SoundSpec)]
-    return known.prune([stem_spec(config.spectro), *specs])
+    return known.prune([StemSpec(spectro=config.spectro), *specs])
 
 
 def add_expert(
@@ -201,7 +191,8 @@ def add_expert(
 ) -> Grown:
     """Add an expert to a run; ``roots`` are the folders of the clips that it was fitted to.
 
-    Raises ConfigError where the run has an expert of that name, DatasetError where clips are gone.
+    Raises ConfigError where the run has an expert of that name, DatasetError where clips are
+    missing.
     """
     run = _Run(path)
     return run.grow([spec], roots, partial(refit, order_anew=True), progress)
@@ -214,9 +205,9 @@ def offer_backbone(
     *,
     progress: Progress = silent,
 ) -> Grown:
-    """Offer a pretrained network to a run as training offers it: whole, and its salient windows.
+    """Offer a pretrained network to a run as training does: with all or the salient windows.
 
-    What does not pay is not taken, and the run's other networks are chosen once more beside it.
+    It is not taken unless it pays, and the run's other networks are chosen again beside it.
     Otherwise as ``add_expert``.
     """
     run = _Run(path)
@@ -229,7 +220,7 @@ def offer_backbone(
 
 
 def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) -> Grown:
-    """Fit a run to more labelled clips as well; those of the test split are left out.
+    """Fit a run to more labelled clips as well, except for those of the test split.
 
     Raises DatasetError for labels that the run does not know, for other bytes under the name of a
     known clip, and where nothing is new; ConfigError where the features were not kept.
@@ -238,19 +229,15 @@ def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) 
     check_labels(more, run.config)
     known, specs = run.known, run.measured(run.specs)
     if not known.holds(specs):
-        raise ConfigError(
-            "the run keeps no features of the clips that it was trained on, or not all of them",
-            where=str(run.folder.file(RunFile.FEATURES)),
-            mend="train again on all clips together",
-        )
+        what = "the run keeps no features of the clips that it was trained on, or not all of them"
+        mend = "train again on all clips together"
+        raise ConfigError(what, where=str(run.folder.file(RunFile.FEATURES)), mend=mend)
     fresh, passed = pick_fresh(more, known)
     if hears_few(run.specs) and not known.whole.looked("whole").all():
         few = ", ".join(one.name for one in run.specs if hears_few([one]))
-        raise ConfigError(
-            f"the run does not know where {few} looked in the recordings of before",
-            where=str(run.folder.file(RunFile.KNOWN)),
-            mend="take it out and add it again (xmoe expert remove, add), or train again",
-        )
+        what = f"the run does not know which windows of its earlier recordings {few} chose"
+        mend = "take it out and add it again (xmoe expert remove, add), or train again"
+        raise ConfigError(what, where=str(run.folder.file(RunFile.KNOWN)), mend=mend)
     job = run.job(replace(more, classes=run.config.classes))
     new = measure_features(job.source, fresh, specs, progress=progress)
     features = known.whole.join(new)
@@ -262,20 +249,17 @@ def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) 
 
 
 def check_labels(more: Dataset, config: RunConfig) -> None:
-    """Raise DatasetError where clips have labels that the run does not know."""
     if strange := sorted(set(more.classes) - set(config.classes)):
-        raise DatasetError(
-            f"the run does not know the labels {', '.join(strange)}",
-            where=str(more.root),
-            mend=f"use its labels ({', '.join(config.classes)}), or train again on all clips",
-        )
+        what = f"the run does not know the labels {', '.join(strange)}"
+        mend = f"use its labels ({', '.join(config.classes)}), or train again on all clips"
+        raise DatasetError(what, where=str(more.root), mend=mend)
 
 
 def pick_fresh(more: Dataset, known: Known) -> tuple[list[Example], int]:
-    """Return the clips that the run was not fitted to, and how many it was.
+    """The clips that the run was not fitted to, and how many it was.
 
-    A clip is known by its bytes and times, whatever its name. DatasetError where a name stands for
-    other bytes than before, and where nothing is new.
+    A clip is known by its bytes and times, whatever its name. DatasetError where a name now stands
+    for other bytes, and where nothing is new.
     """
     digest, whole = FileDigests(more), known.whole
     names = {one.clip_id for one in whole.examples}
@@ -285,15 +269,10 @@ def pick_fresh(more: Dataset, known: Known) -> tuple[list[Example], int]:
     fresh = [one for one in asked if (digest(one), one.start_s, one.end_s) not in contents]
     if taken := [one.filepath for one in fresh if one.clip_id in names]:
         shown = ", ".join(taken[:SHOWN]) + (" ..." if taken[SHOWN:] else "")
-        raise DatasetError(
-            f"{len(taken)} files have the names of known clips and other bytes: {shown}",
-            where=str(more.root),
-            mend="give new recordings new names, or put them into a folder of their own",
-        )
+        what = f"{len(taken)} files have the names of known clips and other bytes: {shown}"
+        mend = "give new recordings new names, or put them into a folder of their own"
+        raise DatasetError(what, where=str(more.root), mend=mend)
     if not fresh:
-        raise DatasetError(
-            f"nothing is new: the run was trained on all {len(asked)} clips",
-            where=str(more.root),
-            mend="name clips that it does not know",
-        )
+        what = f"nothing is new: the run was trained on all {len(asked)} clips"
+        raise DatasetError(what, where=str(more.root), mend="name clips that it does not know")
     return fresh, len(asked) - len(fresh)

@@ -1,4 +1,4 @@
-"""A run folder and, where they still are, its recordings -> ``report.html``.
+"""A run folder and, if they can be found, its recordings -> ``report.html``.
 
 The report itself knows no model; here it is given one that shows and plays the most certain
 mistakes: the segment that is surest of the answer, with the saliency that the router read.
@@ -21,8 +21,8 @@ from xmoe.audio.dataset import Example, empty_dataset, load_dataset
 from xmoe.audio.resample import resample
 from xmoe.base.errors import DatasetError, XmoeError
 from xmoe.base.progress import Progress, silent
-from xmoe.explain.canvas import draw_map, draw_spectrogram
 from xmoe.explain.scales import scales_of
+from xmoe.explain.show.canvas import draw_map, draw_spectrogram
 from xmoe.explain.subject import surest_segment
 from xmoe.glance.saliency import saliency_map
 from xmoe.pictures.style import INK, new_figure, to_png
@@ -33,8 +33,8 @@ from xmoe.report.report import write_report
 from xmoe.run.folder import RunFile
 from xmoe.storage.mirror import is_address
 
-HEARD_HZ = 48_000
-PLAYED_HZ = 22_050
+HEARD_HZ = 48_000  # above this rate there is ultrasound
+PLAYED_HZ = 22_050  # small enough for a page with ten sounds
 MOST_PLAYED_S = 6.0
 
 
@@ -56,7 +56,7 @@ class MistakeIllustrator:
 
     @torch.no_grad()
     def __call__(self, clip_id: str) -> Illustration:
-        """Return picture and sound; AudioError or DatasetError where the recording is not there."""
+        """Picture and sound of a clip; AudioError or DatasetError where there is no recording."""
         example = self._examples.get(clip_id) or self._example(clip_id)
         path = replace(self._dataset, examples=(example,)).fetch().path(example)
         clip = read_clip(path, start_s=example.start_s, end_s=example.end_s)
@@ -78,7 +78,7 @@ class MistakeIllustrator:
         )
 
     def _example(self, clip_id: str) -> Example:
-        """Return the part of a file that the clip table means."""
+        """The part of a file that the clip table means."""
         row = self._records.clips.get(clip_id)
         if row is None:
             raise DatasetError(f"the clip is not in {RunFile.CLIPS}", where=clip_id)
@@ -103,9 +103,9 @@ class MistakeIllustrator:
 
 
 def encode_wav(samples: npt.NDArray[np.float32], rate_hz: int) -> tuple[bytes, str]:
-    """Return a small 16-bit WAV and a sentence on what was done so that people can hear it.
+    """A small 16-bit WAV, and a sentence on what was done to make it audible.
 
-    What lies above hearing is slowed down; everything else is brought to at most 22.05 kHz.
+    Ultrasound is slowed down; everything else is brought to at most 22.05 kHz.
     """
     note = ""
     if rate_hz > HEARD_HZ:
@@ -129,10 +129,10 @@ def report_run(
     metadata_csv: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Path:
-    """Write the report of a run and return where it is.
+    """Write the report of a run and return its path.
 
-    The recordings are looked for in ``dataset_dir``, or where the run was made from; where they are
-    not to be found the report says so.
+    Recordings are looked for in ``dataset_dir``, or where the run was made from; where they are not
+    found the report says so.
     """
     records, absent = RunRecords(run), ""
     illustrate: MistakeIllustrator | None = None
@@ -149,7 +149,7 @@ def report_run(
 
 
 def try_report(run: str | Path, *, progress: Progress = silent) -> None:
-    """Write the report at the end of a training, which it can never make fail."""
+    """Write the report at the end of a training, which a failure here must not fail."""
     try:
         where = str(report_run(run))
     except Exception as error:  # the run is complete without it

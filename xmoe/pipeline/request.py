@@ -16,15 +16,15 @@ from xmoe.training.session import Engine, train_here
 
 
 class Profiler(Protocol):
-    """Whatever profiles a data set: the plain loop, or a job on Ray."""
+    """Profiles a data set: the plain loop, or a job on Ray."""
 
     def __call__(self, dataset: Dataset, *, workers: int, progress: Progress) -> ProfileResult:
-        """Return the profile of a data set."""
+        """The profile of ``dataset``."""
         ...
 
 
 class Offered(Frozen):
-    """The networks that were offered to a run."""
+    """Pretrained networks that were offered to a run."""
 
     schema_version: Literal[1] = 1
     backbones: tuple[BackboneSpec, ...] = ()

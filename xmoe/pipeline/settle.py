@@ -1,4 +1,4 @@
-"""Held-out answers + what experts cost + a budget -> the routing of a run, and what is an event."""
+"""Held-out answers + what experts cost + a budget -> the routing of a run, and event thresholds."""
 
 from __future__ import annotations
 
@@ -14,18 +14,11 @@ from xmoe.experts.probabilities import to_probabilities
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.predict.conformal import Conformal, fit_conformal
 from xmoe.routing.stack import Stack
-from xmoe.training.budget import (
-    Doubt,
-    Priced,
-    answers_at,
-    choose_doubt,
-    choose_price,
-    top_probability,
-)
+from xmoe.training.budget import Doubt, Priced, answers_at, choose_doubt, choose_price
 from xmoe.training.closed import rightness
 from xmoe.training.promises import HeldTable, Promised, promise
 
-_WHOLE = "whole segments; networks that name how many windows hear the most salient ones"
+_WHOLE = "whole segments; networks limited to a few windows hear the most salient ones"
 
 
 @dataclass(frozen=True)
@@ -38,9 +31,9 @@ class Costs:
 
 @dataclass(frozen=True)
 class Settled:
-    """Promises, their price and the routing that follows; what is doubtful, and what an event.
+    """Promises, their price and the routing that follows; doubt, events and sets of labels.
 
-    ``conformal`` are sets of labels, None where a recording may have several.
+    ``conformal`` is None where a recording may have several labels.
     """
 
     promised: Promised
@@ -58,7 +51,7 @@ def settle_routing(
     budget: str | float,
     classes: Sequence[str],
 ) -> Settled:
-    """Return the routing that held-out answers support for a budget.
+    """The routing that held-out answers support for a budget.
 
     ``stacks[k]`` weighs the stem and the first k experts. Raises ConfigError for a bad budget.
     """
@@ -66,8 +59,8 @@ def settle_routing(
     temperatures = tuple(1.0 / sum(stack.weights.values()) for stack in stacks)
     priced = choose_price(promised, budget, costs.glance_ms, temperatures)
     asked = promised.asked_at(priced.price)
-    heard = _Heard.of(promised, answers_at(promised, asked, temperatures)[promised.clean])
-    doubt = _judge_doubt(heard)
+    held = _HeldOut.of(promised, answers_at(promised, asked, temperatures)[promised.clean])
+    doubt = _judge_doubt(held)
     routing = RoutingConfig(
         budget=budget,
         k_price=priced.price,
@@ -77,11 +70,11 @@ def settle_routing(
         uncertain_below=doubt.threshold,
         reasons={"windows": _WHOLE, "k": priced.reason, "uncertain": doubt.reason},
     )
-    return Settled(promised, priced, doubt, routing, _find_events(heard, classes), _cover(heard))
+    return Settled(promised, priced, doubt, routing, _find_events(held, classes), _cover(held))
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _HeldOut:
     """Calibrated held-out answers: ``segments`` [n, C] with their truth, ``clips`` [m, C] likewise.
 
     ``units`` [m] are the sources of the clips.
@@ -95,7 +88,7 @@ class _Heard:
     task: Task
 
     @classmethod
-    def of(cls, promised: Promised, logits: Floats) -> _Heard:
+    def of(cls, promised: Promised, logits: Floats) -> _HeldOut:
         owners, truth = promised.clips, promised.rows[promised.clean]
         count = np.bincount(owners)[:, None]
         pooled = np.zeros((len(count), logits.shape[1]))
@@ -105,30 +98,28 @@ class _Heard:
         return cls(logits, truth, pooled / count, truth[first], units, promised.task)
 
 
-def _judge_doubt(heard: _Heard) -> Doubt:
-    """Return the threshold under which the answer to a recording is doubtful."""
-    if not heard.task.exclusive:
+def _judge_doubt(held: _HeldOut) -> Doubt:
+    if not held.task.exclusive:
         reason = "several labels: no single top probability"
         return Doubt(threshold=0.0, share=0.0, wrong_under=0.0, wrong_over=0.0, reason=reason)
-    right = rightness(heard.clips, heard.clip_truth, heard.task)
-    return choose_doubt(top_probability(heard.clips, heard.task), right, heard.units)
+    right = rightness(held.clips, held.clip_truth, held.task)
+    top: Floats = to_probabilities(held.clips, held.task).max(axis=1)
+    return choose_doubt(top, right, held.units)
 
 
-def _cover(heard: _Heard) -> Conformal | None:
-    """Return sets of labels, where a recording has one."""
-    if not heard.task.exclusive:
+def _cover(held: _HeldOut) -> Conformal | None:
+    if not held.task.exclusive:
         return None
-    p = to_probabilities(heard.clips, heard.task)
-    return fit_conformal(p, heard.clip_truth.argmax(axis=1), heard.units)
+    p = to_probabilities(held.clips, held.task)
+    return fit_conformal(p, held.clip_truth.argmax(axis=1), held.units)
 
 
-def _find_events(heard: _Heard, classes: Sequence[str]) -> Thresholds:
-    """Return what is an event, by answers to segments."""
-    truth = heard.truth.astype(bool)
+def _find_events(held: _HeldOut, classes: Sequence[str]) -> Thresholds:
+    truth = held.truth.astype(bool)
     return find_thresholds(
-        to_probabilities(heard.segments, heard.task),
+        to_probabilities(held.segments, held.task),
         truth,
-        heard.clip_truth.astype(np.int64).sum(axis=0),
+        held.clip_truth.astype(np.int64).sum(axis=0),
         classes=classes,
-        exclusive=heard.task.exclusive,
+        exclusive=held.task.exclusive,
     )

@@ -1,4 +1,4 @@
-"""What the classifier says: of segments as tensors, of a recording as a record."""
+"""The classifier's answers: to segments as tensors, to a recording as a record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ExpertUse(Frozen):
 
 
 class Answer(Frozen):
-    """What the classifier says of one recording.
+    """The answer to one recording.
 
     ``label`` is the most probable class; ``labels`` all classes over one half when a recording may
     have several. ``k`` is the mean number of experts asked per segment. ``entropy`` is in nats.
@@ -44,8 +44,10 @@ class Answer(Frozen):
 
 @dataclass(frozen=True)
 class SegmentAnswers:
-    """Answers to n segments: calibrated ``logits`` [n, C], ``k`` [n], ``weights`` [n, E], who was
-    ``missing`` [n, E], and ``saliency_share`` [n], the salience in the windows that were sent.
+    """Answers to n segments: calibrated ``logits`` [n, C], ``k`` [n], ``weights`` [n, E].
+
+    ``missing`` [n, E] marks experts that did not answer; ``saliency_share`` [n] is the share of the
+    salience in the windows that were sent.
     """
 
     logits: Tensor
@@ -56,7 +58,6 @@ class SegmentAnswers:
 
 
 def join_answers(parts: Sequence[SegmentAnswers]) -> SegmentAnswers:
-    """Return the answers of all parts as one."""
     if len(parts) == 1:
         return parts[0]
     columns = zip(*(vars(part).values() for part in parts), strict=True)

@@ -1,9 +1,8 @@
 """Held-out answers -> sets of labels that hold the true one as often as asked.
 
-Split conformal prediction: how strange the true label looked to answers that did not know its
-source says how strange a label may look and still be in the set. The promise is that of
-exchangeable recordings; those of sources never heard are not quite that, so coverage is measured
-source by source, each by the answers to all others.
+Split conformal prediction: how strange the true label looked in held-out answers bounds how strange
+a label in the set may look. The guarantee is for exchangeable recordings; those of new sources are
+not quite that, so coverage is measured source by source, each by the answers to all others.
 
 Source: Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World (split conformal);
 Papadopoulos et al. 2002, ECML (inductive confidence machines).
@@ -22,8 +21,10 @@ Ints = npt.NDArray[np.int64]
 
 
 class Coverage(Frozen):
-    """What sets at ``alpha`` did on sources left out: how often they held the true label, on the
-    mean and for the worst tenth of sources, and how many labels they have.
+    """How sets at ``alpha`` did on sources left out.
+
+    ``coverage`` is how often they held the true label, ``worst_tenth`` the same for the worst tenth
+    of sources, ``mean_size`` their mean number of labels.
     """
 
     alpha: float
@@ -33,14 +34,14 @@ class Coverage(Frozen):
 
 
 class Conformal(Frozen):
-    """What ``conformal.json`` holds: ``scores``, rising: one less the probability of the truth."""
+    """Content of ``conformal.json``: rising ``scores``, one less the probability of the truth."""
 
     schema_version: int = 1
     scores: tuple[float, ...]
     measured: tuple[Coverage, ...]
 
     def pick(self, p: Floats, alpha: float) -> npt.NDArray[np.bool_]:
-        """Return which labels [..., C] of probabilities are in the set; the likeliest always is.
+        """Mark the labels [..., C] in the set of probabilities; the likeliest always is.
 
         ``alpha`` is how often the truth may be missing. Raises ValueError unless 0 < alpha < 1.
         """
@@ -50,19 +51,19 @@ class Conformal(Frozen):
 
 
 def limit_of(scores: Floats, alpha: float) -> float:
-    """Return how strange a label may look; infinite where the scores are too few to tell."""
+    """How strange a label may look; infinite where there are too few scores to tell."""
     rank = int(np.ceil((len(scores) + 1) * (1.0 - alpha)))
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else float("inf")
 
 
 def pick_labels(p: Floats, limit: float) -> npt.NDArray[np.bool_]:
-    """Return which labels [..., C] look no stranger than a limit, and the likeliest."""
+    """Mark the labels [..., C] that look no stranger than a limit, and the likeliest."""
     top = p == p.max(axis=-1, keepdims=True)
     return np.asarray((1.0 - p <= limit) | top)
 
 
 def fit_conformal(p: Floats, truth: Ints, units: Ints) -> Conformal:
-    """Return the sets of held-out probabilities [n, C] of clips whose labels are ``truth`` [n].
+    """Label sets from held-out probabilities [n, C] of clips whose labels are ``truth`` [n].
 
     ``units`` [n] are their sources.
     """
@@ -73,7 +74,7 @@ def fit_conformal(p: Floats, truth: Ints, units: Ints) -> Conformal:
 
 
 def _cover(p: Floats, truth: Ints, scores: Floats, units: Ints, alpha: float) -> Coverage:
-    """Return what sets at ``alpha`` do on each source, by the scores of all others."""
+    """Coverage of sets at ``alpha``, each source's by the scores of all others."""
     held = np.zeros(len(p), dtype=bool)
     sizes = np.zeros(len(p))
     for unit in np.unique(units):

@@ -1,4 +1,4 @@
-"""A recording -> warnings about it: it can be answered, but the answer can hardly be trusted."""
+"""A recording -> warnings: it can be answered, but the answer can hardly be trusted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from xmoe.audio.samples import Heard
 
 SILENT_PEAK = 1e-4
 CLIPPED_SHARE = 0.01
-LOUD_PEAK = 16.0
+LOUD_PEAK = 16.0  # no float recording; integers that were not divided
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The lowest and the highest sample of a recording, and the share that is clipped."""
+    """Lowest and highest sample of a recording, and the share that is clipped."""
 
     low: float
     high: float
@@ -21,15 +21,15 @@ class Levels:
 
 
 def find_doubts(heard: Heard, *, fmax_hz: float) -> list[str]:
-    """Return warnings about a recording that need no training profile; see ``judge_levels``."""
+    """Warnings about a recording that need no training profile; see ``judge_levels``."""
     levels = Levels(float(heard.samples.min()), float(heard.samples.max()), heard.clipped_rate)
     return [*heard.notes, *judge_levels(levels, heard.sample_rate_hz, fmax_hz=fmax_hz)]
 
 
 def judge_levels(levels: Levels, sample_rate_hz: int, *, fmax_hz: float) -> list[str]:
-    """Return warnings: silence, clipping, samples that are no floats from -1 to 1, a low rate.
+    """Warnings: silence, clipping, samples that are no floats from -1 to 1, a low rate.
 
-    The rate is too low for the model's band, which ends at ``fmax_hz``.
+    The rate is low where it cannot hold the model's band, which ends at ``fmax_hz``.
     """
     doubts = []
     if levels.clipped_rate > CLIPPED_SHARE:

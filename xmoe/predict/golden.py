@@ -1,8 +1,8 @@
-"""A few made sounds and what a run said of them when it was written: does it still say so?
+"""A few synthetic sounds and a run's answers to them when it was written: are they the same now?
 
-A copy that was cut short, another version of a library or a processor that counts otherwise shows
-in these answers before anybody is served by them. Nothing of anybody's recordings is kept: the
-sounds are arithmetic on the run's own rate and band, the same on every machine.
+A truncated copy, another version of a library or a processor that computes otherwise shows in these
+answers before anybody is served by them. No recording is kept: the sounds are arithmetic on the
+run's own rate and band, the same on every machine.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from xmoe.run.folder import RunFile, RunFolder
 from xmoe.run.remote import hash_weights
 
 NUM_SOUNDS = 4
-LENGTH_SEGMENTS = 1.25
+LENGTH_SEGMENTS = 1.25  # so that there are two segments
 LEVEL, NOISE = 0.2, 0.05
-_MULTIPLIER, _MASK = np.uint64(0x45D9F3B), np.uint64(0xFFFFFFFF)
+_MULTIPLIER, _MASK = np.uint64(0x45D9F3B), np.uint64(0xFFFFFFFF)  # an integer hash
 
 Samples = npt.NDArray[np.float32]
 Probabilities = Mapping[str, float]
 
 
 class Golden(Frozen):
-    """Probabilities by class of each made sound, and the weights that gave them."""
+    """Probabilities by class for each synthetic sound, and the weights that gave them."""
 
     weights_sha256: str
     answers: tuple[dict[str, float], ...]
 
 
 def make_sounds(spectro: SpectroConfig) -> list[Samples]:
-    """Return sounds [S] at the run's rate: chirps over parts of its band, in noise."""
+    """Sounds [S] at the run's rate: chirps over parts of its band, in noise."""
     size = round(LENGTH_SEGMENTS * spectro.segment_s * spectro.sample_rate_hz)
     time_s = np.arange(size) / spectro.sample_rate_hz
     low, width = spectro.fmin_hz, spectro.fmax_hz - spectro.fmin_hz
@@ -48,7 +48,7 @@ def make_sounds(spectro: SpectroConfig) -> list[Samples]:
 
 
 def _noise(size: int, seed: int) -> npt.NDArray[np.float64]:
-    """Return numbers from -1 to 1 that no library's generator decides (a hash of whole numbers)."""
+    """Numbers from -1 to 1, a hash of integers: no library's generator decides them."""
     value = np.arange(size, dtype=np.uint64) + np.uint64(seed * size + 1)
     for _ in range(2):
         value = ((value >> np.uint64(16)) ^ value) * _MULTIPLIER & _MASK
@@ -57,7 +57,6 @@ def _noise(size: int, seed: int) -> npt.NDArray[np.float64]:
 
 
 def answer_sounds(predictor: Predictor) -> list[dict[str, float]]:
-    """Return what a predictor says of the made sounds."""
     rate = predictor.config.spectro.sample_rate_hz
     return [
         predictor.predict(sound, rate).probabilities
@@ -66,21 +65,20 @@ def answer_sounds(predictor: Predictor) -> list[dict[str, float]]:
 
 
 def write_golden(folder: RunFolder) -> None:
-    """Write what the best weights of a run say of the made sounds."""
     answers = tuple(answer_sounds(Predictor.load(folder.path)))
     record = Golden(weights_sha256=hash_weights(folder), answers=answers)
     folder.write_record(RunFile.GOLDEN, record)
 
 
 def read_golden(folder: RunFolder) -> Golden | None:
-    """Return what a run said, or None where it was written before that was kept."""
+    """The golden answers of a run, None where it was written before they were kept."""
     if not folder.file(RunFile.GOLDEN).is_file():
         return None
     return folder.read_record(RunFile.GOLDEN, Golden)
 
 
 def largest_difference(said: Sequence[Probabilities], wanted: Sequence[Probabilities]) -> float:
-    """Return how far probabilities are apart at most; infinity for other classes or numbers."""
+    """Largest difference of probabilities; infinite for other classes or counts."""
     if len(said) != len(wanted) or any(set(a) != set(b) for a, b in zip(said, wanted, strict=True)):
         return float("inf")
     pairs = zip(said, wanted, strict=True)

@@ -1,7 +1,7 @@
-"""A run folder + a recording -> an answer with its probabilities, its experts and its doubts.
+"""A run folder + a recording -> an answer with its probabilities, experts and warnings.
 
-A recording is cut into the segments that the run was trained on; each is measured, planned,
-answered and combined by itself, and the recording's answer is the mean of their calibrated logits.
+A recording is cut into segments as in training; each is measured, planned, answered and combined by
+itself, and the recording's answer is the mean of their calibrated logits.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Predictor:
     def load(
         cls, run: str | Path, *, which: Which = "best", device: torch.device | None = None
     ) -> Predictor:
-        """Load a run folder; RunFolderError where it is torn or not ours."""
+        """Load a run folder; RunFolderError where it is damaged or not ours."""
         folder = RunFolder(run)
         config = folder.read_config()
         model = MoE(config.model, config.spectro)
@@ -74,36 +74,35 @@ class Predictor:
         load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
         for expert in model.experts.values():
             assert isinstance(expert, Expert)
-            expert.load()  # a run that was fetched is here no longer than it is loaded
+            expert.load()  # now, for a fetched run is deleted once it is loaded
         fold_norms(model)
         return cls(config, model, device=device)
 
     @property
     def task(self) -> Task:
-        """What the labels mean."""
         return task_of(self.config.model.task)
 
     def cut(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, hop_s: float | None = None
     ) -> list[Segment]:
-        """Return the segments of a recording [S], ``hop_s`` apart or as in training."""
+        """Segments of a recording [S], ``hop_s`` apart or as in training."""
         spectro = self.config.spectro
         hop_s = hop_s or spectro.segment_hop_s
         return Grid.of(sample_rate_hz, segment_s=spectro.segment_s, hop_s=hop_s).cut(samples)
 
     def measure(self, segments: Sequence[Segment]) -> Tensor:
-        """Return the compressed spectrograms [n, F, T] of the segments of a recording."""
+        """Compressed spectrograms [n, F, T] of the segments of a recording."""
         return self.frontend.compress(*measure_segments(segments, self.frontend))
 
     def hear(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int
     ) -> tuple[Tensor, Sound | None]:
-        """Return the compressed segments [n, F, T] of a recording [S], and their sound."""
+        """Compressed segments [n, F, T] of a recording [S], and their sound."""
         segments = self.cut(samples, sample_rate_hz)
         return self.measure(segments), self.sound_of(segments)
 
     def sound_of(self, segments: Sequence[Segment]) -> Sound | None:
-        """Return the sound of segments where an expert of this run hears it."""
+        """The sound of segments, if an expert of this run needs it."""
         return hold_sound(segments) if self.config.model.hears_sound else None
 
     @torch.inference_mode()
@@ -115,7 +114,7 @@ class Predictor:
         k: int | None = None,
         k_max: int | None = None,
     ) -> SegmentAnswers:
-        """Return answers to segments [n, F, T] and their sound, which experts that hear it need.
+        """Answers to segments [n, F, T]; ``sound`` is theirs, for experts that need it.
 
         ``k`` fixes and ``k_max`` bounds the experts. Raises ValueError where the sound is lacking.
         """
@@ -124,9 +123,9 @@ class Predictor:
         parts, routing = [], self.config.routing
         for first in range(0, len(specs), self.batch):
             rows = slice(first, first + self.batch)
-            heard = None if sound is None else sound.rows(rows)
+            own = None if sound is None else sound.rows(rows)
             block = specs[rows].to(self.device)
-            plan, inputs = self.model.prepare(block, routing, sound=heard, k=k, k_max=k_max)
+            plan, inputs = self.model.prepare(block, routing, sound=own, k=k, k_max=k_max)
             most = k_max if k is None else k
             plan, combined = answer_plan(
                 self.model, plan, inputs, routing, callers=self.experts, k_max=most
@@ -135,21 +134,21 @@ class Predictor:
         return join_answers(parts)
 
     def read_combined(self, plan: Plan, combined: Combined) -> SegmentAnswers:
-        """Return the calibrated answers to the segments of one plan."""
-        heard = (combined.weights > 0).sum(1)
-        logits = combined.logits / self._temperatures(heard)
+        """Calibrated answers to the segments of one plan."""
+        answered = (combined.weights > 0).sum(1)
+        logits = combined.logits / self._temperatures(answered)
         total = plan.window_scores.sum((1, 2)).clamp_min(1e-9)
         sent = plan.window_scores.gather(2, plan.windows).sum((1, 2))
         values = (logits, plan.k, combined.weights, combined.missing, sent / total)
         return SegmentAnswers(*(value.cpu() for value in values))
 
-    def _temperatures(self, heard: Tensor) -> Tensor:
+    def _temperatures(self, answered: Tensor) -> Tensor:
         scale = self.config.routing.temperatures or (1.0,) * (self.config.model.k_max + 1)
-        table = torch.tensor(scale, device=heard.device)
-        return table[heard.clamp_max(len(scale) - 1)].unsqueeze(1)
+        table = torch.tensor(scale, device=answered.device)
+        return table[answered.clamp_max(len(scale) - 1)].unsqueeze(1)
 
     def probabilities(self, logits: Tensor) -> npt.NDArray[np.float64]:
-        """Return probabilities [C] of a recording from its segments' logits [n, C]."""
+        """Probabilities [C] of a recording from its segments' logits [n, C]."""
         return self.task.pool_probabilities(logits.numpy().astype(np.float64))
 
     def predict(
@@ -160,11 +159,11 @@ class Predictor:
         k: int | None = None,
         k_max: int | None = None,
     ) -> Answer:
-        """Return the answer to one recording [S], with what is doubtful about it."""
+        """The answer to samples [S]."""
         return self.answer(Heard(samples, sample_rate_hz, 0.0), k=k, k_max=k_max)
 
     def answer(self, heard: Heard, *, k: int | None = None, k_max: int | None = None) -> Answer:
-        """Return the answer to one recording, with what is doubtful about it."""
+        """The answer to one recording, with warnings about it."""
         began = time.perf_counter()
         specs, sound = self.hear(heard.samples, heard.sample_rate_hz)
         answers = self.answer_segments(specs, sound, k=k, k_max=k_max)
@@ -172,18 +171,18 @@ class Predictor:
         return self.summarise(answers, warnings=self.doubts(heard), seconds=seconds)
 
     def doubts(self, heard: Heard) -> list[str]:
-        """Return warnings about a recording."""
         return find_doubts(heard, fmax_hz=self.config.spectro.fmax_hz)
 
     def summarise(
         self, answers: SegmentAnswers, *, warnings: Sequence[str] = (), seconds: float = 0.0
     ) -> Answer:
-        """Return one recording's answer from those of its segments."""
+        """One recording's answer from those of its segments."""
         config = self.config
         p = self.probabilities(answers.logits)
         top = int(p.argmax())
-        segments = answers.weights.numpy()  # numpy: these are few numbers, and torch lets go of the
-        weights, asked = segments.mean(0), (segments > 0).mean(0)  # interpreter at every step
+        # numpy: torch releases the interpreter lock at every step, which costs more than the sums.
+        segments = answers.weights.numpy()
+        weights, asked = segments.mean(0), (segments > 0).mean(0)
         experts = [
             ExpertUse(name=name, weight=round(float(w), 6), share=round(float(s), 6))
             for name, w, s in zip(config.model.expert_names, weights, asked, strict=True)

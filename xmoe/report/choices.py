@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from xmoe.base.config import BackboneSpec
 from xmoe.policy.records import Race, StackRow
-from xmoe.report.html import DASH, Markup, element, join, paragraph, percent, table
+from xmoe.report.html import DASH, element, join, paragraph, percent, table
 from xmoe.report.records import RunRecords
 
 SOURCES = {"rule": "a rule", "race": "the race", "user": "the user"}
 
 
 def describe_choices(records: RunRecords) -> Markup:
-    """Return every choice with its reason, how the race went, and what validation set."""
+    """Every choice with its reason, how the race went, and what validation set."""
     policy = records.policy
     rows = [
         (choice.name, say_value(choice.value), SOURCES[choice.source], choice.reason)
@@ -33,7 +35,7 @@ def describe_choices(records: RunRecords) -> Markup:
     if policy.candidates:
         parts += [element("h3", "Candidates for experts"), describe_candidates(policy.candidates)]
     if networks := [spec for spec in records.config.model.experts if spec.kind == "backbone"]:
-        parts += [element("h3", "Networks that others trained"), describe_networks(networks)]
+        parts += [element("h3", "Pretrained networks"), describe_networks(networks)]
     if reasons := records.config.routing.reasons:
         caption = "What validation clips set after the training"
         parts += [
@@ -44,7 +46,6 @@ def describe_choices(records: RunRecords) -> Markup:
 
 
 def describe_race(race: Race) -> Markup:
-    """Return how each candidate did on held-out training clips, clean and noisy."""
     low_db, high_db = race.noise_snr_db
     kept = "groups kept whole" if race.folds == "group" else "classes in proportion"
     rows = [
@@ -69,7 +70,6 @@ def describe_race(race: Race) -> Markup:
 
 
 def describe_candidates(candidates: Sequence[StackRow]) -> Markup:
-    """Return what every candidate for an expert gains on held-out clips, and for how much."""
     rows = [
         (
             f"{one.place}. {one.name}" if one.taken else one.name,
@@ -82,16 +82,16 @@ def describe_candidates(candidates: Sequence[StackRow]) -> Markup:
         for one in candidates
     ]
     words = (
-        "Log loss in nats on clips whose sources were left out: of each alone, and what it takes "
-        "off beside those taken before it. Numbered ones are experts, in the order in which they "
-        "are asked."
+        "Log loss in nats on clips whose sources were left out: of each alone, and how much it "
+        "gains beside those taken before it. Numbered ones are experts, in the order in which "
+        "they are asked."
     )
     columns = ("Candidate", "ms", "Alone", "Gain", "Weight", "Why")
     return join(paragraph(words), table("Candidates", columns, rows))
 
 
 def describe_networks(networks: Sequence[BackboneSpec]) -> Markup:
-    """Return whose the networks are that experts ask, and what they have heard."""
+    """Whose the pretrained networks are, and what they were trained on."""
     rows = [
         (
             one.name,
@@ -109,7 +109,6 @@ def describe_networks(networks: Sequence[BackboneSpec]) -> Markup:
 
 
 def say_value(value: Any) -> str:
-    """Return a chosen value for people."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (list, tuple)):

@@ -1,8 +1,8 @@
 """Two runs -> paired differences on the test clips that both answered, with intervals.
 
-Figures of two runs differ by chance less than each of them does, since both answered the same
-clips: every resample draws clips (or groups of them) once and measures both runs on these. A clip
-is told by the hash of its sound, wherever it lay.
+Both runs answered the same clips, so their figures differ less by chance than each varies: every
+resample draws clips (or groups of them) once and measures both runs on these. A clip is known by
+the hash of its sound, wherever it lay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_CLASSES = 5
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of both runs and the second less the first, with its 95 % interval.
+    """A figure of both runs, and the second less the first with its 95 % interval.
 
     ``interval`` is None where all clips are of one group.
     """
@@ -39,12 +39,10 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """The second run's figure less the first one's."""
         return self.second - self.first
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out zero."""
         return self.interval is not None and not self.interval[0] <= 0.0 <= self.interval[1]
 
 
@@ -53,8 +51,8 @@ class Comparison:
     """Two runs on the ``num_clips`` test clips that both answered; ``units`` were drawn.
 
     ``figures`` and the recall of ``classes``, those that differ most first; ids of the clips that
-    only one of both answered right (entirely, where there are several labels); ``notes`` on what
-    was left out.
+    only one run answered right (entirely, where there are several labels); ``notes`` on what was
+    left out.
     """
 
     runs: tuple[str, str]
@@ -69,7 +67,7 @@ class Comparison:
 
 
 def compare_runs(first: str | Path, second: str | Path, *, seed: int = 0) -> Comparison:
-    """Return how the second run differs from the first.
+    """How the second run differs from the first.
 
     Raises ConfigError where they know other classes, have no test clip in common, or differ in what
     a clip is; RunFolderError where a record is missing.
@@ -119,7 +117,7 @@ def _same_classes(runs: Sequence[RunRecords]) -> tuple[Task, tuple[str, ...]]:
 
 
 def _pair(runs: Sequence[RunRecords]) -> tuple[list[tuple[Row, Row]], list[str]]:
-    """Return the traces of the clips that both answered, and a note on those that one did not."""
+    """Traces of the clips that both answered, and a note on those that one did not."""
     keyed = [{key: row for row in run.traces if (key := _key(run, row))} for run in runs]
     both = [key for key in keyed[0] if key in keyed[1]]
     pairs = [(keyed[0][key], keyed[1][key]) for key in both]
@@ -133,12 +131,12 @@ def _pair(runs: Sequence[RunRecords]) -> tuple[list[tuple[Row, Row]], list[str]]
 
 
 def _key(run: RunRecords, row: Row) -> str:
-    """Return what tells a clip: the hash of its sound; its id where that was not recorded."""
+    """What identifies a clip: the hash of its sound; its id where that was not recorded."""
     return str(run.clips.get(row["clip_id"], {}).get("content_sha256") or row["clip_id"])
 
 
 def _as_clips(rows: Sequence[Row], own: Sequence[str], classes: Sequence[str], task: Task) -> Clips:
-    """Return what each clip adds to the figures, its columns in the order of ``classes``."""
+    """What each clip adds to the figures, its columns in the order of ``classes``."""
     columns = [list(own).index(name) for name in classes]
     p = np.array([row["probabilities"] for row in rows])[:, columns]
     truth = np.array([[float(name in row["labels"]) for name in classes] for row in rows])
@@ -170,7 +168,7 @@ def _figures(
 
 
 def _replay(weights: Array) -> Callable[[int], Array]:
-    """Return a function that hands out resamples in order: every run gets the same ones."""
+    """A draw that yields the same resamples, in order, to every run."""
     rows = iter(weights)
     return lambda count: np.stack(list(islice(rows, count)))
 
@@ -178,7 +176,7 @@ def _replay(weights: Array) -> Callable[[int], Array]:
 def _recalls(
     clips: Sequence[Clips], weights: Array, units: int, classes: Sequence[str]
 ) -> tuple[Difference, ...]:
-    """Return the recall of the classes that differ most, and at all."""
+    """Recall of the classes that differ most, if they differ at all."""
     present = clips[0].truth.sum(0)
     found = []
     for column in np.flatnonzero(present).tolist():
@@ -202,7 +200,6 @@ def _differ(
 
 
 def describe(comparison: Comparison) -> dict[str, Any]:
-    """Return a comparison as plain values for JSON."""
     rows = {
         key: {
             one.name: {

@@ -17,7 +17,7 @@ FEWEST_PER_STEP = 8
 
 
 def draw_accuracy_by_k(metrics: Mapping[str, Any]) -> Figure:
-    """Return accuracy with K fixed at 0, 1, ... and, beside it, where the chosen K stands.
+    """Accuracy with K fixed at 0, 1, ... and, beside it, where the chosen K stands.
 
     Reads ``accuracy_at_fixed_k``, ``accuracy``, ``accuracy_ci`` and ``mean_k`` of ``metrics.json``.
     """
@@ -50,7 +50,7 @@ def draw_accuracy_by_k(metrics: Mapping[str, Any]) -> Figure:
 
 
 def draw_accuracy_by_ms(metrics: Mapping[str, Any], title: str = "") -> Figure:
-    """Return accuracy against milliseconds of a processor: routed, blindly chosen, each expert.
+    """Accuracy against milliseconds of a core: routed, blindly chosen, each expert.
 
     Reads ``curve``, ``accuracy_at_fixed_k``, ``ms_at_fixed_k``, ``alone``, ``ms_alone``,
     ``accuracy`` and ``mean_ms`` of ``metrics.json``.
@@ -88,7 +88,7 @@ def draw_accuracy_by_ms(metrics: Mapping[str, Any], title: str = "") -> Figure:
 
 
 def draw_k_by_snr(snr_db: Sequence[float], k: Sequence[float]) -> Figure:
-    """Return each clip's K against its SNR, and the mean of K over steps of equally many clips.
+    """Each clip's K against its SNR, and the mean of K over steps of equally many clips.
 
     Raises ValueError where no clip has both.
     """

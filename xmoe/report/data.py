@@ -1,15 +1,17 @@
-"""Profile, notes, warnings and quarantine -> the part that says what the data is."""
+"""Profile, notes, warnings and quarantine -> the part of the report on the data."""
 
 from __future__ import annotations
 
 from collections import Counter
+
+from markupsafe import Markup
 
 from xmoe.audio.dataset import SPLITS
 from xmoe.base.units import format_hz
 from xmoe.profile.draw import render_profile
 from xmoe.profile.profile import Profile
 from xmoe.profile.show import format_duration
-from xmoe.report.html import Markup, bullets, drawn, element, join, paragraph, table
+from xmoe.report.html import bullets, drawn, element, join, paragraph, table
 from xmoe.report.records import RunRecords
 from xmoe.run.folder import RunFile
 
@@ -17,7 +19,6 @@ MOST_QUARANTINED = 10
 
 
 def describe_data(records: RunRecords) -> Markup:
-    """Return facts, the picture of the profile, warnings, and what was left out."""
     profile = records.profile
     counts = records.dataset.get("clips") or profile.splits
     splits = ", ".join(f"{name} {counts[name]}" for name in SPLITS if name in counts)
@@ -37,7 +38,6 @@ def describe_data(records: RunRecords) -> Markup:
 
 
 def list_facts(profile: Profile) -> Markup:
-    """Return the figures that a person asks for first."""
     facts = {
         "Recordings": str(profile.num_clips),
         "Length in all": format_duration(profile.total_duration_s),
@@ -53,7 +53,6 @@ def list_facts(profile: Profile) -> Markup:
 
 
 def describe_quarantine(records: RunRecords) -> Markup:
-    """Return how many recordings were left out, why, and the first of them."""
     rows = records.quarantine
     if not rows:
         return paragraph("No recording had to be left out.")

@@ -1,7 +1,7 @@
-"""Traces -> the most certain mistakes, each with what can be seen and heard of it.
+"""Traces -> the most certain mistakes, each with its picture and sound.
 
-A report lies below whatever explains, so how a mistake looks and sounds is asked of an
-``Illustrator`` that is passed in. Without one the mistakes are listed and the reason is given.
+The report lies below ``explain``, so an ``Illustrator`` that is passed in makes pictures and
+sounds. Without one the mistakes are listed and the reason is given.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xmoe.report.html import Markup, element, join, paragraph, percent, picture, table
+from markupsafe import Markup
+
+from xmoe.report.html import element, join, paragraph, percent, picture, table
 from xmoe.report.records import Row, RunRecords
 
 MOST_MISTAKES = 10
@@ -18,7 +20,7 @@ MOST_MISTAKES = 10
 
 @dataclass(frozen=True)
 class Illustration:
-    """A mistake as a picture and a sound: PNG, WAV, what each shows, and what to beware of."""
+    """A mistake as a picture (PNG) and a sound (WAV), with words for both and a note of caution."""
 
     png: bytes
     alt: str
@@ -30,7 +32,7 @@ Illustrator = Callable[[str], Illustration]
 
 
 def find_mistakes(traces: list[Row], *, most: int = MOST_MISTAKES) -> list[Row]:
-    """Return the wrong answers, the most certain first.
+    """The wrong answers, the most certain first.
 
     A clip with several labels is wrong where the most probable is none of them.
     """
@@ -39,7 +41,7 @@ def find_mistakes(traces: list[Row], *, most: int = MOST_MISTAKES) -> list[Row]:
 
 
 def describe_mistakes(records: RunRecords, illustrate: Illustrator | None, absent: str) -> Markup:
-    """Return the most certain mistakes; ``absent`` says why they are neither seen nor heard."""
+    """The most certain mistakes; ``absent`` says why they are neither shown nor played."""
     mistakes = find_mistakes(records.traces)
     if not mistakes:
         return paragraph("No test recording was answered wrongly.")
@@ -70,12 +72,11 @@ def describe_mistakes(records: RunRecords, illustrate: Illustrator | None, absen
 
 
 def show_mistake(row: Row, illustrate: Illustrator) -> Markup:
-    """Return one mistake as a card; what cannot be shown of it says so."""
     title = element("h3", ";".join(row["labels"]) or "no label", " taken for ", row["answer"])
     experts = ", ".join(str(use["name"]).replace("_", " ") for use in row["experts"] or ())
     words = paragraph(
         f"Claimed {percent(row['probability'])}"
-        f"{', said to be uncertain' if row['uncertain'] else ''}; K {row['k']:.1f}"
+        f"{', marked uncertain' if row['uncertain'] else ''}; K {row['k']:.1f}"
         f"{f' ({experts})' if experts else ', the stem alone'}. {row['clip_id']}",
         class_="quiet",
     )
@@ -85,8 +86,8 @@ def show_mistake(row: Row, illustrate: Illustrator) -> Markup:
         return element("article", title, paragraph(f"Not shown: {error}", class_="absent"), words)
     sound = base64.b64encode(shown.wav).decode("ascii")
     player = Markup(
-        f'<audio controls preload="metadata" src="data:audio/wav;base64,{sound}" '
-        f'aria-label="Sound of this clip"></audio>'
-    )
+        '<audio controls preload="metadata" src="data:audio/wav;base64,{}" '
+        'aria-label="Sound of this clip"></audio>'
+    ).format(sound)
     note = paragraph(shown.note, class_="quiet") if shown.note else ""
     return element("article", title, picture(shown.png, shown.alt), player, words, note)

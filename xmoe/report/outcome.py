@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 
 from xmoe.pictures import draw_calibration, draw_confusion, draw_learning_curves
-from xmoe.report.html import Markup, drawn, interval, join, paragraph, percent, table
+from xmoe.report.html import drawn, interval, join, paragraph, percent, table
 from xmoe.report.records import RunRecords
 from xmoe.run.folder import RunFile
 
@@ -27,7 +28,7 @@ FIGURES = {
 
 
 def say_answer(metrics: dict[str, Any]) -> str:
-    """Return the result of the run in one line: accuracy beside what it has to beat."""
+    """The result of the run in one line: accuracy beside what it has to beat."""
     several = metrics.get("task") == "multi_label"
     what = "mean overlap of labels" if several else "accuracy"
     words = (
@@ -43,7 +44,6 @@ def say_answer(metrics: dict[str, Any]) -> str:
 
 
 def describe_figures(records: RunRecords) -> Markup:
-    """Return the figures on test with their intervals, and how sure of itself the run may be."""
     metrics = records.metrics
     rows = []
     for name, words in FIGURES.items():
@@ -55,7 +55,7 @@ def describe_figures(records: RunRecords) -> Markup:
 
 
 def describe_learning(records: RunRecords) -> Markup:
-    """Return the learning curves, or how a fit in closed form went."""
+    """Learning curves, or how a fit in closed form went."""
     record = records.closed_form
     if record is not None:
         beside = [describe_network(record, records.history)] if "network" in record else []
@@ -66,12 +66,11 @@ def describe_learning(records: RunRecords) -> Markup:
 
 
 def describe_fit(record: Mapping[str, Any]) -> Markup:
-    """Return what a fit in closed form was made of, and what its sets of labels did."""
     first, doubt = record["first_most"], record["doubt"]["reason"]
     return join(
         paragraph(
             f"Fitted in closed form in {record['minutes']:.1f} minutes, on {record['clips']} clips "
-            f"in {record['segments']} segments. Sources: {record['sources']}. Who judges: "
+            f"in {record['segments']} segments. Sources: {record['sources']}. Judges: "
             f"{record['judged']}. In the first round at most {first} experts are asked."
         ),
         paragraph(f"Doubt: {doubt}."),
@@ -79,9 +78,8 @@ def describe_fit(record: Mapping[str, Any]) -> Markup:
 
 
 def describe_network(record: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Markup:
-    """Return what became of the network that was trained beside a fit in closed form."""
     row = record["network"]
-    became = "It is the last expert" if row["taken"] else "It is no expert"
+    became = "It became an expert" if row["taken"] else "It did not become an expert"
     words = (
         f"Then a network was trained by gradient, for {record['network_minutes']:.1f} minutes. "
         f"{became}: it takes {row['gain']:.4f} ± {row['gain_se']:.4f} nats off the log loss "
@@ -91,13 +89,11 @@ def describe_network(record: Mapping[str, Any], history: Sequence[Mapping[str, A
 
 
 def describe_calibration(records: RunRecords) -> Markup:
-    """Return the calibration curve and how to read it."""
     words = "Points on the dashed line: what the answer claimed is how often it was right."
     return drawn(draw_calibration(records.metrics), "Calibration curve", words)
 
 
 def describe_confusion(records: RunRecords) -> Markup:
-    """Return the confusion matrix, of the most confused classes where there are many."""
     metrics, classes = records.metrics, tuple(records.metrics["classes"])
     counts = np.asarray(metrics["confusion"], dtype=np.int64)
     kept = most_confused(counts)
@@ -113,7 +109,7 @@ def describe_confusion(records: RunRecords) -> Markup:
 
 
 def most_confused(counts: npt.NDArray[np.int64]) -> list[int]:
-    """Return the classes to draw, in their order: all, or those with the most errors."""
+    """The classes to draw, in their order: all, or those with the most errors."""
     if len(counts) <= MOST_CLASSES:
         return list(range(len(counts)))
     if counts.ndim == 3:
@@ -127,7 +123,7 @@ def most_confused(counts: npt.NDArray[np.int64]) -> list[int]:
 def list_pairs(
     counts: npt.NDArray[np.int64], classes: tuple[str, ...]
 ) -> list[tuple[str, str, int]]:
-    """Return (truth, answer, clips) of the most frequent mistakes."""
+    """(truth, answer, clips) of the most frequent mistakes."""
     wrong = counts - np.diag(np.diag(counts))
     pairs = [(int(wrong[i, j]), int(i), int(j)) for i, j in np.argwhere(wrong)]
     pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
@@ -135,7 +131,7 @@ def list_pairs(
 
 
 def describe_classes(records: RunRecords) -> Markup:
-    """Return a row per class, the worst first; of many classes only those."""
+    """A row per class, the worst first; of many classes only those."""
     metrics, by_class = records.metrics, records.usage.get("by_class", {})
     classes = metrics["classes"]
     found = [(classes[int(row["class_id"])], row) for row in metrics["per_class"]]

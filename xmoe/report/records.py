@@ -1,6 +1,4 @@
-"""A run folder -> its records, each read when it is first asked for, so that one torn file costs
-one part of the report and not the whole.
-"""
+"""A run folder -> its records, read on first use: a damaged one costs one part of the report."""
 
 from __future__ import annotations
 
@@ -34,39 +32,34 @@ CLIP_COLUMNS = [
 
 
 class RunRecords:
-    """What a run folder holds; RunFolderError from a record that is missing or torn."""
+    """The records of a run folder; one that is missing or damaged raises RunFolderError."""
 
     def __init__(self, run: str | Path) -> None:
         self.folder = RunFolder(run)
 
     @property
     def name(self) -> str:
-        """Name of the run: that of its folder, wherever it lies."""
         return self.folder.path.resolve().name
 
     @cached_property
     def config(self) -> RunConfig:
-        """Everything needed to rebuild the classifier."""
         return self.folder.read_config()
 
     @cached_property
     def metrics(self) -> Row:
-        """Figures on the test split."""
         return self._object(RunFile.METRICS)
 
     @cached_property
     def usage(self) -> Row:
-        """How often each expert was asked."""
         return self._object(RunFile.USAGE)
 
     @cached_property
     def robustness(self) -> Row:
-        """What is still right under noise, clipping and more; only where it was measured."""
+        """Accuracy under noise, clipping and more; only where it was measured."""
         return self._object(RunFile.ROBUSTNESS)
 
     @property
     def has_robustness(self) -> bool:
-        """Whether robustness was measured."""
         return self.folder.file(RunFile.ROBUSTNESS).is_file()
 
     @cached_property
@@ -76,23 +69,21 @@ class RunRecords:
 
     @cached_property
     def profile(self) -> Profile:
-        """What the recordings are like."""
         return read_profile(self.folder.file(RunFile.PROFILE))
 
     @cached_property
     def policy(self) -> Policy:
-        """What was chosen and why."""
         return self.folder.read_record(RunFile.POLICY, Policy)
 
     @cached_property
     def closed_form(self) -> Row | None:
-        """What a fit in closed form left of itself, None for a run that gradients trained."""
+        """The record of a fit in closed form, None for a run trained by gradient."""
         there = self.folder.file(RunFile.CLOSED).is_file()
         return self._object(RunFile.CLOSED) if there else None
 
     @cached_property
     def history(self) -> list[Row]:
-        """One record per epoch: of the run, or of the network beside what was fitted."""
+        """One record per epoch: of the run, or of the network beside a fit in closed form."""
         beside = self.closed_form is not None
         lines = self._text(
             f"{RunFile.BY_GRADIENT}/{RunFile.HISTORY}" if beside else RunFile.HISTORY
@@ -101,17 +92,15 @@ class RunRecords:
 
     @cached_property
     def quarantine(self) -> list[Row]:
-        """The recordings that were left out."""
         return list(csv.DictReader(self._text(RunFile.QUARANTINE).splitlines()))
 
     @cached_property
     def architecture(self) -> str:
-        """The classifier in words."""
         return self._text(RunFile.ARCHITECTURE)
 
     @cached_property
     def traces(self) -> list[Row]:
-        """One row per test clip: what was answered and who was asked."""
+        """One row per test clip: the answer, and which experts were asked."""
         return self._rows(RunFile.TRACES)
 
     @cached_property

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from markupsafe import Markup
+
 from xmoe.base.errors import RunFolderError
 from xmoe.base.files import write_bytes
 from xmoe.report.choices import describe_choices
 from xmoe.report.data import describe_data
-from xmoe.report.html import Markup, Section, paragraph
+from xmoe.report.html import Section, paragraph, render_page
 from xmoe.report.mistakes import Illustrator, describe_mistakes
 from xmoe.report.outcome import (
     describe_calibration,
@@ -19,7 +21,6 @@ from xmoe.report.outcome import (
     describe_learning,
     say_answer,
 )
-from xmoe.report.page import render_page
 from xmoe.report.records import RunRecords
 from xmoe.report.robustness import describe_robustness
 from xmoe.report.routing import (
@@ -50,7 +51,7 @@ PARTS: dict[str, Describe] = {
 def render_report(
     run: str | Path, *, illustrate: Illustrator | None = None, absent: str = NO_ILLUSTRATOR
 ) -> str:
-    """Return the report of a run as one HTML document.
+    """The report of a run as one HTML document.
 
     ``illustrate`` turns a clip id into picture and sound; where it is None, ``absent`` says why.
     Raises RunFolderError where ``run`` is no folder, or a run of another version.
@@ -71,10 +72,9 @@ def render_report(
 
 
 def render_part(describe: Describe, records: RunRecords) -> Markup:
-    """Return one part, which says what went wrong if it cannot be made."""
     try:
         return describe(records)
-    except Exception as error:  # one torn record must not cost the rest of the report
+    except Exception as error:  # one damaged record must not cost the rest of the report
         return paragraph(f"This part is absent: {_say_error(error)}", class_="absent")
 
 
@@ -85,7 +85,7 @@ def write_report(
     illustrate: Illustrator | None = None,
     absent: str = NO_ILLUSTRATOR,
 ) -> Path:
-    """Write the report, by default into the run folder, and return where it is."""
+    """Write the report, by default into the run folder, and return its path."""
     path = Path(out) if out is not None else Path(run) / RunFile.REPORT
     write_bytes(path, render_report(run, illustrate=illustrate, absent=absent).encode("utf-8"))
     return path

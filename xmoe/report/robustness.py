@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from xmoe.pictures.robustness import draw_robustness, format_level, say_robustness
-from xmoe.report.html import DASH, Markup, drawn, join, paragraph, table
+from xmoe.report.html import DASH, drawn, join, paragraph, table
 from xmoe.report.records import RunRecords
 
 
 def describe_robustness(records: RunRecords) -> Markup:
-    """Return the curves of every harm, and the figures behind them."""
     record = records.robustness
     words = (
         f"{record['num_clips']} of {record['num_clips_of_split']} clips of the {record['split']} "

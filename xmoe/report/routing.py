@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from markupsafe import Markup
+
 from xmoe.pictures import draw_expert_usage, draw_k_histogram
 from xmoe.report.curves import draw_accuracy_by_k, draw_accuracy_by_ms, draw_k_by_snr
-from xmoe.report.html import Markup, drawn, element, join, paragraph, table
+from xmoe.report.html import drawn, element, join, paragraph, table
 from xmoe.report.records import RunRecords
 
 MOST_CLASSES = 40
 
 
 def describe_accuracy_by_k(records: RunRecords) -> Markup:
-    """Return accuracy against mean K, with the chosen point, and how K is spread."""
     words = "The diamond is how the run answers: its K is chosen clip by clip."
     by_ms = "curve" in records.metrics
     return join(
@@ -25,7 +26,7 @@ def describe_accuracy_by_k(records: RunRecords) -> Markup:
 
 
 def describe_usage(records: RunRecords) -> Markup:
-    """Return how often each expert is asked, by class; of many classes those that ask most."""
+    """How often each expert is asked, by class; of many classes those that ask most."""
     usage, words = dict(records.usage), ""
     by_class: dict[str, Any] = usage["by_class"]
     if len(by_class) > MOST_CLASSES:
@@ -36,7 +37,6 @@ def describe_usage(records: RunRecords) -> Markup:
 
 
 def describe_k_by_snr(records: RunRecords) -> Markup:
-    """Return K against the SNR of test clips."""
     pairs = [
         (snr_db, float(row["k"]))
         for row in records.traces
@@ -50,7 +50,6 @@ def describe_k_by_snr(records: RunRecords) -> Markup:
 
 
 def describe_costs(records: RunRecords) -> Markup:
-    """Return what training took and what an answer costs, part by part."""
     metrics = records.metrics
     macs: dict[str, float] = dict(metrics["mmacs"])
     mean = macs.pop("mean_answer")

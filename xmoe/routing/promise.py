@@ -24,7 +24,7 @@ from xmoe.base.task import Task
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-TOP = 3
+TOP = 3  # probabilities of a belief that evidence holds
 ANSWER_NUMBERS = TOP + 5
 # Evidence further than this from its mean, in deviations, says no more.
 REACH = 5.0
@@ -44,15 +44,15 @@ class Promise(Frozen):
     bias: tuple[float, ...]
 
     def promise(self, evidence: Floats) -> Floats:
-        """Return the probabilities [n, K + 1 - depth] of being right."""
+        """Probabilities [n, K + 1 - depth] of being right."""
         seen = np.clip((evidence - np.array(self.mean)) / np.array(self.scale), -REACH, REACH)
         return np.asarray(expit(seen @ np.array(self.weights).T + np.array(self.bias)))
 
 
 class Promises(Frozen):
-    """Experts in the order in which they are asked, what each costs, and the promises by depth.
+    """Experts in the order in which they are asked, their costs, and the promises by depth.
 
-    ``first_most`` is how many the first round may ask; the rest wait for their answer.
+    ``first_most`` is how many the first round may ask; the rest wait for its answer.
     """
 
     order: tuple[str, ...]
@@ -66,7 +66,7 @@ class Promises(Frozen):
         return np.concatenate([[0.0], np.cumsum(self.costs_ms)])
 
     def choose(self, depth: int, evidence: Floats, *, price: float) -> Ints:
-        """Return for each clip [n] how many experts to ask in all, once ``depth`` answered.
+        """How many experts each clip [n] is worth in all, once ``depth`` have answered.
 
         ``price`` is the gain in probability of being right that a millisecond must promise.
         """
@@ -78,10 +78,10 @@ class Promises(Frozen):
 
 
 def describe_answer(experts: Tensor, mixed: Tensor, task: Task) -> Tensor:
-    """Return evidence [n, 8] in an answer: mixed logits [n, C], and those [E, n, C] of who gave it.
+    """Evidence [n, 8] in a mixed answer [n, C] and the experts' own answers [E, n, C] (logits).
 
-    The three highest probabilities, margin and entropy of the mixed answer; how many of the experts
-    name the same class first, what they give it on average, and how far they are apart on it.
+    The three highest probabilities, margin and entropy of the mixed answer; the share of experts
+    that agree on its class, the mean probability that they give it, and its spread.
     """
     belief = task.belief(mixed)
     classes = belief.shape[1]

@@ -1,8 +1,8 @@
-"""Logits of whoever answered -> one answer: weights that were learned, renewed over who is there.
+"""Logits of the experts that answered -> one answer, with learned weights.
 
 A weighted sum of log-probabilities (a product of experts; for several labels of log-odds): an
-expert that is unsure adds little, one that is sure and trusted decides. The weights of a missing
-expert are given to those that answered, so that answers stay about as sure as with all of them.
+expert that is unsure adds little, one that is sure and trusted decides. The weight of a missing
+expert is shared among those that answered, so that answers stay about as sure as with all of them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Stack(Frozen):
     weights: dict[str, float]
 
     def combine(self, logits: Mapping[str, Floats]) -> Floats:
-        """Return logits [n, C] from those of the experts that answered, [n, C] each.
+        """Logits [n, C] from those [n, C] of the experts that answered.
 
-        An expert without weight counts where nobody else answered.
+        An expert of weight 0 counts only where no other answered.
         """
         names = [name for name in self.weights if name in logits]
         parts = zip(self.weigh(names), names, strict=True)
@@ -33,7 +33,7 @@ class Stack(Frozen):
         return mixed
 
     def weigh(self, names: list[str]) -> Floats:
-        """Return the weights [E] if only the experts ``names`` answer."""
+        """Weights [E] where only the experts ``names`` answer."""
         own = np.array([self.weights[name] for name in names])
         if own.sum() <= 0.0:
             own = np.ones_like(own)

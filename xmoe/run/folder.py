@@ -7,10 +7,10 @@
     pretrained/<hash>-<file>                             networks that experts ask
 
 A checkpoint is written to a temporary folder, synced, listed with its SHA-256 sums in
-``manifest.json`` and renamed; only then does a pointer name it. Whatever moment a process dies at,
-both pointers name complete checkpoints. One that changes who the experts are brings its settings:
-the pointer then changes both at once, and the file beside it is a copy. Weights are safetensors,
-everything else is JSON: nothing read from disk can run code.
+``manifest.json`` and renamed; only then does a pointer name it. Whenever a process dies, both
+pointers name complete checkpoints. A checkpoint that changes the experts holds its settings too:
+the pointer then changes both at once, and ``run_config.json`` of the run is a copy. Weights are
+safetensors, everything else is JSON: nothing read from disk can run code.
 """
 
 from __future__ import annotations
@@ -84,22 +84,19 @@ class RunFile(StrEnum):
 
 
 def pointer_file(which: Which) -> str:
-    """Return where in a run the pointer to a checkpoint is."""
     return f"{CHECKPOINTS}/{which}.json"
 
 
 def expert_part(name: str) -> str:
-    """Return the part of a checkpoint that an expert is."""
     return f"expert-{name}"
 
 
 def answering_parts(experts: Iterable[str]) -> list[str]:
-    """Return the parts of a checkpoint that answer: stem, router and the experts of these names."""
+    """Parts of a checkpoint that answer: stem, router and the experts of these names."""
     return [STEM, ROUTER, *map(expert_part, experts)]
 
 
 def weights_file(part: str) -> str:
-    """Return the file of a checkpoint that holds the weights of a part."""
     return f"{part}.safetensors"
 
 
@@ -110,12 +107,10 @@ class RunFolder:
         self.path = Path(path)
 
     def file(self, name: str) -> Path:
-        """Return the path of a file in this run."""
         return self.path / name
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
         return self.path / CHECKPOINTS
 
     def write_record(self, name: str, record: Any) -> None:
@@ -136,7 +131,7 @@ class RunFolder:
     def check_version(self) -> None:
         """Raise RunVersionError where the run is of another version.
 
-        Settings that are missing or torn pass: who reads them says so.
+        Missing or damaged settings pass: whoever reads them reports that.
         """
         path = self.file(RunFile.CONFIG)
         try:
@@ -144,15 +139,13 @@ class RunFolder:
         except RunFolderError:
             return
         check_version(
-            settings,
-            where=str(path),
-            read_dataset=lambda: read_json(self.file(RunFile.DATASET)),
+            settings, where=str(path), read_dataset=lambda: read_json(self.file(RunFile.DATASET))
         )
 
     def read_config(self) -> RunConfig:
-        """Return the run's configuration; RunVersionError where it is of another version.
+        """The run's settings, as the best checkpoint has them.
 
-        That of the best checkpoint, where it brings its own.
+        RunVersionError where they are of another version.
         """
         self.check_version()
         name: str = RunFile.CONFIG
@@ -163,7 +156,6 @@ class RunFolder:
         return locate_pretrained(self.read_record(name, RunConfig), self.path)
 
     def exists(self, which: Which = "best") -> bool:
-        """Whether a checkpoint pointer of that kind is there."""
         return self.file(pointer_file(which)).is_file()
 
     def save_checkpoint(
@@ -175,11 +167,11 @@ class RunFolder:
         which: tuple[Which, ...] = ("last",),
         config: RunConfig | None = None,
     ) -> Path:
-        """Write one safetensors file per entry of ``tensors`` plus ``state`` and point to it.
+        """Write one safetensors file per entry of ``tensors`` plus ``state``, and point to it.
 
-        ``config`` are the run's settings from then on; without it they stay what they are. Networks
-        that it names are copied into the run. Returns the checkpoint's folder. The previous
-        checkpoint stays until the new one is named.
+        ``config`` replaces the run's settings from then on; pretrained networks that it names are
+        copied into the run. Returns the checkpoint's folder. The previous checkpoint stays until
+        the new one is named.
         """
         config = None if config is None else keep_pretrained(config, self.path)
         records = {STATE: state} | ({} if config is None else {RunFile.CONFIG: config})
@@ -204,7 +196,7 @@ class RunFolder:
         return final
 
     def checkpoint_folder(self, which: Which = "best") -> Path:
-        """Return the folder that a pointer names."""
+        """The folder that a pointer names."""
         pointer = self.file(pointer_file(which))
         record = read_json(pointer)
         name = record.get("folder") if isinstance(record, dict) else None
@@ -213,14 +205,14 @@ class RunFolder:
         return self.checkpoints / name
 
     def load_tensors(self, part: str, which: Which = "best") -> dict[str, Tensor]:
-        """Return the tensors of one file of a checkpoint, hash and finiteness checked."""
+        """Tensors of one file of a checkpoint, hash and finiteness checked."""
         folder = self.checkpoint_folder(which)
         sums = _read_sums(folder / MANIFEST)
         name = weights_file(part)
         return load_weights(folder / name, sha256=sums.get(name))
 
     def load_state(self, which: Which = "last") -> dict[str, Any]:
-        """Return the JSON state of a checkpoint, hash checked."""
+        """The JSON state of a checkpoint, hash checked."""
         folder = self.checkpoint_folder(which)
         sums = _read_sums(folder / MANIFEST)
         check_sha256(folder / STATE, sums.get(STATE))
@@ -235,9 +227,9 @@ class RunFolder:
 
 
 def load_weights(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file.
+    """Tensors of a safetensors file.
 
-    Raises RunFolderError where it is missing, torn, altered, or holds NaN or infinity.
+    Raises RunFolderError where it is missing, damaged, altered, or holds NaN or infinity.
     """
     check_sha256(path, sha256)
     try:
@@ -265,11 +257,9 @@ def check_sha256(path: Path, expected: str | None) -> None:
     except OSError as error:
         raise RunFolderError(f"cannot read: {error.strerror}", where=str(path)) from error
     if found != expected:
-        raise RunFolderError(
-            "the bytes are not those that were written (SHA-256 differs)",
-            where=str(path),
-            mend="restore the file from a copy, or train again",
-        )
+        what = "the bytes are not those that were written (SHA-256 differs)"
+        mend = "restore the file from a copy, or train again"
+        raise RunFolderError(what, where=str(path), mend=mend)
 
 
 def _read_sums(manifest: Path) -> dict[str, str]:

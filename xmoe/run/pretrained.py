@@ -19,25 +19,25 @@ PRETRAINED = "pretrained"
 
 
 def kept_folder(spec: BackboneSpec) -> str:
-    """Return where in a run the files of a network lie."""
+    """Where in a run the files of a network lie."""
     digest = hashlib.sha256(spec.card.model_dump_json().encode()).hexdigest()
     return f"{PRETRAINED}/{digest[:16]}"
 
 
 def kept_files(spec: ExpertSpec) -> list[str]:
-    """Return where in a run the files lie that an expert needs beside its weights."""
+    """Where in a run the files lie that an expert needs beside its weights."""
     if not isinstance(spec, BackboneSpec):
         return []
     return [f"{kept_folder(spec)}/{file.path}" for file in spec.card.files]
 
 
 def locate_pretrained(config: RunConfig, run: Path) -> RunConfig:
-    """Return the settings with the absolute folders of networks in the folder ``run``."""
+    """The settings with the absolute folders of networks in the folder ``run``."""
     return _with_folders(config, lambda spec: str(run.absolute() / spec.folder))
 
 
 def keep_pretrained(config: RunConfig, run: Path) -> RunConfig:
-    """Copy what is not in the folder ``run`` yet; return the settings with folders within it."""
+    """Copy into the folder ``run`` what is not there yet; the settings with folders within it."""
     for spec in config.model.experts:
         if isinstance(spec, BackboneSpec):
             for file in spec.card.files:

@@ -1,7 +1,6 @@
 """A run folder at a path or an address -> a run folder on this machine.
 
-Whoever answers fetches what it needs and nothing more: configuration, manifest, and the weights it
-asks for.
+Each process fetches no more than it needs: configuration, manifest, and the weights it asks for.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from xmoe.storage.place import CHECK_ADDRESS, Place, open_place
 def open_run(
     run: str | Path, parts: Sequence[str], *, which: Which = "best", wanted: Sequence[str] = ()
 ) -> RunFolder:
-    """Return a run folder in which ``parts`` (stem, router, expert-<name>) of a checkpoint are.
+    """A run folder that holds ``parts`` (stem, router, expert-<name>) of a checkpoint.
 
-    A path is used where it is; an address is copied to a temporary folder first, with the files
-    ``wanted`` beside the checkpoint where they are there. Raises RunFolderError where the address
+    A path is used in place; an address is copied to a temporary folder first, with those of the
+    files ``wanted`` beside the checkpoint that exist. Raises RunFolderError where the address
     cannot be read or is no run, RunVersionError for a run of another version, StorageError where
     there is no room for the copy.
     """
@@ -59,7 +58,7 @@ def open_run(
 def fetched(
     run: str | Path, parts: Sequence[str], *, which: Which = "best", wanted: Sequence[str] = ()
 ) -> Iterator[RunFolder]:
-    """Give what ``open_run`` returns; a copy that was made for it is removed afterwards."""
+    """Yield what ``open_run`` returns; a copy that was made for it is removed afterwards."""
     folder = open_run(run, parts, which=which, wanted=wanted)
     try:
         yield folder
@@ -70,7 +69,7 @@ def fetched(
 
 @contextmanager
 def fetched_for_predicting(run: str | Path, *, which: Which = "best") -> Iterator[RunFolder]:
-    """Give a run folder with all that a predictor loads, for as long as it is loaded."""
+    """Yield a run folder with all that a predictor loads."""
     with fetched(run, [], which=which) as folder:
         experts = folder.read_config().model.expert_names
     parts = answering_parts(experts)
@@ -79,7 +78,7 @@ def fetched_for_predicting(run: str | Path, *, which: Which = "best") -> Iterato
 
 
 def identify_run(run: str | Path, *, which: Which = "best") -> str:
-    """Return 16 hex digits that are the same for the same settings and weights, wherever kept."""
+    """16 hex digits, the same for the same settings and weights wherever they are kept."""
     with fetched(run, [], which=which) as folder:
         manifest = folder.checkpoint_folder(which) / MANIFEST
         digest = hashlib.sha256()
@@ -93,7 +92,7 @@ def identify_run(run: str | Path, *, which: Which = "best") -> str:
 
 
 def hash_weights(folder: RunFolder, which: Which = "best") -> str:
-    """Return the SHA-256 sum of a checkpoint's manifest, which holds the sums of all its files."""
+    """SHA-256 of a checkpoint's manifest, which holds the sums of all its files."""
     manifest = folder.checkpoint_folder(which) / MANIFEST
     try:
         return hashlib.sha256(manifest.read_bytes()).hexdigest()
@@ -103,7 +102,6 @@ def hash_weights(folder: RunFolder, which: Which = "best") -> str:
 
 
 def open_source(run: str) -> Place:
-    """Return the place of a run; RunFolderError where the address is none."""
     try:
         return open_place(run)
     except InputError as error:

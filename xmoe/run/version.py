@@ -1,7 +1,7 @@
 """Which runs this xmoe reads, and what to do about a run of another version.
 
-The version is looked at before anything else: what an older or newer xmoe wrote is not torn, and
-"field so and so is wrong" would help nobody.
+The version is checked before anything else: a run of an older or newer xmoe is not damaged, and a
+message about one of its fields would help nobody.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _with(version: int, by: str) -> str:
 
 
 def _train_command(read_dataset: Callable[[], Any]) -> str:
-    """Return the command that trains on the data of a run, as far as its records tell."""
+    """The command that trains on the data of a run, as far as its records tell."""
     try:
         data = read_dataset()
     except RunFolderError:

@@ -17,10 +17,10 @@ from torch import Tensor
 from xmoe.audio.segment import Segment
 from xmoe.audio.sound import Sound
 from xmoe.base.config import RunConfig
-from xmoe.explain.arrays import pack_arrays, pack_overview
-from xmoe.explain.numbers import to_record
 from xmoe.explain.reasons import Reasons, find_reasons
 from xmoe.explain.scales import scales_of
+from xmoe.explain.show.arrays import pack_arrays, pack_overview
+from xmoe.explain.show.numbers import to_record
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.frontend.measure import measure_power
 from xmoe.mixture.calls import call_experts
@@ -71,7 +71,7 @@ class Explainer:
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
     ) -> bytes:
         """Return the picture that is asked for as PNG."""
-        from xmoe.explain.render import PICTURES
+        from xmoe.explain.show.render import PICTURES
         from xmoe.pictures.style import to_png
 
         reasons = self._find(samples, sample_rate_hz, asked)

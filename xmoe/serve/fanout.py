@@ -19,9 +19,8 @@ from torch import Tensor
 
 from xmoe.base.config import ExpertSpec
 from xmoe.experts.protocol import ExpertReply, ExpertRequest, Inputs
-from xmoe.mixture.calls import CallExpert, CallFailed, merge_replies
+from xmoe.mixture.calls import CallExpert, CallFailed, make_requests, merge_replies
 from xmoe.mixture.combine import Combined, combine, mark_missing
-from xmoe.mixture.payload import make_requests
 from xmoe.mixture.plan import Plan, drop_rows
 from xmoe.serve import traces
 from xmoe.serve.breaker import make_breakers

@@ -1,4 +1,4 @@
-"""Recordings -> fitted weights: the spectrogram store, the loop, the checkpoints, calibration.
+"""Recordings -> fitted weights: features, heads and promises in closed form; the loop of gradients.
 
 Plain PyTorch and numpy; ``xmoe.jobs.train`` runs the same loop on Ray Train workers.
 """

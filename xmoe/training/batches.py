@@ -1,4 +1,4 @@
-"""A store of spectrograms -> augmented training batches, and -> the fixed segments of evaluation.
+"""A store of spectrograms -> augmented training batches.
 
 Order, crops and augmentation of an epoch follow from (seed, epoch) alone, so a run resumed at an
 epoch's start repeats the same batches bit for bit. Several workers share one permutation: worker r
@@ -30,13 +30,12 @@ class Share:
 
 
 def epoch_generator(seed: int, epoch: int, rank: int = 0) -> torch.Generator:
-    """Return the generator of one epoch on one worker."""
     mixed = np.random.SeedSequence([seed, epoch, rank]).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(mixed[0]) << 31 ^ int(mixed[1]))
 
 
 def steps_per_epoch(num_clips: int, batch_size: int) -> int:
-    """Return how many full batches an epoch has: at least one."""
+    """Full batches of an epoch, at least one."""
     return max(1, num_clips // batch_size)
 
 
@@ -65,7 +64,7 @@ def make_batch(
     picked: list[int],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Return (spec [B, F, T], soft targets [B, C]) of random crops of the picked clips."""
+    """Spec [B, F, T] and soft targets [B, C] of random crops of the picked clips."""
     num_frames = config.spectro.num_frames
     room = np.maximum(store.frames[picked] - num_frames, 0)
     draws = torch.rand(len(picked), generator=generator).numpy()

@@ -1,8 +1,8 @@
-"""Promises on held-out clips + a budget -> the price of a millisecond, and what is known of doubt.
+"""Promises on held-out clips + a budget -> the price of a millisecond, and when to doubt.
 
-A budget is ``accuracy`` (the cheapest price that loses nothing that can be told), a share of it
-such as ``99%``, ``latency`` or a mean number of experts, or a mean cost such as ``20ms``. All
-prices are kept with what they bring.
+A budget is ``accuracy`` (the cheapest price that loses nothing measurable), a share of it such as
+``99%``, ``latency`` or a mean number of experts, or a mean cost such as ``20ms``. All prices are
+kept with what they bring.
 """
 
 from __future__ import annotations
@@ -14,27 +14,26 @@ import numpy as np
 
 from xmoe.base.config import ASK_ALL, LATENCY_K, Frozen
 from xmoe.base.errors import ConfigError
-from xmoe.base.task import Task
-from xmoe.experts.probabilities import log_losses, to_probabilities
+from xmoe.experts.probabilities import log_losses
 from xmoe.experts.ridge import Bools, Floats, Ints
 from xmoe.policy.race import mean_and_error
 from xmoe.training.promise import PRICES
 from xmoe.training.promises import Promised
 from xmoe.training.stack import MOST_EXPERTS
 
-ALLOWED_LOSS_SE = 0.25
-# Of the probability that the truth is given: right or wrong is a coarse measure of few clips.
+ALLOWED_LOSS_SE = 0.25  # of the standard error: a loss this small cannot be told from chance
+# Of the probability given to the truth: on few clips right or wrong is a coarse measure.
 ALLOWED_BELIEF_LOSS = 0.01
 MS, PERCENT = "ms", "%"
-# Answers under a threshold must be wrong more often than the others by so many standard errors.
+# Standard errors by which answers under a threshold must be wrong more often than the others.
 DOUBT_SE = 2.0
-SHARES = tuple(round(0.02 * step, 2) for step in range(1, 21))
+SHARES = tuple(round(0.02 * step, 2) for step in range(1, 21))  # of answers that may be in doubt
 
 
 class PricePoint(Frozen):
-    """What a price brings on held-out clips, clean and noisy: mean cost, experts, rightness.
+    """What a price brings on held-out clips: mean cost, number of experts, rightness.
 
-    ``right_clean`` is that of the clean ones.
+    ``right`` counts noisy copies too, ``right_clean`` does not.
     """
 
     price: float
@@ -56,7 +55,7 @@ class Doubt(Frozen):
 
 @dataclass(frozen=True)
 class Priced:
-    """The price that was chosen, why, and the whole curve."""
+    """The chosen price, its reason, and the whole curve."""
 
     price: float
     reason: str
@@ -64,7 +63,7 @@ class Priced:
 
 
 def parse_budget(budget: str | float, k_max: int) -> tuple[str, float]:
-    """Return what a budget bounds (``accuracy``, ``share``, ``k`` or ``ms``) and by how much.
+    """What a budget bounds (``accuracy``, ``share``, ``k`` or ``ms``) and by how much.
 
     Raises ConfigError where it is none.
     """
@@ -95,9 +94,9 @@ def choose_price(
     glance_ms: float,
     temperatures: Sequence[float] | None = None,
 ) -> Priced:
-    """Return the price of a budget; a cost includes ``glance_ms``.
+    """The price for a budget; costs include ``glance_ms``.
 
-    ``temperatures`` by number of experts make probabilities of answers; 1 without.
+    ``temperatures``, by number of experts, turn answers into probabilities; 1 without.
     """
     depths = promised.depths
     kind, aim = parse_budget(budget, MOST_EXPERTS)
@@ -144,7 +143,7 @@ def choose_price(
 
 
 def believe_truth(promised: Promised, asked: Ints, temperatures: Sequence[float]) -> Floats:
-    """Return the probability [n] that each answer gives to the truth."""
+    """Probability [n] that each answer gives to the truth."""
     answers = answers_at(promised, asked, temperatures)
     believed: Floats = np.exp(-log_losses(answers, promised.rows, promised.task))
     return believed
@@ -153,7 +152,7 @@ def believe_truth(promised: Promised, asked: Ints, temperatures: Sequence[float]
 def _cheapest_good(
     points: tuple[PricePoint, ...], rights: list[Floats], beliefs: list[Floats], units: Ints
 ) -> int:
-    """Return the cheapest price that loses neither rightness nor belief in the truth."""
+    """Index of the cheapest price that loses neither rightness nor belief in the truth."""
     best = int(np.argmax([point.right for point in points]))
     surest = max(float(belief.mean()) for belief in beliefs)
     good = [best]
@@ -166,11 +165,11 @@ def _cheapest_good(
 
 
 def choose_doubt(p: Floats, right: Floats, units: Ints) -> Doubt:
-    """Return the threshold under which answers are called uncertain.
+    """The threshold under which answers are called uncertain.
 
-    ``p`` [n] is the highest probability of each held-out answer, ``right`` [n] how right it is. The
-    threshold parts wrong from right best (the share of wrong answers under it less that of right
-    ones); it is 0 where those under it are not clearly more often wrong.
+    ``p`` [n] is the top probability of each held-out answer, ``right`` [n] how right it is. The
+    threshold separates wrong from right best (the share of wrong answers under it less that of
+    right ones); it is 0 where those under it are not clearly more often wrong.
     """
     wrong, order = 1.0 - right, np.argsort(p, kind="stable")
     best: tuple[float, float, Bools] | None = None
@@ -209,14 +208,8 @@ def _no_doubt(reason: str) -> Doubt:
 
 
 def answers_at(promised: Promised, asked: Ints, temperatures: Sequence[float]) -> Floats:
-    """Return calibrated logits [n, C] where row i asks ``asked[i]`` experts."""
+    """Calibrated logits [n, C] where row i asks ``asked[i]`` experts."""
     rows = np.arange(len(asked))
     scale = np.asarray(temperatures)[asked]
     answers: Floats = promised.mixed[asked, rows] / scale[:, None]
     return answers
-
-
-def top_probability(logits: Floats, task: Task) -> Floats:
-    """Return the highest probability [n] of logits [n, C]."""
-    top: Floats = to_probabilities(logits, task).max(axis=1)
-    return top

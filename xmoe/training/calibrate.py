@@ -32,17 +32,17 @@ from xmoe.mixture.plan import choose_experts
 
 SELECTORS: tuple[SelectorName, ...] = ("saliency", "cam", "feature", "energy")
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
-NOISE_DB = (15.0, 5.0)
-ALLOWED_LOSS_SE = {"accuracy": 0.5, "latency": 2.0}
-MAX_CLIPS = 1000
+NOISE_DB = (15.0, 5.0)  # SNR of the noisy copies, mild and strong
+ALLOWED_LOSS_SE = {"accuracy": 0.5, "latency": 2.0}  # standard errors of accuracy
+MAX_CLIPS = 1000  # every clip is answered for each selector and share
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What every expert said of the validation clips for one selector and share of windows.
+    """What every expert answered for the validation clips, for one selector and share of windows.
 
     ``stem`` [n, C], ``experts`` [E, n, C], ``gate`` [n, E], ``promises`` [n, K_max + 1] per
-    segment; ``clip`` [n] says whose each segment is; ``targets`` [clips, C].
+    segment; ``segments`` says whose each is; ``targets`` [clips, C].
     """
 
     stem: Tensor
@@ -54,28 +54,27 @@ class Trial:
     task: Task
 
     def logits_at(self, k: Tensor) -> Tensor:
-        """Return clip logits [clips, C] when segment i asks ``k[i]`` experts."""
+        """Clip logits [clips, C] when segment i asks ``k[i]`` experts."""
         weights = choose_experts(self.gate.clamp_min(1e-12).log(), k)
         mixed = blend(self.stem, self.experts, weights)
         return self.segments.pool(mixed, len(self.targets))
 
     def right_at(self, k: Tensor) -> npt.NDArray[np.float64]:
-        """Return how right each clip's answer is, [clips]."""
+        """How right each clip's answer is, [clips]."""
         return self.task.rightness(self.logits_at(k), self.targets).double().numpy()
 
     def loss_at(self, k: Tensor) -> float:
-        """Return the mean validation loss."""
         return float(self.task.loss(self.logits_at(k), self.targets))
 
     def all_ask(self, k: int) -> Tensor:
-        """Return K [n] with every segment asking ``k`` experts."""
+        """K [n] with every segment asking ``k`` experts."""
         return torch.full((len(self.stem),), k)
 
 
 def calibrate(
     model: MoE, frontend: Frontend, config: RunConfig, store: SpectrogramStore, budget: str | float
 ) -> RoutingConfig:
-    """Return the routing that validation clips in ``store`` support for a budget.
+    """The routing that validation clips in ``store`` support for a budget.
 
     ``budget`` is ``"accuracy"``, ``"latency"`` or the mean number of experts per answer.
     """
@@ -109,7 +108,7 @@ def calibrate(
 
 
 def check_budget(budget: str | float, k_max: int) -> str | float:
-    """Return a valid budget; raises ConfigError otherwise."""
+    """Pass a valid budget on; raises ConfigError otherwise."""
     if budget in ALLOWED_LOSS_SE:
         return budget
     try:
@@ -117,18 +116,15 @@ def check_budget(budget: str | float, k_max: int) -> str | float:
     except ValueError:
         mean_k = -1.0
     if not 0.0 <= mean_k <= k_max:
-        raise ConfigError(
-            f"budget {budget!r} is neither 'accuracy', 'latency' nor a mean K from 0 to {k_max}",
-            where="--budget",
-            mend="name one of these",
-        )
+        what = f"budget {budget!r} is neither 'accuracy', 'latency' nor a mean K from 0 to {k_max}"
+        raise ConfigError(what, where="--budget", mend="name one of these")
     return mean_k
 
 
 def _copies(
     frontend: Frontend, config: RunConfig, store: SpectrogramStore
 ) -> list[tuple[Segments, Tensor]]:
-    """Return clean and noisy segments of the validation clips with their targets."""
+    """Clean and noisy segments of the validation clips with their targets."""
     generator = torch.Generator().manual_seed(config.train.seed)
     rows = torch.randperm(len(store), generator=generator)[:MAX_CLIPS].sort().values.tolist()
     task, classes = task_of(config.model.task), config.model.num_classes
@@ -149,10 +145,7 @@ def _copies(
 
 @torch.no_grad()
 def _try(
-    model: MoE,
-    copy: tuple[Segments, Tensor],
-    selector: SelectorName,
-    fraction: float,
+    model: MoE, copy: tuple[Segments, Tensor], selector: SelectorName, fraction: float
 ) -> Trial:
     segments, targets = copy
     routing = RoutingConfig(selector=selector, window_fraction=fraction)
@@ -175,7 +168,7 @@ def _try(
 
 
 def _merge(trials: list[Trial]) -> Trial:
-    """Return one trial over all copies, each copy's clips counted as clips of their own."""
+    """One trial over all copies, each copy's clips counted as clips of their own."""
     return Trial(
         stem=torch.cat([t.stem for t in trials]),
         experts=torch.cat([t.experts for t in trials], 1),
@@ -190,7 +183,6 @@ def _merge(trials: list[Trial]) -> Trial:
 def _choose_where(
     trials: dict[tuple[SelectorName, float], Trial], k_max: int, budget: str | float
 ) -> tuple[SelectorName, float, str]:
-    """Return selector, share of windows and the reason."""
     allowed = ALLOWED_LOSS_SE["latency" if budget == "latency" else "accuracy"]
     whole = trials["saliency", 1.0]
     reference = whole.right_at(whole.all_ask(k_max))
@@ -203,38 +195,32 @@ def _choose_where(
         lost = float(np.mean(reference - right))
         error = _standard_error(reference - right)
         if lost <= allowed * error:
-            return (
-                best,
-                fraction,
-                (
-                    f"{fraction:g} of the windows chosen by {best} score {right.mean():.3f} on "
-                    f"validation with noisy copies; the whole map scores {reference.mean():.3f} "
-                    f"(standard error of the difference {error:.3f})"
-                ),
+            why = (
+                f"{fraction:g} of the windows chosen by {best} score {right.mean():.3f} on "
+                f"validation with noisy copies; the whole map scores {reference.mean():.3f} "
+                f"(standard error of the difference {error:.3f})"
             )
-    return (
-        "saliency",
-        1.0,
-        (
-            f"the whole map is sent: it scores {reference.mean():.3f} on validation and every "
-            f"smaller share lost more than {allowed:g} standard errors"
-        ),
+            return best, fraction, why
+    why = (
+        f"the whole map is sent: it scores {reference.mean():.3f} on validation and every "
+        f"smaller share lost more than {allowed:g} standard errors"
     )
+    return "saliency", 1.0, why
 
 
 def _ties(one: Trial, other: Trial, k_max: int) -> bool:
-    """Whether one trial is as right as another within one standard error of the difference."""
+    """Whether ``one`` is as right as ``other`` within a standard error of the difference."""
     difference = other.right_at(other.all_ask(k_max)) - one.right_at(one.all_ask(k_max))
     return float(difference.mean()) <= _standard_error(difference)
 
 
 def _standard_error(values: npt.NDArray[np.float64]) -> float:
-    """Return the standard error of a mean, never under that of one clip in 4 n."""
+    """Standard error of a mean, never under that of one clip in 4 n."""
     return max(float(values.std()) / float(np.sqrt(len(values))), 0.25 / len(values))
 
 
 def _choose_price(trial: Trial, budget: str | float) -> tuple[float, str]:
-    """Return the price per expert and the reason.
+    """The price per expert and the reason.
 
     A negative price is a bonus per expert: with -1 all K_max are always asked, which is right where
     the promises are worth little.
@@ -266,7 +252,7 @@ def _choose_price(trial: Trial, budget: str | float) -> tuple[float, str]:
 def _choose_threshold(
     trial: Trial, price: float, temperatures: tuple[float, ...]
 ) -> tuple[float, str]:
-    """Return the top probability under which fewer than half of the answers were right."""
+    """The top probability under which fewer than half of the answers were right."""
     if not trial.task.exclusive:
         return 0.0, "several labels: no single top probability"
     k = choose_counts(trial.promises, price)

@@ -1,8 +1,8 @@
 """Recordings -> a whole mixture in closed form: stem, experts, their weights and their order.
 
-Candidates are searched on some of the clips, whoever is taken is fitted on all of them. Every
-number that chooses anything comes from answers to clips whose source was left out. No gradient and
-no epoch: what takes time is measuring the features, and those are cached.
+Candidates are searched on some of the clips; those selected are fitted on all of them. Every number
+that decides anything comes from answers to clips whose source was left out. There are no gradients
+and no epochs: the time goes into computing the features, and those are cached.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.config import BackboneSpec, KernelsSpec, SpectroConfig
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import Task, task_of
-from xmoe.experts.cost import measure_ms
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.frontend.threads import one_thread
 from xmoe.mixture.promise_router import STEM_NAME
@@ -28,7 +27,7 @@ from xmoe.policy.families import list_families
 from xmoe.policy.policy import NO_OVERRIDES
 from xmoe.policy.records import PolicyOverrides, StackRow
 from xmoe.routing.stack import Stack
-from xmoe.training.costs import CostBook
+from xmoe.training.costs import CostBook, measure_ms
 from xmoe.training.dear import fitted_stem, list_backbones, look_where, select_in_tiers
 from xmoe.training.ears import SoundSpec, Spec, StemSpec
 from xmoe.training.heads import HeadFit, Targets, fit_either
@@ -44,20 +43,19 @@ from xmoe.training.kernel_features import (
 )
 from xmoe.training.stack import HeldOut, fit_stack
 
-SEARCH_CLIPS = 1000
-HEADS_AT_ONCE = min(WORKERS, 4)
+SEARCH_CLIPS = 1000  # enough to rank candidates; the selected are fitted on all clips
+HEADS_AT_ONCE = min(WORKERS, 4)  # each holds an eigenbasis in memory
 # An expert that weighs less than this changes no answer.
 LEAST_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
 class ClosedJob:
-    """What is fitted: training and validation clips of ``dataset``, heard by ``spectro``.
+    """What to fit: the training and validation clips of ``dataset``, with the stem on ``spectro``.
 
-    Clips come at ``sample_rate_hz`` as a rule, for which costs are measured; ``cache`` keeps
-    features from one fit to the next, and ``run`` measures them. Of the user's ``wishes`` those
-    for experts count: how many, or of which families or names. ``backbones`` are networks that may
-    be asked too.
+    Most clips come at ``sample_rate_hz``, for which costs are measured; ``cache`` keeps features
+    from one fit to the next, and ``run`` computes them. ``wishes`` bound how many experts there
+    are, or name their families. ``backbones`` are pretrained networks to try as well.
     """
 
     dataset: Dataset
@@ -72,17 +70,14 @@ class ClosedJob:
 
     @property
     def task(self) -> Task:
-        """What the labels mean."""
         return task_of(self.dataset.task)
 
     @property
     def costs(self) -> CostBook:
-        """What experts cost, as it was measured once."""
         return CostBook(self.cache / "costs.json")
 
     @property
     def source(self) -> Source:
-        """The recordings as their features are measured."""
         return Source(self.dataset, self.spectro.segment_s, self.cache, self.run)
 
 
@@ -91,9 +86,9 @@ class Fitted:
     """Stem and experts with their held-out answers.
 
     ``specs`` are the experts in the order in which they are asked; ``heads`` and ``ms`` are by
-    name, the stem's under ``stem``. ``stacks[k]`` weighs the stem and the first k experts.
-    ``rows`` is the table of all candidates, ``dropped`` says why others are none, ``judged`` who
-    judged and ``sources`` how sources were found.
+    name, the stem's under ``stem``. ``stacks[k]`` weighs the stem and the first k experts. ``rows``
+    is the table of all candidates, ``dropped`` why other families are no candidates; ``judged`` and
+    ``sources`` tell how answers were held out.
     """
 
     job: ClosedJob
@@ -111,13 +106,7 @@ class Fitted:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The experts in the order in which they are asked."""
         return tuple(spec.name for spec in self.specs)
-
-
-def stem_spec(spectro: SpectroConfig) -> StemSpec:
-    """Return the stem of a front end."""
-    return StemSpec(spectro=spectro)
 
 
 def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
@@ -160,8 +149,8 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
 def _fit_all(
     job: ClosedJob, clips: Sequence[Example], specs: Sequence[SoundSpec], progress: Progress
 ) -> tuple[Features, Targets, HoldOut, str, dict[str, HeadFit]]:
-    """Return features of clips, what heads are fitted to, who is held out and judges, and heads."""
-    stem = stem_spec(job.spectro)
+    """Features of clips, the targets of heads, how they are held out and judged, and the heads."""
+    stem = StemSpec(spectro=job.spectro)
     features = measure_features(job.source, clips, [stem, *specs], progress=progress)
     targets, plan, judged = read_targets(job, features, stem)
     features, heads = fit_all_heads(job, features, specs, targets, progress)
@@ -175,8 +164,8 @@ def fit_all_heads(
     targets: Targets,
     progress: Progress,
 ) -> tuple[Features, dict[str, HeadFit]]:
-    """Return the heads of the stem and ``specs``, and features that know where these look."""
-    heads = fit_heads(features, {STEM_NAME: stem_spec(job.spectro)}, targets, silent)
+    """Heads of the stem and ``specs``, and features that know where sparse experts look."""
+    heads = fit_heads(features, {STEM_NAME: StemSpec(spectro=job.spectro)}, targets, silent)
     if hears_few(specs):
         belief = job.task.belief(torch.from_numpy(heads[STEM_NAME].held_out).float())
         fitted = fitted_stem(job.spectro, heads[STEM_NAME])
@@ -187,12 +176,12 @@ def fit_all_heads(
 
 
 def hears_few(specs: Sequence[SoundSpec]) -> bool:
-    """Whether some of the experts hear salient windows alone."""
+    """Whether some of the experts are sent salient windows alone."""
     return any(isinstance(spec, BackboneSpec) and spec.windows for spec in specs)
 
 
 def spread(known: Sequence[Example], most: int, seed: int) -> list[Example]:
-    """Return at most so many of the clips, drawn by ``seed``, in their order."""
+    """At most ``most`` of the clips, drawn by ``seed``, in their order."""
     if len(known) <= most:
         return list(known)
     picked = np.random.default_rng(seed).permutation(len(known))[:most]
@@ -200,7 +189,7 @@ def spread(known: Sequence[Example], most: int, seed: int) -> list[Example]:
 
 
 def pick_wanted(candidates: Sequence[KernelsSpec], wishes: PolicyOverrides) -> list[KernelsSpec]:
-    """Return the candidates of the families or names that the user wants; all without a wish."""
+    """Candidates of the families or names that the user wants; all without a wish."""
     if not isinstance(wishes.experts, tuple):
         return list(candidates)
     wanted = set(wishes.experts)
@@ -208,7 +197,7 @@ def pick_wanted(candidates: Sequence[KernelsSpec], wishes: PolicyOverrides) -> l
 
 
 def most_wanted(wishes: PolicyOverrides, others: int = 0) -> int | None:
-    """Return how many experts there may be beside ``others``, None where the user does not mind."""
+    """Most experts beside ``others``; None where the user sets no limit."""
     most = [wishes.k_max] if wishes.k_max is not None else []
     if isinstance(wishes.experts, int):
         most.append(wishes.experts)
@@ -216,14 +205,13 @@ def most_wanted(wishes: PolicyOverrides, others: int = 0) -> int | None:
 
 
 def by_name(specs: Sequence[SoundSpec]) -> dict[str, SoundSpec]:
-    """Return specs by their names."""
     return {spec.name: spec for spec in specs}
 
 
 def read_targets(
     job: ClosedJob, features: Features, stem: StemSpec
 ) -> tuple[Targets, HoldOut, str]:
-    """Return what heads are fitted to, row by row, who is held out, and who judges in words."""
+    """Targets of heads, row by row, what is held out together, and in words what judges."""
     examples, owners = features.examples, features.owners
     task, classes = job.task, len(job.dataset.classes)
     rows = task.rows(job.dataset.targets(examples), classes)[owners]
@@ -243,9 +231,9 @@ def read_targets(
 def fit_heads(
     features: Features, specs: Mapping[str, Spec], targets: Targets, progress: Progress
 ) -> dict[str, HeadFit]:
-    """Return the head of each spec with its held-out answers, a few at a time.
+    """The head of each spec with its held-out answers, a few at a time.
 
-    Each is fitted by one thread, so how many there are changes no weight.
+    Each is fitted by one thread, so their number at once changes no weight.
     """
     heads = {}
     with one_thread(), ThreadPoolExecutor(HEADS_AT_ONCE, thread_name_prefix="heads") as pool:
@@ -262,7 +250,6 @@ def fit_heads(
 def measure_costs(
     candidates: Sequence[SoundSpec], job: ClosedJob, progress: Progress
 ) -> dict[str, float]:
-    """Return the milliseconds of one segment for each candidate."""
     costs = {}
     for done, spec in enumerate(candidates, 1):
         windows = spec.windows if isinstance(spec, BackboneSpec) else None
@@ -281,7 +268,7 @@ def measure_costs(
 
 
 def hold_out(heads: Mapping[str, HeadFit], targets: Targets, units: Ints) -> HeldOut:
-    """Return the held-out answers of heads to the rows that judge."""
+    """Held-out answers of heads to the rows that judge."""
     judges = targets.judges
     logits = {name: head.held_out[judges] for name, head in heads.items()}
     return HeldOut(logits, targets.rows[judges], units[judges], targets.task)
@@ -290,10 +277,10 @@ def hold_out(heads: Mapping[str, HeadFit], targets: Targets, units: Ints) -> Hel
 def weigh_by_depth(
     held: HeldOut, first: Sequence[str], added: Sequence[str] = ()
 ) -> tuple[Stack, ...]:
-    """Return the weights of the stem and the first 0, 1, ... experts.
+    """Weights of the stem and the first 0, 1, ... experts.
 
-    An expert that weighs nothing beside all the others is left out; of the ``first`` beside each
-    other, for they are asked where the dear ones that were ``added`` are not.
+    An expert that weighs nothing beside all the others is dropped. The ``first`` are weighed among
+    themselves, for they are also asked without the expensive ones that were ``added``.
     """
     weights = fit_stack(held, [STEM_NAME, *first]).weights
     names = [name for name in first if weights[name] > LEAST_WEIGHT] or list(first[:1])
@@ -304,14 +291,14 @@ def weigh_by_depth(
 
 
 def stack_depths(held: HeldOut, names: Sequence[str]) -> tuple[Stack, ...]:
-    """Return the weights of the stem and the first 0, 1, ... of the experts ``names``."""
+    """Weights of the stem and the first 0, 1, ... of the experts ``names``."""
     return tuple(_weigh(held, [STEM_NAME, *names[:k]]) for k in range(len(names) + 1))
 
 
 def _weigh(held: HeldOut, names: Sequence[str]) -> Stack:
-    """Return the weights of ``names``; where none is worth a weight all have the same little one.
+    """Weights of ``names``; where none deserves any, all get the same small one.
 
-    Their answer is then nearly flat, as is due to who is wrong on every source left out.
+    Their answer is then nearly flat, as it should be where all are wrong on every source left out.
     """
     stack = fit_stack(held, names)
     if sum(stack.weights.values()) >= LEAST_WEIGHT:
@@ -320,6 +307,6 @@ def _weigh(held: HeldOut, names: Sequence[str]) -> Stack:
 
 
 def rightness(logits: Floats, rows: Floats, task: Task) -> Floats:
-    """Return how right each answer is [n], from 0 to 1."""
+    """How right each answer is [n], from 0 to 1."""
     right = task.rightness(torch.from_numpy(logits), torch.from_numpy(rows))
     return right.double().numpy()

@@ -1,9 +1,9 @@
-"""Pretrained networks as candidates: what is offered of each, and where in a segment they listen.
+"""Pretrained networks as candidates: the variants on offer, and where in a segment they listen.
 
-A network costs tens of times what an expert of random kernels does. It is chosen after those, by
-what it adds to them, and asked after them, where they leave doubt. Of a segment longer than its
-window it may hear all, or only the most salient moments: both are offered, and held-out answers
-per millisecond decide.
+A network costs tens of times what random kernels do. It is chosen after those, by what it adds to
+them, and asked after them, where they leave doubt. For a segment longer than its window it is
+offered twice, with all windows and with the most salient alone; what it gains per millisecond on
+held-out clips decides.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from xmoe.training.kernel_features import Features, Source
 from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
 from xmoe.training.stack import HeldOut, Selection, select_experts
 
-# So many windows' worth of sound, and all of it may be heard instead of one window.
+# In a segment of at least as many windows, half of them are offered too, beside one alone.
 MANY_WINDOWS = 4
 
 
 def list_backbones(offered: Sequence[BackboneSpec], segment_s: float) -> list[BackboneSpec]:
-    """Return what is tried of each network ``offered`` for segments of ``segment_s``."""
+    """The variants of each network ``offered`` that are tried for segments of ``segment_s``."""
     specs = []
     for spec in offered:
         card = spec.card
@@ -68,10 +68,10 @@ def look_where(
     spectro: SpectroConfig,
     progress: Progress = silent,
 ) -> Features:
-    """Return features that know how salient each moment of their rows is, as the glance finds.
+    """Add to features how salient each moment of their rows is, as the glance finds it.
 
-    ``stem`` is fitted; ``beliefs`` [rows, C] by copy come from held-out answers. Recordings in
-    which somebody looked before are not needed. AudioError where one no longer can be read.
+    ``stem`` is fitted; ``beliefs`` [rows, C] by copy come from held-out answers. Recordings that
+    have saliency already are not read. AudioError where one can no longer be read.
     """
     looked = features.looked(*beliefs)
     if looked.all():
@@ -82,7 +82,7 @@ def look_where(
     with one_thread(), torch.inference_mode():
         for done, (example, clip) in enumerate(load_clips(source.dataset, unseen), 1):
             if isinstance(clip, AudioError):
-                raise clip  # it was read before
+                raise clip  # readable when features were computed, so it has changed since
             pieces = cut_training(clip, source.segment_s)
             rows = slice(first, first + len(pieces))
             for copy, belief in beliefs.items():
@@ -105,7 +105,6 @@ def look_where(
 
 
 def fitted_stem(spectro: SpectroConfig, head: HeadFit) -> KernelStem:
-    """Return the stem that answers with this head."""
     weight, bias = head.sharp_head()
     stem = KernelStem(num_bins=spectro.num_bins, num_classes=len(bias))
     stem.head.weight.copy_(weight.T)
@@ -116,9 +115,9 @@ def fitted_stem(spectro: SpectroConfig, head: HeadFit) -> KernelStem:
 def select_in_tiers(
     held: HeldOut, ms: Mapping[str, float], *, dear: Sequence[str], always: Sequence[str]
 ) -> tuple[Selection, tuple[str, ...], tuple[str, ...]]:
-    """Return the selection among all but the ``dear``, then of those that add to it, with both.
+    """Select among the cheap candidates, then those of the ``dear`` that add to them.
 
-    The second and the third value are the cheap and the dear that were taken, in order.
+    Returns the selection, and the cheap and the dear that were taken, in order.
     """
     cheap = {name: cost for name, cost in ms.items() if name not in dear}
     first = select_experts(held, cheap, always=always)
@@ -136,9 +135,9 @@ def select_beside(
     taken: Sequence[str],
     always: Sequence[str],
 ) -> tuple[Selection, tuple[str, ...], tuple[str, ...]]:
-    """Return the selection of those of ``costs`` that add to what was ``taken``, and both.
+    """Select those of ``costs`` that add to what was ``taken``; returns as ``select_in_tiers``.
 
-    ``rows`` are those of the candidates before; what they weigh is told anew.
+    ``rows`` are those of earlier candidates; their weights are renewed.
     """
     second = select_experts(held, costs, always=[*always, *taken], at_least=0)
     added = tuple(name for name in second.stack.weights if name in costs)

@@ -1,8 +1,8 @@
 """Whose features a head is fitted to: the stem, random kernels, or a pretrained network.
 
-Each has the settings that decide what it measures, and an ear that turns the sound of a segment
-into one row of numbers. For a network the row holds the embeddings of all its windows, so that any
-pooling of any of them needs no second pass.
+Each has settings that decide its features, and an ear that turns the sound of a segment into one
+row of numbers. For a network the row holds the embeddings of all its windows, so that any pooling
+of any of them needs no second pass.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Ear(Protocol):
         ...
 
     def measure(self, samples: Samples, sample_rate_hz: int) -> Floats32:
-        """Return features [D] of samples [S]."""
+        """Features [D] of samples [S]."""
         ...
 
 
 class StemEar:
-    """What the head of a stem of random kernels reads of a segment, measured as it is answered."""
+    """What the head of a random-kernel stem reads of a segment, computed as in service."""
 
     def __init__(self, spec: StemSpec) -> None:
         self.frontend = build_frontend(spec.spectro)
@@ -58,12 +58,10 @@ class StemEar:
 
     @property
     def num_features(self) -> int:
-        """D."""
         return self.stem.num_features
 
     @torch.inference_mode()
     def measure(self, samples: Samples, sample_rate_hz: int) -> Floats32:
-        """Return features [D] of samples [S]."""
         segment = Segment(samples, sample_rate_hz, 0)
         spec = self.frontend.compress(*measure_segments([segment], self.frontend))
         features: Floats32 = self.stem.pool_bands(self.stem.map_features(spec))[0].numpy()
@@ -71,7 +69,7 @@ class StemEar:
 
 
 class WindowsEar:
-    """The embeddings of all windows of a segment, one after another; NaN where it is shorter."""
+    """Embeddings of all windows of a segment, side by side; NaN where it is too short for them."""
 
     def __init__(self, spec: BackboneSpec, segment_s: float) -> None:
         self.ear = BackboneEar(spec.card, spec.folder)
@@ -79,11 +77,10 @@ class WindowsEar:
 
     @property
     def num_features(self) -> int:
-        """Windows times numbers of an embedding."""
         return self.most * self.ear.card.embedding_size
 
     def measure(self, samples: Samples, sample_rate_hz: int) -> Floats32:
-        """Return the embeddings [windows * D] of samples [S]."""
+        """Embeddings [windows * D] of samples [S]."""
         found = self.ear.embed(self.ear.cut(samples, sample_rate_hz)[: self.most])
         row = np.full((self.most, found.shape[1]), np.nan, np.float32)
         row[: len(found)] = found
@@ -91,16 +88,15 @@ class WindowsEar:
 
 
 def build_ear(spec: Spec, segment_s: float) -> Ear:
-    """Return what measures the features of a spec in segments."""
     if isinstance(spec, StemSpec):
         return StemEar(spec)
     return WindowsEar(spec, segment_s) if isinstance(spec, BackboneSpec) else KernelsEar(spec)
 
 
 def seen_by(spec: Spec) -> list[object]:
-    """Return what decides the features of a spec; the same for specs that measure the same."""
+    """What decides the features of a spec; equal for specs with the same features."""
     if isinstance(spec, BackboneSpec):
-        # Where its files lie changes nothing, nor how windows are pooled.
+        # Neither the folder of its files nor the pooling of its windows changes embeddings.
         return ["backbone", spec.card.model_dump(exclude={"pooling"})]
     kind = "stem" if isinstance(spec, StemSpec) else "kernels"
     return [kind, spec.spectro, spec.kernels, spec.seed]
@@ -109,13 +105,13 @@ def seen_by(spec: Spec) -> list[object]:
 def pool_windows(
     spec: BackboneSpec, table: Floats32, segment_s: float, focus: Floats32 | None
 ) -> Floats32:
-    """Return what a head reads [b, P * D] of the embeddings [b, windows * D] of rows.
+    """Head features [b, P * D] of the embeddings [b, windows * D] of rows.
 
-    ``focus`` [b, columns] says how salient each moment is, for a spec that hears few windows.
+    ``focus`` [b, columns] is the saliency over time, for a spec that hears only some windows.
     """
     embeddings = torch.from_numpy(table).unflatten(1, (-1, spec.card.embedding_size))
     if spec.windows is not None:
-        assert focus is not None, "nobody said where it is to look"
+        assert focus is not None, "no saliency to choose windows by"
         spans = place_windows(segment_s, spec.card)
         inside = [(max(start, 0.0), min(end, segment_s)) for start, end in spans]
         missing = torch.isnan(embeddings[..., 0])
@@ -126,10 +122,10 @@ def pool_windows(
 
 
 def rank_windows(missing: torch.Tensor, spans: Floats, focus: Floats32, count: int) -> torch.Tensor:
-    """Return which [b, W] of the windows at ``spans`` are the ``count`` most salient.
+    """Mark in [b, W] the ``count`` most salient windows that do not overlap.
 
-    They do not overlap. ``missing`` [b, W] are not there; ``spans`` [W, 2] are shares of the time
-    that ``focus`` [b, columns] covers.
+    ``missing`` [b, W] do not exist; ``spans`` [W, 2] are shares of the time that ``focus`` [b,
+    columns] covers.
     """
     sums = np.concatenate([np.zeros((len(focus), 1)), focus.cumsum(1, dtype=np.float64)], 1)
     edges = spans * focus.shape[1]

@@ -1,8 +1,8 @@
-"""Features of one candidate -> its head, how sharp its scores are, and its held-out answers.
+"""Features of one candidate -> its head, its sharpness, and its held-out answers.
 
 Small sets are solved with all rows in memory and any number of groups left out; larger ones from
-sums over blocks, with whole groups gathered in five folds. Either way nothing here depends on the
-order in which workers measured the features.
+sums over blocks, with whole groups gathered in five folds. Either way the order in which workers
+computed the features changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xmoe.experts.probabilities import balanced_weights, fit_sharpness, to_logit
 from xmoe.experts.ridge import Bools, Floats, Head, Ints, RidgeProblem
 from xmoe.training.promise import fold_units
 
-MOST_IN_MEMORY = 3000
+MOST_IN_MEMORY = 3000  # rows; the eigendecomposition grows with their cube
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Targets:
     """What heads are fitted to: ``rows`` [n, C] of 0 and 1, ``groups`` [n] left out together.
 
     ``judges`` [n] are the rows whose held-out answers choose penalty and sharpness. ``shares`` [n]
-    say how much a row counts, 1 without: of a recording with many rows each counts less.
-    ``balanced`` makes every class count the same.
+    are the rows' weights, 1 without: rows of a long recording count less. ``balanced`` makes every
+    class count the same.
     """
 
     rows: Floats
@@ -47,7 +47,6 @@ class Targets:
         return balanced_weights(self.rows) * shares if self.balanced else shares
 
     def pick(self, kept: Ints) -> Targets:
-        """Return only these rows."""
         shares = None if self.shares is None else self.shares[kept]
         return Targets(
             self.rows[kept],
@@ -61,7 +60,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class HeadFit:
-    """A fitted head, the factor on its scores, and ``held_out`` logits [n, C] of its rows."""
+    """A fitted head, its penalty and sharpness, and ``held_out`` logits [n, C] of its rows."""
 
     head: Head
     penalty: float
@@ -72,13 +71,13 @@ class HeadFit:
     by_fold: GramFit | None = None
 
     def answer(self, features: Floats32) -> Floats:
-        """Return logits [m, C] of features [m, D] of clips that it was not fitted on."""
+        """Logits [m, C] of features [m, D] of clips it was not fitted on."""
         return to_logits(self.head.predict(features), self.sharpness, self.task)
 
     def answer_copies(self, copies: Floats32, targets: Targets, owners: Ints) -> Floats:
-        """Return logits [m, C] of copies [m, D] of rows ``owners`` [m], each without its group.
+        """Logits [m, C] of copies [m, D] of rows ``owners`` [m], each without its group.
 
-        ``targets`` are those that it was fitted to.
+        ``targets`` are those it was fitted to.
         """
         if self.by_fold is not None:
             scores = self.by_fold.answer_held_out(copies, gather_folds(targets)[owners])
@@ -88,7 +87,7 @@ class HeadFit:
         return to_logits(scores, self.sharpness, self.task)
 
     def sharp_head(self) -> tuple[Tensor, Tensor]:
-        """Return weights [D, C] and bias [C] with the sharpness in them: features -> logits."""
+        """Weights [D, C] and bias [C] that include the sharpness: features -> logits."""
         middle = 0.0 if self.task.exclusive else 0.5
         weight = torch.from_numpy(self.sharpness * self.head.weights).float()
         bias = torch.from_numpy(self.sharpness * (self.head.bias - middle)).float()
@@ -125,7 +124,7 @@ def fit_head_from_blocks(read: Callable[[], Iterator[Floats32]], targets: Target
 
 
 def gather_folds(targets: Targets) -> Ints:
-    """Return a fold [n] for each row: whole groups together, the judges' apart from the others'."""
+    """A fold [n] for each row: whole groups together, the judges' apart from the others'."""
     if targets.judges.all():
         return fold_units(targets.groups)
     folds = np.zeros(len(targets.rows), dtype=np.int64)

@@ -1,9 +1,9 @@
-"""Training and validation recordings -> which are held out together, and who judges.
+"""Training and validation recordings -> which are held out together, and which judge.
 
 A held-out answer tells how an expert does on recordings from elsewhere only if nothing of their
-source was fitted on. Where sources are known they are left out one by one. Where they are not, the
-validation split is left out as one: whoever made it may have kept sources apart, and if its answers
-are worse than those to single recordings left out, it alone judges.
+source was fitted on. Known sources are left out one by one. Where they are not known, the
+validation split is left out as one: whoever made it may have kept sources apart, and if answers to
+it are worse than those to single recordings left out, it alone judges.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from xmoe.audio.sources import find_sources
 from xmoe.experts.ridge import Bools, Floats, Ints
 from xmoe.policy.race import mean_and_error
 
-HARDER_SE = 2.0
-LEAST_VAL = 20
+HARDER_SE = 2.0  # standard errors by which validation must be harder to judge alone
+LEAST_VAL = 20  # clips
 
 
 @dataclass(frozen=True)
 class HoldOut:
-    """``groups`` [n] are left out as one, ``units`` [n] are sources, ``val`` [n] the validation.
+    """``groups`` [n] are left out together; ``units`` [n] are sources; ``val`` [n] validation.
 
-    ``words`` say how sources were found. ``known`` is false where single recordings stand for them.
+    ``words`` tell how sources were found. ``known`` is false where single recordings stand for
+    them.
     """
 
     groups: Ints
@@ -37,7 +38,7 @@ class HoldOut:
 
 
 def plan_hold_out(examples: Sequence[Example]) -> HoldOut:
-    """Return who is left out with whom among training and validation ``examples``."""
+    """Decide which training and validation ``examples`` are left out together."""
     keys, words = find_sources(examples)
     units = np.unique(keys, return_inverse=True)[1].astype(np.int64)
     val = np.array([example.split == "val" for example in examples])
@@ -51,7 +52,7 @@ def plan_hold_out(examples: Sequence[Example]) -> HoldOut:
 
 
 def choose_judges(plan: HoldOut, right: Floats) -> tuple[Bools, str]:
-    """Return which rows [n] judge candidates, weights and promises, and why.
+    """Which rows [n] judge candidates, weights and promises, and why.
 
     ``right`` [n] is how right the held-out answers of one expert are.
     """

@@ -1,11 +1,11 @@
-"""Recordings -> features of every candidate expert, measured in one pass and kept in a cache.
+"""Recordings -> features of every candidate expert, computed in one pass and cached.
 
-A recording is decoded once for all candidates and cut into segments as it would be to be answered;
-each is measured whole, and where asked in its loudest part and under noise. The cache knows blocks
-of recordings by the hash of their files and candidates by the hash of what they see, so training
-again, or with one more candidate, measures only what is new. Blocks are also the unit that workers
-share and that sums are taken over, in their order: how many workers there were does not show in any
-weight. Only one block is in memory while it is measured.
+A recording is decoded once for all candidates and cut into segments as for an answer; features are
+of whole segments, and on request of their loudest part and under noise. The cache knows blocks of
+recordings by the hash of their files and candidates by the hash of what they see, so training
+again, or with one more candidate, computes only what is new. Workers share out whole blocks, and
+sums are taken over blocks in their order: the number of workers changes no weight. Only one block
+is in memory while it is computed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
 
 Ints = npt.NDArray[np.int64]
 
-BLOCK_CLIPS = 128
+BLOCK_CLIPS = 128  # work for one process; one block is in memory
 WORKERS = min(os.cpu_count() or 1, 8)
 ROWS_FILE = "rows.json"
 # Raise it whenever the same spec would measure other features.
@@ -49,10 +49,9 @@ class Features:
     """Where the features of recordings are: blocks of ``examples`` in their order.
 
     Example i has ``counts[i]`` rows, one for each segment of ``segment_s``, in the block
-    ``homes[i]``; its file has the SHA-256 sum ``digests[i]``. ``bad`` are recordings that cannot be
-    used; they have no row and are not among the examples. ``focus`` [rows, columns] is how salient
-    each moment of a row is, by copy, where a spec hears salient windows alone; NaN where nobody
-    looked yet.
+    ``homes[i]``; its file has the SHA-256 sum ``digests[i]``. ``bad`` are unusable recordings,
+    which are not among the examples. ``focus`` [rows, columns] is, by copy, the saliency of each
+    moment of a row, for specs that hear salient windows alone; NaN where it is not computed yet.
     """
 
     folder: Path
@@ -66,20 +65,18 @@ class Features:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The blocks in their order."""
         return tuple(dict.fromkeys(self.homes))
 
     def parts(self) -> list[tuple[str, tuple[Example, ...]]]:
-        """Return each block with its examples."""
         examples: dict[str, list[Example]] = {key: [] for key in self.keys}
         for example, home in zip(self.examples, self.homes, strict=True):
             examples[home].append(example)
         return [(key, tuple(own)) for key, own in examples.items()]
 
     def join(self, other: Features) -> Features:
-        """Return both, the blocks of ``other`` after these; they lie in one folder.
+        """Both, the blocks of ``other`` after these; they lie in one folder.
 
-        Where to look in the ``other`` is not known yet.
+        The saliency of ``other`` is not known yet.
         """
         rows = int(other.counts.sum())
         return Features(
@@ -102,7 +99,7 @@ class Features:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def looked(self, *copies: CopyName) -> npt.NDArray[np.bool_]:
-        """Return of which rows [rows] it is known how salient each moment is."""
+        """For which rows [rows] saliency is known in all ``copies``."""
         known = np.ones(int(self.counts.sum()), dtype=bool)
         for copy in copies:
             focus = self.focus.get(copy)
@@ -123,7 +120,7 @@ class Features:
             yield table
 
     def table(self, spec: Spec, copy: CopyName = "whole") -> Floats32:
-        """Return the features [rows, D] of all examples."""
+        """Features [rows, D] of all examples."""
         return np.concatenate(list(self.blocks(spec, copy)))
 
 
@@ -135,7 +132,7 @@ def measure_features(
     copies: Sequence[CopyName] = ("whole",),
     progress: Progress = silent,
 ) -> Features:
-    """Measure what the cache does not hold yet, and return where everything is."""
+    """Compute what the cache does not hold yet, and tell where everything is."""
     digest = FileDigests(source.dataset)
     tasks = []
     for first in range(0, len(examples), BLOCK_CLIPS):
@@ -144,22 +141,22 @@ def measure_features(
         dataset = replace(source.dataset, examples=block)
         tasks.append(BlockTask(dataset, tuple(specs), tuple(copies), source.segment_s, folder))
     run = source.run or run_here
-    heard: list[Example] = []
+    readable: list[Example] = []
     counts: list[int] = []
     homes: list[str] = []
     bad: list[Quarantined] = []
     for task, rows in zip(tasks, run(tasks, progress), strict=True):
         good = [one for one in zip(task.dataset.examples, rows.counts, strict=True) if one[1]]
-        heard += [example for example, _ in good]
+        readable += [example for example, _ in good]
         counts += [count for _, count in good]
         homes += [task.folder.name] * len(good)
         bad += rows.bad
     return Features(
         source.cache,
-        tuple(heard),
+        tuple(readable),
         np.array(counts, np.int64),
         tuple(homes),
-        tuple(map(digest, heard)),
+        tuple(map(digest, readable)),
         tuple(bad),
         segment_s=source.segment_s,
     )
@@ -173,7 +170,7 @@ def extend_features(
     *,
     progress: Progress = silent,
 ) -> None:
-    """Measure what the blocks of ``features`` lack."""
+    """Compute what the blocks of ``features`` lack."""
     tasks = [
         BlockTask(
             replace(source.dataset, examples=examples),
@@ -190,7 +187,7 @@ def extend_features(
 
 @dataclass(frozen=True)
 class BlockRows:
-    """How many rows each recording of a block has, 0 where it is ``bad``."""
+    """Rows of each recording of a block, 0 where it is ``bad``."""
 
     counts: tuple[int, ...]
     bad: tuple[Quarantined, ...]
@@ -198,7 +195,7 @@ class BlockRows:
 
 @dataclass(frozen=True)
 class BlockTask:
-    """One worker's piece of work: features of the recordings of ``dataset``, to ``folder``."""
+    """Work for one process: features of the recordings of ``dataset``, written to ``folder``."""
 
     dataset: Dataset
     specs: tuple[Spec, ...]
@@ -210,7 +207,6 @@ class BlockTask:
         return len(self.dataset.examples)
 
     def lacking(self) -> list[tuple[Spec, CopyName]]:
-        """Return what the folder does not hold yet."""
         wanted = {
             feature_file(self.folder, spec, copy): (spec, copy)
             for spec in self.specs
@@ -225,9 +221,9 @@ Runner = Callable[[Sequence[BlockTask], Progress], list[BlockRows]]
 
 @dataclass(frozen=True)
 class Source:
-    """Recordings of ``dataset`` as they are measured: by segment, into ``cache``.
+    """Recordings of ``dataset``, whose features are computed by segment into ``cache``.
 
-    ``run`` measures blocks, here or elsewhere; every process must see the cache and the files.
+    ``run`` computes blocks, here or elsewhere; every process must see the cache and the files.
     """
 
     dataset: Dataset
@@ -237,7 +233,7 @@ class Source:
 
 
 def run_here(tasks: Sequence[BlockTask], progress: Progress = silent) -> list[BlockRows]:
-    """Measure blocks one after the other in this process."""
+    """Compute blocks one after the other in this process."""
     total, done = sum(map(len, tasks)), 0
     found = []
     for task in tasks:
@@ -253,9 +249,9 @@ def run_here(tasks: Sequence[BlockTask], progress: Progress = silent) -> list[Bl
 
 
 def measure_block(task: BlockTask, note: Callable[[int], None] = lambda count: None) -> BlockRows:
-    """Measure what the folder of a block lacks; it writes files that appear whole or not at all.
+    """Compute what the folder of a block lacks; each file appears whole or not at all.
 
-    ``note`` is told how many recordings are behind.
+    ``note`` is called with the number of recordings done.
     """
     record, lacking = task.folder / ROWS_FILE, task.lacking()
     if not lacking and record.is_file():
@@ -275,7 +271,7 @@ def measure_block(task: BlockTask, note: Callable[[int], None] = lambda count: N
 def _measure_all(
     task: BlockTask, wanted: Sequence[tuple[Spec, CopyName]], note: Callable[[int], None]
 ) -> tuple[list[Floats32], BlockRows]:
-    """Return a table [rows, D] for each spec and copy."""
+    """A table [rows, D] for each spec and copy."""
     ears = {spec: build_ear(spec, task.segment_s) for spec, _ in wanted}
     parts: list[list[Floats32]] = [[] for _ in wanted]
     counts: list[int] = []
@@ -283,11 +279,11 @@ def _measure_all(
 
     def listen(example: Example, clip: Clip) -> list[Floats32]:
         pieces = cut_training(clip, task.segment_s)
-        heard = {
+        sounds = {
             copy: copy_pieces(pieces, copy, seed_of(example)) for copy in {c for _, c in wanted}
         }
         return [
-            np.stack([ears[spec].measure(one, clip.sample_rate_hz) for one in heard[copy]])
+            np.stack([ears[spec].measure(one, clip.sample_rate_hz) for one in sounds[copy]])
             for spec, copy in wanted
         ]
 
@@ -318,24 +314,20 @@ def _measure_all(
 
 
 def halve_bytes(table: Floats32) -> npt.NDArray[np.floating]:
-    """Return features as they are kept: in 16 bits, which tell parts in two thousand.
-
-    Those that do not fit stay as they are.
-    """
+    """Features as float16, unless some do not fit."""
     with np.errstate(over="ignore"):
         half = table.astype(np.float16)
     return table if np.isinf(half).any() else half
 
 
 class FileDigests:
-    """SHA-256 of files of a data set, each read once; a file that cannot be read has none."""
+    """SHA-256 sums of the files of a data set, each read once; empty where one cannot be read."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.known: dict[str, str] = {}
 
     def __call__(self, example: Example) -> str:
-        """Return the digest of an example's file."""
         if example.filepath not in self.known:
             try:
                 with self.dataset.path(example).open("rb") as handle:
@@ -347,17 +339,16 @@ class FileDigests:
 
 
 def block_key(block: Sequence[Example], digest: Callable[[Example], str], segment_s: float) -> str:
-    """Return the name of a block: a hash of its recordings' files, names and times, in order."""
+    """Name of a block: a hash of its recordings' files, names and times, in order."""
     rows = [[digest(one), one.clip_id] for one in block]
     return hashlib.sha256(to_json([segment_s, rows]).encode()).hexdigest()[:24]
 
 
 def feature_file(folder: Path, spec: Spec, copy: CopyName) -> Path:
-    """Return where a block's features are."""
     return folder / f"{feature_key(spec)}-{copy}.npy"
 
 
 def feature_key(spec: Spec) -> str:
-    """Return the name of what a spec measures; the same for specs that see the same."""
+    """Name of the features of a spec; equal for specs with the same features."""
     seen = to_json([_VERSION, *seen_by(spec)])
     return hashlib.sha256(seen.encode()).hexdigest()[:24]

@@ -1,10 +1,10 @@
 """What a run keeps of the clips that it was fitted to, so that experts and clips can be added.
 
-Which clips those are, with the hash of each file, is a table in the run, and how salient each
-moment of them is where a network hears salient windows alone. Their features stay in its
-feature cache: those of the stem and of the experts that were taken, and of the noisy copies that
-promises were fitted on. Sums of Gram matrices are no smaller until there are more clips than can be
-kept, and no answer to a clip whose source was left out could be made from them.
+A table in the run lists the clips with the hash of each file and, where a network hears salient
+windows alone, their saliency over time. Their features stay in the run's feature cache: those of
+the stem and of its experts, and of the noisy copies that promises were fitted on. Gram matrices
+would be no smaller until there are more clips than can be kept, and held-out answers could not be
+made from them.
 """
 
 from __future__ import annotations
@@ -23,29 +23,23 @@ from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
 from xmoe.base.files import TRAIN_AGAIN, storage_errors, write_bytes
 from xmoe.training.ears import Spec
-from xmoe.training.kernel_features import (
-    ROWS_FILE,
-    Features,
-    FileDigests,
-    feature_file,
-)
+from xmoe.training.kernel_features import ROWS_FILE, Features, FileDigests, feature_file
 from xmoe.training.pieces import CopyName
 
 # Features of more bytes are not kept.
 MOST_KEPT = 1 << 30
-SHOWN = 3
+SHOWN = 3  # file names in a message
 _EXAMPLE = tuple(field.name for field in fields(Example))
 
 
 @dataclass(frozen=True)
 class Known:
-    """Clips that a run was fitted to, and those of them that its promises know under noise."""
+    """Clips that a run was fitted to, and those of them whose noisy copies its promises know."""
 
     whole: Features
     noisy: Features
 
     def save(self, path: Path) -> None:
-        """Write which clips they are, and in which blocks their features lie."""
         whole, noisy = self.whole, self.noisy
         ids = [example.clip_id for example in noisy.examples]
         homes = dict(zip(ids, noisy.homes, strict=True))
@@ -70,11 +64,10 @@ class Known:
         write_bytes(path, sink.getvalue().to_pybytes())
 
     def holds(self, specs: Sequence[Spec]) -> bool:
-        """Whether the features of all clips by all ``specs`` are there."""
+        """Whether the features of all clips for all ``specs`` are there."""
         return all(path.is_file() for path in self.files(specs))
 
     def files(self, specs: Sequence[Spec]) -> list[Path]:
-        """Return where the features of ``specs`` are."""
         parts: tuple[tuple[Features, CopyName], ...] = (
             (self.whole, "whole"),
             (self.noisy, "noisy"),
@@ -87,9 +80,9 @@ class Known:
         ]
 
     def prune(self, specs: Sequence[Spec]) -> int:
-        """Remove all features but those of ``specs``, and these too where they are too many.
+        """Remove all features but those of ``specs``, and these too where they are too large.
 
-        Returns how many bytes stay.
+        Returns the bytes that stay.
         """
         folder, kept = self.whole.folder, set(self.files(specs))
         size = sum(path.stat().st_size for path in kept if path.is_file())
@@ -108,13 +101,15 @@ class Known:
 
 
 def read_known(path: Path, cache: Path, segment_s: float) -> Known:
-    """Return what ``Known.save`` wrote; features of segments are in ``cache``.
+    """Read what ``Known.save`` wrote; features are in ``cache``.
 
-    Raises ConfigError for a run that kept nothing, RunFolderError for a torn table.
+    Raises ConfigError for a run that kept nothing, RunFolderError for a damaged table.
     """
     if not path.is_file():
         raise ConfigError(
-            "the run does not tell which clips it was trained on", where=str(path), mend=TRAIN_AGAIN
+            "the run did not record which clips it was trained on",
+            where=str(path),
+            mend=TRAIN_AGAIN,
         )
     try:
         rows = pq.read_table(path).to_pylist()
@@ -148,7 +143,7 @@ def _gather(
 
 
 def _pack_focus(features: Features, copy: CopyName) -> list[bytes | None]:
-    """Return how salient the moments of each example are, None where nobody looks."""
+    """Saliency of each example as bytes, None where no expert needs it."""
     if copy not in features.focus:
         return [None] * len(features.examples)
     parts = np.split(features.focus[copy].astype(np.float32), features.counts.cumsum()[:-1])
@@ -156,9 +151,9 @@ def _pack_focus(features: Features, copy: CopyName) -> list[bytes | None]:
 
 
 def find_again(features: Features, datasets: Sequence[Dataset]) -> Dataset:
-    """Return where the clips of ``features`` are: the same bytes by the same name.
+    """Find the clips of ``features`` in ``datasets``: the same bytes by the same name.
 
-    Raises DatasetError where some are in none of ``datasets``.
+    Raises DatasetError where some are in none of them.
     """
     found: dict[str, Path] = {}
     for dataset, digest in zip(datasets, map(FileDigests, datasets), strict=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -29,10 +29,10 @@ from xmoe.run.folder import TRAINING
 from xmoe.training.batches import Share, steps_per_epoch, train_batches
 from xmoe.training.losses import compute_losses, draw_step
 
-MIN_STEPS = 1000
+MIN_STEPS = 1000  # small sets need many epochs for the one-cycle schedule
 EVAL_BATCH = 64
 MAX_GRAD_NORM = 5.0
-WARM_UP = 0.2
+WARM_UP = 0.2  # of all steps
 
 
 @dataclass
@@ -48,27 +48,20 @@ class EpochReport:
     kept: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "epoch": self.epoch,
-            "epochs": self.epochs,
-            "step": self.step,
-            "seconds": self.seconds,
-            **self.figures,
-            "expert_load": self.expert_load,
-            "kept": self.kept,
-        }
+        values = asdict(self)
+        del values["figures"]
+        return self.figures | values
 
 
 def choose_epochs(config: RunConfig, num_clips: int) -> int:
-    """Return the epochs asked for, or as many as make at least 1,000 steps."""
+    """The epochs asked for, or enough for 1,000 steps."""
     if config.train.epochs is not None:
         return config.train.epochs
     return -(-MIN_STEPS // steps_per_epoch(num_clips, config.train.batch_size))
 
 
 def one_cycle(step: int, total: int) -> float:
-    """Return the share of the peak learning rate at a step: cosine up over a fifth, cosine down.
+    """Share of the peak learning rate at a step: cosine up over a fifth, cosine down.
 
     Source: Smith and Topin 2018, arXiv:1708.07120.
     """
@@ -79,7 +72,7 @@ def one_cycle(step: int, total: int) -> float:
 
 
 def warm_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
-    """Return the moving average of weights whose decay rises to ``decay`` over its first steps.
+    """Moving average of weights whose decay rises to ``decay`` over its first steps.
 
     Step n keeps at most (1 + n) / (10 + n) of the average, so that a run of a few steps does not
     end on its random first weights.
@@ -137,7 +130,7 @@ class Trainer:
         return module
 
     def train_epoch(self) -> EpochReport:
-        """Run one epoch and return its report; raises FloatingPointError on a non-finite loss."""
+        """Run one epoch; raises FloatingPointError on a non-finite loss."""
         began = time.monotonic()
         self.wrapped.train()
         sums: dict[str, float] = {}
@@ -145,11 +138,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.train.seed * 100_003 + self.epoch)
             batches = train_batches(
-                self.train_store,
-                self.frontend,
-                self.config,
-                epoch=self.epoch,
-                share=self.share,
+                self.train_store, self.frontend, self.config, epoch=self.epoch, share=self.share
             )
             for spec, targets, generator in batches:
                 figures, chosen = self._step(spec.to(self.device), targets, generator)
@@ -207,17 +196,11 @@ class Trainer:
             output: TrainingOutput = self.wrapped(spec, draws)
         if not half:
             return output
-        return TrainingOutput(
-            output.stem.float(),
-            output.full.float(),
-            output.part.float(),
-            output.gate.float(),
-            output.count.float(),
-        )
+        return TrainingOutput(*(logits.float() for logits in vars(output).values()))
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return validation loss, its standard error, and accuracy of the averaged mixture.
+        """Validation loss, its standard error, and accuracy of the averaged mixture.
 
         Every expert sees the whole map.
         """
@@ -244,7 +227,7 @@ class Trainer:
         }
 
     def state_tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Return every tensor of a checkpoint, one group a file."""
+        """Tensors of a checkpoint, one group a file."""
         groups = split_weights(self.averaged)
         training = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
@@ -253,18 +236,12 @@ class Trainer:
         return groups | {TRAINING: training}
 
     def state_values(self) -> dict[str, Any]:
-        """Return the plain values of a checkpoint."""
-        return {
-            "epoch": self.epoch,
-            "epochs": self.epochs,
-            "best_loss": self.best_loss,
-            "step": self.step,
-        }
+        return {name: getattr(self, name) for name in ("epoch", "epochs", "best_loss", "step")}
 
     def restore(
         self, groups: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]
     ) -> None:
-        """Put a checkpoint's state back, so that the next epoch is as it would have been."""
+        """Restore a checkpoint, so that the next epoch is as it would have been."""
         load_weights_into(self.averaged, groups)
         training = groups[TRAINING]
         model = {k.removeprefix("model."): v for k, v in training.items() if k.startswith("model.")}

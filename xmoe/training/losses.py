@@ -26,7 +26,7 @@ FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 STEM_WEIGHT = 0.5
 EXPERT_WEIGHT = 0.5
 COUNT_WEIGHT = 0.3
-SUBSET_MAX = 4
+SUBSET_MAX = 4  # experts of a random subset
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def draw_step(
 
 
 def draw_subsets(gate_logits: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Return weights [B, E] of a random subset of 1..4 experts per clip.
+    """Weights [B, E] of a random subset of 1..4 experts per clip.
 
     Half of the clips draw experts at random, half by the gate with Gumbel noise. Weights come from
     the gate, so it learns from both.
@@ -75,7 +75,7 @@ def draw_subsets(gate_logits: Tensor, *, generator: torch.Generator) -> Tensor:
 def count_targets(
     output: TrainingOutput, logits: Tensor, targets: Tensor, *, k_max: int, task: Task
 ) -> Tensor:
-    """Return [B, K_max + 1]: how right the best k experts by gate are, for k = 0..K_max."""
+    """How right the best k experts by gate are, [B, K_max + 1] for k = 0..K_max."""
     columns = []
     for k in range(k_max + 1):
         count = torch.full((targets.shape[0],), k, device=targets.device)
@@ -87,7 +87,7 @@ def count_targets(
 def compute_losses(
     output: TrainingOutput, targets: Tensor, config: ModelConfig, *, generator: torch.Generator
 ) -> Losses:
-    """Return the losses of one step for soft targets [B, C]."""
+    """Losses of one step for soft targets [B, C]."""
     task = task_of(config.task)
     allowed = torch.isfinite(output.gate[0])
     subset = draw_subsets(output.gate, generator=generator)

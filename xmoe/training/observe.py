@@ -1,7 +1,7 @@
 """A fitted mixture -> what its router would have known of clips that it was not fitted on.
 
-The glance (front end, stem, saliency, conditions) is made again as it is made in service, clean and
-under noise; what experts say are held-out answers.
+The glance (front end, stem, saliency, conditions) is computed as in service, clean and under noise;
+the experts' answers are the held-out ones.
 """
 
 from __future__ import annotations
@@ -25,55 +25,55 @@ from xmoe.frontend.threads import one_thread
 from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.promise_router import STEM_NAME, PromiseRouter, renew_belief
-from xmoe.training.closed import Fitted, hears_few, spread, stem_spec
+from xmoe.training.closed import Fitted, hears_few, spread
 from xmoe.training.dear import fitted_stem, look_where
-from xmoe.training.ears import Spec
+from xmoe.training.ears import Spec, StemSpec
 from xmoe.training.kernel_features import Features, measure_features
 from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
 from xmoe.training.promises import COPIES, HeldTable
 
-MOST_CLIPS = 1000
+MOST_CLIPS = 1000  # each costs the features of a noisy copy
 
 
-def hear_noisy(fitted: Fitted, *, progress: Progress = silent) -> Features:
-    """Measure the noisy copies of clips that judge: of all of them, or of as many as can be.
+def measure_noisy(fitted: Fitted, *, progress: Progress = silent) -> Features:
+    """Features of noisy copies of the clips that judge, at most ``MOST_CLIPS`` of them.
 
-    They know where networks that hear salient windows alone look.
+    With their saliency, where networks hear salient windows alone.
     """
     clips = np.unique(fitted.features.owners[fitted.targets.judges])
     examples = [fitted.features.examples[clip] for clip in clips]
     known = spread(examples, MOST_CLIPS, fitted.job.seed)
-    specs: list[Spec] = [stem_spec(fitted.job.spectro), *fitted.specs]
-    heard = measure_features(fitted.job.source, known, specs, copies=("noisy",), progress=progress)
-    return look_where_noisy(fitted, heard)
+    specs: list[Spec] = [StemSpec(spectro=fitted.job.spectro), *fitted.specs]
+    noisy = measure_features(fitted.job.source, known, specs, copies=("noisy",), progress=progress)
+    return look_where_noisy(fitted, noisy)
 
 
-def look_where_noisy(fitted: Fitted, heard: Features) -> Features:
-    """Return the noisy copies ``heard`` with where in them networks look that hear few windows."""
+def look_where_noisy(fitted: Fitted, noisy: Features) -> Features:
+    """Add to noisy features the saliency that sparse networks need."""
     if not hears_few(fitted.specs):
-        return heard
-    job, head, stem = fitted.job, fitted.heads[STEM_NAME], stem_spec(fitted.job.spectro)
-    copies = heard.table(stem, "noisy")
-    logits = head.answer_copies(copies, fitted.targets, rows_of(fitted, heard))
+        return noisy
+    job, head, stem = fitted.job, fitted.heads[STEM_NAME], StemSpec(spectro=fitted.job.spectro)
+    copies = noisy.table(stem, "noisy")
+    logits = head.answer_copies(copies, fitted.targets, rows_of(fitted, noisy))
     belief = job.task.belief(torch.from_numpy(logits).float())
     own = fitted_stem(job.spectro, head)
-    return look_where(job.source, heard, own, {"noisy": belief}, spectro=job.spectro)
+    return look_where(job.source, noisy, own, {"noisy": belief}, spectro=job.spectro)
 
 
 def observe(
     fitted: Fitted,
     model: MoE,
-    heard: Features,
+    noisy: Features,
     *,
     before: HeldTable | None = None,
     progress: Progress = silent,
 ) -> HeldTable:
-    """Return the held-out table of a mixture whose stem is in ``model`` already.
+    """The held-out table of a mixture whose stem is in ``model`` already.
 
-    It holds the clips of ``heard``, their noisy copies, as far as they judge. Of those that are in
-    a table of ``before`` the recordings are not needed: saliency and conditions were seen then.
+    It holds the clips of ``noisy`` that judge, and their noisy copies. Clips in the table
+    ``before`` need no recording: their saliency and conditions are taken from there.
     """
-    rows, seen = rows_of(fitted, heard), {} if before is None else before.glances()
+    rows, seen = rows_of(fitted, noisy), {} if before is None else before.glances()
     at_hand = {example.clip_id for example in fitted.job.dataset.examples} | seen.keys()
     usable = [example.clip_id in at_hand for example in fitted.features.examples]
     clips = fitted.features.owners[rows]
@@ -83,7 +83,7 @@ def observe(
     clean = np.stack([fitted.heads[name].held_out[picked] for name in names])
     logits: dict[CopyName, Floats] = {
         "whole": clean,
-        "noisy": answer_noisy(fitted, heard, picked, kept),
+        "noisy": answer_noisy(fitted, noisy, picked, kept),
     }
     glances = watch(_Watch(fitted, model, picked, seen), logits, progress)
     clips = np.unique(fitted.features.owners[picked])
@@ -99,27 +99,27 @@ def observe(
     )
 
 
-def rows_of(fitted: Fitted, heard: Features) -> Ints:
-    """Return the rows of the clips of ``heard``, which are some of those fitted, in their order."""
-    ids = {example.clip_id for example in heard.examples}
+def rows_of(fitted: Fitted, noisy: Features) -> Ints:
+    """Rows, in their order, of the fitted clips that ``noisy`` has too."""
+    ids = {example.clip_id for example in noisy.examples}
     among = np.array([example.clip_id in ids for example in fitted.features.examples])
     return np.flatnonzero(among[fitted.features.owners])
 
 
-def answer_noisy(fitted: Fitted, heard: Features, picked: Ints, kept: Ints) -> Floats:
-    """Return held-out logits [1 + E, n, C] of the noisy rows ``kept`` [n], copies of ``picked``."""
+def answer_noisy(fitted: Fitted, noisy: Features, picked: Ints, kept: Ints) -> Floats:
+    """Held-out logits [1 + E, n, C] of the noisy rows ``kept`` [n], copies of ``picked``."""
 
     def answer(name: str, spec: Spec) -> Floats:
-        table = heard.table(spec, "noisy")[kept]
+        table = noisy.table(spec, "noisy")[kept]
         return fitted.heads[name].answer_copies(table, fitted.targets, picked)
 
-    stem = answer(STEM_NAME, stem_spec(fitted.job.spectro))
+    stem = answer(STEM_NAME, StemSpec(spectro=fitted.job.spectro))
     return np.stack([stem, *(answer(spec.name, spec) for spec in fitted.specs)])
 
 
 @dataclass(frozen=True)
 class _Watch:
-    """Rows ``picked`` [n] to watch; of clips that were ``seen`` the evidence [2, r, G] is known."""
+    """Rows ``picked`` [n] to watch; for clips in ``seen`` the evidence [2, r, G] is known."""
 
     fitted: Fitted
     model: MoE
@@ -127,14 +127,13 @@ class _Watch:
     seen: Mapping[str, Floats]
 
     def clips(self) -> list[tuple[str, int]]:
-        """Return each clip with how many rows it has."""
         features = self.fitted.features
         clips, counts = np.unique(features.owners[self.picked], return_counts=True)
         ids = [features.examples[clip].clip_id for clip in clips]
         return list(zip(ids, counts.tolist(), strict=True))
 
     def unseen(self) -> Ints:
-        """Return the rows of clips that must be listened to."""
+        """Rows of clips whose recordings must be read."""
         examples, owners = self.fitted.features.examples, self.fitted.features.owners
         new = [examples[clip].clip_id not in self.seen for clip in owners[self.picked]]
         rows: Ints = self.picked[np.array(new, dtype=bool)]
@@ -144,7 +143,7 @@ class _Watch:
 def watch(
     what: _Watch, logits: Mapping[CopyName, Floats], progress: Progress
 ) -> dict[CopyName, Tensor]:
-    """Return the evidence [n, G] of the glance at rows and at their copies.
+    """Evidence [n, G] of the glance at rows and at their copies.
 
     The stem's belief in it is the held-out one.
     """
@@ -163,8 +162,8 @@ def watch(
             else:
                 pieces, rate_hz, seed = next(sounds)
                 for copy, own in zip(COPIES, beliefs, strict=True):
-                    heard = [Segment(one, rate_hz, 0) for one in copy_pieces(pieces, copy, seed)]
-                    found[copy].append(glance_at(model, frontend, heard, own))
+                    segments = [Segment(one, rate_hz, 0) for one in copy_pieces(pieces, copy, seed)]
+                    found[copy].append(glance_at(model, frontend, segments, own))
             first += count
             progress("evidence", done, len(clips))
     return {copy: torch.cat(parts) for copy, parts in found.items()}
@@ -177,7 +176,7 @@ def read_pieces(fitted: Fitted, picked: Ints) -> Iterator[tuple[list[Samples], i
     examples = [fitted.features.examples[clip] for clip in clips]
     for example, clip in load_clips(job.dataset, examples):
         if isinstance(clip, AudioError):
-            raise clip  # it was read before
+            raise clip  # readable when features were computed, so it has changed since
         pieces = cut_training(clip, job.spectro.segment_s)
         yield pieces, clip.sample_rate_hz, seed_of(example)
 
@@ -185,7 +184,7 @@ def read_pieces(fitted: Fitted, picked: Ints) -> Iterator[tuple[list[Samples], i
 def glance_at(
     model: MoE, frontend: Frontend, segments: Sequence[Segment], logits: Tensor
 ) -> Tensor:
-    """Return the evidence [n, G] of segments of one clip, with a belief from logits [n, C]."""
+    """Evidence [n, G] of segments of one clip, with a belief from logits [n, C]."""
     spec = frontend.compress(*measure_segments(segments, frontend))
     output = model.stem(spec)
     belief = model.task.belief(logits)
@@ -196,6 +195,5 @@ def glance_at(
 
 
 def router_of(model: MoE) -> PromiseRouter:
-    """Return the router of a mixture that promises."""
     assert isinstance(model.router, PromiseRouter)
     return model.router

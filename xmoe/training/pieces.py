@@ -15,13 +15,13 @@ from xmoe.policy.copies import loudest_part, noisy_copy
 
 CopyName = Literal["whole", "part", "noisy"]
 
-# Of a long recording so many segments are enough, spread evenly.
+# Enough segments of a long recording, spread evenly.
 MOST_SEGMENTS = 8
-PART_SHARES = (0.125, 0.5)
+PART_SHARES = (0.125, 0.5)  # shortest and longest part of a segment
 
 
 def cut_training(clip: Clip, segment_s: float) -> list[Samples]:
-    """Return segments of a clip that do not overlap but at its end, at most eight of them."""
+    """Segments of a clip that overlap only at its end, at most eight of them."""
     grid = Grid.of(clip.sample_rate_hz, segment_s=segment_s, hop_s=segment_s)
     segments = grid.cut(clip.samples)
     count = min(len(segments), MOST_SEGMENTS)
@@ -30,7 +30,7 @@ def cut_training(clip: Clip, segment_s: float) -> list[Samples]:
 
 
 def copy_pieces(pieces: Sequence[Samples], copy: CopyName, seed: int) -> list[Samples]:
-    """Return pieces as they are, their loudest parts of random lengths, or under noise."""
+    """Pieces as they are, their loudest parts of random lengths, or under noise."""
     if copy == "whole":
         return list(pieces)
     rng = np.random.default_rng(seed)
@@ -45,5 +45,5 @@ def copy_pieces(pieces: Sequence[Samples], copy: CopyName, seed: int) -> list[Sa
 
 
 def seed_of(example: Example) -> int:
-    """Return a number that is the same for an example wherever it stands."""
+    """A number that depends only on the id of an example."""
     return int.from_bytes(hashlib.sha256(example.clip_id.encode()).digest()[:8], "little")

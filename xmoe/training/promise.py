@@ -1,9 +1,9 @@
 """Held-out answers at every depth -> promises that they are right, and what asking by them brings.
 
-A promise is a logistic regression on standardised evidence; how strongly it is held back is chosen
-on groups of clips left out. It is fitted on held-out answers only: on clips that an answerer knows
-its answers are right, and a promise fitted there promises nothing. Noisy copies of the clips show
-it what it is for. n rows (clips and copies), K experts in their order, G numbers of evidence.
+A promise is a logistic regression on standardised evidence, regularised by what does best on
+sources left out. It is fitted on held-out answers only: answers to clips that were fitted on are
+right, and would teach it nothing. Noisy copies of the clips show it what it is for. n rows (clips
+and copies), K experts in their order, G numbers of evidence.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ NUM_FOLDS = 5
 PRICES: tuple[float, ...] = tuple(
     np.concatenate([-np.geomspace(0.03, 1e-5, 20), [0.0], np.geomspace(1e-5, 1.0, 60)]).tolist()
 )
-SHOWN_SHARES = (0.1, 0.2, 0.3, 0.5)
-_LEAST_SCALE = 1e-6
+SHOWN_SHARES = (0.1, 0.2, 0.3, 0.5)  # of the cost of all experts
+_LEAST_SCALE = 1e-6  # evidence that varies less is constant
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,13 @@ class Depths:
     units: Ints
 
     def rows(self, kept: Ints) -> Depths:
-        """Return only these rows."""
         evidence = tuple(table[kept] for table in self.evidence)
         return Depths(self.order, self.costs_ms, evidence, self.right[kept], self.units[kept])
 
 
 @dataclass(frozen=True)
 class Point:
-    """What a price brings: mean milliseconds and rightness, and how many experts are asked."""
+    """What a price brings: mean milliseconds, rightness, and number of experts."""
 
     price: float
     mean_ms: float
@@ -60,9 +59,9 @@ class Point:
 def fit_promises(
     depths: Depths, *, first_most: int | None = None, strengths: Sequence[float] | None = None
 ) -> Promises:
-    """Return promises at every depth; ``first_most`` None lets the first round ask anyone.
+    """Promises at every depth; without ``first_most`` the first round may ask any number.
 
-    ``strengths`` hold each depth's promises back; without them they are chosen.
+    ``strengths`` regularise each depth; without them they are chosen.
     """
     last = len(depths.order)
     strengths = choose_strengths(depths) if strengths is None else strengths
@@ -78,7 +77,7 @@ def fit_promises(
 
 
 def choose_strengths(depths: Depths) -> list[float]:
-    """Return the L2 strength of each depth with the least log loss on sources left out."""
+    """L2 strength of each depth with the least log loss on sources left out."""
     folds = fold_units(depths.units)
     return [
         _best_strength(_standardise(evidence)[0], depths.right[:, [depth, -1]], folds)
@@ -99,14 +98,14 @@ def fit_promise(evidence: Floats, right: Floats, strength: float) -> Promise:
 
 
 def _standardise(evidence: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return evidence [n, G] less its mean over its deviation, within limits, and both."""
+    """Evidence [n, G] less its mean over its deviation, clipped, and both."""
     mean, scale = evidence.mean(axis=0), evidence.std(axis=0)
     scale = np.where(scale > _LEAST_SCALE, scale, 1.0)
     return np.clip((evidence - mean) / scale, -REACH, REACH), mean, scale
 
 
 def fold_units(units: Ints, num_folds: int = NUM_FOLDS) -> Ints:
-    """Return a fold [n] for each row: whole sources, the largest first, where fewest rows are."""
+    """A fold [n] for each row: whole sources, the largest first, where fewest rows are."""
     names, place, counts = np.unique(units, return_inverse=True, return_counts=True)
     filled = np.zeros(min(num_folds, len(names)), dtype=np.int64)
     chosen = np.zeros(len(names), dtype=np.int64)
@@ -117,7 +116,7 @@ def fold_units(units: Ints, num_folds: int = NUM_FOLDS) -> Ints:
 
 
 def cross_fit(depths: Depths) -> list[tuple[Ints, Promises]]:
-    """Return rows and the promises that were fitted without their sources, fold by fold."""
+    """Rows and the promises that were fitted without their sources, fold by fold."""
     folds = fold_units(depths.units)
     if folds.max() == 0:
         return []
@@ -130,7 +129,7 @@ def cross_fit(depths: Depths) -> list[tuple[Ints, Promises]]:
 
 
 def choose_first_most(fitted: Sequence[tuple[Ints, Promises]], depths: Depths) -> int:
-    """Return how many the first round may ask, so that two rounds bring most at equal cost."""
+    """How many the first round may ask, so that two rounds gain most at equal cost."""
     costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
     spent = costs[-1] * np.array(SHOWN_SHARES)
 
@@ -143,13 +142,13 @@ def choose_first_most(fitted: Sequence[tuple[Ints, Promises]], depths: Depths) -
 
 
 def right_at(curve: Sequence[Point], mean_ms: float) -> float:
-    """Return the rightness of a curve at a mean cost, on the line between its points."""
+    """Rightness of a curve at a mean cost, on the line between its points."""
     points = sorted((point.mean_ms, point.right) for point in curve)
     return float(np.interp(mean_ms, [cost for cost, _ in points], [right for _, right in points]))
 
 
 def route(promises: Promises, depths: Depths, *, price: float, rounds: int = 2) -> Ints:
-    """Return how many experts each row asks [n] in one or two rounds at a price."""
+    """How many experts each row asks [n] at a price, in one or two rounds."""
     asked = promises.choose(0, depths.evidence[0], price=price)
     if rounds == 1:
         return asked
@@ -167,7 +166,7 @@ def trace_curve(
     *,
     rounds: int = 2,
 ) -> list[Point]:
-    """Return what each price brings on rows that the promises were not fitted on."""
+    """What each price brings on rows that the promises were not fitted on."""
     points = []
     for price in prices:
         asked = np.zeros(len(depths.right), dtype=np.int64)
@@ -178,7 +177,7 @@ def trace_curve(
 
 
 def measure_point(depths: Depths, asked: Ints, price: float) -> Point:
-    """Return cost and rightness where row i asks ``asked[i]`` experts."""
+    """Cost and rightness where row i asks ``asked[i]`` experts."""
     costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
     return Point(
         price=float(price),
@@ -189,7 +188,7 @@ def measure_point(depths: Depths, asked: Ints, price: float) -> Point:
 
 
 def blind_right(costs: Floats, rights: Floats, spent: float) -> float:
-    """Return the most that mixing fixed choices of these costs scores at a mean cost."""
+    """The best score of mixing fixed choices with these costs, at a mean cost."""
     within = costs <= spent
     best = float(rights[within].max()) if within.any() else float(rights[0])
     for low in np.flatnonzero(within):
@@ -200,7 +199,7 @@ def blind_right(costs: Floats, rights: Floats, spent: float) -> float:
 
 
 def _best_strength(seen: Floats, right: Floats, folds: Ints) -> float:
-    """Return the L2 strength with the least log loss on folds left out."""
+    """L2 strength with the least log loss on folds left out."""
     if folds.max() == 0:
         return STRENGTHS[-1]
     losses: Mapping[float, float] = {
@@ -220,7 +219,7 @@ def _held_out_loss(seen: Floats, right: Floats, folds: Ints, strength: float) ->
 
 
 def _fit_logistic(seen: Floats, right: Floats, strength: float) -> Floats:
-    """Return weights and bias [G + 1] with the least mean loss plus strength times squares / n."""
+    """Weights and bias [G + 1] with the least mean loss plus strength times squares / n."""
     count = len(right)
 
     def loss(head: Floats) -> tuple[float, Floats]:

@@ -26,13 +26,7 @@ from xmoe.routing.promise import Promises
 from xmoe.routing.stack import Stack
 from xmoe.training.closed import rightness
 from xmoe.training.pieces import CopyName
-from xmoe.training.promise import (
-    Depths,
-    choose_first_most,
-    cross_fit,
-    fit_promises,
-    route,
-)
+from xmoe.training.promise import Depths, choose_first_most, cross_fit, fit_promises, route
 from xmoe.training.stack import HeldOut
 
 COPIES: tuple[CopyName, ...] = ("whole", "noisy")
@@ -42,11 +36,11 @@ _ARRAYS = ("logits", "glance", "rows", "units", "clips")
 
 @dataclass(frozen=True)
 class HeldTable:
-    """What stem and experts said of n segments that they were not fitted on, clean and under noise.
+    """Answers of stem and experts to n segments they were not fitted on, clean and under noise.
 
-    ``names`` are the stem and the experts in the order in which they are asked; ``logits``
-    [1 + E, 2, n, C] is theirs, ``glance`` [2, n, G] what the router saw, ``rows`` [n, C] the truth
-    in 0 and 1, ``units`` [n] the sources, ``clips`` [n] counts the recordings, whose names are
+    ``names`` are the stem and the experts in the order in which they are asked; ``logits`` [1 + E,
+    2, n, C] are theirs, ``glance`` [2, n, G] what the router saw, ``rows`` [n, C] the truth in 0
+    and 1, ``units`` [n] the sources, ``clips`` [n] counts the recordings, whose ids are
     ``clip_ids``.
     """
 
@@ -60,28 +54,26 @@ class HeldTable:
     task: Task
 
     def glances(self) -> dict[str, Floats]:
-        """Return what the router saw of each recording [2, r, G], by its name."""
+        """What the router saw of each recording [2, r, G], by its id."""
         ends = np.flatnonzero(np.diff(self.clips)) + 1
         return dict(zip(self.clip_ids, np.split(self.glance, ends, axis=1), strict=True))
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """The experts in the order in which they are asked."""
         return self.names[1:]
 
     def keep(self, experts: Sequence[str]) -> HeldTable:
-        """Return the table with the stem and these experts alone, in this order."""
+        """The table with the stem and these experts alone, in this order."""
         names = (STEM_NAME, *experts)
         logits = self.logits[[self.names.index(name) for name in names]]
         return replace(self, names=names, logits=logits)
 
     def hold(self) -> HeldOut:
-        """Return the answers to the clean segments."""
         logits = dict(zip(self.names, self.logits[:, 0], strict=True))
         return HeldOut(logits, self.rows, self.units, self.task)
 
     def save(self, path: Path) -> None:
-        """Write names and numbers to a safetensors file; the task is in the run's settings."""
+        """Write a safetensors file; the task is in the run's settings."""
         said = {_NAMES: to_json(self.names), _CLIPS: to_json(self.clip_ids)}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         arrays["logits"] = arrays["logits"].astype(np.float32)
@@ -90,10 +82,10 @@ class HeldTable:
 
 
 def read_table(path: Path, experts: Sequence[str], task: Task) -> HeldTable:
-    """Return the table that ``HeldTable.save`` wrote, with these experts alone.
+    """Read what ``HeldTable.save`` wrote, for these experts alone.
 
-    It may hold others, where a run was stopped while they came or went. Raises RunFolderError
-    where it is torn.
+    The file may hold others, where a run was stopped while experts were added or removed. Raises
+    RunFolderError where it is damaged.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -123,7 +115,7 @@ class Promised:
 
     ``mixed`` [K + 1, n, C] are the answers by depth, before any temperature, ``rows`` [n, C] the
     truth; ``clean`` are the rows without noise, of the recordings ``clips``. ``folds`` hold
-    promises that do not know the sources of some rows.
+    promises that were fitted without the sources of some rows.
     """
 
     promises: Promises
@@ -136,7 +128,7 @@ class Promised:
     task: Task
 
     def asked_at(self, price: float) -> Ints:
-        """Return how many experts each row asks at a price."""
+        """How many experts each row asks at a price."""
         if price <= ASK_ALL or not self.folds:
             return np.full(len(self.rows), len(self.depths.order), dtype=np.int64)
         asked = np.zeros(len(self.rows), dtype=np.int64)
@@ -175,7 +167,7 @@ def promise(table: HeldTable, stacks: Sequence[Stack], ms: Mapping[str, float]) 
 def describe_depths(
     table: HeldTable, stacks: Sequence[Stack], copy: int
 ) -> tuple[list[Floats], Floats]:
-    """Return evidence [n, G] at each depth, and the mixed answers [K + 1, n, C]."""
+    """Evidence [n, G] at each depth, and the mixed answers [K + 1, n, C]."""
     said, glance = torch.from_numpy(table.logits[:, copy]), torch.from_numpy(table.glance[copy])
     shares = tabulate_shares(stacks, table.experts).double()
     evidence, mixed = [table.glance[copy]], [said[0]]

@@ -1,8 +1,7 @@
-"""Features that are there + experts that are taken -> the mixture fitted anew, in seconds.
+"""Features at hand + the experts already taken -> the mixture fitted anew, in seconds.
 
-Whoever is taken stays: no candidate is looked for but among pretrained networks that are offered.
-Heads of the same features are the same to the bit, so what an expert that is added changes are
-weights and promises alone.
+Experts that were taken stay; only pretrained networks on offer are searched. Heads of the same
+features are equal to the bit, so an added expert changes weights and promises alone.
 """
 
 from __future__ import annotations
@@ -25,11 +24,10 @@ from xmoe.training.closed import (
     measure_costs,
     read_targets,
     stack_depths,
-    stem_spec,
     weigh_by_depth,
 )
 from xmoe.training.dear import select_beside, select_in_tiers
-from xmoe.training.ears import SoundSpec
+from xmoe.training.ears import SoundSpec, StemSpec
 from xmoe.training.kernel_features import Features
 from xmoe.training.stack import HeldOut
 
@@ -43,7 +41,7 @@ def refit(
     order_anew: bool = False,
     progress: Progress = silent,
 ) -> Fitted:
-    """Fit heads and weights of ``specs`` to ``features``; ``record`` is that of the run so far.
+    """Fit heads and weights of ``specs`` to ``features``; ``record`` is the run's so far.
 
     ``order_anew`` orders experts as a search among them would, and tells what each gains.
     """
@@ -82,7 +80,6 @@ def refit_beside(
 
 
 def list_dear(specs: Sequence[SoundSpec]) -> list[str]:
-    """Return which of the experts are pretrained networks."""
     return [spec.name for spec in specs if isinstance(spec, BackboneSpec)]
 
 
@@ -93,8 +90,8 @@ def _fit_all(
     record: Mapping[str, Any],
     progress: Progress,
 ) -> tuple[Fitted, HeldOut]:
-    """Return the experts in the order given, without weights, and their held-out answers."""
-    targets, plan, judged = read_targets(job, features, stem_spec(job.spectro))
+    """The experts in the order given, without weights, and their held-out answers."""
+    targets, plan, judged = read_targets(job, features, StemSpec(spectro=job.spectro))
     features, heads = fit_all_heads(job, features, specs, targets, progress)
     fitted = Fitted(
         job=job,
@@ -114,7 +111,7 @@ def _fit_all(
 
 
 def _take(fitted: Fitted, stacks: tuple[Stack, ...], rows: Sequence[StackRow]) -> Fitted:
-    """Return the fit with the experts that have weights in the last of ``stacks``."""
+    """The fit with the experts that have weights in the last of ``stacks``."""
     names, known = list(stacks[-1].weights), by_name(fitted.specs)
     return replace(
         fitted,
@@ -128,9 +125,9 @@ def _take(fitted: Fitted, stacks: tuple[Stack, ...], rows: Sequence[StackRow]) -
 def order_experts(
     held: HeldOut, ms: Mapping[str, float], dear: Sequence[str], rows: Sequence[StackRow]
 ) -> tuple[list[str], list[StackRow]]:
-    """Return experts in the order of a search among them, and the table with their rows renewed.
+    """Experts in the order of a search among them, and the table with their rows renewed.
 
-    Who would not have been taken comes last, as before; so do the ``dear``, with their own.
+    Experts that the search would not take come last, as before; so do the ``dear``.
     """
     selection, first, added = select_in_tiers(held, ms, dear=dear, always=[STEM_NAME])
     others = [row for row in rows if row.name not in ms]

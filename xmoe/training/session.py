@@ -2,7 +2,7 @@
 
 A job is a value: paths and settings, so that the same job runs in this process or on Ray Train
 workers. Checkpoints are written at the end of epochs, about thirty times in a run and always after
-the last epoch; one is there before the first step, so a run can be loaded from its first second.
+the last epoch, and once before the first step, so a run can be loaded from its first second.
 
 ``best`` is the latest checkpoint whose validation loss is not clearly worse (one standard error)
 than the lowest seen: validation sets are small, and the end of a one-cycle schedule with averaged
@@ -30,7 +30,7 @@ from xmoe.run.folder import TRAINING, RunFile, RunFolder, Which, answering_parts
 from xmoe.training.batches import Share
 from xmoe.training.loop import EpochReport, Trainer
 
-NUM_CHECKPOINTS = 30
+NUM_CHECKPOINTS = 30  # of a run: often enough to resume, rare enough to cost little
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,6 @@ Engine = Callable[[TrainingJob, Progress], None]
 
 
 def train_here(job: TrainingJob, progress: Progress = silent) -> None:
-    """Run a job in this process."""
     trainer = make_trainer(job)
     run_epochs(trainer, job, progress=progress)
 
@@ -81,11 +80,9 @@ def restore(trainer: Trainer, folder: RunFolder) -> None:
     """Put the last checkpoint of a run into a trainer; ConfigError where the settings differ."""
     values = folder.load_state("last")
     if values["epochs"] != trainer.epochs:
-        raise ConfigError(
-            f"the run was begun with {values['epochs']} epochs, not {trainer.epochs}",
-            where=str(folder.path),
-            mend="resume with the same settings, or train into another folder",
-        )
+        what = f"the run was begun with {values['epochs']} epochs, not {trainer.epochs}"
+        mend = "resume with the same settings, or train into another folder"
+        raise ConfigError(what, where=str(folder.path), mend=mend)
     parts = (*answering_parts(trainer.config.model.expert_names), TRAINING)
     trainer.restore({part: folder.load_tensors(part, "last") for part in parts}, values)
 
@@ -113,18 +110,14 @@ def run_epochs(
                 on_epoch(report)
             progress("train", report.epoch, trainer.epochs, describe_row(report.as_dict()))
     except FloatingPointError as error:
-        raise XmoeError(
-            str(error),
-            where=str(job.run),
-            mend="the last checkpoint is sound; look for broken recordings, or train with --seed",
-        ) from error
+        mend = "the last checkpoint is sound; look for broken recordings, or train with --seed"
+        raise XmoeError(str(error), where=str(job.run), mend=mend) from error
     finally:
         if recorder is not None:
             recorder.close()
 
 
 def describe_row(row: Mapping[str, Any]) -> str:
-    """Return one line on a row of the history: losses, accuracies and the expert that leads."""
     words = [f"loss {row['train_loss']:.3f}", f"accuracy {row['train_accuracy']:.1%}"]
     if "val_accuracy" in row:
         words.append(f"validation {row['val_accuracy']:.1%}")
@@ -146,7 +139,7 @@ class _Recorder:
         )
 
     def begin(self) -> None:
-        """Take up the history up to the epoch that training goes on from."""
+        """Read the history up to the epoch that training resumes from."""
         if self.trainer.epoch:
             rows = read_history(self.folder)
             self.rows = [row for row in rows if row["epoch"] <= self.trainer.epoch]
@@ -157,8 +150,8 @@ class _Recorder:
     def record(self, report: EpochReport, *, checkpoint: bool) -> None:
         """Write an epoch down; its ``checkpoint`` is ``best`` unless it is clearly worse.
 
-        History comes first and ``last`` comes last: a process that dies between two writes goes on
-        from the checkpoint before, and does all of them again.
+        History is written first and ``last`` last: a process that dies between two writes resumes
+        from the checkpoint before, and repeats all of them.
         """
         if checkpoint:
             report.figures |= self.trainer.validate()
@@ -178,7 +171,6 @@ class _Recorder:
             self.board.add_scalar(f"expert_load/{name}", value, report.epoch)
 
     def close(self) -> None:
-        """Flush the events."""
         self.board.close()
 
     def _save(self, which: tuple[Which, ...]) -> None:
@@ -196,7 +188,7 @@ class _Recorder:
 
 
 def read_history(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the rows of a run's history, one per epoch; none where it has none."""
+    """Rows of a run's history, one per epoch; none where it has none."""
     path = folder.file(RunFile.HISTORY)
     if not path.is_file():
         return []

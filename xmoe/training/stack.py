@@ -1,11 +1,10 @@
-"""Held-out answers of candidates -> who becomes an expert, and how much each counts.
+"""Held-out answers of candidates -> which become experts, and how much each counts.
 
-Weights are learned on answers to clips that the answerer was not fitted on, held out by source: a
-plain mean falls below its best member where one candidate is bad for a set. Experts are taken one
-after the other: of those whose gain in log loss is within a standard error of the best one's, the
-one that gains most per millisecond, until the best gain is within a standard error of nothing.
-Standard errors are over sources, and the whole table is kept: also what was not taken, and why.
-E experts, n clips, C classes, G numbers of evidence.
+Weights are learned on held-out answers: a plain mean falls below its best member where one
+candidate is bad for a set. Experts are taken one after the other: of those whose gain in log loss
+is within a standard error of the best one's, the one that gains most per millisecond, until the
+best gain is within a standard error of nothing. Standard errors are over sources. The whole table
+is kept: also what was not taken, and why. E experts, n clips, C classes, G numbers of evidence.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ JUDGING_L2 = 0.01
 # Nats; two copies of one expert gain less from each other, however surely.
 LEAST_GAIN = 1e-3
 MOST_EXPERTS = 8
-MOST_VALUES, LEAST_CLIPS = 4_000_000, 200
+MOST_VALUES, LEAST_CLIPS = 4_000_000, 200  # logits that the search keeps refitting
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """Answers of every candidate to clips that it was not fitted on.
 
-    ``logits`` [n, C] by name, ``rows`` [n, C] of 0 and 1, ``units`` [n] name the sources.
+    ``logits`` [n, C] by name, ``rows`` [n, C] of 0 and 1, ``units`` [n] the sources.
     """
 
     logits: Mapping[str, Floats]
@@ -49,20 +48,19 @@ class HeldOut:
     task: Task
 
     def table(self, names: Sequence[str]) -> Floats:
-        """Return the logits [E, n, C] of ``names``."""
+        """Logits [E, n, C] of ``names``."""
         return np.stack([self.logits[name] for name in names])
 
     def pick(self, kept: Ints | Bools) -> HeldOut:
-        """Return only these clips."""
         logits = {name: answer[kept] for name, answer in self.logits.items()}
         return HeldOut(logits, self.rows[kept], self.units[kept], self.task)
 
     def losses(self, logits: Floats) -> Floats:
-        """Return the log loss [n] of logits [n, C]."""
+        """Log loss [n] of logits [n, C]."""
         return log_losses(logits, self.rows, self.task)
 
     def prior(self) -> Floats:
-        """Return the logits [n, C] of an answer that knows how frequent classes are, no more."""
+        """Logits [n, C] of an answer that knows how frequent classes are, and nothing else."""
         share = np.clip(self.rows.mean(axis=0), 1e-6, 1.0 - 1e-6)
         logits = np.log(share) if self.task.exclusive else np.log(share / (1.0 - share))
         return np.broadcast_to(logits, self.rows.shape)
@@ -78,7 +76,7 @@ class Selection(Frozen):
 
 
 def fit_weights(table: Floats, rows: Floats, task: Task, *, l2: float = SMALL_L2) -> Floats:
-    """Return weights [E] >= 0 of logits [E, n, C] with the least log loss plus l2 times squares.
+    """Weights [E] >= 0 of logits [E, n, C] with the least log loss plus l2 times squares.
 
     The problem is convex; it starts from equal weights.
     """
@@ -98,22 +96,17 @@ def fit_weights(table: Floats, rows: Floats, task: Task, *, l2: float = SMALL_L2
 
 
 def fit_stack(held: HeldOut, names: Sequence[str], *, l2: float = SMALL_L2) -> Stack:
-    """Return the weights of ``names`` on held-out answers."""
     weights = fit_weights(held.table(names), held.rows, held.task, l2=l2)
     return Stack(weights=dict(zip(names, map(float, weights), strict=True)))
 
 
 def select_experts(
-    held: HeldOut,
-    costs_ms: Mapping[str, float],
-    *,
-    always: Sequence[str] = (),
-    at_least: int = 1,
+    held: HeldOut, costs_ms: Mapping[str, float], *, always: Sequence[str] = (), at_least: int = 1
 ) -> Selection:
-    """Take experts by held-out log loss per millisecond, ``at_least`` so many.
+    """Take experts by held-out log loss per millisecond, at least ``at_least`` of them.
 
-    ``costs_ms`` names the candidates, the policy's own front end first. ``always`` are answers that
-    are there anyway: what a candidate gains is what it adds to them.
+    ``costs_ms`` names the candidates, the policy's own front end first. What a candidate gains is
+    what it adds to the answers of ``always``, which are there anyway.
     """
     held = thin_out(held, len(costs_ms) + len(always))
     search = _Search(held, costs_ms, always, at_least)
@@ -134,9 +127,9 @@ def select_experts(
 
 
 def judge_addition(held: HeldOut, taken: Sequence[str], name: str, cost_ms: float) -> StackRow:
-    """Return what one more answer gains beside all that are ``taken``, the stem first.
+    """What one more answer gains beside all that are ``taken``, the stem first.
 
-    The gain is that on sources that the weights were not learned on: few clips may judge here.
+    The gain is on sources that the weights were not learned on: few clips may judge here.
     """
     folds, gains = fold_units(held.units), np.zeros(len(held.rows))
     for fold in range(int(folds.max()) + 1):
@@ -162,7 +155,7 @@ def judge_addition(held: HeldOut, taken: Sequence[str], name: str, cost_ms: floa
 
 
 def thin_out(held: HeldOut, candidates: int) -> HeldOut:
-    """Return as many of the clips as the search can look at again and again, spread evenly."""
+    """As many of the clips as the repeated search can afford, spread evenly."""
     most = max(MOST_VALUES // (candidates * held.rows.shape[1]), LEAST_CLIPS)
     if len(held.rows) <= most:
         return held
@@ -181,12 +174,11 @@ class _Gain:
 
     @property
     def counts(self) -> bool:
-        """Whether it is more than its standard error, and enough to be worth an expert."""
+        """Whether it exceeds its standard error and is worth an expert."""
         return self.mean > max(self.error, LEAST_GAIN)
 
     @property
     def per_ms(self) -> float:
-        """Nats per millisecond."""
         return self.mean / max(self.ms, 1e-6)
 
 
@@ -194,11 +186,7 @@ class _Search:
     """Experts taken so far, and what each of the others would add."""
 
     def __init__(
-        self,
-        held: HeldOut,
-        costs_ms: Mapping[str, float],
-        always: Sequence[str],
-        at_least: int,
+        self, held: HeldOut, costs_ms: Mapping[str, float], always: Sequence[str], at_least: int
     ) -> None:
         self.held, self.costs_ms, self.always = held, costs_ms, list(always)
         self.at_least = at_least
@@ -212,7 +200,6 @@ class _Search:
         self.passed: dict[str, _Gain] = {}
 
     def place(self, name: str) -> int | None:
-        """Return when a candidate was taken, counted from 1."""
         return list(self.taken).index(name) + 1 if name in self.taken else None
 
     def take(self) -> bool:
@@ -250,7 +237,6 @@ class _Search:
             self.passed.pop(best)
 
     def describe(self, name: str) -> StackRow:
-        """Return a candidate's row of the table."""
         place = self.place(name)
         if place is not None:
             gain, reason = self.taken[name]

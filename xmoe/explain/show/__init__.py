@@ -1,0 +1,1 @@
+"""Reasons -> what people and pages get: sentences, numbers, pictures, arrays."""
