@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 
 import click
@@ -128,3 +130,78 @@ def test_a_letter_that_the_terminal_lacks_is_escaped(monkeypatch, coding, shown)
 
     assert run(names, []) == 0
     assert shown + b"luva" in written.getvalue()
+
+
+SHELL = """
+import sys
+from tests.cli.test_edge import command_that_answers
+from xmoe.cli.edge import run
+sys.exit(run(command_that_answers(), sys.argv[1:]))
+"""
+
+
+def command_that_answers() -> click.Command:
+    @command("answers")
+    def answers() -> Reply:
+        return Reply({"ok": True, "label": "Grünfink"}, ("Grünfink",))
+
+    return answers
+
+
+def in_a_shell(script, **environment):
+    """Run ``$X``, a command that answers, in a shell; return its exit code, answer and errors."""
+    env = os.environ | {"X": f"{sys.executable} -c '{SHELL}'", **environment}
+    done = subprocess.run(
+        ["bash", "-c", script.replace("$X", env["X"])], env=env, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("words", ["", "--json"])
+@pytest.mark.parametrize(
+    ("output", "cause", "mend"),
+    [
+        (">&-", "standard output: it is closed", "send it to a file, or to /dev/null"),
+        (
+            "> /dev/full",
+            "standard output: it cannot be written (No space left",
+            "where there is room",
+        ),
+    ],
+)
+def test_an_output_that_takes_nothing_is_told_in_one_line(words, output, cause, mend):
+    code, out, err = in_a_shell(f"$X {words} {output}")
+    assert (code, out) == (2, "")
+    first, second = err.strip().splitlines()
+    assert first.startswith(f"xmoe: {cause}")
+    assert mend in second
+
+
+def test_a_reader_who_leaves_is_no_error_to_tell():
+    assert in_a_shell("set -o pipefail; $X | true")[2] == ""
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path):
+    code, _, err = in_a_shell(f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir $PWD; $X")
+    assert code == 2
+    assert "the current folder: it was removed" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "no_SUCH.utf8"},
+        {"HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none"},
+        {"TERM": "nothing-known"},
+        {"COLUMNS": "not a number"},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_odd_surroundings_change_no_answer(environment):
+    code, out, err = in_a_shell("$X --json", **environment)
+    assert (code, json.loads(out), err) == (0, {"ok": True, "label": "Grünfink"}, "")
+    code, out, err = in_a_shell("$X", **environment)
+    assert (code, err) == (0, "")
+    assert out.strip() in ("Grünfink", "Gr\\xfcnfink")

@@ -17,11 +17,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
-from xmoe.base.errors import InputError, XmoeError
+from xmoe.base.errors import ConfigError, InputError, XmoeError
 from xmoe.cli.output import Reply, print_reply
 from xmoe.storage.mirror import name_address
 
@@ -99,16 +100,53 @@ def run(command: click.Command, args: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal cannot write are escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        _check_process()
         reply = command.main(list(args), prog_name="xmoe", standalone_mode=False, obj=session)
         if not isinstance(reply, Reply):
             return reply if isinstance(reply, int) else EXIT_OK
-        print_reply(reply, sys.stdout, as_json=session.as_json)
-        return reply.exit_code
-    except BrokenPipeError:  # the reader of a pipe left; say nothing into the void
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _print(reply, session)
+    except BrokenPipeError:  # the reader of a pipe left
+        _drop_output()
         return EXIT_FAILED
     except (Exception, KeyboardInterrupt) as error:
         return _report(error, session)
+
+
+def _check_process() -> None:
+    """Raise ConfigError where what each command needs of its process is not there."""
+    if sys.stdout is None:
+        raise ConfigError(
+            "it is closed, so nobody could read the answer",
+            where="standard output",
+            mend="send it to a file, or to /dev/null",
+        )
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            "it was removed", where="the current folder", mend="cd to one that is there"
+        ) from None
+
+
+def _print(reply: Reply, session: Session) -> int:
+    """Print a reply; ConfigError where standard output takes no more."""
+    try:
+        print_reply(reply, sys.stdout, as_json=session.as_json)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        raise ConfigError(
+            f"it cannot be written ({error.strerror}); what the command did stays",
+            where="standard output",
+            mend="send it where there is room",
+        ) from error
+    return reply.exit_code
+
+
+def _drop_output() -> None:
+    """Say nothing more into the void, nor at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _report(error: BaseException, session: Session) -> int:
@@ -117,7 +155,7 @@ def _report(error: BaseException, session: Session) -> int:
         traceback.print_exception(error)
     for line in failure.lines():
         print(line, file=sys.stderr)  # noqa: T201 (where people read it)
-    if session.as_json:
+    if session.as_json and sys.stdout is not None:
         print_reply(failure.reply(), sys.stdout, as_json=True)
     return failure.exit_code
 
