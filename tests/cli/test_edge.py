@@ -192,7 +192,7 @@ def test_a_folder_that_is_gone_is_told(tmp_path):
     "environment",
     [
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"LC_ALL": "no_SUCH.utf8"},
+        {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii"},
         {"HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none"},
         {"TERM": "nothing-known"},
         {"COLUMNS": "not a number"},
