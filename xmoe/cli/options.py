@@ -21,7 +21,7 @@ class OrAddress(click.Path):
     """A path as click checks it, or the address of an object store, which stays text."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return an address as it is; what it names is checked by who reads or writes it."""
+        """Address as it is; what it names is checked by who reads or writes it."""
         return str(value) if "://" in str(value) else super().convert(value, param, ctx)
 
 

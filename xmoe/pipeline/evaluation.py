@@ -71,7 +71,7 @@ class Answered(_Clips):
 
     @classmethod
     def join(cls, blocks: Sequence[Answered]) -> Answered:
-        """Return the answers of blocks in their order as one."""
+        """Answers of blocks in their order as one."""
         columns = {
             name: np.concatenate([getattr(block, name) for block in blocks])
             for name in cls.__dataclass_fields__
@@ -108,7 +108,7 @@ class Answerer(Protocol):
         *,
         progress: Progress,
     ) -> tuple[Answered | None, list[Quarantined]]:
-        """Return the answers, None where no clip can be read, and the clips that cannot."""
+        """Answers, None where no clip can be read, and the clips that cannot."""
         ...
 
 
@@ -152,7 +152,7 @@ def answer_store(
     fixed_k: bool = True,
     progress: Progress = silent,
 ) -> Answered:
-    """Return the answers to every clip of a store; ValueError for an empty one."""
+    """Answers to every clip of a store; ValueError for an empty one."""
     if len(store) == 0:
         raise ValueError("no clips to evaluate")
     clips = _answer_clips(predictor, store, None, progress)
@@ -169,7 +169,7 @@ def answer_store(
 def judge(
     predictor: Predictor, clips: Answered, *, groups: Sequence[str] | None = None
 ) -> Evaluation:
-    """Return the evaluation of answers; ``groups`` as for ``evaluate_store``."""
+    """Evaluation of answers; ``groups`` as for ``evaluate_store``."""
     config, task = predictor.config, predictor.task
     metrics = compute_metrics(clips.probabilities, clips.targets, task=task, groups=groups)
     truth = task.rows(clips.targets, len(config.classes))

@@ -55,7 +55,7 @@ def write_samples(folder: RunFolder, dataset: Dataset) -> None:
 
 
 def pick_examples(dataset: Dataset) -> list[Example]:
-    """Return test clips of as many classes as there is room for, evenly apart in their order."""
+    """Test clips of as many classes as there is room for, evenly apart in their order."""
     by_labels: dict[tuple[str, ...], list[Example]] = {}
     for example in sorted(dataset.split("test"), key=lambda one: one.labels):
         end_s = example.start_s + LONGEST_S
@@ -69,7 +69,7 @@ def pick_examples(dataset: Dataset) -> list[Example]:
 
 
 def to_wav(clip: Clip) -> bytes:
-    """Return a clip, or its beginning, as a WAV file of 16 bits."""
+    """Clip, or its beginning, as a WAV file of 16 bits."""
     sink = io.BytesIO()
     samples = clip.samples[:MOST_VALUES]
     sf.write(sink, samples, clip.sample_rate_hz, format="WAV", subtype="PCM_16")
@@ -77,7 +77,7 @@ def to_wav(clip: Clip) -> bytes:
 
 
 def read_samples(folder: RunFolder) -> Sequence[Sample]:
-    """Return the clips that a run keeps, none where it keeps none; RunFolderError if it is torn."""
+    """Clips that a run keeps, none where it keeps none; RunFolderError if it is torn."""
     path = folder.file(RunFile.SAMPLES)
     if not path.is_file():
         return ()

@@ -102,7 +102,7 @@ def _following(folder: Path, place: Place, progress: Progress) -> Iterator[None]
 
 
 def fetch_run(run: str | Path, *, progress: Progress = silent) -> Path:
-    """Return a whole run folder on this machine, all but features fetched to the cache."""
+    """Whole run folder on this machine, all but features fetched to the cache."""
     if not is_address(run):
         return open_place(run).path if "://" in str(run) else Path(run)
     caches = (RunFile.FEATURES, RunFile.STORES)
@@ -167,6 +167,6 @@ def _rank(name: str) -> int:
 
 
 def _checkpoints(names: Iterable[str]) -> set[PurePosixPath]:
-    """Return the folders of checkpoints that files are in."""
+    """Folders of checkpoints that files are in."""
     folders = {up for name in names for up in PurePosixPath(name).parents}
     return {folder for folder in folders if folder.parent.name == CHECKPOINTS}
