@@ -64,6 +64,7 @@ LEVEL, CUTS, EXPONENTS = 0.01, 2, (0.5, 1.5)
 SHARES = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 CHANCES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
 THRESHOLDS, KEEP = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95), 0.7
+NOT_KEPT = ("minutes", "out", "work")
 STYLES = {"grid": "k*", "xmoe": "o-", "energy": "^-", "uniform": "v:", "random": "x:"}
 
 Floats = npt.NDArray[np.float64]
@@ -109,7 +110,7 @@ def add_event(sound: Floats, event: Floats, start: int, snr_db: float) -> None:
 
 def make_training_set(folder: Path, clips: Mapping[str, Sounds], rate_hz: int, seed: int) -> Path:
     """Write short clips of events in noise out of the training clips; a fifth is validation."""
-    (folder / "audio").mkdir(parents=True)
+    (folder / "audio").mkdir(parents=True, exist_ok=True)
     rng, size = np.random.default_rng([seed, 0]), round(CLIP_S * rate_hz)
     rows: list[tuple[str, str, str, str]] = []
 
@@ -368,12 +369,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("screening.png"))
     options = parser.parse_args()
     made, folder = options.work / "set", options.work / "run"
-    if not made.exists():
+    asked = {name: str(value) for name, value in vars(options).items() if name not in NOT_KEPT}
+    kept = options.work / "options.json"
+    if not kept.exists():
+        options.work.mkdir(parents=True, exist_ok=True)
+        write_json(kept, asked)
+    if read_json(kept) != asked:
+        raise SystemExit(f"{kept}: the folder holds the work of other options; give another --work")
+    if not (made / "metadata.csv").exists():
         clips, rate_hz = read_clips(options.dataset, options.metadata)
         make_training_set(made, clips, rate_hz, options.seed)
-    if not folder.exists():
+    if not (folder / "metrics.json").exists():
         command = ["train", "--local", "--policy", "rule", "--dataset", made, "--out", folder]
-        own = map(str, [*command, "--backbone", options.backbone])
+        goes_on = ["--resume"] if folder.exists() else []
+        own = map(str, [*command, "--backbone", options.backbone, *goes_on])
         subprocess.run([sys.executable, "-m", "xmoe", *own], check=True)
     run = load_run(folder)
     scenes = {scene: hear_scene(run, scene, options) for scene in SCENES}

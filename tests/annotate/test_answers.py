@@ -98,6 +98,8 @@ def test_a_segment_around_a_moment_has_its_time_and_its_neighbours_the_rest():
     one = answered([-1, 130, -1, -1, -1])
     assert one.moments.tolist() == [130]
     assert one.answered_cells[:3].tolist() == [[0, 100], [130, 230], [230, 300]]
+    between = answered([-1, 130, -1, 130, -1])
+    assert between.answered_cells.tolist()[1::2] == [[130, 230], [230, 230]]
     both = answered([-1, 130, 190, 190, -1])
     assert both.answered_cells.tolist() == [
         [0, 100],

@@ -109,6 +109,10 @@ def test_waking_needs_a_network_and_windows_that_meet(predictor, tmp_path, write
     predictor = Predictor.load(write_backbone_run(tmp_path / "run"))
     with pytest.raises(ConfigError, match="every window holds an event"):
         annotate(predictor, path, 0.4, rules=MergeRules(), wake=0.1)
+    with pytest.raises(ConfigError, match="every class of this run is background"):
+        annotate(
+            predictor, path, 0.4, rules=MergeRules(background=predictor.config.classes), wake=0.1
+        )
     rules = MergeRules(background=predictor.config.classes[:1])
     with pytest.raises(ConfigError, match="between windows") as caught:
         annotate(predictor, path, 0.5, rules=rules, wake=0.1)

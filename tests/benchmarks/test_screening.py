@@ -103,6 +103,8 @@ def test_all_ways_are_compared_and_a_stopped_call_goes_on(
     benchmark, clips, run, tmp_path, capsys, monkeypatch
 ):
     (run.parent / "set").mkdir()
+    for known in ("set/metadata.csv", f"{run.name}/metrics.json"):
+        (run.parent / known).touch()
     monkeypatch.setattr(benchmark, "read_clips", lambda *_: (clips, RATE_HZ))
     monkeypatch.setattr(benchmark, "PART_MIN", 1)
     monkeypatch.setattr(benchmark, "CHANCES", (1.0, 0.02))
@@ -127,3 +129,6 @@ def test_all_ways_are_compared_and_a_stopped_call_goes_on(
     benchmark.main()
     assert capsys.readouterr().out == table
     assert read_json(out.with_suffix(".json")) == rows
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--seed", "1"])
+    with pytest.raises(SystemExit, match="the work of other options"):
+        benchmark.main()

@@ -177,6 +177,12 @@ def test_an_output_that_takes_nothing_is_told_in_one_line(words, output, cause, 
     assert mend in second
 
 
+def test_a_failure_that_cannot_be_told_has_its_exit_code():
+    assert in_a_shell("$X --nonsense --json > /dev/full")[0] == 2
+    code, out, err = in_a_shell("$X --nonsense --json 2>&-")
+    assert (code, json.loads(out)["ok"], err) == (2, False, "")
+
+
 def test_a_reader_who_leaves_is_no_error_to_tell():
     assert in_a_shell("set -o pipefail; $X | true")[2] == ""
 

@@ -88,7 +88,13 @@ def test_routes_begin_below_the_prefix(path, status):
 
 @pytest.mark.parametrize(
     ("path", "seen"),
-    [("/a//v1/model/", "/a/v1/model"), ("/a/", "/a/"), ("/a", "/a"), ("/ab/", "/ab/")],
+    [
+        ("/a//v1/model/", "/a/v1/model"),
+        ("/a/", "/a/"),
+        ("/a", "/a"),
+        ("/ab/", "/ab/"),
+        *((f"/a/v1/ops{ending}", "/a/v1/ops") for ending in ("\n", "\n\n", "\n/", "/\n")),
+    ],
 )
 def test_slashes_too_many_are_left_out_below_the_prefix(path, seen):
     scope = tidy({"type": "http", "method": "PUT", "path": path, "root_path": "/a"})

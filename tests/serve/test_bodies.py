@@ -255,6 +255,7 @@ def test_base64_is_read_as_people_write_it():
         plain,
         plain.rstrip("="),
         base64.encodebytes(data).decode(),
+        " \t".join(plain),
         base64.urlsafe_b64encode(data).decode(),
         f"data:audio/x-wav;codec=pcm;base64,{plain}",
     ):

@@ -160,6 +160,7 @@ FILE = {"name": "recording", "datatype": "BYTES"}
 BROKEN = {
     "length beyond the body": (relabelled("9999"), 400),
     "length that is none": (relabelled("-1"), 400),
+    "length of many digits": (relabelled("9" * 5000), 400),
     "no length": (relabelled(None) | {"body": in_json([0.0], tensor_has=UNTOLD)}, 400),
     "JSON cut by its length": (relabelled("20"), 400),
     "bytes that nobody names": (
@@ -195,7 +196,13 @@ def test_lists_may_be_nested_as_deep_as_the_shape(ask_one, sound):
     samples = sound().tolist()
     changes = {"shape": [1, 1, len(samples)], "data": [[samples]]}
     assert ask_one("POST", INFER, body=in_json(samples, tensor_has=changes)).status == 200
-    for data in ([[0.1], [0.1, 0.2]], [{"a": 1}], [True, False, True]):
+    for data in (
+        [[0.1], [0.1, 0.2]],
+        [{"a": 1}],
+        [True, False, True],
+        ["a", "", ""],
+        [10**400] * 3,
+    ):
         reply = ask_one(
             "POST", INFER, body=in_json(samples, tensor_has={"shape": [3], "data": data})
         )

@@ -163,9 +163,11 @@ def test_scope_decides_and_each_refusal_leaves_a_line(serve_run, table, wav, sou
                 ("GET", "/v1/experts", BOSS, {}),
                 ("POST", "/v1/explain", BOSS, body),
                 ("GET", "/v1/model", "wrong", {}),
+                ("GET", "/v1/experts\n", FIELD, {}),
+                ("GET", "/x\nrefused", "wrong", {}),
             ],
         )
-    assert [reply.status for reply in replies] == [200, 403, 403, 403, 200, 200, 401]
+    assert [reply.status for reply in replies] == [200, 403, 403, 403, 200, 200, 401, 403, 401]
     assert replies[1].json()["hint"] == "use a token with the scope admin"
     assert replies[3].json()["code"] == "no_scope"
     lines = [record.getMessage() for record in caplog.records if record.name == "xmoe.audit"]
@@ -175,6 +177,8 @@ def test_scope_decides_and_each_refusal_leaves_a_line(serve_run, table, wav, sou
         "token=field route=/v1/explain: no_scope",
         "token=field route=/v1/classify: no_scope",
         "token=- route=/v1/model: unauthorised",
+        "token=field route=/v1/experts: no_scope",
+        "token=- route=/x%0Arefused: unauthorised",
     ]
     assert lines[0].split()[1] == replies[1].json()["request_id"]
     assert FIELD not in caplog.text

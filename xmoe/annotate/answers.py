@@ -71,6 +71,7 @@ class Answered:
             cells[after] = np.maximum(cells[after], end)
             rows = np.flatnonzero(own)
             cells[rows] = np.clip(cells[rows], begin, end)
+            cells[rows[:-1], 1] = cells[rows[1:], 0]
             cells[rows[0], 0], cells[rows[-1], 1] = begin, end
         return cells
 

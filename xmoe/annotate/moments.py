@@ -3,8 +3,8 @@
 A rare event lies in several segments, and each of them would ask the same costly network about it,
 mostly with the event cut in two. Here the stem answers every segment, and cheap experts those that
 may hold an event. If they agree, segments whose salient moments are close together are answered by
-one extra segment, cut around that moment. The router's promises are not used: they were learned on
-clips, where events are not rare.
+one extra segment, cut around that moment. Whether to ask does not follow the router's promises:
+they were learned on clips, where events are not rare.
 """
 
 from __future__ import annotations
@@ -87,7 +87,6 @@ def answer_moments(
     asked = plan.with_counts(cheap * (glance >= wake.chance).to(plan.k))
     replies = call_experts(predictor.experts, model.requests(asked, inputs))
     first = predictor.read_combined(asked, combine(asked, replies))
-    further = plan.promises[:, cheap + 1 :].argmax(1)
     rate_hz, half = segments[0].sample_rate_hz, len(segments[0].samples) // 2
 
     def look(segments: Sequence[Segment], plan: Plan) -> Ints:
@@ -116,7 +115,7 @@ def answer_moments(
     owners[owned] = chosen[again][np.searchsorted(chosen, owners[owned])]
     chosen, picked = np.unique(owners[owned], return_inverse=True)
     cuts, plan, inputs = prepare(chosen)
-    plan = plan.with_counts(cheap + 1 + further[torch.from_numpy(chosen)])
+    plan = plan.with_counts(cheap + 1 + plan.promises[:, cheap + 1 :].argmax(1))
     replies = call_experts(predictor.experts, model.requests(plan, inputs))
     second = predictor.read_combined(plan, combine(plan, replies))
     around[owned] = np.array([segment.start for segment in cuts])[picked]

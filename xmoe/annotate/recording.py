@@ -161,6 +161,8 @@ def check_waking(predictor: Predictor, grid: Grid, wake: Wake) -> None:
     if count_cheap(predictor.config.model) is None:
         what = "no pretrained network is among the experts of this run"
         mend = "leave it out, or train with --backbone"
+    elif {*wake.background}.issuperset(predictor.config.classes):
+        what, mend = "every class of this run is background", "name fewer with --background"
     elif predictor.task.exclusive and not {*wake.background} & {*predictor.config.classes}:
         what = "no class of this run is background, so every window holds an event"
         mend = "name one with --background, or train with clips of a class named background"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,8 +19,8 @@ ROWS_PER_GROUP = 4096
 class WindowTable:
     """A context in which each group of answers becomes rows of ``path``.
 
-    Columns ``start_s``, ``end_s``, ``k`` and one probability per class, named ``p_CLASS``. The file
-    appears, complete, when the context is left without an error.
+    Columns ``start_s`` and ``end_s`` of what was answered, ``k`` and one probability per class,
+    named ``p_CLASS``. The file appears, complete, when the context is left without an error.
     """
 
     def __init__(self, path: Path, classes: tuple[str, ...], sample_rate_hz: int) -> None:
@@ -37,9 +38,10 @@ class WindowTable:
         return self
 
     def __call__(self, group: Answered) -> None:
+        starts = np.where(group.around >= 0, group.around, group.starts)
         columns = [
-            group.starts / self._rate_hz,
-            (group.starts + group.lengths) / self._rate_hz,
+            starts / self._rate_hz,
+            (starts + group.lengths) / self._rate_hz,
             group.k,
             *group.probabilities.T,
         ]

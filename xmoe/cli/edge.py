@@ -105,9 +105,6 @@ def run(command: click.Command, args: Sequence[str]) -> int:
         if not isinstance(reply, Reply):
             return reply if isinstance(reply, int) else EXIT_OK
         return _print(reply, session)
-    except BrokenPipeError:  # the reader of a pipe left
-        _drop_output()
-        return EXIT_FAILED
     except (Exception, KeyboardInterrupt) as error:
         return _report(error, session)
 
@@ -132,8 +129,9 @@ def _print(reply: Reply, session: Session) -> int:
     """Print a reply; ConfigError where standard output takes no more."""
     try:
         print_reply(reply, sys.stdout, as_json=session.as_json)
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError:  # the reader of a pipe left
+        _drop_output()
+        return EXIT_FAILED
     except OSError as error:
         _drop_output()
         raise ConfigError(
@@ -153,10 +151,14 @@ def _report(error: BaseException, session: Session) -> int:
     failure = describe(error, session)
     if session.verbose:
         traceback.print_exception(error)
-    for line in failure.lines():
-        print(line, file=sys.stderr)  # noqa: T201 (where people read it)
+    if sys.stderr is not None:
+        for line in failure.lines():
+            print(line, file=sys.stderr)  # noqa: T201 (where people read it)
     if session.as_json and sys.stdout is not None:
-        print_reply(failure.reply(), sys.stdout, as_json=True)
+        try:
+            print_reply(failure.reply(), sys.stdout, as_json=True)
+        except OSError:
+            _drop_output()
     return failure.exit_code
 
 

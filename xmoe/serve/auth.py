@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Collection, Iterable
 from types import MappingProxyType
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
@@ -32,6 +32,7 @@ OPEN_PATHS = HEALTH | pages.PATHS
 STREAM_PATH = "/v1/stream"
 HINT = "send the header `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`"
 
+MOST_ROUTE = 200
 # A client as it is: HEAD asks what GET would (the server leaves the body out), `curl -T` puts.
 METHODS = MappingProxyType({"HEAD": "GET", "PUT": "POST"})
 
@@ -56,7 +57,9 @@ def tidy(scope: Connection) -> Connection:
     root, method = scope.get("root_path", ""), scope.get("method", "")
     below = scope["path"].removeprefix(root)
     if below.startswith("/"):
-        below = "/" + "/".join(filter(None, below.split("/")))
+        # A line end too: the routes' patterns overlook one, and the scope of a route would not.
+        parts = (part.rstrip("\n") for part in below.split("/"))
+        below = "/" + "/".join(filter(None, parts))
     return {**scope, "path": root + below, "method": METHODS.get(method, method)}
 
 
@@ -94,7 +97,8 @@ def note_refusal(scope: Connection, code: str, holder: Holder | None) -> None:
     """Write the line of a request that is sent away."""
     name = "-" if holder is None else holder.name
     request_id = scope["state"]["request_id"]
-    AUDIT.warning("refused %s token=%s route=%s: %s", request_id, name, route_of(scope), code)
+    route = quote(route_of(scope))[:MOST_ROUTE]  # the path is the client's: no line of its own
+    AUDIT.warning("refused %s token=%s route=%s: %s", request_id, name, route, code)
 
 
 def note_access(scope: Connection, status: int, seconds: float) -> None:

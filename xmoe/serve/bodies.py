@@ -30,7 +30,8 @@ GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 PIECE_BYTES = 1 << 18
 # Tools that cut gzip into members make them of 64 KiB; far smaller ones only cost time.
 MOST_MEMBERS = 4096
-FROM_URL_SAFE = str.maketrans("-_", "+/")
+# base64 as clients write it: its letters for URLs, and white space that is left out.
+FROM_CLIENTS = str.maketrans("-_", "+/", " \t\r\n\v\f")
 
 
 class Form(NamedTuple):
@@ -219,14 +220,14 @@ async def read_part(part: UploadFile) -> bytes:
     """Return the bytes of a file in a form, out of base64 where the part says that it is."""
     data = await part.read()
     coded = part.headers.get("content-transfer-encoding", "").strip().lower() == "base64"
-    return read_base64(data.decode("latin-1")) if coded else data
+    return await asyncio.to_thread(read_base64, data.decode("latin-1")) if coded else data
 
 
 def read_base64(text: str) -> bytes:
     """Return what base64 holds: with line ends, without padding, URL-safe, or as a data URI."""
     if text.startswith("data:"):
         text = text.partition(",")[2]
-    text = "".join(text.split()).translate(FROM_URL_SAFE).rstrip("=")
+    text = text.translate(FROM_CLIENTS).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:

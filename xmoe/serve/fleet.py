@@ -101,11 +101,11 @@ class Reports:
 
     def calls_to(self, expert: str) -> Calls:
         """Return the calls to an expert."""
-        return sum((one.experts[expert] for one in self.routers), Calls())
+        return sum((one.experts.get(expert, Calls()) for one in self.routers), Calls())
 
     def breakers_of(self, expert: str) -> dict[State, int]:
         """Return in how many routers the breaker of an expert is in which state, worst first."""
-        states = Counter(one.breakers[expert] for one in self.routers)
+        states = Counter(one.breakers[expert] for one in self.routers if expert in one.breakers)
         return {state: states[state] for state in WORST_FIRST if states[state]}
 
     @property

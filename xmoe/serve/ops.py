@@ -30,6 +30,7 @@ from xmoe.storage.place import open_place
 
 LOG = logging.getLogger("xmoe.serve")
 REGISTRY_KEPT_S = 10.0
+REGISTRY_S = 5.0
 # The latest of them are what an operator asks about.
 MOST_VERSIONS = 20
 
@@ -235,7 +236,10 @@ class Operations:
         if address is None:
             return None
         try:
-            return summarise(await asyncio.to_thread(read_state, open_place(address)))
+            async with asyncio.timeout(REGISTRY_S):
+                return summarise(await asyncio.to_thread(read_state, open_place(address)))
+        except TimeoutError:
+            return RegistrySummary(problem=f"it does not answer within {REGISTRY_S:g} s")
         except (XmoeError, OSError) as error:
             LOG.warning("the registry cannot be read: %s", error)
             return RegistrySummary(problem=str(error))

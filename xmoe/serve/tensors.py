@@ -29,6 +29,7 @@ EXTENSIONS = ("binary_tensor_data", "classification")
 TYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 SAMPLES_HINT = "send one input `samples` of shape [S] or [1, S] with the parameter sample_rate_hz"
 FILE_HINT = "send one input `recording` of BYTES, shape [1], data [the file as base64]"
+MOST_DIGITS = 20
 LENGTH_HINT = f"{LENGTH} is the length of the JSON; the bytes of binary_data_size follow it"
 
 
@@ -107,7 +108,9 @@ def split_request(
     if length == "0":
         tensor = InputTensor(name="recording", shape=[1], datatype="BYTES")
         return InferRequest(inputs=[tensor]), len(data).to_bytes(4, "little") + data
-    if length is not None and not (length.isdecimal() and int(length) <= len(data)):
+    if length is not None and not (
+        length.isdecimal() and len(length) < MOST_DIGITS and int(length) <= len(data)
+    ):
         what = f"{LENGTH} is no length of a part of the body"
         raise HttpProblem(400, "bad_request", what, hint=LENGTH_HINT)
     end = len(data) if length is None else int(length)
@@ -119,14 +122,23 @@ def split_request(
     return asked, None if named is None else data[end:]
 
 
+def only_numbers(data: Any) -> bool:
+    """Whether nested lists hold numbers alone."""
+    if isinstance(data, list):
+        return all(map(only_numbers, data))
+    return type(data) in (int, float)
+
+
 def to_samples(tensor: InputTensor, raw: bytes | None) -> npt.NDArray[np.floating[Any]]:
     """Return the samples [S] of an input; HttpProblem where they are none."""
     try:
-        if raw is None:
-            values = np.asarray(tensor.data)
-        else:
+        if raw is not None:
             values = np.frombuffer(raw, TYPES[tensor.datatype])
-    except ValueError:  # lists of different lengths, or a part of a number
+        elif only_numbers(tensor.data):
+            values = np.asarray(tensor.data, np.float64)
+        else:  # an array of texts would take as much for each as for the longest
+            raise disagrees(SAMPLES_HINT)
+    except (ValueError, OverflowError):  # lists of different lengths, or a part of a number
         raise disagrees(SAMPLES_HINT) from None
     sized = math.prod(tensor.shape) == max(tensor.shape, default=0) == values.size
     if tensor.name != "samples" or not sized or values.dtype.kind not in "fiu":
