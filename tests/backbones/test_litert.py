@@ -62,7 +62,7 @@ def test_threads_do_not_mix_their_windows(folder):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"sample_rate_hz": 44_100}, r"fed \[-1, 144000\], the card says \[-1, 132300\]"),
+        ({"sample_rate_hz": 44_100}, r"takes \[-1, 144000\], the card says \[-1, 132300\]"),
         ({"file": {"output": "embedding"}}, "no one tensor is called 'embedding'"),
         ({"file": {"output": 9999}}, "no one tensor is called 9999"),
         ({"file": {"input": "sound"}}, r"inputs are \['INPUT'\], not 'sound'"),
