@@ -199,6 +199,42 @@ def test_room_is_bounded(tmp_path, monkeypatch):
         say(open_at(tmp_path), seed=1)
 
 
+def test_what_is_refused_changes_nothing(tmp_path, monkeypatch):
+    corrections = open_at(tmp_path, keep_sounds=True)
+    say(corrections, "tone", seed=0)
+    say(corrections, "frog", seed=1)
+    monkeypatch.setattr(subject, "MOST_ROWS", 1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for seed in (0, 2):
+        with pytest.raises(HttpProblem, match=r"new_labels\.csv has 1 rows"):
+            say(corrections, "frog", seed=seed)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("first", "then"), [("tone", "frog"), ("frog", "tone")])
+def test_the_new_word_is_there_before_the_old_one_goes(tmp_path, monkeypatch, first, then):
+    done = say(open_at(tmp_path), first)
+    write = subject.write_bytes
+
+    def write_other(path, data):
+        if path.name == done.table:
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(subject, "write_bytes", write_other)
+    with pytest.raises(KeyboardInterrupt):
+        say(open_at(tmp_path), then)
+    tables = ("corrections.csv", "new_labels.csv")
+    assert {row["label"] for table in tables for row in rows(tmp_path, table)} == {first, then}
+
+
+def test_a_file_that_goes_meanwhile_is_a_matter_of_storage(tmp_path, monkeypatch):
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setattr(subject.Path, "is_file", lambda _: True)
+    with pytest.raises(StorageError):
+        say(open_at(tmp_path))
+
+
 def test_a_table_that_others_changed_is_left_alone(tmp_path):
     (tmp_path / "corrections.csv").write_text("filepath;label\na.wav;tone\n")
     with pytest.raises(StorageError, match="other columns"):
@@ -219,13 +255,11 @@ def test_where_they_go(tmp_path, monkeypatch):
 def correct(ask, serve_run, tmp_path):
     """The function that sends a correction over HTTP."""
 
-    def call(said, *, headers=None, token=None, **settings):
+    def call(said, *, files=1, headers=None, token=None, **settings):
+        parts = [(b'file"; filename="recording', to_wav(make_sound()))] * files
         form = b"".join(
             b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % part
-            for part in [
-                (b'file"; filename="recording', to_wav(make_sound())),
-                (b"correction", said),
-            ]
+            for part in parts + ([] if said is None else [(b"correction", said)])
         )
         where = {"folder": str(tmp_path)} | settings
         return ask(
@@ -264,6 +298,13 @@ def test_what_is_wrong_is_refused(correct, tmp_path, said, status, code):
     reply = correct(said)
     assert (reply.status, reply.json()["code"]) == (status, code)
     assert not (tmp_path / "corrections.csv").exists()
+
+
+def test_a_form_that_is_not_whole_is_told_so(correct):
+    missing = correct(None)
+    assert (missing.status, missing.json()["code"]) == (422, "bad_form")
+    assert "parts file and correction" in missing.json()["hint"]
+    assert correct(SAID, files=2).json()["hint"].startswith("send one file")
 
 
 def test_pages_of_other_sites_may_not_correct(correct):

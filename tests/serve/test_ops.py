@@ -158,6 +158,23 @@ def test_the_figures_follow_what_comes_in_until_they_are_held(visit, serve_run, 
 
 
 @needs_chromium
+def test_a_token_given_twice_begins_no_second_round(visit):
+    page, seen, _ = visit("/ops")
+    page.wait_for_selector("#ops:not([hidden])")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    submit = (
+        "document.getElementById('door').dispatchEvent(new Event('submit', {cancelable: true}))"
+    )
+    page.evaluate(f"{submit}; {submit}")
+    page.wait_for_timeout(500)
+    asked.clear()
+    page.wait_for_timeout(4500)
+    assert sum(url.endswith("/v1/ops") for url in asked) in (1, 2, 3)
+    assert seen.errors == []
+
+
+@needs_chromium
 def test_only_a_token_with_the_scope_admin_opens_it(visit, serve_run):
     field = Allowance(token=FIELD, scopes={"ask", "explain"})
     tokens = {"field": field, **single(ADMIN)}

@@ -235,12 +235,17 @@ def test_an_answer_is_confirmed_and_corrected(visit, wav, sound, serve_run, tmp_
     assert len([error for error in seen.errors if "422" not in error]) == 0
 
 
+def run_with_a_sample(folder, recording):
+    run = write_run(folder / "run")
+    (folder / "a.wav").write_bytes(recording)
+    data = Dataset(folder, (Example("a.wav", "test", ("tone",)),), ("tone",), "single_label")
+    write_samples(RunFolder(run), data)
+    return run
+
+
 @needs_chromium
 def test_classes_and_samples_are_there_before_a_file(visit, serve_run, tmp_path, wav, sound):
-    run = write_run(tmp_path / "run")
-    (tmp_path / "a.wav").write_bytes(wav(sound()))
-    data = Dataset(tmp_path, (Example("a.wav", "test", ("tone",)),), ("tone",), "single_label")
-    write_samples(RunFolder(run), data)
+    run = run_with_a_sample(tmp_path, wav(sound()))
     page, seen, _ = visit(service=serve_run(run=run, corrections={"enabled": False}))
     page.wait_for_selector("#samples button")
     assert page.locator("#labels li").all_inner_texts() == ["click", "tone"]
@@ -253,6 +258,21 @@ def test_classes_and_samples_are_there_before_a_file(visit, serve_run, tmp_path,
     page.wait_for_selector("#stream:not([hidden])")
     assert page.is_hidden("#heard")
     page.click("#live")
+    assert seen.errors == []
+
+
+@needs_chromium
+def test_a_token_given_again_doubles_nothing(visit, serve_run, tmp_path, wav, sound):
+    page, seen, _ = visit(service=serve_run(run=run_with_a_sample(tmp_path, wav(sound()))))
+    page.wait_for_selector("#samples button")
+    count = "document.querySelectorAll('#samples button, #kmax option').length"
+    before = page.evaluate(count)
+    page.select_option("#kmax", "1", force=True)
+    with page.expect_response("**/v1/model"):
+        page.evaluate("document.getElementById('door').dispatchEvent(new Event('submit'))")
+    page.wait_for_timeout(300)
+    assert page.evaluate(count) == before
+    assert page.input_value("#kmax") == "1"
     assert seen.errors == []
 
 

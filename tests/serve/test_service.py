@@ -5,7 +5,10 @@ import tempfile
 import threading
 
 import pytest
+from filelock import FileLock
 
+from xmoe.serve import service as subject
+from xmoe.serve.corrections import Correction
 from xmoe.serve.schemas import Options
 from xmoe.serve.service import count_samples
 
@@ -68,3 +71,36 @@ def test_run_at_an_address_is_answered_and_explained_and_no_copy_stays(
     answer = asyncio.run(service.classify_bytes(wav(sound()), Options(explain=True)))
     assert answer.explanation is not None
     assert list(tmp_path.iterdir()) == []
+
+
+SAID = Correction(labels=("tone",), answer=("click",), probability=0.6)
+
+
+def test_a_folder_of_corrections_that_hangs_holds_up_no_answer(serve_run, wav, sound, tmp_path):
+    router = {"small_samples": 0, "decode_threads": 1}
+    service = serve_run(corrections={"folder": str(tmp_path)}, router=router)
+    data = wav(sound(0.4))
+
+    async def both():
+        with FileLock(tmp_path / ".lock"):
+            said = asyncio.create_task(service.correct(data, SAID, ""))
+            await asyncio.sleep(0.3)
+            async with asyncio.timeout(10):
+                await service.classify_bytes(data, Options())
+            assert not said.done()
+        return await said
+
+    assert asyncio.run(both()).label == "tone"
+
+
+def test_sounds_of_the_run_are_read_once(serve_run, wav, sound, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(subject, "read_known", lambda *given: asked.append(given) or frozenset())
+    service = serve_run(corrections={"folder": str(tmp_path)})
+
+    async def twice():
+        for seed in range(2):
+            await service.correct(wav(sound(0.4, seed)), SAID, "")
+
+    asyncio.run(twice())
+    assert len(asked) == 1

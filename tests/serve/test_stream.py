@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,32 +13,41 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
-from xmoe.serve.api import build_app
+from xmoe.serve.api import NOBODY, build_app
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.session import serving
 from xmoe.serve.settings import HttpSettings, ServeSettings
-from xmoe.serve.tokens import single
+from xmoe.serve.tokens import Allowance, single
 
 RATE_HZ = 8000
 WINDOW = 3200
-TOKEN = "0123456789abcdef0123"
+TOKEN, OTHER = "0123456789abcdef0123", "3210fedcba9876543210"
 START = {"sample_rate_hz": RATE_HZ, "encoding": "pcm_f32le", "hop_s": 0.2}
 
 
 @pytest.fixture
-def open_stream(serve_run):
-    """The function that opens a stream to an application of its own."""
+def serve_streams(serve_run):
+    """The function that makes an application and returns what opens streams to it."""
     clients = []
 
-    def connect(*, token=None, headers=None, service=None, **http):
+    def serve(*, tokens=NOBODY, service=None, **http):
         service = service or serve_run(http=HttpSettings(**http))
-        client = TestClient(build_app(service, tokens=single(token)))
-        clients.append(client)
-        return client.websocket_connect("/v1/stream", headers=headers or {})
+        clients.append(TestClient(build_app(service, tokens=tokens)))
+        return partial(clients[-1].websocket_connect, "/v1/stream")
 
-    yield connect
+    yield serve
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def open_stream(serve_streams):
+    """The function that opens a stream to an application of its own."""
+
+    def connect(*, token=None, headers=None, **served):
+        return serve_streams(tokens=single(token), **served)(headers=headers or {})
+
+    return connect
 
 
 def talk(socket, start, pieces):
@@ -231,16 +241,24 @@ def test_defect_of_ours_tells_nothing_of_itself(open_stream, serve_run, sound):
         assert refused(socket) == ("internal", 1011)
 
 
-def test_client_that_leaves_frees_its_place(open_stream, serve_run, sound):
-    client = TestClient(build_app(serve_run(http=HttpSettings(max_streams=1))))
+def test_client_that_leaves_frees_its_place(serve_streams):
+    connect = serve_streams(max_streams=1)
     for _ in range(2):
-        with client.websocket_connect("/v1/stream") as socket:
+        with connect() as socket:
             socket.send_json(START)
             assert socket.receive_json()["type"] == "ready"
-            with client.websocket_connect("/v1/stream") as other:
+            with connect() as other:
                 assert refused(other) == ("overloaded", 1013)
         time.sleep(0.05)
-    client.close()
+
+
+def test_who_has_not_begun_takes_no_place(serve_streams):
+    connect, start = serve_streams(tokens=single(TOKEN), max_streams=1), START | {"token": TOKEN}
+    with connect() as silent, connect() as socket:
+        socket.send_json(start)
+        assert socket.receive_json()["type"] == "ready"
+        silent.send_json(start)
+        assert refused(silent) == ("overloaded", 1013)
 
 
 @pytest.mark.slow
@@ -285,6 +303,30 @@ def test_token_is_asked(open_stream, token):
     with open_stream(token=TOKEN) as socket:
         socket.send_json(START | {"token": token})
         assert refused(socket) == ("unauthorised", 1008)
+
+
+def test_a_right_token_is_told_what_it_lacks(serve_streams):
+    slow = Allowance(token=TOKEN, requests_per_s=0.01)
+    explains = Allowance(token=OTHER, scopes={"explain"})
+    connect = serve_streams(tokens={"slow": slow, "explains": explains})
+    with connect() as socket:
+        assert talk(socket, START | {"token": TOKEN}, [])[-1]["type"] == "done"
+    with connect() as socket:
+        socket.send_json(START | {"token": TOKEN})
+        assert refused(socket) == ("quota", 1013)
+    with connect() as socket:
+        socket.send_json(START | {"token": OTHER})
+        frame = socket.receive_json()
+    assert (frame["code"], frame["hint"]) == ("no_scope", "use a token with the scope ask")
+
+
+def test_sound_of_a_stream_waits_until_it_is_paid_for(serve_streams, sound):
+    connect = serve_streams(tokens={"slow": Allowance(token=TOKEN, audio_s_per_s=0.5)})
+    began = time.monotonic()
+    with connect() as socket:
+        frames = talk(socket, START | {"token": TOKEN}, [sound(1.05).tobytes()])
+    assert [frame["type"] for frame in frames] == ["ready", *["answer"] * 5, "done"]
+    assert time.monotonic() - began >= 1.2  # four windows of 0.4 s, of which 1 s may come at once
 
 
 def test_token_comes_as_header_or_in_the_first_message(open_stream):

@@ -145,7 +145,7 @@ class Door:
         if route not in OPEN_PATHS:
             refused, wait_s = self._judge(scope, holder)
         if refused == "unauthorised" and scope["type"] == "websocket" and route == STREAM_PATH:
-            scope["state"]["check_token"] = lambda given: self._let_in(scope, given)
+            scope["state"]["let_in"] = lambda given: self._let_in(scope, given)
             refused = None
         scope["state"]["has_token"] = bool(self._keys)
         if refused is None:
@@ -181,13 +181,20 @@ class Door:
         CHARGE.set(holder.charge)
         return None, 0
 
-    def _let_in(self, scope: Connection, given: str) -> bool:
-        """Whether a first message carries a token with which a stream is let in."""
+    def _let_in(self, scope: Connection, given: str) -> None:
+        """Let a stream in by the token of its first message; HttpProblem where it will not do."""
         holder = self._keys.find(given.encode())
-        refused, _ = self._judge(scope, holder)
-        if refused is not None:
-            note_refusal(scope, refused, holder)
-        return refused is None
+        refused, wait_s = self._judge(scope, holder)
+        if refused is None:
+            return
+        note_refusal(scope, refused, holder)
+        status, message, hint = REFUSED[refused]
+        hint = hint.format(scope=scope_of(route_of(scope)))
+        if refused == "unauthorised":
+            hint += ", or put it as `token` into the first message"
+        if wait_s:
+            hint = f"come back after {wait_s} s"
+        raise HttpProblem(status, refused, message, hint=hint)
 
 
 async def _send_away(

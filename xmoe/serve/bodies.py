@@ -211,7 +211,8 @@ async def read_form(request: Request, http: HttpSettings, *, most: int) -> Form:
     if not files:
         raise HttpProblem(422, "no_file", "the form holds no file", hint=FORMATS)
     if len(files) > most:
-        hint = "use /v1/classify/batch" if most == 1 else f"send at most {most} files at once"
+        one = "send one file; only /v1/classify/batch takes several"
+        hint = one if most == 1 else f"send at most {most} files at once"
         raise HttpProblem(422, "too_many_files", "the form holds too many files", hint=hint)
     return Form(files, dict(texts))
 

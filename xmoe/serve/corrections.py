@@ -155,7 +155,7 @@ class Corrections:
                 lock = FileLock(self.folder / LOCK).acquire(timeout=LOCK_S)
             except Timeout as error:
                 raise busy(1) from error
-        with lock:
+        with lock, storage_errors(self.folder):
             self._write(table, dict(zip(COLUMNS, row, strict=True)), data)
         note = "" if self.keeps_sounds else NOT_KEPT
         return Corrected(
@@ -182,19 +182,25 @@ class Corrections:
                 )
 
     def _write(self, table: str, row: dict[str, str], data: bytes) -> None:
-        """Write sound and row; the lock is held. Another row of the same part is taken out."""
+        """Write sound and row; the lock is held. Another row of the same part is taken out.
+
+        What is refused changes nothing, and the new row is there before an old one goes.
+        """
         assert self.folder is not None
         self._check_room(len(data) if self.keeps_sounds else 0)
-        if self.keeps_sounds and not (self.folder / row["filepath"]).exists():
-            write_bytes(self.folder / row["filepath"], data)
-        for name in (KNOWN_LABELS, NEW_LABELS):
+        changed = {}
+        for name in sorted((KNOWN_LABELS, NEW_LABELS), key=lambda name: name != table):
             before = read_rows(self.folder / name)
             rows = [one for one in before if part_of(one) != part_of(row)]
             rows += [row] if name == table else []
             if len(rows) > MOST_ROWS:
                 raise full(f"{name} has {MOST_ROWS} rows")
             if rows != before:
-                write_bytes(self.folder / name, to_csv([COLUMNS, *(one.values() for one in rows)]))
+                changed[name] = rows
+        if self.keeps_sounds and not (self.folder / row["filepath"]).exists():
+            write_bytes(self.folder / row["filepath"], data)
+        for name, rows in changed.items():
+            write_bytes(self.folder / name, to_csv([COLUMNS, *(one.values() for one in rows)]))
 
     def _check_room(self, more: int) -> None:
         assert self.folder is not None

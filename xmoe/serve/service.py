@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -86,8 +88,10 @@ class Service:
             router.settings,
             router.config.classes,
             several=not router.predictor.task.exclusive,
-            known=lambda: read_known(router.settings.run, about.samples),
+            known=functools.cache(lambda: read_known(router.settings.run, about.samples)),
         )
+        # A thread of its own: a folder that hangs, or another's lock, holds up no decoding.
+        self._writer = ThreadPoolExecutor(1, "corrections")
         self.operations = Operations(
             router, self.incoming, about, lambda: self.trial, homes=homes, siblings=siblings
         )
@@ -339,7 +343,8 @@ class Service:
         """Write down what somebody says of the answer to a recording."""
         clip = await self._read_then(lambda: self.decode(data), lambda clip: clip, None)
         charge(clip.duration_s)
-        return await self.router.work(lambda: self.corrections.keep(data, clip, given, by))
+        keep = functools.partial(self.corrections.keep, data, clip, given, by)
+        return await asyncio.get_running_loop().run_in_executor(self._writer, keep)
 
     async def explain(self, source: Source, asked: ExplainOptions) -> dict[str, Any]:
         """Return the explanation of a recording as numbers."""

@@ -17,6 +17,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -26,13 +27,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from xmoe.audio.segment import Cutter, Grid, Segment
 from xmoe.base.errors import XmoeError
-from xmoe.serve.auth import HINT, STREAM_PATH, check_origin
+from xmoe.serve.auth import STREAM_PATH, check_origin
 from xmoe.serve.batching import QueueFull
 from xmoe.serve.fanout import TooFewExperts
 from xmoe.serve.framing import PcmReader
 from xmoe.serve.problems import HttpProblem, describe_error
 from xmoe.serve.schemas import ClassifyAnswer, StreamStart
 from xmoe.serve.service import Service
+from xmoe.serve.tokens import Holder
 
 LOG = logging.getLogger("xmoe.serve")
 AT_ONCE = 4
@@ -49,20 +51,12 @@ LEFT_OUT = {"windows", "events", "explanation", "request_id", "segments", "secon
 def build_router(service: Service) -> APIRouter:
     """Return the route of streams, which counts those that are open."""
     router = APIRouter()
-    open_streams: set[int] = set()
+    open_streams: set[Session] = set()
 
     @router.websocket(STREAM_PATH)
     async def stream(socket: WebSocket) -> None:
         """Answer for windows of PCM as it comes in."""
-        session = Session(socket, service)
-        if len(open_streams) >= service.settings.http.max_streams:
-            await session.refuse_busy()
-            return
-        open_streams.add(id(session))
-        try:
-            await session.run()
-        finally:
-            open_streams.discard(id(session))
+        await Session(socket, service, open_streams).run()
 
     return router
 
@@ -70,27 +64,26 @@ def build_router(service: Service) -> APIRouter:
 class Session:
     """One stream: a reader that keeps up with the client, and windows answered in order."""
 
-    def __init__(self, socket: WebSocket, service: Service) -> None:
+    def __init__(self, socket: WebSocket, service: Service, others: set[Session]) -> None:
         self._socket = socket
         self._service = service
+        self._others = others
         self._http = service.settings.http
         self._news = asyncio.Event()
         self._answered = 0
         self._ended = False
         self._failure: BaseException | None = None
 
-    async def refuse_busy(self) -> None:
-        """Tell a client that there is no room for another stream."""
-        await self._socket.accept()
-        hint = "try again when another stream has ended"
-        await self._tell(HttpProblem(429, "overloaded", "too many streams are open", hint=hint))
-
     async def run(self) -> None:
         """Talk until the client ends the stream, leaves, or is refused."""
         await self._socket.accept()
         try:
             async with asyncio.timeout(self._http.max_stream_s):
-                await self._talk(await self._read_start())
+                self._check_room()
+                start = await self._read_start()
+                self._check_room()  # until now it took no place: anybody may open a socket
+                self._others.add(self)
+                await self._talk(start)
             await self._socket.close(1000)
         except WebSocketDisconnect:
             return
@@ -101,6 +94,13 @@ class Session:
             if not isinstance(error, (HttpProblem, XmoeError)):
                 LOG.exception("a stream failed")
             await self._tell(describe_error(error))
+        finally:
+            self._others.discard(self)
+
+    def _check_room(self) -> None:
+        if len(self._others) >= self._http.max_streams:
+            hint = "try again when another stream has ended"
+            raise HttpProblem(429, "overloaded", "too many streams are open", hint=hint)
 
     async def _read_start(self) -> StreamStart:
         """Return the checked first message; HttpProblem where it, or its token, will not do."""
@@ -113,10 +113,9 @@ class Session:
             where = ".".join(str(part) for part in first["loc"])
             what = f"{where}: {first['msg']}" if where else "the first message is not JSON"
             raise HttpProblem(422, "bad_start", what[:300], hint=START_HINT) from error
-        check: Callable[[str], bool] | None = self._socket.scope["state"].get("check_token")
-        if check is not None and not check(start.token or ""):
-            hint = f"{HINT}, or put it as `token` into the first message"
-            raise HttpProblem(401, "unauthorised", "no token, or a wrong one", hint=hint)
+        let_in: Callable[[str], None] | None = self._socket.scope["state"].get("let_in")
+        if let_in is not None:
+            let_in(start.token or "")
         self._service.check_limits(start)
         return start
 
@@ -157,16 +156,24 @@ class Session:
         while True:
             if self._failure is not None:
                 raise self._failure
-            if segments := list(islice(iter(cutter.take, None), AT_ONCE)):
+            owed_s = self._owed_s()
+            if not owed_s and (segments := list(islice(iter(cutter.take, None), AT_ONCE))):
                 await self._answer(segments, start)
-            elif self._ended:
+            elif not owed_s and self._ended:
                 break
             else:
-                await self._news.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(owed_s or None):
+                        await self._news.wait()
                 self._news.clear()
         if (last := cutter.finish()) is not None:
             await self._answer([last], start)
         await self._send({"type": "done", "samples": cutter.received})
+
+    def _owed_s(self) -> float:
+        """Return the seconds until the token's quota allows more sound, 0 where it does."""
+        holder: Holder | None = self._socket.scope["state"].get("holder")
+        return 0.0 if holder is None else holder.owed_s()
 
     async def _answer(self, segments: list[Segment], start: StreamStart) -> None:
         """Answer for segments together and send their frames in the order of time."""

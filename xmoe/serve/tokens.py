@@ -109,11 +109,15 @@ class Holder:
 
     def admit(self) -> int:
         """Count a request and return 0, or return the whole seconds until it may come again."""
-        wait_s = max(self._requests.wait_s(1.0), self._audio.wait_s(0.0))
+        wait_s = max(self._requests.wait_s(1.0), self.owed_s())
         if wait_s > 0.0:
             return math.ceil(wait_s)
         self._requests.take(1.0)
         return 0
+
+    def owed_s(self) -> float:
+        """Return the seconds until the sound that was answered is paid off."""
+        return self._audio.wait_s(0.0)
 
     def charge(self, seconds: float) -> None:
         """Count the sound of a request that was admitted."""

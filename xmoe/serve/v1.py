@@ -261,11 +261,13 @@ def add_corrections(router: APIRouter, service: Service) -> None:
     async def corrections(request: Request) -> Corrected:
         """Write down which labels are right; the run itself stays as it is."""
         check_origin(request, service.settings.http.allow_origins)
+        hint = "send multipart/form-data with the parts file and correction"
         if not is_form(request):
-            hint = "send multipart/form-data with the parts file and correction"
             raise HttpProblem(415, "bad_form", "a correction is a form", hint=hint)
         form = await read_form(request, service.settings.http, most=1)
-        given = read_record(Correction, form.fields.get("correction", b""))
+        if "correction" not in form.fields:
+            raise HttpProblem(422, "bad_form", "the form has no field correction", hint=hint)
+        given = read_record(Correction, form.fields["correction"])
         holder = request.scope["state"].get("holder")
         return await service.correct(form.files[0], given, "" if holder is None else holder.name)
 

@@ -186,10 +186,13 @@ async function look() {
   }
 }
 
-// One question at a time, none while nobody looks, none more once the token is refused.
+// None while nobody looks, none more once the token is refused; a new token begins no second round.
+let next = 0;
 async function watch() {
   const open = holds || document.hidden || (await look());
-  if (open) setTimeout(watch, EVERY_MS);
+  if (!open) return;
+  clearTimeout(next);
+  next = setTimeout(watch, EVERY_MS);
 }
 
 byId("hold").addEventListener("click", () => {

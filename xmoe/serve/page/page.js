@@ -46,7 +46,7 @@ async function start() {
 
 function showSamples(samples) {
   byId("samples").hidden = samples.length === 0;
-  byId("samples").append(...samples.map(({ labels }, place) => {
+  byId("samples").replaceChildren(byId("samples").firstElementChild, ...samples.map(({ labels }, place) => {
     const button = show.make("button", labels.join(", ") || "nothing");
     button.type = "button";
     button.addEventListener("click", async () => {

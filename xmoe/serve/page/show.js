@@ -55,7 +55,7 @@ export function showModel(model) {
   byId("labels").replaceChildren(...model.labels.map((label) => make("li", label)));
   byId("known").hidden = false;
   const most = byId("kmax");
-  for (let k = 0; k <= model.k_max; k += 1) most.append(make("option", String(k)));
+  for (let k = most.length - 1; k <= model.k_max; k += 1) most.append(make("option", String(k)));
   byId("hop").placeholder = String(frontend.segment_hop_s);
 }
 
