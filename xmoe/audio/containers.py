@@ -22,7 +22,7 @@ ReadAt = Callable[[int, int], bytes]
 CONVERT = "convert it to WAV or FLAC, for example: ffmpeg -i INPUT output.wav"
 COPY_AGAIN = "copy or export the file again from its source, or leave it out"
 REPAIR_LENGTH = (
-    "rewrite the header, for example: "
+    "write the header anew, for example: "
     "ffmpeg -ignore_length 1 -i INPUT -c copy -rf64 auto output.wav"
 )
 SPLIT_STREAMS = "cut it into its parts, or make one recording: ffmpeg -i INPUT output.wav"
