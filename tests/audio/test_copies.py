@@ -1,6 +1,7 @@
 """Copies are told by all of their bytes, and by nothing less."""
 
 from xmoe.audio.copies import find_copies
+from xmoe.storage.mirror import local_path
 
 
 def test_the_first_name_stands_for_all_copies(tmp_path, rng):
@@ -13,6 +14,15 @@ def test_the_first_name_stands_for_all_copies(tmp_path, rng):
     assert find_copies(tmp_path, names) == dict.fromkeys(
         ("a (copy).wav", "b.wav", "c/deep.wav"), "a (copy).wav"
     )
+
+
+def test_copies_are_found_among_recordings_of_other_places(tmp_path, bucket):
+    address = f"{bucket}/x.wav"
+    for path in (tmp_path / "a.wav", local_path(address)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"the same")
+    names = ["a.wav", address]
+    assert find_copies(tmp_path, names) == dict.fromkeys(names, "a.wav")
 
 
 def test_one_bit_that_no_probe_reads_makes_another_recording(tmp_path, rng):

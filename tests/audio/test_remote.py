@@ -107,6 +107,31 @@ def test_manifest_may_mix_addresses_with_paths(folder, bucket, object_store, is_
     assert found.quarantined[0].filepath == f"{elsewhere}/gone.wav"
 
 
+def test_addresses_with_options_are_fetched_to_where_they_are_read(
+    folder, bucket, object_store, monkeypatch, tmp_path
+):
+    options = f"?endpoint_override={object_store.endpoint}"
+    elsewhere = upload(folder, f"{bucket}/other")
+    cells = [f"{bucket}/set/{name}" for name, _ in NAMES[:2]]
+    cells += [f"{bucket}/set/{name}{options}" for name, _ in NAMES[2:4]]
+    cells += [f"{elsewhere}/{name}{options}" for name, _ in NAMES[4:6]]
+    cells += [name for name, _ in NAMES[6:]]
+    rows = [
+        (cell, SPLITS[i // 2 % 6], label)
+        for i, (cell, (_, label)) in enumerate(zip(cells, NAMES, strict=True))
+    ]
+    write_manifest(folder / "metadata.csv", rows)
+    data = load_dataset(upload(folder, f"{bucket}/set") + options)
+    names = [name for name, _ in NAMES]
+    assert [one.filepath for one in data.examples] == names[:4] + cells[4:6] + names[6:]
+    assert all(data.path(one).is_file() for one in data.examples)
+    assert list(check_manifest(data)) == []
+    monkeypatch.setenv("XMOE_CACHE", str(tmp_path / "another node"))
+    again = data.fetch()
+    assert again.root != data.root
+    assert all(again.path(one).is_file() for one in data.examples)
+
+
 def test_addresses_of_the_set_itself_are_paths(folder, bucket):
     address = upload(folder, f"{bucket}/set")
     rows = [(f"{address}/{name}", "train", label) for name, label in NAMES]

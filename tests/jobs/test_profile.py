@@ -15,6 +15,7 @@ from xmoe.jobs import profile as jobs
 from xmoe.jobs import session
 from xmoe.profile.assemble import profile_dataset
 from xmoe.profile.table import examples_to_table, measure_block
+from xmoe.storage.mirror import local_path
 
 # Ray warns of its own settings.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -63,6 +64,17 @@ def test_many_bytes_are_for_ray_and_parts_of_one_file_count_once(folder, monkeyp
     assert jobs.choose_engine(one_file) == "loop"
     monkeypatch.setattr(jobs, "LOOP_MAX_BYTES", size - 1)
     assert jobs.choose_engine(one_file) == "ray"
+
+
+def test_bytes_of_other_places_count(folder, bucket, monkeypatch):
+    fetched = local_path(f"{bucket}/x.wav")
+    fetched.parent.mkdir(parents=True)
+    fetched.write_bytes(b"12345")
+    far = replace(folder, examples=(Example(f"{bucket}/x.wav", "train", ("x",)),))
+    monkeypatch.setattr(jobs, "LOOP_MAX_BYTES", 5)
+    assert jobs.choose_engine(far) == "loop"
+    monkeypatch.setattr(jobs, "LOOP_MAX_BYTES", 4)
+    assert jobs.choose_engine(far) == "ray"
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,21 @@
 
 import os
 import shutil
+import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.fixtures.stores import upload
-from xmoe.base.errors import ConfigError, StorageError
+from xmoe.base.errors import ConfigError, InputError, RunFolderError, StorageError
 from xmoe.run import publish
 from xmoe.run.folder import RunFile, RunFolder, pointer_file
 from xmoe.run.publish import MARKS, fetch_run, published, push
 from xmoe.run.remote import fetched_for_predicting, identify_run
 from xmoe.storage.mirror import UNPUBLISHED, cache_folder
-from xmoe.storage.place import open_place
+from xmoe.storage.place import Place, open_place
 
 
 @pytest.fixture
@@ -162,6 +164,57 @@ def test_files_beside_a_run_leave_its_checkpoints_alone(tiny_run, bucket):
     assert names_at(address) == before | {f"eval-test/{RunFile.METRICS}"}
 
 
+def test_what_is_written_beside_a_run_in_training_leaves_it_alone(bucket):
+    address, evaluated = f"{bucket}/run", f"eval-test/{RunFile.METRICS}"
+    with published(address, resume=False) as training:
+        save(training, "two", 2.0)
+        push(training, open_place(address))
+        save(training, "three", 3.0)
+        with published(address) as beside:
+            assert list(beside.iterdir()) == []
+            (beside / "eval-test").mkdir()
+            (beside / evaluated).write_text("{}")
+        there = names_at(address)
+        assert evaluated in there
+        assert "checkpoints/two/manifest.json" in there
+        assert "checkpoints/three/manifest.json" not in there
+        assert RunFolder(training).checkpoint_folder().name == "three"
+    assert evaluated in names_at(address)
+    assert list((cache_folder() / UNPUBLISHED).glob("beside-*")) == []
+
+
+def test_what_failed_beside_a_run_is_removed_and_what_was_not_sent_is_kept(bucket, object_store):
+    with pytest.raises(ValueError, match="inside"), published(f"{bucket}/run") as folder:
+        raise ValueError("inside")
+    assert not folder.exists()
+    assert list((cache_folder() / UNPUBLISHED).glob("beside-*")) == []
+    object_store.refuse = lambda method, path: method == "PUT"
+    with pytest.raises(StorageError) as caught, published(f"{bucket}/run") as folder:
+        (folder / "x").write_bytes(b"1")
+    assert str(folder) in (caught.value.mend or "")
+    assert (folder / "x").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_second_writer_of_a_run_is_refused_until_the_first_ends(bucket, resume):
+    address = f"{bucket}/run"
+    with published(address, resume=False) as folder:
+        with pytest.raises(ConfigError, match="another command writes") as caught:
+            write(address, lambda folder: pytest.fail("it was begun"), resume=resume)
+        assert folder.is_dir()
+    assert caught.value.where == address
+    assert write(address, lambda folder: None, resume=resume) == folder
+
+
+@pytest.mark.parametrize("resume", [None, False, True])
+def test_address_that_leads_out_of_the_cache_is_refused(bucket, resume):
+    kept = cache_folder() / "kept"
+    kept.mkdir(parents=True)
+    with pytest.raises(InputError, match="leads upwards"):
+        write(f"{bucket}/../../..", lambda folder: None, resume=resume)
+    assert kept.is_dir()
+
+
 def test_run_that_is_there_is_not_written_over(tiny_run, bucket):
     address = upload(tiny_run, f"{bucket}/run")
     with pytest.raises(ConfigError, match="holds a run already") as caught:
@@ -227,6 +280,66 @@ def test_checkpoint_that_cannot_be_sent_is_said_and_tried_again(bucket, object_s
         wait_for(lambda: any("ACCESS_DENIED" in step[-1] for step in said))
         object_store.refuse = lambda method, path: False
         wait_for(lambda: pointer.kind() == "file")
+
+
+def test_pointer_that_cannot_be_read_once_is_read_again(bucket, monkeypatch):
+    monkeypatch.setattr(publish, "POLL_S", 0.05)
+    read, failed, said = Path.read_bytes, [], []
+
+    def fail_once(path):
+        if threading.current_thread().name == "publish" and not failed:
+            failed.append(path)
+            raise OSError("busy")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail_once)
+    pointer = open_place(f"{bucket}/run/{pointer_file('best')}")
+    with published(f"{bucket}/run", progress=lambda *step: said.append(step)) as folder:
+        save(folder, "one", 1.0)
+        wait_for(lambda: pointer.kind() == "file")
+    assert said[0] == ("publish", 0, 1, "busy")
+
+
+def test_large_files_are_sent_a_part_at_a_time(bucket, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "x.npy").write_bytes(os.urandom(20 * 2**20))
+    written, sizes = Place._write_stored, []
+
+    def note(self, blocks):
+        blocks = list(blocks)
+        sizes.extend(map(len, blocks))
+        written(self, blocks)
+
+    monkeypatch.setattr(Place, "_write_stored", note)
+    push(tmp_path / "run", open_place(f"{bucket}/run"))
+    assert sizes == [8 * 2**20, 8 * 2**20, 4 * 2**20]
+    assert same_files(tmp_path / "run", f"{bucket}/run")
+
+
+def test_run_whose_checkpoint_is_replaced_meanwhile_is_fetched_again(bucket, tmp_path, monkeypatch):
+    run, address = tmp_path / "copy", f"{bucket}/run"
+    save(run, "one", 1.0)
+    push(run, open_place(address))
+    walk, names = Place.walk, ["three", "two"]
+
+    def replaced(self):
+        found = list(walk(self))
+        if not self.is_local and names:
+            time.sleep(1.1)  # times in a store are whole seconds
+            save(run, names.pop(), 2.0)
+            with monkeypatch.context() as patch:
+                patch.setattr(Place, "walk", walk)
+                push(run, self)
+        return iter(found)
+
+    monkeypatch.setattr(Place, "walk", replaced)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "FETCHES", 1)
+        with pytest.raises(RunFolderError, match="changed while it was fetched"):
+            fetch_run(address)
+    folder = RunFolder(fetch_run(address))
+    assert folder.checkpoint_folder().name == "three"
+    assert folder.load_tensors("stem")["w"].tolist() == [2.0] * 4
 
 
 def test_whole_run_is_fetched_without_what_can_be_made_again(tiny_run, bucket):

@@ -9,6 +9,7 @@ from tests.fixtures.closed_runs import write_backbone_run
 from tests.fixtures.runs import RATE_HZ, make_sound
 from xmoe.base.errors import RunFolderError
 from xmoe.predict.predictor import Predictor
+from xmoe.run import remote
 from xmoe.run.folder import MANIFEST, RunFile, RunFolder
 from xmoe.run.remote import fetched, fetched_for_predicting, identify_run, open_run
 from xmoe.storage.place import open_place
@@ -32,6 +33,24 @@ def test_address_is_fetched_in_part(tiny_run):
     names = {path.name for path in folder.checkpoint_folder().iterdir()}
     assert names == {"manifest.json", "expert-low.safetensors"}
     assert folder.load_tensors("expert-low")
+
+
+def test_checkpoint_that_is_replaced_meanwhile_gives_way_to_the_new_one(
+    tiny_run, tmp_path, monkeypatch
+):
+    run = RunFolder(shutil.copytree(tiny_run, tmp_path / "run"))
+    weights = {"stem": run.load_tensors("stem")}
+    copy, replaced = remote._copy, []
+
+    def replace_first(source, target, name):
+        if name.endswith(MANIFEST) and not replaced:
+            replaced.append(run.save_checkpoint("new", weights, {}, which=("best", "last")))
+        return copy(source, target, name)
+
+    monkeypatch.setattr(remote, "_copy", replace_first)
+    folder = open_run(f"file://{run.path}", ["stem"])
+    assert folder.checkpoint_folder().name == "new"
+    assert folder.load_tensors("stem").keys() == weights["stem"].keys()
 
 
 def test_store_gives_the_same_weights(tiny_run, stored):

@@ -1,6 +1,7 @@
 """What is in an object store is fetched once, whole, and again only where it changed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tests.fixtures.stores import note_gets, upload
 from xmoe.base.errors import InputError, StorageError
 from xmoe.storage.mirror import (
     cache_folder,
+    cached,
     fetch_files,
     fetch_folder,
     in_threads,
@@ -66,6 +68,28 @@ def test_fetched_once_and_nothing_again(folder, bucket, asked):
     asked.clear()
     assert fetch_folder(address) == here
     assert asked == []
+
+
+def test_options_of_an_address_are_not_part_of_the_path_below_it(folder, bucket, object_store):
+    upload(folder, f"{bucket}/set")
+    options = f"?endpoint_override={object_store.endpoint}"
+    here = fetch_folder(f"{bucket}/set{options}")
+    assert contents(here) == contents(folder)
+    assert here != local_path(f"{bucket}/set")
+    (here / "a/1.wav").unlink()
+    fetch_files([f"{bucket}/set/a/1.wav{options}"])
+    assert local_path(f"{bucket}/set/a/1.wav{options}") == here / "a/1.wav"
+    assert contents(here) == contents(folder)
+    assert name_address(str(here / "a/1.wav")) == f"{bucket}/set/a/1.wav"
+
+
+def test_others_may_read_what_was_fetched_where_the_umask_lets_them(folder, bucket):
+    before = os.umask(0o027)
+    try:
+        here = fetch_folder(upload(folder, f"{bucket}/set"))
+    finally:
+        os.umask(before)
+    assert (here / "00.wav").stat().st_mode & 0o777 == 0o640
 
 
 def test_changed_objects_are_fetched_again_and_removed_ones_are_gone(folder, bucket, asked):
@@ -206,19 +230,23 @@ def test_single_file_that_is_no_more_is_removed_here(folder, bucket):
     assert contents(local_path(address)) == {}
 
 
-def test_names_that_lead_upwards_are_refused(folder, bucket, monkeypatch):
+@pytest.mark.parametrize("start", ["../", "/", "a//"])
+def test_names_that_lead_elsewhere_are_refused(folder, bucket, monkeypatch, start):
     with pytest.raises(InputError, match="leads upwards"):
         local_path("s3://bucket/../../etc/passwd")
+    with pytest.raises(InputError, match="leads upwards"):
+        cached(Place("s3", "bucket/../../.."), "unpublished")
     address = upload(folder, f"{bucket}/set")
     walk = Place.walk
 
     def mean(self):
         for found in walk(self):
-            yield type(found)(f"../{found.name}", found.size, found.stamp)
+            yield type(found)(f"{start}{found.name}", found.size, found.stamp)
 
     monkeypatch.setattr(Place, "walk", mean)
-    with pytest.raises(InputError, match=r"leads upwards: \.\./00\.wav"):
+    with pytest.raises(InputError, match=f"leads elsewhere: {re.escape(start)}00"):
         fetch_folder(address)
+    assert not local_path(address).exists()
 
 
 def test_what_is_denied_says_what_to_set_and_no_secret(folder, bucket, object_store):
@@ -286,6 +314,8 @@ def test_cache_is_where_it_was_told_or_the_users(monkeypatch, tmp_path):
     [
         ("s3:/b/set/a.wav line 7", "s3://b/set/a.wav line 7"),
         ("unpublished/gs:/b/run", "gs://b/run"),
+        ("unpublished/beside-0f/gs:/b/run", "gs://b/run"),
+        ("s3?region%3Dx%26y%3Dhttp%3A%2F%2Fz:/b/a.wav", "s3://b/a.wav"),
         ("other/x", None),
         ("/else/x", "/else/x"),
         ("x.wav", None),

@@ -1,6 +1,7 @@
 """One way to list, read and write, on a disk and in an object store: whole or not at all."""
 
 import hashlib
+import io
 import os
 import pickle
 
@@ -76,7 +77,9 @@ def test_relative_path_is_made_absolute(tmp_path, monkeypatch):
     ("address", "words"),
     [
         ("s3:///key", "names no bucket"),
-        ("s3://id:secret@bucket/key", "may not hold a key"),
+        ("s3://id:secret@bucket/key", "neither a key"),
+        ("s3://id:with/secret@bucket/key", "neither a key"),
+        ("s3://host:9000/bucket/key", "nor a port"),
         ("nothing://bucket/key", "cannot be opened"),
         ("s3://bucket/key?no_such_option=1", "cannot be opened"),
     ],
@@ -116,6 +119,33 @@ def test_write_refused_in_the_middle_leaves_what_was_there(bucket, object_store)
     with pytest.raises(StorageError, match="ACCESS_DENIED"):
         place.write(os.urandom(25 * MIB))
     assert len(parts) >= 2
+    object_store.refuse = lambda method, path: False
+    assert place.read() == b"old"
+
+
+@pytest.mark.parametrize("size", [0, 1, 20 * MIB])
+def test_open_file_is_written_a_part_at_a_time(bucket, size):
+    asked = []
+
+    class Asked(io.BytesIO):
+        def read(self, most=-1):
+            asked.append(most)
+            return super().read(most)
+
+    data = os.urandom(size)
+    place = open_place(f"{bucket}/large")
+    place.write_from(Asked(data))
+    assert place.read() == data
+    assert set(asked) == {8 * MIB}
+
+
+@pytest.mark.parametrize("refused", ["PUT", "POST"])
+def test_part_that_is_refused_leaves_what_was_there(bucket, object_store, refused):
+    place = open_place(f"{bucket}/large")
+    place.write(b"old")
+    object_store.refuse = lambda method, path: method == refused
+    with pytest.raises(StorageError, match="ACCESS_DENIED"):
+        place.write_from(io.BytesIO(os.urandom(25 * MIB)))
     object_store.refuse = lambda method, path: False
     assert place.read() == b"old"
 

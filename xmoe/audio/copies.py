@@ -11,13 +11,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from xmoe.audio.remote import locate
+
 _PROBE = 1 << 12
 
 
 def find_copies(root: Path, names: Iterable[str]) -> dict[str, str]:
-    """The first name of every file below ``root`` that occurs more than once, by each of its names.
+    """The first name of every file that occurs more than once, by each of its names.
 
-    Empty and unreadable files have no copies.
+    Names are relative to ``root``, or addresses whose files were fetched. Empty and unreadable
+    files have no copies.
     """
     alike = [sorted(set(names))]
     for tell in (_size, _probe, _content):
@@ -30,7 +33,7 @@ def _group(root: Path, names: list[str], tell: Callable[[Path], object]) -> list
     groups: dict[object, list[str]] = defaultdict(list)
     for name in names:
         try:
-            groups[tell(root / name)].append(name)
+            groups[tell(locate(root, name))].append(name)
         except (OSError, ValueError):
             continue
     return [group for group in groups.values() if len(group) > 1]

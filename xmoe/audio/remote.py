@@ -58,10 +58,11 @@ def _by_own_name(entry: Entry, source: str) -> Entry:
     """An entry by its name below ``source``, or by its address in canonical form."""
     if not is_address(entry.filepath):
         return entry
-    name = open_place(entry.filepath).address
-    return replace(
-        entry, filepath=name.removeprefix(f"{open_place(source).shown}/" if source else "")
-    )
+    place, name = open_place(entry.filepath), ""
+    if source and place.options in ("", (above := open_place(source)).options):
+        start, _, below = place.shown.partition(f"{above.shown}/")
+        name = "" if start else below
+    return replace(entry, filepath=name or place.address)
 
 
 def _is_of_a_set(name: str) -> bool:

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.remote import locate
 from xmoe.base.errors import XmoeError
 from xmoe.base.progress import Progress, silent
 from xmoe.jobs.session import data_session, fetch_on_node, node_here
@@ -51,7 +52,7 @@ def choose_engine(dataset: Dataset) -> Engine:
     total = 0
     for filepath in {example.filepath for example in dataset.examples}:
         try:
-            total += (dataset.root / filepath).stat().st_size
+            total += locate(dataset.root, filepath).stat().st_size
         except OSError:
             continue
         if total > LOOP_MAX_BYTES:

@@ -4,7 +4,8 @@ A run is trained in the cache and copied to its address whenever a checkpoint is
 the end. What differs by size and time is sent, files first, then settings, the pointers that name a
 checkpoint, and the figures: whoever reads meanwhile finds the checkpoint of before or the new one,
 whole. A run that was stopped goes on from what is here and what is there, whichever is newer, also
-on another machine. One writer at a time.
+on another machine. One writer of a run at a time; what is written beside one, as by an evaluation,
+has a folder of its own.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from xmoe.base.errors import ConfigError, StorageError, XmoeError
+from filelock import FileLock, Timeout
+
+from xmoe.base.errors import ConfigError, InputError, RunFolderError, StorageError, XmoeError
 from xmoe.base.files import storage_errors
 from xmoe.base.progress import Progress, silent
 from xmoe.run.folder import CHECKPOINTS, RunFile, pointer_file
@@ -25,6 +29,7 @@ from xmoe.storage.mirror import (
     SECOND_NS,
     UNPUBLISHED,
     cache_folder,
+    cached,
     fetch_folder,
     in_threads,
     is_address,
@@ -33,6 +38,8 @@ from xmoe.storage.mirror import (
 from xmoe.storage.place import Place, open_place
 
 POLL_S = 2.0
+FETCHES = 5
+CACHES = (RunFile.FEATURES, RunFile.STORES)
 POINTERS = (pointer_file("last"), pointer_file("best"))
 # What is told by its being there comes last, in this order; a checkpoint's own settings too.
 MARKS = [
@@ -49,30 +56,52 @@ def published(
 
     ``resume`` is whether a run at the address is gone on with; None writes over what is there.
     After an error or an interruption what was not copied yet stays on this machine, for ``resume``.
-    Raises ConfigError where there is a run that is not gone on with, StorageError where the address
-    cannot be written at the end.
+    Raises ConfigError where there is a run that is not gone on with, or another command of this
+    machine writes one, StorageError where the address cannot be written at the end.
     """
     if not is_address(out):
         yield open_place(out).path if "://" in str(out) else Path(out)
         return
-    place = open_place(out)
-    folder = cache_folder() / UNPUBLISHED / PurePosixPath(place.address)
-    is_run = any((place / name).kind() == "file" for name in (*POINTERS, RunFile.METRICS))
-    if is_run and resume is False:
-        mend = "go on with it (--resume), or name another folder with --out"
-        raise ConfigError("the folder holds a run already", where=place.shown, mend=mend)
+    place, own = open_place(out), f"{UNPUBLISHED}/beside-{uuid.uuid4().hex}"
+    folder = cached(place, own if resume is None else UNPUBLISHED)
+    copy = cache_folder() / own if resume is None else folder
+    with nullcontext() if resume is None else _claimed(folder, place):
+        is_run = any((place / name).kind() == "file" for name in (*POINTERS, RunFile.METRICS))
+        if is_run and resume is False:
+            mend = "go on with it (--resume), or name another folder with --out"
+            raise ConfigError("the folder holds a run already", where=place.shown, mend=mend)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        if resume and place.kind() == "folder":
+            fetch_folder(place.address, to=folder, progress=progress)
+        try:
+            with _following(folder, place, progress):
+                yield folder
+        except BaseException:
+            if resume is None:  # nobody goes on with it
+                shutil.rmtree(copy, ignore_errors=True)
+            raise
+        try:
+            push(folder, place, progress=progress)
+        except StorageError as error:
+            mend = f"{error.mend}; until then all of it is in {folder}"
+            raise StorageError(error.what, where=error.where, mend=mend) from error
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+@contextmanager
+def _claimed(folder: Path, place: Place) -> Iterator[None]:
+    """Keep other commands of this machine from a run; ConfigError where one writes it."""
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if resume and place.kind() == "folder":
-        fetch_folder(place.address, to=folder, progress=progress)
-    with _following(folder, place, progress):
-        yield folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        push(folder, place, progress=progress)
-    except StorageError as error:
-        mend = f"{error.mend}; until then all of it is in {folder}"
-        raise StorageError(error.what, where=error.where, mend=mend) from error
-    shutil.rmtree(folder, ignore_errors=True)
+        held = FileLock(folder.with_name(f".{folder.name}.lock")).acquire(timeout=0)
+    except Timeout as error:
+        what = "another command writes to this address"
+        mend = "wait until it ends, or name another folder with --out"
+        raise ConfigError(what, where=place.shown, mend=mend) from error
+    with held:
+        yield
 
 
 @contextmanager
@@ -83,11 +112,11 @@ def _following(folder: Path, place: Place, progress: Progress) -> Iterator[None]
     def follow() -> None:
         seen: list[bytes] = []
         while not over.wait(POLL_S):
-            named = [path.read_bytes() for name in POINTERS if (path := folder / name).is_file()]
-            if named == seen:
-                continue
             try:
-                push(folder, place, without=RunFile.FEATURES)
+                paths = [path for name in POINTERS if (path := folder / name).is_file()]
+                named = [path.read_bytes() for path in paths]
+                if named != seen:
+                    push(folder, place, without=RunFile.FEATURES)
                 seen = named
             except (OSError, XmoeError) as error:  # tried again; at the end it is an error
                 progress("publish", 0, 1, str(error))
@@ -102,15 +131,29 @@ def _following(folder: Path, place: Place, progress: Progress) -> Iterator[None]
 
 
 def fetch_run(run: str | Path, *, progress: Progress = silent) -> Path:
-    """Whole run folder on this machine, all but features fetched to the cache."""
+    """Whole run folder on this machine, all but features fetched to the cache.
+
+    Raises RunFolderError where a training names new checkpoints faster than they are fetched.
+    """
     if not is_address(run):
         return open_place(run).path if "://" in str(run) else Path(run)
-    caches = (RunFile.FEATURES, RunFile.STORES)
-    return fetch_folder(
-        str(run),
-        wanted=lambda name: PurePosixPath(name).parts[0] not in caches,
-        progress=progress,
-    )
+    place = open_place(run)
+    for _ in range(FETCHES):
+        failed, before = None, [(place / name).stamp() for name in POINTERS]
+        try:
+            fetch_folder(
+                place.address,
+                wanted=lambda name: PurePosixPath(name).parts[0] not in CACHES,
+                progress=progress,
+            )
+        except InputError as error:  # a pointer to a longer name is one that came short
+            failed = error
+        if before == [(place / name).stamp() for name in POINTERS]:
+            if failed:
+                raise failed
+            return cached(place)
+    mend = "run the command again when the training is over"
+    raise RunFolderError("the run changed while it was fetched", where=place.shown, mend=mend)
 
 
 def push(folder: Path, place: Place, *, without: str = "", progress: Progress = silent) -> None:
@@ -153,7 +196,7 @@ def _send(file: BinaryIO, target: Place, stamp: str | None) -> None:
     size, time_s = size_and_time(stamp) if stamp else (-1, 0)
     if (size, time_s * SECOND_NS) == (status.st_size, status.st_mtime_ns):
         return  # what was written anew within that second has a part of it
-    target.write(file.read())
+    target.write_from(file)
     time_ns = size_and_time(target.stamp())[1] * SECOND_NS
     os.utime(file.fileno(), ns=(time_ns, time_ns))  # of this file, not of one that replaced it
 

@@ -119,8 +119,14 @@ def _fetch_parts(source: Place, target: Path, parts: Sequence[str], which: Which
     if not isinstance(folder, str) or PurePosixPath(folder).name != folder:
         where = f"{source.shown}/{pointer_file(which)}"
         raise RunFolderError("names no checkpoint", where=where)
-    for name in (MANIFEST, *map(weights_file, parts)):
-        _copy(source, target, f"{CHECKPOINTS}/{folder}/{name}")
+    try:
+        for name in (MANIFEST, *map(weights_file, parts)):
+            _copy(source, target, f"{CHECKPOINTS}/{folder}/{name}")
+    except RunFolderError:
+        if read_json(_copy(source, target, pointer_file(which))) == pointer:
+            raise
+        _fetch_parts(source, target, parts, which)  # another checkpoint was named meanwhile
+        return
     _fetch_wanted(source, target, [f"{CHECKPOINTS}/{folder}/{RunFile.CONFIG}"])
     for spec in RunFolder(target).read_config().model.experts:
         for name in kept_files(spec) if expert_part(spec.name) in parts else ():

@@ -7,19 +7,21 @@ files, and an object that was rewritten is fetched again. A file is fetched next
 counted, given its time and renamed, so a file under its final name is complete.
 
     $XMOE_CACHE/s3:/BUCKET/KEY                 what was fetched
+    $XMOE_CACHE/s3?OPTIONS:/BUCKET/KEY         the same from an address with options
     $XMOE_CACHE/unpublished/s3:/BUCKET/KEY     what is to be written there (``xmoe.run.publish``)
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
+from urllib.parse import quote
 
 from xmoe.base.errors import InputError
 from xmoe.base.files import storage_errors
@@ -53,10 +55,19 @@ def local_path(address: str) -> Path:
     Raises InputError for an invalid address, or one that would lead out of the cache.
     """
     place = open_place(address)
-    if ".." in PurePosixPath(place.address).parts:
+    return place.path if place.is_local else cached(place)
+
+
+def cached(place: Place, under: str = "") -> Path:
+    """The path of a place of a store in the cache, in its folder ``under``.
+
+    Raises InputError where the path would lead out of it.
+    """
+    if ".." in PurePosixPath(place.key).parts:
         mend = "write the key without .."
         raise InputError("the address leads upwards", where=place.shown, mend=mend)
-    return place.path if place.is_local else cache_folder() / PurePosixPath(place.address)
+    options = f"?{quote(place.options, safe='')}" if place.options else ""
+    return cache_folder() / under / f"{place.scheme}{options}:" / place.key
 
 
 def name_address(path: str) -> str:
@@ -65,7 +76,8 @@ def name_address(path: str) -> str:
         inside = PurePosixPath(path).relative_to(cache_folder().as_posix()).as_posix()
     except ValueError:
         return path
-    scheme, mark, rest = inside.removeprefix(f"{UNPUBLISHED}/").partition(":/")
+    above, mark, rest = inside.partition(":/")
+    scheme = above.rpartition("/")[2].partition("?")[0]
     return f"{scheme}://{rest}" if mark else path
 
 
@@ -87,8 +99,8 @@ def fetch_folder(
         return place.path
     found = list(place.walk())
     for one in found:
-        if ".." in PurePosixPath(one.name).parts:
-            what = f"holds a name that leads upwards: {one.name}"
+        if ".." in PurePosixPath(one.name).parts or "//" in f"/{one.name}":
+            what = f"holds a name that leads elsewhere: {one.name}"
             raise InputError(what, where=place.shown, mend="rename the object")
     jobs = [(place / one.name, folder / one.name, one.stamp) for one in found if wanted(one.name)]
     if to is not None:
@@ -144,12 +156,12 @@ def _fetch(place: Place, target: Path, stamp: str | None) -> int | None:
 
 
 def _download(place: Place, target: Path, size: int, time_s: int) -> None:
+    temporary, came = target.with_name(f".{uuid.uuid4().hex}.tmp"), 0
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(".tmp", f".{target.name[:64]}.", target.parent)
-    temporary, came = Path(name), 0
+        temporary.touch(exist_ok=False)
     try:
-        with os.fdopen(descriptor, "wb") as handle:
+        with temporary.open("wb") as handle:
             for block in place.blocks():
                 came += len(block)
                 with storage_errors(target):

@@ -17,12 +17,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from xmoe.base.errors import InputError, StorageError
@@ -199,10 +199,18 @@ class Place:
         """Write this file whole; on StorageError the old one is unchanged."""
         if self.is_local:
             write_bytes(self.path, data)
-            return
+        else:
+            self._write_stored([data])
+
+    def write_from(self, file: BinaryIO) -> None:
+        """Write this file of a store from an open one, a few MiB at a time."""
+        self._write_stored(iter(partial(file.read, _BLOCK_BYTES), b""))
+
+    def _write_stored(self, blocks: Iterable[bytes]) -> None:
         try:
             with self._files().open_output_stream(self.key) as stream:
-                stream.write(data)
+                for block in blocks:
+                    stream.write(block)
         except OSError as error:
             why = store_reason(error)
             mend = f"{_mend(self.scheme, why, CHECK_WRITING)}; what was written before is as it was"
@@ -272,9 +280,10 @@ def open_place(address: str | Path) -> Place:
     options = found["options"] if found else ""
     key = (rest[: found.start()] if found else rest).rstrip("/")
     bucket = key.partition("/")[0]
-    if "@" in bucket:
-        mend = "leave it out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        raise InputError("an address may not hold a key", where=f"{scheme}://...", mend=mend)
+    if "@" in bucket or ":" in bucket:  # a secret may hold a slash: then the @ comes later
+        what = "an address may hold neither a key nor a port"
+        mend = "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
+        raise InputError(what, where=f"{scheme}://...", mend=mend)
     if not bucket:
         mend = f"write {scheme}://BUCKET/KEY"
         raise InputError("the address names no bucket", where=text, mend=mend)
