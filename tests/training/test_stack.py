@@ -104,6 +104,19 @@ def test_one_candidate_is_taken_even_where_it_knows_nothing(truth):
     assert list(found.stack.weights) == ["only"]
 
 
+def test_where_no_gain_exceeds_chance_the_baseline_stays(truth):
+    units = np.repeat(np.arange(4), len(truth) // 4)
+    few = hold(truth, {"baseline": 0.0, "lucky": 0.0})
+    few = HeldOut(few.logits, truth, units, ONE)
+    # Right for one source, wrong for the others: its gain is less than its standard error.
+    lucky = np.where((units == 0)[:, None], 3.0 * truth, 0.2 * (1.0 - truth))
+    held = HeldOut({**few.logits, "lucky": lucky}, truth, units, ONE)
+    found = select_experts(held, {"baseline": 5.0, "lucky": 1.0})
+    assert list(found.stack.weights) == ["baseline"]
+    assert found.rows[0].reason.endswith("the baseline stays")
+    assert found.rows[1].gain > found.rows[0].gain
+
+
 def test_many_values_are_thinned_out(truth, monkeypatch):
     from xmoe.training import stack
 

@@ -91,8 +91,9 @@ def _fit_all(
     progress: Progress,
 ) -> tuple[Fitted, HeldOut]:
     """The experts in the order given, without weights, and their held-out answers."""
-    targets, plan, judged = read_targets(job, features, StemSpec(spectro=job.spectro))
-    features, heads = fit_all_heads(job, features, specs, targets, progress)
+    stem = StemSpec(spectro=job.spectro)
+    targets, plan, judged, first = read_targets(job, features, stem)
+    features, heads = fit_all_heads(job, features, specs, targets, progress, first=first)
     fitted = Fitted(
         job=job,
         specs=tuple(specs),

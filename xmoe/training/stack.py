@@ -105,8 +105,9 @@ def select_experts(
 ) -> Selection:
     """Take experts by held-out log loss per millisecond, at least ``at_least`` of them.
 
-    ``costs_ms`` names the candidates, the policy's own front end first. What a candidate gains is
-    what it adds to the answers of ``always``, which are there anyway.
+    ``costs_ms`` names the candidates, the baseline on the policy's own front end first: where none
+    gains more than its standard error, the first is taken. What a candidate gains is what it adds
+    to the answers of ``always``, which are there anyway.
     """
     held = thin_out(held, len(costs_ms) + len(always))
     search = _Search(held, costs_ms, always, at_least)
@@ -212,9 +213,12 @@ class _Search:
         if not best.counts and len(self.taken) >= self.at_least:
             return False
         near = [gain for gain in gains if gain.counts and gain.mean >= best.mean - best.error]
-        chosen = max(near, key=lambda gain: gain.per_ms, default=best)
+        # Few sources: the largest of many gains that chance explains is the luckiest, not the best.
+        chosen = max(near, key=lambda gain: gain.per_ms, default=gains[0])
         why = "it gains most"
-        if chosen is not best:
+        if not near:
+            why = "no candidate gains more than its standard error: the baseline stays"
+        elif chosen is not best:
             why = (
                 f"it gains most per ms of {len(near)} within a standard error of {best.name} "
                 f"({best.mean:.3f} nats for {best.ms:.3g} ms)"
