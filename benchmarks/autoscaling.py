@@ -29,14 +29,14 @@ from xmoe.audio.clip import read_clip
 from xmoe.base.files import write_bytes
 from xmoe.pictures.style import BLUE, INK, ORANGE, QUIET, RED, make_plain, new_figure, to_png
 from xmoe.run.folder import RunFolder
-from xmoe.serve.cluster import APP
-from xmoe.serve.expert import Arrays, Weights
-from xmoe.serve.local import to_arrays
-from xmoe.serve.router import callable_experts, load_router
-from xmoe.serve.router_replica import find_weights
-from xmoe.serve.session import serving
+from xmoe.serve.experts.expert import Arrays, Weights
+from xmoe.serve.experts.local import callable_experts, to_arrays
+from xmoe.serve.router.router import load_router
 from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
-from xmoe.serve.status import ReplicaCount, ask_serve
+from xmoe.serve.start.cluster import APP
+from xmoe.serve.start.router_replica import find_weights
+from xmoe.serve.start.session import serving
+from xmoe.serve.watch.status import ReplicaCount, ask_serve
 
 MOST = 3
 LOOK_S = 0.25

@@ -20,9 +20,9 @@ import numpy as np
 from serving import Figures, free_port, measure, running
 
 from xmoe.run.folder import RunFolder
-from xmoe.serve.capacity import CALL_MS, read_asked, read_times
 from xmoe.serve.load import Load
-from xmoe.serve.simulate import Asked, Demand, Fleet, Outcome, Times, simulate
+from xmoe.serve.plan.capacity import CALL_MS, read_asked, read_times
+from xmoe.serve.plan.simulate import Asked, Demand, Fleet, Outcome, Times, simulate
 
 PROXY_SHARE = 1 / 3  # of what a request costs beside stem, experts and calls
 

@@ -47,8 +47,8 @@ def main() -> None:
     settings = {"run": run}
     processes: dict[str, tuple[object, ...]] = {
         "Ray Serve alone": ("", ""),
-        "an expert": ("xmoe.serve.expert_replica", "ExpertReplica", settings, expert),
-        "the router": ("xmoe.serve.router_replica", "RouterReplica", settings, {}),
+        "an expert": ("xmoe.serve.experts.expert_replica", "ExpertReplica", settings, expert),
+        "the router": ("xmoe.serve.start.router_replica", "RouterReplica", settings, {}),
     }
     print("| process | MB | of that in no file | CPU-s | modules |\n|---|---|---|---|---|")
     for label, process in processes.items():

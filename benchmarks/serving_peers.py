@@ -33,13 +33,13 @@ from xmoe.mixture.combine import combine
 from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import Predictor
 from xmoe.run.remote import open_run
-from xmoe.serve.build import check_settings
-from xmoe.serve.expert import ExpertCore
-from xmoe.serve.local import to_arrays
-from xmoe.serve.router import callable_experts, load_router
-from xmoe.serve.router_replica import RouterReplica
-from xmoe.serve.session import serving, wait_for_signal
+from xmoe.serve.experts.expert import ExpertCore
+from xmoe.serve.experts.local import callable_experts, to_arrays
+from xmoe.serve.router.router import load_router
 from xmoe.serve.settings import ServeSettings
+from xmoe.serve.start.build import check_settings
+from xmoe.serve.start.router_replica import RouterReplica
+from xmoe.serve.start.session import serving, wait_for_signal
 
 try:
     import litserve

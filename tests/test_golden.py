@@ -143,11 +143,11 @@ def test_in_batch(runs, wavs, run):
 
 @pytest.mark.parametrize("run", RUNS)
 def test_over_http_with_the_experts_in_the_router(runs, wavs, run):
-    from xmoe.serve.explainer import Explainer
-    from xmoe.serve.local import LocalExperts
-    from xmoe.serve.router import RouterCore, load_router
+    from xmoe.serve.experts.local import LocalExperts
+    from xmoe.serve.http.explainer import Explainer
+    from xmoe.serve.http.service import Service
+    from xmoe.serve.router.router import RouterCore, load_router
     from xmoe.serve.schemas import Options
-    from xmoe.serve.service import Service
     from xmoe.serve.settings import ServeSettings
 
     settings = ServeSettings(run=str(runs[run]), topology="colocated")
@@ -171,7 +171,7 @@ def address(runs):
         import ray
         from ray import serve
 
-        from xmoe.serve.build import build
+        from xmoe.serve.start.build import build
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -5,9 +5,9 @@ import pytest
 from tests.fixtures.runs import write_figures, write_run
 from xmoe.cli import main
 from xmoe.cli.deploy import make_settings, read_settings
-from xmoe.serve import cluster
-from xmoe.serve.registry import Change, Registry, State, TrialPlan, Version
+from xmoe.serve.deploy.registry import Change, Registry, State, TrialPlan, Version
 from xmoe.serve.settings import ServeSettings
+from xmoe.serve.start import cluster
 
 ASKED = {"settings_file": None, "topology": None, "token_file": None}
 

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 import pytest
 
 from xmoe.cli.serve import describe_start
-from xmoe.serve import session
-from xmoe.serve.cluster import Place
 from xmoe.serve.settings import CorrectionSettings, HttpSettings, ServeSettings
+from xmoe.serve.start import session
+from xmoe.serve.start.cluster import Place
 
 places = []
 

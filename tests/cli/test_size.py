@@ -3,9 +3,9 @@
 import json
 
 from tests.fixtures.runs import tiny_config, write_run
-from xmoe.serve import size
+from xmoe.serve.plan import size
+from xmoe.serve.plan.size import ProcessSize, fit_node
 from xmoe.serve.settings import ServeSettings
-from xmoe.serve.size import ProcessSize, fit_node
 
 
 def test_values_are_written(tmp_path, run_json, monkeypatch):

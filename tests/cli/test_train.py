@@ -15,7 +15,7 @@ from xmoe.cli.train import describe_run
 from xmoe.experts.backbone import read_trusted
 from xmoe.pipeline import fit
 from xmoe.profile.assemble import profile_dataset
-from xmoe.serve.preflight import hear_run, judge_run
+from xmoe.serve.deploy.preflight import hear_run, judge_run
 from xmoe.serve.settings import ServeSettings
 from xmoe.storage.place import open_place
 from xmoe.training.session import train_here

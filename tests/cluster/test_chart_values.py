@@ -19,7 +19,7 @@ from tests.fixtures.chart import (
     served,
     template,
 )
-from xmoe.serve.build import check_settings
+from xmoe.serve.start.build import check_settings
 
 pytestmark = needs_helm
 

@@ -40,7 +40,7 @@ def metrics_of(path):
     return found
 
 
-OURS = metrics_of(ROOT / "xmoe" / "serve" / "metrics.py")
+OURS = metrics_of(ROOT / "xmoe" / "serve" / "telemetry" / "metrics.py")
 
 
 def names_in(expression):
@@ -79,7 +79,7 @@ def test_metrics_of_ray_are_those_of_the_installed_ray():
 
 def test_refusal_codes_in_alerts_are_codes_of_the_service():
     sources = "".join(
-        path.read_text(encoding="utf-8") for path in (ROOT / "xmoe" / "serve").glob("*.py")
+        path.read_text(encoding="utf-8") for path in (ROOT / "xmoe" / "serve").rglob("*.py")
     )
     codes = {
         c for e in EXPRESSIONS for m in re.findall(r'code=~"([^"]+)"', e) for c in m.split("|")

@@ -9,8 +9,8 @@ from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.base.errors import ConfigError
 from xmoe.run.folder import RunFolder
-from xmoe.serve.build import ROUTER, build, check_settings
 from xmoe.serve.settings import HttpSettings
+from xmoe.serve.start.build import ROUTER, build, check_settings
 
 ROOT = Path(__file__).parents[2] / "deployments"
 FILES = sorted(ROOT.glob("*.yaml"))
@@ -57,7 +57,7 @@ def test_file_is_what_ray_takes(path):
     from ray.serve.schema import ServeDeploySchema
 
     schema = ServeDeploySchema.model_validate(read(path))
-    assert [app.import_path for app in schema.applications] == ["xmoe.serve.build:build"]
+    assert [app.import_path for app in schema.applications] == ["xmoe.serve.start.build:build"]
     assert schema.http_options.host == "127.0.0.1"
     assert schema.http_options.request_timeout_s > HttpSettings().max_stream_s
 

@@ -157,8 +157,8 @@ def test_node_removed_in_training_changes_no_bit(
 
 
 def test_node_removed_in_serving_costs_no_more_than_what_it_held(nodes, tiny_run):
-    from xmoe.serve.session import serving
     from xmoe.serve.settings import ServeSettings
+    from xmoe.serve.start.session import serving
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -18,7 +18,7 @@ from xmoe.explain.trace import trace_plan
 from xmoe.frontend.measure import measure_segments
 from xmoe.mixture.network import NetworkExpert, answer_segments, measure_ms, whole_logits
 from xmoe.predict.predictor import Predictor
-from xmoe.serve.expert import ExpertCore
+from xmoe.serve.experts.expert import ExpertCore
 
 CONFIG = tiny_config(("click", "hum", "tone"))
 SPEC = NetworkSpec(name="third", spectro=CONFIG.spectro, mixture=CONFIG.model)

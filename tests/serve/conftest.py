@@ -14,14 +14,14 @@ from tests.fixtures.closed_runs import write_backbone_run, write_closed_run
 from tests.fixtures.runs import RATE_HZ, make_sound, to_wav
 from xmoe.predict.predictor import Predictor
 from xmoe.profile.clip_stats import ClipStats, measure_samples
-from xmoe.serve.about import read_about
-from xmoe.serve.api import NOBODY, build_app
-from xmoe.serve.explainer import Explainer
-from xmoe.serve.local import LocalExperts
-from xmoe.serve.router import RouterCore, load_router
-from xmoe.serve.service import Service
+from xmoe.serve.experts.local import LocalExperts
+from xmoe.serve.guard.tokens import single
+from xmoe.serve.http.api import NOBODY, build_app
+from xmoe.serve.http.explainer import Explainer
+from xmoe.serve.http.service import Service
+from xmoe.serve.router.router import RouterCore, load_router
 from xmoe.serve.settings import ServeSettings
-from xmoe.serve.tokens import single
+from xmoe.serve.watch.about import read_about
 
 with warnings.catch_warnings():  # Ray warns of its own settings
     warnings.simplefilter("ignore")

@@ -12,10 +12,10 @@ import pytest
 import uvicorn
 
 from xmoe.base.errors import InputError, XmoeError
-from xmoe.serve.api import build_app
 from xmoe.serve.client import Client
-from xmoe.serve.fanout import TooFewExperts
-from xmoe.serve.tokens import single
+from xmoe.serve.guard.tokens import single
+from xmoe.serve.http.api import build_app
+from xmoe.serve.router.fanout import TooFewExperts
 
 TOKEN = "0123456789abcdef"
 RATE_HZ = 8000

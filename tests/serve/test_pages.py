@@ -14,8 +14,8 @@ from xmoe.audio.dataset import Dataset, Example
 from xmoe.predict.samples import write_samples
 from xmoe.run.folder import RunFolder
 from xmoe.serve import pages
-from xmoe.serve.corrections import read_rows
-from xmoe.serve.tokens import single
+from xmoe.serve.guard.tokens import single
+from xmoe.serve.http.corrections import read_rows
 
 TOKEN = "0123456789abcdef0123"
 ROOT = Path(pages.__file__).parents[2]

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from xmoe.serve.api import build_app
+from xmoe.serve.http.api import build_app
 
 CHECKS = [
     not_a_server_error,

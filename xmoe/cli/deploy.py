@@ -16,10 +16,10 @@ from xmoe.cli.options import EXISTING_FILE, Percent, command, session
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
-    from xmoe.serve.registry import Mode, State
-    from xmoe.serve.release import Order, Releases
+    from xmoe.serve.deploy.registry import Mode, State
+    from xmoe.serve.deploy.release import Order, Releases
     from xmoe.serve.settings import ServeSettings
-    from xmoe.serve.stage import ServeStage
+    from xmoe.serve.start.stage import ServeStage
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 EVERYTHING = 1.0
@@ -90,9 +90,9 @@ def deploy(*, run: str, shadow: bool, canary: float | None, **asked: Any) -> Rep
     that is served. With --shadow or --canary it runs beside that one until `xmoe promote` or `xmoe
     rollback`.
     """
-    from xmoe.serve.preflight import hear_run, judge_run
-    from xmoe.serve.registry import Registry
-    from xmoe.serve.release import Order, refuse
+    from xmoe.serve.deploy.preflight import hear_run, judge_run
+    from xmoe.serve.deploy.registry import Registry
+    from xmoe.serve.deploy.release import Order, refuse
 
     if shadow and canary is not None:
         raise click.UsageError("--shadow and --canary are two trials: give one of them")
@@ -122,7 +122,7 @@ def deploy(*, run: str, shadow: bool, canary: float | None, **asked: Any) -> Rep
 
 def make_settings(run: str, served: ServeSettings | None, asked: dict[str, Any]) -> ServeSettings:
     """Return how a run is served: by a file, else as the version before, and by the options."""
-    from xmoe.serve.build import check_settings
+    from xmoe.serve.start.build import check_settings
 
     file = asked["settings_file"]
     given: dict[str, Any] = {}
@@ -170,8 +170,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def check_before(settings: ServeSettings, asked: dict[str, Any]) -> None:
     """Raise ConfigError for what would be refused later: tokens, the address, experts' names."""
-    from xmoe.serve.build import build_application
-    from xmoe.serve.session import check_address, check_token_travels
+    from xmoe.serve.start.build import build_application
+    from xmoe.serve.start.session import check_address, check_token_travels
 
     check_address(asked["host"], settings)
     check_token_travels(settings, place_of(asked))
@@ -180,7 +180,7 @@ def check_before(settings: ServeSettings, asked: dict[str, Any]) -> None:
 
 def place_of(asked: dict[str, Any]) -> Any:
     """Return the application and its cluster as a record."""
-    from xmoe.serve.cluster import Place
+    from xmoe.serve.start.cluster import Place
 
     return Place(address=asked["address"], name=asked["name"], replace=True)
 
@@ -191,11 +191,11 @@ def open_releases(
 ) -> Iterator[tuple[Releases, ServeStage]]:
     """Join the cluster, start Serve there for ``settings`` if it does not run, and give both."""
     from xmoe.base.errors import ConfigError
-    from xmoe.serve.cluster import check_room, connected_to, look_around
-    from xmoe.serve.registry import Registry
-    from xmoe.serve.release import Releases
-    from xmoe.serve.session import check_address, http_options, start_serve
-    from xmoe.serve.stage import ServeStage
+    from xmoe.serve.deploy.registry import Registry
+    from xmoe.serve.deploy.release import Releases
+    from xmoe.serve.start.cluster import check_room, connected_to, look_around
+    from xmoe.serve.start.session import check_address, http_options, start_serve
+    from xmoe.serve.start.stage import ServeStage
 
     place = place_of(asked)
     stage = ServeStage(place, within_s=asked["within_s"], say=say)
@@ -249,8 +249,8 @@ def rollback(*, why: str, **asked: Any) -> Reply:
 @click.option("--trial", is_flag=True, help="Ask the routers what came of the trial so far.")
 def versions(*, trial: bool, **asked: Any) -> Reply:
     """List what was deployed, by whom and why, and what is served and on trial."""
-    from xmoe.serve.registry import Registry
-    from xmoe.serve.release import describe_count
+    from xmoe.serve.deploy.registry import Registry
+    from xmoe.serve.deploy.release import describe_count
 
     state = Registry(asked["registry"], asked["name"]).read()
     rows = [

@@ -36,7 +36,7 @@ def plan(
     """
     from xmoe.base.files import write_json
     from xmoe.run.folder import RunFolder
-    from xmoe.serve.capacity import Target, find_capacity, read_asked, read_times, to_settings
+    from xmoe.serve.plan.capacity import Target, find_capacity, read_asked, read_times, to_settings
 
     folder = RunFolder(run)
     times = read_times(folder)

@@ -15,8 +15,8 @@ from xmoe.cli.options import EXISTING_FILE, FOLDER, command, session
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
-    from xmoe.serve.session import Ingress
     from xmoe.serve.settings import ServeSettings, Topology
+    from xmoe.serve.start.session import Ingress
 
 
 @command("serve")
@@ -84,9 +84,6 @@ def serve(
     machine is listened to; one is taken from --token-file or from XMOE_TOKEN. With --address it
     joins a cluster, and only its own application is stopped at the end.
     """
-    from xmoe.serve.cluster import Place
-    from xmoe.serve.quiet import quietly
-    from xmoe.serve.session import serving, wait_for_signal
     from xmoe.serve.settings import (
         CorrectionSettings,
         FaultSettings,
@@ -94,6 +91,9 @@ def serve(
         RouterSettings,
         ServeSettings,
     )
+    from xmoe.serve.start.cluster import Place
+    from xmoe.serve.start.quiet import quietly
+    from xmoe.serve.start.session import serving, wait_for_signal
 
     where = run if "://" in run else str(Path(run).resolve())
     faults = FaultSettings() if deadline_ms is None else FaultSettings(deadline_ms=deadline_ms)
@@ -128,7 +128,7 @@ def serve(
 
 
 def describe_start(address: str, settings: ServeSettings) -> list[str]:
-    from xmoe.serve.tokens import EVERYONE, read_tokens
+    from xmoe.serve.guard.tokens import EVERYONE, read_tokens
 
     file, variable = settings.http.token_file, settings.http.token_variable
     header = ""

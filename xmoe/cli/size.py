@@ -24,7 +24,7 @@ def size(*, run: str, node_cpus: float, node_gb: float, out: Path | None) -> Rep
     and what they should ask Ray for, which --out writes for `helm install -f`.
     """
     from xmoe.base.files import write_json
-    from xmoe.serve.size import Node, measure_sizes
+    from xmoe.serve.plan.size import Node, measure_sizes
 
     where = run if "://" in run else str(Path(run).resolve())
     found = measure_sizes(where, Node(cpus=node_cpus, memory_mb=1000.0 * node_gb))

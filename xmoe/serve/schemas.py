@@ -9,10 +9,10 @@ from pydantic import ConfigDict, Field
 from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from xmoe.base.config import Frozen, SpectroConfig, TaskName
 from xmoe.predict.answer import Answer
-from xmoe.serve.framing import Encoding
-from xmoe.serve.limits import Limits
+from xmoe.serve.router.limits import Limits
 
 MAX_JSON_SAMPLES = 2_000_000
+Encoding = Literal["pcm_s16le", "pcm_f32le"]
 
 ANSWER_EXAMPLE: dict[str, Any] = {
     "label": "whale",

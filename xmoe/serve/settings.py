@@ -93,7 +93,7 @@ class HttpSettings(Frozen):
     """What a request may cost, and who may ask.
 
     Tokens are read by each replica from ``token_file``, or from the environment variable
-    ``token_variable`` where it is set (``xmoe.serve.tokens``); without one, every request is
+    ``token_variable`` where it is set (``xmoe.serve.guard.tokens``); without one, every request is
     answered. The longest
     recording, ``max_duration_s``, fits ``max_body_bytes`` and ``max_samples`` as 16-bit WAV of one
     channel at 48 kHz. Numbers in JSON take ten times their bytes once they are read, so their

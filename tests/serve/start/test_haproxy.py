@@ -1,0 +1,132 @@
+"""HAProxy keeps to the host it was given: its own pages are turned to loopback, others refused."""
+
+import socket
+import stat
+
+import psutil
+import pytest
+import requests
+
+from xmoe.base.errors import ConfigError
+from xmoe.serve.settings import ServeSettings
+from xmoe.serve.start import haproxy
+from xmoe.serve.start.haproxy import environment, keep_to
+from xmoe.serve.start.session import choose_ingress, environment_of, serving
+
+CONFIG = """\
+global
+    stats socket /tmp/admin.sock
+frontend prometheus
+    bind :9101
+    mode http
+frontend http_frontend
+    bind {where}:8000
+listen stats
+  bind *:8404
+  stats enable
+"""
+needs_haproxy = pytest.mark.skipif(not haproxy.is_there(), reason="HAProxy did not come with Ray")
+
+
+def test_own_pages_are_turned_to_loopback():
+    kept = keep_to("127.0.0.1", CONFIG.format(where="127.0.0.1"))
+    binds = [line.split()[1] for line in kept.splitlines() if line.split()[:1] == ["bind"]]
+    assert binds == ["127.0.0.1:9101", "127.0.0.1:8000", "127.0.0.1:8404"]
+    without = [line for line in kept.splitlines() if "http-request" not in line]
+    assert len(without) == CONFIG.count("\n")
+
+
+def test_headers_that_ray_obeys_are_taken_out_of_what_clients_send():
+    lines = keep_to("127.0.0.1", CONFIG.format(where="127.0.0.1")).splitlines()
+    front = lines[lines.index("frontend http_frontend") : lines.index("listen stats")]
+    removed = {line.split()[-1] for line in front if "del-header" in line}
+    assert removed == set(haproxy.OBEYED)
+
+
+@pytest.mark.parametrize("where", ["*", "0.0.0.0", "192.0.2.7", ""])
+def test_listener_beyond_the_host_is_refused(where):
+    with pytest.raises(ValueError, match="was to listen on"):
+        keep_to("127.0.0.1", CONFIG.format(where=where))
+
+
+def test_all_interfaces_where_they_were_asked_for():
+    kept = keep_to("0.0.0.0", CONFIG.format(where="*"))
+    assert "bind *:8000" in kept
+    assert "bind 127.0.0.1:8404" in kept
+
+
+def test_files_are_in_the_folder_and_the_starter_is_for_its_owner_only(tmp_path):
+    values = environment(tmp_path, "127.0.0.1")
+    starter = tmp_path / "haproxy"
+    assert stat.S_IMODE(starter.stat().st_mode) == stat.S_IRWXU
+    assert values["RAY_SERVE_HAPROXY_BINARY_PATH"] == str(starter)
+    paths = [v for k, v in values.items() if k.endswith(("_LOC", "SOCKET_PATH", "STATE_FILE"))]
+    assert len(paths) == 4
+    assert all(path.startswith(str(tmp_path)) for path in paths)
+
+
+def test_ingress_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(haproxy, "find_binary", lambda: None)
+    with pytest.raises(ConfigError, match="HAProxy is not installed"):
+        choose_ingress("haproxy", "127.0.0.1")
+    assert choose_ingress("auto", "127.0.0.1") == "python"
+
+
+@needs_haproxy
+def test_ingress_of_itself():
+    assert choose_ingress("auto", "127.0.0.1") == "haproxy"
+    assert choose_ingress("auto", "::1") == "python"
+    assert choose_ingress("python", "127.0.0.1") == "python"
+
+
+def test_environment_is_put_back(monkeypatch):
+    import os
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    before = dict(os.environ)
+    with environment_of("haproxy", "127.0.0.1"):
+        assert os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert dict(os.environ) == before
+
+
+def listeners_of(process):
+    """Return the (name, address, port) at which descendants of a process listen for HTTP."""
+    return [
+        (child.name(), link.laddr.ip, link.laddr.port)
+        for child in process.children(recursive=True)
+        for link in child.net_connections(kind="tcp")
+        if link.status == psutil.CONN_LISTEN
+    ]
+
+
+def is_ours(port):
+    """Whether the service, and not one of Ray's own pages, answers at a port of loopback."""
+    try:
+        reply = requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5)
+    except requests.RequestException:
+        return False
+    return b'"alive"' in reply.content
+
+
+@needs_haproxy
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_service_is_reached_through_loopback_alone(tiny_run, wav, sound):
+    settings = ServeSettings(run=str(tiny_run), topology="colocated")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serving(settings, host="127.0.0.1", port=port, ingress="haproxy") as url:
+        reply = requests.post(f"{url}/v1/classify", data=wav(sound()), timeout=30)
+        assert reply.status_code == 200
+        listeners = listeners_of(psutil.Process())
+        assert {port} < {p for name, _, p in listeners if "haproxy" in name}
+        assert {ip for name, ip, _ in listeners if "haproxy" in name} == {"127.0.0.1"}
+        answering = {ip for _, ip, p in listeners if is_ours(p)}
+        assert answering == {"127.0.0.1"}
+        strange = {"X-Request-Id": b"\xff\xfe", "X-Request-Timeout-Seconds": "0.000001"}
+        assert requests.get(f"{url}/healthz", headers=strange, timeout=30).status_code == 200

@@ -1,0 +1,113 @@
+"""What a micro-batch has heard so far -> answers to the requests in it that are complete.
+
+Requests of a block share its calls, so they share the arithmetic too: whenever a call ends, one
+``combine`` over the whole block answers all requests that need nothing more. Where an expert is
+missing a request goes on by itself, with a ``Share`` of the block.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmoe.experts.protocol import ExpertReply, Inputs
+from xmoe.mixture.combine import Combined, combine, mark_missing
+from xmoe.mixture.plan import Plan
+from xmoe.predict.answer import SegmentAnswers
+from xmoe.serve.router.fanout import Calls, Share, finished
+from xmoe.serve.router.limits import Limits
+from xmoe.serve.router.replan import slice_rows
+
+Read = Callable[[Plan, Combined], SegmentAnswers]
+# Promises [B, K_max + 1] renewed by the replies, None where nobody is ever asked further.
+Renew = Callable[[Plan, dict[str, ExpertReply]], Tensor | None]
+
+
+class Block:
+    """The plan of a block, before and after experts that are shut out, its inputs, and its calls.
+
+    ``read`` turns what was combined into calibrated answers, ``renew`` says what more experts
+    promise now.
+    """
+
+    def __init__(
+        self, wanted: Plan, plan: Plan, inputs: Inputs, calls: Calls, *, read: Read, renew: Renew
+    ) -> None:
+        self.wanted = wanted
+        self.plan = plan
+        self.inputs = inputs
+        self.calls = calls
+        self.begun = time.monotonic()
+        self._read, self._renew = read, renew
+        self._renewed: Tensor | None = None
+        self._asked = (plan.weights > 0).numpy()
+        self._heard: set[str] | None = None
+        self._answers: SegmentAnswers | None = None
+        self._complete = np.zeros(len(self._asked), dtype=bool)
+
+    def calls_of(self, first: int, last: int) -> Calls:
+        """Return the calls that rows ``first`` to ``last`` wait for."""
+        asked: list[bool] = np.any(self._asked[first:last], axis=0).tolist()
+        names = (
+            name for name, any_row in zip(self.plan.expert_names, asked, strict=True) if any_row
+        )
+        return {name: self.calls[name] for name in names if name in self.calls}
+
+    @torch.inference_mode()
+    def answers(self, first: int, last: int) -> SegmentAnswers | None:
+        """Return the answers to some rows, or None where an expert that they wanted is missing."""
+        replies = finished(self.calls)
+        if self._heard != replies.keys():
+            combined = combine(self.plan, replies)
+            if self.wanted is not self.plan:
+                combined = mark_missing(self.wanted.weights > 0, combined)
+            self._complete = ~combined.missing.any(1).numpy()
+            self._answers = self._read(self.plan, combined)
+            self._renewed = self._renew(self.plan, replies)
+            self._heard = set(replies)
+        if self._answers is None or not self._complete[first:last].all():
+            return None
+        return slice_answers(self._answers, first, last)
+
+    def renewed(self, first: int, last: int) -> Tensor | None:
+        """Return what more experts promise to some rows, as of the last look at ``answers``."""
+        return None if self._renewed is None else self._renewed[first:last]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One request's place in a block: rows ``first`` to ``last``, what it allows, its deadline."""
+
+    block: Block
+    first: int
+    last: int
+    limits: Limits
+    deadline: float
+
+    @property
+    def calls(self) -> Calls:
+        """The calls that this request waits for."""
+        return self.block.calls_of(self.first, self.last)
+
+    def answers(self) -> SegmentAnswers | None:
+        """Return this request's answers, or None where an expert that it wanted is missing."""
+        return self.block.answers(self.first, self.last)
+
+    def share(self) -> Share:
+        """Return what is needed to go on alone."""
+        block, rows = self.block, (self.first, self.last)
+        plan = slice_rows(block.plan, *rows)
+        wanted = plan if block.wanted is block.plan else slice_rows(block.wanted, *rows)
+        inputs = slice_rows(block.inputs, *rows)
+        return Share(wanted, plan, inputs, self.calls, *rows, self.deadline)
+
+
+def slice_answers(answers: SegmentAnswers, first: int, last: int) -> SegmentAnswers:
+    """Return the answers to segments ``first`` to ``last``."""
+    parts = (getattr(answers, field.name)[first:last] for field in fields(answers))
+    return SegmentAnswers(*parts)

