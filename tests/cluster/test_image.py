@@ -1,5 +1,6 @@
 """Image, compose file and the file for ``ray up``: right by their tools, closed by default."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 IMAGE = (CLUSTER / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load((CLUSTER / "compose.yaml").read_text(encoding="utf-8"))
+LOCK = (ROOT / "requirements-image.lock").read_text(encoding="utf-8")
 
 
 def test_linter_finds_nothing_in_the_dockerfile():
@@ -21,10 +23,58 @@ def test_linter_finds_nothing_in_the_dockerfile():
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_image_is_built_from_the_hash_lock_for_one_user_without_rights():
-    assert "--require-hashes --no-deps -r /src/requirements-image.lock" in IMAGE
+def test_image_is_built_from_hash_locks_for_one_user_without_rights():
+    installs = re.findall(r"pip install --require-hashes --no-deps -r /src/(\S+)", IMAGE)
+    assert installs == ["requirements-image.lock", "rest.lock", "requirements-sbom.lock"]
     assert "USER 1000:1000" in IMAGE
-    assert IMAGE.index("USER 1000:1000") > IMAGE.index("COPY --from=packages")
+    assert IMAGE.index("USER 1000:1000") > IMAGE.rindex("COPY --from=")
+
+
+def test_images_of_others_are_pinned_by_digest():
+    chart = yaml.safe_load((CLUSTER / "chart" / "values.yaml").read_text(encoding="utf-8"))
+    python = re.findall(r"^ARG PYTHON_IMAGE=(.*)$", IMAGE, re.M)
+    services = [service["image"] for service in COMPOSE["services"].values()]
+    others = [image for image in services if not image.startswith("xmoe:")]
+    pinned = [*python, *others, chart["redis"]["image"]]
+    assert len(pinned) == 3
+    for image in pinned:
+        assert re.fullmatch(r"[a-z/]+:[a-z0-9.-]+@sha256:[0-9a-f]{64}", image)
+    bases = set(re.findall(r"^FROM (\S+)", IMAGE, re.M))
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)", IMAGE, re.M))
+    assert bases - stages == {"${PYTHON_IMAGE}", "packages-${ACCELERATOR}", "${ACCELERATOR}"}
+    assert {f"{stage}{name}" for stage in ("packages-", "") for name in ("cpu", "gpu")} <= stages
+
+
+def split_lock(option):
+    """Run the stream editor's line for the CPU image, the one with this option, over the lock."""
+    (script,) = re.findall(rf"sed {option} '([^']+)'", IMAGE)
+    done = subprocess.run(["sed", option, script], input=LOCK, capture_output=True, text=True)
+    return done.stdout
+
+
+def test_cpu_image_takes_torch_from_its_index_and_nothing_of_cuda():
+    assert split_lock("-nE").splitlines() == [
+        line.removesuffix(" \\") for line in LOCK.splitlines() if line.startswith("torch")
+    ]
+    rest, whole = split_lock("-E"), LOCK.splitlines()
+    left = {line.split("==")[0] for line in rest.splitlines() if "==" in line}
+    gone = {line.split("==")[0] for line in whole if "==" in line} - left
+    assert {"torch", "torchaudio", "triton", "nvidia-cublas", "cuda-bindings"} <= gone
+    assert all(re.match("torch|triton|nvidia-|cuda-", name) for name in gone)
+    assert {"numpy", "ray", "tqdm"} <= left
+    for line, following in zip(rest.splitlines(), [*rest.splitlines()[1:], ""], strict=True):
+        assert line.endswith("\\") == following.startswith("    --hash=sha256:")
+    assert 'pip install --no-deps --only-binary :all: --index-url "$TORCH_INDEX"' in IMAGE
+
+
+def test_bill_of_materials_is_written_by_a_tool_that_does_not_stay():
+    lock = (ROOT / "requirements-sbom.lock").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (tool,) = re.findall("^SBOM := (.*)$", makefile, re.M)
+    assert tool in lock
+    assert lock.count("--hash=sha256:") > lock.count("==")
+    assert IMAGE.index("cyclonedx-py environment") < IMAGE.index("AS base")
+    assert "COPY --from=bill /src/sbom.cdx.json /usr/share/sbom/" in IMAGE
 
 
 def test_everything_that_is_copied_is_sent_to_the_builder():
@@ -38,12 +88,11 @@ def test_everything_that_is_copied_is_sent_to_the_builder():
 
 
 def test_lock_of_the_image_holds_hashes_and_no_tools_for_developers():
-    lock = (ROOT / "requirements-image.lock").read_text(encoding="utf-8")
-    packages = {line.split("==")[0] for line in lock.splitlines() if "==" in line}
+    packages = {line.split("==")[0] for line in LOCK.splitlines() if "==" in line}
     assert {"torch", "torchaudio", "ray", "optuna", "hatchling"} <= packages
     assert not packages & {"pytest", "mypy", "ruff", "moto", "quantus"}
-    assert lock.count("--hash=sha256:") > len(packages)
-    assert "://" not in lock
+    assert LOCK.count("--hash=sha256:") > len(packages)
+    assert "://" not in LOCK
 
 
 def test_compose_file_is_one():
