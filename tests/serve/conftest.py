@@ -45,7 +45,7 @@ async def ask_asgi(
 ):
     """Return what an ASGI application answers; ``body`` is bytes or a list of pieces."""
     pieces = [body] if isinstance(body, bytes) else list(body)
-    given = {"host": "test"} | {key.lower(): value for key, value in (headers or {}).items()}
+    given = {"host": "localhost"} | {key.lower(): value for key, value in (headers or {}).items()}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},

@@ -198,7 +198,9 @@ class Upload:
     def __init__(self, url, body):
         address = (chaos.urlsplit(url).hostname, chaos.urlsplit(url).port)
         self.socket = socket.create_connection(address, timeout=60.0)
-        head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         self.socket.sendall(head.encode() + body[: len(body) // 2])
         self._rest = body[len(body) // 2 :]
 

@@ -14,6 +14,7 @@ from xmoe.base.config import MIN_GATE_MASS, Frozen
 Topology = Literal["distributed", "colocated"]
 TOKEN_VARIABLE = "XMOE_TOKEN"  # noqa: S105  (the name of a variable)
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
+Host = Annotated[str, Field(pattern=r"^(\*|[a-z0-9.:_-]+)$")]
 Address = Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")]
 
 
@@ -100,6 +101,8 @@ class HttpSettings(Frozen):
     bodies have a limit of their own; all bodies of a router together hold ``max_held_bytes``. A
     stream may be ``max_ahead_s`` ahead of its answers, and no more than ``max_stream_bytes`` as
     float32. Pages of other sites may ask where ``allow_origins`` names them (``https://host:port``).
+    Without a token the host that a request names must be this machine, that of ``public_url`` or
+    one of ``allow_hosts`` (names without port; ``*`` is any).
     ``public_url`` is where clients find the service, if a proxy gives it an address of its own; no
     header of a proxy is believed.
     """
@@ -123,6 +126,7 @@ class HttpSettings(Frozen):
     token_variable: str = TOKEN_VARIABLE
     allow_origins: tuple[Origin, ...] = ()
     public_url: Address = ""
+    allow_hosts: tuple[Host, ...] = ()
 
 
 class DriftSettings(Frozen):

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse
 
 from xmoe.serve.guard.auth import Door, tidy
 from xmoe.serve.guard.tokens import single
+from xmoe.serve.settings import HttpSettings
 
 TOKEN = "0123456789abcdef0123"
 
@@ -54,6 +55,43 @@ def test_head_asks_what_get_would(ask, path, status):
     headers = {"X-API-Key": TOKEN}
     assert ask("HEAD", path, token=TOKEN).status == 401
     assert ask("HEAD", path, token=TOKEN, headers=headers).status == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((host, 200) for host in ("127.0.0.1:8000", "localhost", "LOCALHOST:80", "[::1]:8000")),
+        *((host, 200) for host in ("birds.example", "sound.example:8443")),
+        *((host, 421) for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example")),
+        *((host, 421) for host in ("localhost@evil.example", "[::1", "", "10.0.0.7:8000")),
+    ],
+)
+def test_without_a_token_a_request_names_this_machine_or_a_host_of_the_settings(
+    ask, serve_run, caplog, host, status
+):
+    http = HttpSettings(allow_hosts=("birds.example",), public_url="https://sound.example/a")
+    service = serve_run(http=http)
+    reply = ask("GET", "/v1/model", service=service, headers={"Host": host})
+    assert reply.status == status
+    assert ask("GET", "/healthz", service=service, headers={"Host": host}).status == 200
+    if status == 421:
+        assert reply.json()["code"] == "foreign_host"
+        assert "allow_hosts" in reply.json()["hint"]
+        assert "route=/v1/model: foreign_host" in caplog.text
+
+
+def test_any_host_will_do_where_it_is_allowed_or_a_token_is_set(ask, serve_run):
+    headers = {"Host": "evil.example"}
+    service = serve_run(http=HttpSettings(allow_hosts=("*",)))
+    assert ask("GET", "/v1/model", service=service, headers=headers).status == 200
+    headers |= {"X-API-Key": TOKEN}
+    assert ask("GET", "/v1/model", token=TOKEN, headers=headers).status == 200
+
+
+@pytest.mark.parametrize("host", ["https://a.example", "a.example/b", "A.example", ""])
+def test_what_is_no_host_is_refused(host):
+    with pytest.raises(ValueError, match="pattern"):
+        HttpSettings(allow_hosts=(host,))
 
 
 def test_key_in_the_query_does_not_count(ask):

@@ -139,7 +139,8 @@ FORWARDED = {
 )
 def test_links_keep_to_the_prefix_and_believe_no_header(serve_run, prefix, named, servers):
     service = serve_run(http=HttpSettings(public_url=named))
-    client = TestClient(build_app(service), root_path=prefix, follow_redirects=False)
+    app = build_app(service)
+    client = TestClient(app, "http://localhost", root_path=prefix, follow_redirects=False)
     with client:
         schema = client.get(f"{prefix}/openapi.json", headers=FORWARDED)
         assert schema.json().get("servers") == servers

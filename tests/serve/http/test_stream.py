@@ -33,7 +33,7 @@ def serve_streams(serve_run):
     def serve(*, tokens=NOBODY, service=None, **http):
         service = service or serve_run(http=HttpSettings(**http))
         clients.append(TestClient(build_app(service, tokens=tokens)))
-        return partial(clients[-1].websocket_connect, "/v1/stream")
+        return partial(clients[-1].websocket_connect, "ws://localhost/v1/stream")
 
     yield serve
     for client in clients:
@@ -336,11 +336,19 @@ def test_token_comes_as_header_or_in_the_first_message(open_stream):
         assert talk(socket, START | {"token": TOKEN}, [])[-1]["type"] == "done"
 
 
+def test_a_stream_to_a_foreign_host_is_refused(open_stream):
+    foreign = {"Host": "evil.example"}
+    with pytest.raises(WebSocketDisconnect), open_stream(headers=foreign):
+        pass
+    with open_stream(token=TOKEN, headers=foreign | {"X-API-Key": TOKEN}) as socket:
+        assert talk(socket, START, [])[-1]["type"] == "done"
+
+
 def test_pages_of_other_sites_are_refused(open_stream):
     with open_stream(headers={"Origin": "http://elsewhere.example"}) as socket:
         socket.send_json(START)
         assert refused(socket) == ("bad_origin", 1008)
-    with open_stream(headers={"Origin": "http://testserver"}) as socket:
+    with open_stream(headers={"Origin": "http://localhost"}) as socket:
         assert talk(socket, START, [])[-1]["type"] == "done"
     for origins in (("https://birds.example",), ("*",)):  # behind a proxy that changes Host
         with open_stream(

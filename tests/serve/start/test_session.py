@@ -127,7 +127,7 @@ def exchange(port, *lines, body=b""):
         return int(connection.recv(4096).split(b" ", 2)[1])
 
 
-GET, POST, HOST = "GET /healthz HTTP/1.1", "POST /v1/classify HTTP/1.1", "Host: x"
+GET, POST, HOST = "GET /healthz HTTP/1.1", "POST /v1/classify HTTP/1.1", "Host: localhost"
 RAW = {
     "46 negative length": ((POST, HOST, "Content-Length: -1"), b"", 400, 400),
     "46 short body": ((POST, HOST, "Content-Length: 50"), b"RIFF", 408, 408),

@@ -1,5 +1,8 @@
 """The door: an id for every request, a token on all but health and the page, errors as JSON.
 
+Where no token is set, a request must name this machine as its host: a page of elsewhere may have
+its own name lead to 127.0.0.1, and its browser would then hand it every answer.
+
 Plain ASGI, so that it stands before routing, parsing and everything else. A client's own
 ``x-request-id`` is replaced, never repeated. Who is sent away leaves a line in the log
 ``xmoe.audit``: request id, name of the token, route and reason; never a token.
@@ -20,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from xmoe.serve import pages
+from xmoe.serve.client import LOOPBACK
 from xmoe.serve.guard.problems import HttpProblem
 from xmoe.serve.guard.tokens import CHARGE, Allowances, Holder, Keys, Scope, scope_of
 from xmoe.serve.telemetry import traces
@@ -38,6 +42,11 @@ MOST_ROUTE = 200
 METHODS = MappingProxyType({"HEAD": "GET", "PUT": "POST"})
 
 REFUSED = {
+    "foreign_host": (
+        421,
+        "the request names another host than this service",
+        "ask localhost or 127.0.0.1, or have http.allow_hosts name the host, or set a token",
+    ),
     "unauthorised": (401, "no token, or a wrong one", HINT),
     "no_scope": (403, "the token may not ask this", "use a token with the scope {scope}"),
     "quota": (429, "the token has asked for more than it may", "come back after Retry-After"),
@@ -94,6 +103,20 @@ def check_origin(asked: HTTPConnection, allowed: Collection[str]) -> None:
         raise HttpProblem(403, "bad_origin", "the page belongs to another site", hint=hint)
 
 
+def names_one_of(scope: Connection, hosts: Collection[str]) -> bool:
+    """Whether a request asks one of these hosts, at any port; only browsers need to name one."""
+    asked = (value.decode("latin-1") for name, value in scope["headers"] if name == b"host")
+    return "*" in hosts or all(host_in(f"//{host}") in hosts for host in asked)
+
+
+def host_in(address: str) -> str:
+    """Return the host of an address, without brackets; empty where it has none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
 def note_refusal(scope: Connection, code: str, holder: Holder | None) -> None:
     """Write the line of a request that is sent away."""
     name = "-" if holder is None else holder.name
@@ -114,11 +137,15 @@ def note_access(scope: Connection, status: int, seconds: float) -> None:
 
 
 class Door:
-    """Lets requests in: gives each an id, and checks its token where there are any."""
+    """Lets requests in: gives each an id, and checks its token where there are any.
 
-    def __init__(self, app: ASGIApp, *, tokens: Allowances) -> None:
+    Without tokens the host is checked, which must be this machine or one of ``hosts``.
+    """
+
+    def __init__(self, app: ASGIApp, *, tokens: Allowances, hosts: Collection[str] = ()) -> None:
         self._app = app
         self._keys = Keys(tokens)
+        self._hosts = {*LOOPBACK, *hosts} - {""}
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on, or send it away."""
@@ -171,7 +198,7 @@ class Door:
         One that is let in is counted, and so is the sound that it brings.
         """
         if not self._keys:
-            return None, 0
+            return None if names_one_of(scope, self._hosts) else "foreign_host", 0
         if holder is None:
             return "unauthorised", 0
         if scope_of(route_of(scope)) not in holder.scopes:

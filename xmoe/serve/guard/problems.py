@@ -3,7 +3,8 @@
     400 bad_request, bad_form, bad_json,   413 too_large, too_long      429 overloaded
         bad_coding, unknown_output
     401 unauthorised                       415 not_audio, unsupported   503 too_few_experts
-    404 not_found    405 bad_method        422 everything else that is wrong with a recording
+    404 not_found    405 bad_method        421 foreign_host
+                                           422 everything else that is wrong with a recording
     408 body_timeout                       500 internal                 503 draining, other_version
     507 full
 

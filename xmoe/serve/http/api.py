@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from xmoe import __version__
 from xmoe.serve import pages
-from xmoe.serve.guard.auth import OPEN_PATHS, Door, to_response
+from xmoe.serve.guard.auth import OPEN_PATHS, Door, host_in, to_response
 from xmoe.serve.guard.clock import Clock
 from xmoe.serve.guard.problems import HttpProblem, Problem, describe_error
 from xmoe.serve.guard.tokens import Allowances
@@ -49,6 +49,7 @@ REFUSALS: dict[int | str, str] = {
     408: "the body came too slowly",
     413: "too large or too long",
     415: "no recording, or a coding that is not read",
+    421: "no token is set, and the request names another host than this service",
     422: "something else is wrong with the recording or an option",
     429: "too many requests wait, or of this token; come back after Retry-After seconds",
     500: "the server failed",
@@ -88,8 +89,9 @@ class Zipped(GZipMiddleware):
 def build_app(service: Service, *, tokens: Allowances = NOBODY) -> ASGIApp:
     """Return the application for a service; a token is asked on every route but health."""
     timed = Clock(build_routes(service), limit_s=service.settings.http.request_timeout_s)
-    door = Door(timed, tokens=tokens)
-    origins = service.settings.http.allow_origins
+    http = service.settings.http
+    door = Door(timed, tokens=tokens, hosts=(*http.allow_hosts, host_in(http.public_url)))
+    origins = http.allow_origins
     if not origins:
         return door
     # In front of the door: a browser asks whether it may before it sends the token.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xmoe.base.errors import ConfigError, XmoeError
+from xmoe.serve.client import LOOPBACK
 from xmoe.serve.guard.tokens import read_tokens
 from xmoe.serve.settings import ServeSettings
 from xmoe.serve.start import haproxy
@@ -38,7 +39,6 @@ Ingress = Literal["auto", "haproxy", "python"]
 BEYOND_A_STREAM_S = 60.0
 DRAIN_S = 10.0
 LOG = logging.getLogger("xmoe.serve")
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 HERE = Place()
 # One event loop per replica and logs written in blocks: see docs/serving.md for what each is worth.
 # Replicas need not wait 30 s for somebody to notice that they end: routers are drained before.
