@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import Ridge as Oracle
 
-from xmoe.experts.ridge import PENALTIES, RidgeProblem, fit_ridge, hold_out
+from xmoe.experts.ridge import PENALTIES, RidgeProblem, _eigenbasis, fit_ridge, hold_out
 
 
 def make_problem(rows, features, *, seed=0, noise=0.5):
@@ -128,7 +129,7 @@ def weighted_problem(rows=40, features=60):
 def test_weights_count_rows_as_the_textbook_does(features):
     x, y, z, weights = weighted_problem(features=features)
     groups = np.arange(40) % 5
-    ridge = fit_ridge(x, y, groups, weights=weights)
+    ridge = fit_ridge(x, y, groups, weights=7.0 * weights)
     oracle = Oracle(alpha=ridge.penalty).fit(z, y, sample_weight=weights)
     assert ridge.head.predict(x) == pytest.approx(oracle.predict(z), abs=1e-8)
     kept = groups != 2
@@ -170,3 +171,61 @@ def test_penalty_follows_the_rows_that_judge():
     problem = RidgeProblem(x, y)
     clean, noisy = groups < 40, groups >= 40
     assert problem.best_penalty(groups, judged=noisy) > problem.best_penalty(groups, judged=clean)
+
+
+def test_penalties_count_in_mean_eigenvalues_of_features_that_vary():
+    x, y = make_problem(30, 4)
+    assert RidgeProblem(x, y).penalty(0.5) == pytest.approx(0.5)
+    x[:, 2] = 5.0
+    assert RidgeProblem(x, y).penalty(0.5) == pytest.approx(0.375)
+
+
+def test_features_that_vary_too_little_are_not_blown_up():
+    x = np.array([[1.0, 1e-6, 2e-6, 0.0], [-1.0, -1e-6, -2e-6, 0.0]])
+    problem = RidgeProblem(x, np.eye(2))
+    assert problem.scale.tolist() == pytest.approx([2.0, 2.0, 4e-6, 2.0], abs=0.0)
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [
+        (0, [0, 3, 6, 9, 12, 1, 2]),
+        (5, [0, 3, 6, 9, 12, 4, 5, 7, 8]),
+        (12, [0, 3, 6, 9, 12, 10, 11]),
+    ],
+)
+def test_every_third_penalty_is_tried_then_the_neighbours_of_the_best(best, tried, monkeypatch):
+    problem, seen = RidgeProblem(*make_problem(30, 4)), []
+
+    def left_out(groups, penalty):
+        seen.append(int(np.abs(np.log(PENALTIES) - np.log(penalty)).argmin()))
+        return torch.full((30, 2), 1.0 + abs(seen[-1] - best))
+
+    monkeypatch.setattr(problem, "_left_out", left_out)
+    assert problem.best_penalty(np.arange(30)) == pytest.approx(PENALTIES[best])
+    assert seen == tried
+
+
+@pytest.mark.parametrize(("rows", "features", "side"), [(30, 50, 30), (60, 8, 8), (20, 20, 20)])
+def test_the_smaller_side_is_decomposed(rows, features, side, monkeypatch):
+    shapes, decompose = [], torch.linalg.eigh
+
+    def spy(matrix):
+        shapes.append(matrix.shape)
+        return decompose(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", spy)
+    RidgeProblem(*make_problem(rows, features))
+    assert shapes == [(side, side)]
+
+
+@pytest.mark.parametrize(("values", "kept"), [([1e3, 1.0, 1e-3], 2), ([1e3, 1.0, 0.1], 3)])
+@pytest.mark.parametrize("wide", [True, False])
+def test_directions_that_are_rounding_are_dropped(values, kept, wide):
+    x = torch.diag(torch.tensor(values, dtype=torch.float64))
+    x = torch.nn.functional.pad(x, (0, 2) if wide else (0, 0, 0, 2))
+    basis, eigenvalues = _eigenbasis(x)
+    expected = sorted(value**2 for value in values)[-kept:]
+    assert eigenvalues.tolist() == pytest.approx(expected)
+    assert basis.T @ basis == pytest.approx(np.eye(kept), abs=1e-9)
+    assert (x @ x.T @ basis).numpy() == pytest.approx((basis * eigenvalues).numpy(), rel=1e-6)

@@ -149,5 +149,30 @@ def test_a_run_that_no_longer_fits_is_the_first_again():
     assert choose_runs(scores, 3, 2).tolist() == [[2, 2, 3, 3, 4, 4]]
 
 
+def best_runs(row, width, count):
+    """Windows of the best runs by trying every start, the first again where no more fits."""
+    free, runs = set(range(len(row) - width + 1)), []
+    for _ in range(count):
+        best = max(sorted(free), key=lambda at: sum(row[at : at + width]), default=runs and runs[0])
+        runs.append(best)
+        free -= set(range(best - width + 1, best + width))
+    return sorted(at + step for at in runs for step in range(width))
+
+
+@pytest.mark.parametrize(("width", "count"), [(1, 3), (2, 2), (3, 2), (2, 4), (9, 1)])
+def test_runs_equal_a_slow_search(width, count):
+    scores = noise(3, 2, 10, seed=width)
+    chosen = choose_runs(scores, width, count)
+    assert chosen.shape == (3, 2, width * count)
+    for clip in range(3):
+        for expert in range(2):
+            row = scores[clip, expert].tolist()
+            assert chosen[clip, expert].tolist() == best_runs(row, width, count)
+
+
+def test_runs_that_fill_the_segment_are_all_of_it():
+    assert choose_runs(torch.tensor([[0.0, 5.0, 5.0, 0.0]]), 2, 2).tolist() == [[0, 1, 2, 3]]
+
+
 def test_as_long_as_the_segment_runs_are_all_of_it():
     assert choose_runs(torch.rand(2, 5), 3, 2).tolist() == [[0, 1, 2, 3, 4]] * 2

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmoe.experts.protocol import ExpertReply
-from xmoe.mixture.combine import STEM_SHARE, blend, combine
+from xmoe.mixture.combine import STEM_SHARE, blend, combine, mark_missing, stack_replies
 from xmoe.mixture.plan import Plan, choose_experts
 
 WEIGHTS = [[0.2, 0.3, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
@@ -35,6 +35,12 @@ def test_blend_equals_a_slow_loop():
             told = sum(float(weights[clip, e]) * float(experts[e, clip, label]) for e in range(4))
             expected = STEM_SHARE * float(stem[clip, label]) + (1 - STEM_SHARE) * told
             assert float(mixed[clip, label]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_share_of_its_own_is_what_the_stem_counts():
+    stem, experts = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[[8.0, 6.0], [4.0, 2.0]]])
+    mixed = blend(stem, experts, torch.ones(2, 1), torch.tensor([0.25, 1.0]))
+    assert mixed.tolist() == [[6.25, 5.0], [3.0, 4.0]]
 
 
 def test_without_weights_the_stem_is_the_answer():
@@ -138,3 +144,44 @@ def test_weights_of_any_subset_sum_to_one_however_small(make_plan, small, answer
         lowest, highest = lowest.minimum(reply.logits), highest.maximum(reply.logits)
     assert (combined.logits >= lowest - 1e-5).all()
     assert (combined.logits <= highest + 1e-5).all()
+
+
+def test_replies_lie_at_their_expert_and_clip_and_all_else_is_nothing(make_plan):
+    replies = {
+        "low": ExpertReply(torch.tensor([2, 0]), torch.tensor([[1.0, 2, 3], [math.nan, 5, 6]])),
+        "transient": ExpertReply(torch.tensor([1]), torch.tensor([[7.0, 8, 9]])),
+    }
+    logits, answered = stack_replies(make_plan(WEIGHTS), replies)
+    expected = torch.zeros(4, 3, 3)
+    expected[1, 2] = torch.tensor([1.0, 2, 3])
+    expected[2, 1] = torch.tensor([7.0, 8, 9])
+    assert torch.equal(logits, expected)
+    assert answered.nonzero().tolist() == [[1, 2], [2, 1]]
+
+
+def test_replies_are_stacked_on_the_device_of_the_plan(make_plan):
+    plan = make_plan(WEIGHTS)
+    plan = dataclasses.replace(plan, stem_logits=plan.stem_logits.to("meta"))
+    assert {made.device.type for made in stack_replies(plan, {})} == {"meta"}
+
+
+def test_the_stem_counts_what_it_does_beside_so_many_answers(make_plan):
+    plan = dataclasses.replace(
+        make_plan([[0.5, 0.5, 0.0, 0.0]] * 3),
+        stem_shares=torch.tensor([[1.0, 0.5, 0.25]] * 3),
+    )
+    replies = {
+        "broadband": ExpertReply(torch.tensor([0, 1]), torch.full((2, 3), 8.0)),
+        "low": ExpertReply(torch.tensor([0]), torch.full((1, 3), 8.0)),
+    }
+    shares = (8.0 - combine(plan, replies).logits) / (8.0 - plan.stem_logits)
+    torch.testing.assert_close(shares, torch.tensor([[0.25], [0.5], [1.0]]).expand(3, 3))
+
+
+def test_whoever_was_wanted_and_did_not_answer_is_missing(make_plan):
+    plan = make_plan(WEIGHTS)
+    replies = reply_all(plan)
+    del replies["transient"]
+    wanted = torch.tensor([[True, True, False, True]] * 3)
+    marked = mark_missing(wanted, combine(plan, replies))
+    assert marked.missing.nonzero().tolist() == [[0, 3], [1, 0], [1, 1], [1, 3], [2, 0], [2, 3]]

@@ -6,15 +6,22 @@ import torch
 
 from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig
-from xmoe.glance.evidence import NUM_CONCENTRATIONS, NUM_CONDITIONS
+from xmoe.glance.evidence import (
+    NUM_CONCENTRATIONS,
+    NUM_CONDITIONS,
+    describe_saliency,
+    measure_conditions,
+)
 from xmoe.mixture.combine import blend
 from xmoe.mixture.promise_router import (
     PromiseRouter,
+    describe_belief,
     prefix_sums,
+    renew_belief,
     renew_evidence,
     tabulate_shares,
 )
-from xmoe.routing.promise import ANSWER_NUMBERS, Promise, Promises
+from xmoe.routing.promise import ANSWER_NUMBERS, Promise, Promises, describe_answer
 from xmoe.routing.stack import Stack
 
 STACKS = (
@@ -63,6 +70,46 @@ def test_shares_of_those_asked_sum_to_one_and_the_others_can_stand_in():
     assert shares[1].tolist() == pytest.approx([0.25, 0.75, 0.5])
     assert shares[2].tolist() == pytest.approx([0.2 / 1.2, 0.4 / 1.2, 0.6 / 1.2])
     assert prefix_sums(shares).tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert tabulate_shares(STACKS, ("low", "new"))[2].tolist() == pytest.approx(
+        [0.2 / 1.2, 0.6 / 1.2, 0.0]
+    )
+
+
+def test_a_fresh_router_counts_all_the_same_and_promises_one_half():
+    fresh = make_router()
+    assert fresh.shares.tolist() == [[pytest.approx(1 / 3)] * 3] * 3
+    evidence = torch.full((1, WIDTH), 0.75)
+    for depth in range(3):
+        assert fresh.promise(evidence, depth).tolist() == [[0.0] * depth + [0.5] * (3 - depth)]
+    assert (fresh.mean == 0).all()
+    assert (fresh.scale == 1).all()
+    assert "allowed" not in fresh.state_dict()
+
+
+def test_experts_are_preferred_in_their_order_by_the_shares_of_the_table(router):
+    gate, _ = router(torch.zeros(2, WIDTH))
+    assert gate.tolist() == [pytest.approx(np.log([0.4 / 1.2, 0.6 / 1.2]))] * 2
+    preference = router.prefer(gate)
+    assert preference.ranking.tolist() == [[0.0, -1.0]] * 2
+    shares = tabulate_shares(STACKS, ("broadband", "low"))
+    assert preference.log_shares.shape == (2, 3, 2)
+    torch.testing.assert_close(preference.log_shares.exp(), shares[:, 1:].expand(2, -1, -1))
+    assert preference.stem_shares.tolist() == [pytest.approx([1.0, 0.25, 0.2 / 1.2])] * 2
+
+
+@pytest.mark.parametrize("task", ["single_label", "multi_label"])
+def test_a_belief_is_described_as_the_answer_of_the_stem_alone(task):
+    known = make_router(task=task).task
+    belief = torch.tensor([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0]])
+    logits = belief.clamp(1e-9, 1.0).log() if known.exclusive else torch.logit(belief, 1e-9)
+    answer = describe_answer(logits[None], logits, known)
+    described = describe_belief(belief, known)
+    assert torch.isfinite(described).all()
+    torch.testing.assert_close(described, torch.cat([answer, answer], 1))
+    evidence = torch.arange(2.0 * WIDTH).view(2, WIDTH)
+    renewed = renew_belief(evidence, belief, known)
+    assert torch.equal(renewed[:, : 2 * ANSWER_NUMBERS], described)
+    assert torch.equal(renewed[:, 2 * ANSWER_NUMBERS :], evidence[:, 2 * ANSWER_NUMBERS :])
 
 
 @pytest.mark.parametrize("k", [0, 1, 2])
@@ -125,12 +172,16 @@ def test_the_stems_answer_stands_twice_until_an_expert_is_heard(router):
     parts = {"features": torch.zeros(BATCH, 1, ROWS, 6), "cells": cells, "spec": spec}
     evidence = router.measure_evidence(belief=logits.softmax(1), **parts)
     assert evidence.shape == (BATCH, WIDTH)
-    torch.testing.assert_close(evidence[:, :ANSWER_NUMBERS], evidence[:, ANSWER_NUMBERS:][:, :8])
+    first = describe_belief(logits.softmax(1), router.task)
+    expected = [first, describe_saliency(cells), measure_conditions(spec)]
+    torch.testing.assert_close(evidence, torch.cat(expected, 1))
 
-    experts = torch.randn(2, BATCH, 3, generator=generator)
+    experts = torch.randn(2, BATCH, 3, generator=generator, dtype=torch.float64)
     renewed = renew_evidence(evidence, experts, experts.mean(0), router.task)
+    assert renewed.dtype == torch.float32
     assert torch.equal(renewed[:, ANSWER_NUMBERS:], evidence[:, ANSWER_NUMBERS:])
-    assert not torch.allclose(renewed[:, :ANSWER_NUMBERS], evidence[:, :ANSWER_NUMBERS])
+    answer = describe_answer(experts, experts.mean(0), router.task)
+    assert torch.equal(renewed[:, :ANSWER_NUMBERS], answer.float())
 
 
 def test_evidence_carries_a_gradient(router):

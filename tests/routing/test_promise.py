@@ -54,7 +54,20 @@ def test_what_was_asked_is_not_taken_back():
 
 def test_evidence_far_out_says_no_more_than_its_limit():
     promises = make_promises().depths[0]
-    assert (promises.promise(np.array([[5.0]])) == promises.promise(np.array([[1e6]]))).all()
+    for limit in (5.0, -5.0):
+        edge, beyond = (promises.promise(np.array([[x]])) for x in (limit, 1e6 * limit))
+        inside = promises.promise(np.array([[0.9 * limit]]))
+        assert (edge == beyond).all()
+        assert edge[0, 0] != inside[0, 0]
+
+
+def test_evidence_counts_in_deviations_from_its_mean():
+    known = Promise(
+        mean=(1.0, -2.0), scale=(2.0, 0.5), weights=((0.5, 0.25), (-1.0, 0.0)), bias=(0.1, 0.2)
+    )
+    odds = [0.5 * 1.5 + 0.25 * 2.0 + 0.1, -1.5 + 0.2]
+    expected = [1.0 / (1.0 + np.exp(-x)) for x in odds]
+    assert known.promise(np.array([[4.0, -1.0]]))[0] == pytest.approx(expected)
 
 
 def test_costs_add_up():
@@ -91,3 +104,42 @@ def test_promises_go_through_json():
     promises = make_promises()
     again = Promises.model_validate_json(promises.model_dump_json())
     assert again == promises
+
+
+def probabilities(logits, task):
+    """Weights of the classes that sum to one, of logits [C]."""
+    weights = np.exp(logits) if task is ONE else 1 / (1 + np.exp(-logits))
+    return weights / weights.sum()
+
+
+@pytest.mark.parametrize("task", [ONE, MANY])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_eight_numbers_are_those_of_a_slow_loop(task, classes, rng):
+    experts = torch.from_numpy(rng.normal(size=(3, 4, classes)))
+    mixed = torch.from_numpy(rng.normal(size=(4, classes)))
+    found = describe_answer(experts, mixed, task)
+    for clip in range(4):
+        belief = probabilities(mixed[clip].numpy(), task)
+        own = [probabilities(one[clip].numpy(), task) for one in experts]
+        top = np.sort(np.append(belief, [1e-4] * 3))[::-1][:3].clip(1e-4, 1 - 1e-4)
+        given = [one[belief.argmax()] for one in own]
+        expected = [
+            *np.log(top / (1 - top)),
+            np.ptp(np.sort(belief)[-2:]),
+            -(belief * np.log(belief)).sum() / np.log(classes),
+            np.mean([one.argmax() == belief.argmax() for one in own]),
+            np.mean(given),
+            np.std(given),
+        ]
+        assert found[clip].tolist() == pytest.approx(expected, abs=1e-7)
+
+
+def test_certain_answers_are_described_by_finite_numbers():
+    certain = torch.tensor([[0.0, -1e4]], requires_grad=True)
+    numbers = describe_answer(certain[None], certain, ONE)
+    odds = float(np.log(1e4 - 1))
+    expected = [odds, -odds, -odds, 1.0, 0.0, 1.0, 1.0, 0.0]
+    assert numbers[0].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    # The spread of one expert is 0, where a deviation has no gradient.
+    numbers.sum().backward()
+    assert torch.isfinite(certain.grad).all()

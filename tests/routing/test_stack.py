@@ -21,6 +21,10 @@ def test_the_weight_of_the_missing_goes_to_those_who_answered(logits):
     assert alone == pytest.approx(0.9 * logits["b"])
 
 
+def test_where_nobody_answers_nothing_is_said():
+    assert STACK.combine({}).tolist() == [[0.0]]
+
+
 def test_an_expert_without_weight_answers_where_nobody_else_does(logits):
     assert STACK.combine({"idle": logits["idle"]}) == pytest.approx(0.9 * logits["idle"])
 

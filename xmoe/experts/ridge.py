@@ -176,8 +176,7 @@ class RidgeProblem:
             rows = torch.from_numpy(np.flatnonzero(place == group))
             block, root = self.basis[rows], self.root[rows]
             hat = torch.outer(root, root) / total + (block * shrink) @ block.T
-            identity = torch.eye(len(rows), dtype=hat.dtype)
-            residuals[rows] = torch.linalg.solve(identity - hat, residuals[rows])
+            residuals[rows] = torch.linalg.solve(torch.eye(len(rows)) - hat, residuals[rows])
         return residuals
 
 

@@ -71,7 +71,7 @@ class Promises(Frozen):
         ``price`` is the gain in probability of being right that a millisecond must promise.
         """
         promised = self.depths[depth].promise(evidence)
-        worth = promised - price * (self.costs[depth:] - self.costs[depth])
+        worth = promised - price * self.costs[depth:]
         if depth == 0:
             worth = worth[:, : self.first_most + 1]
         return np.asarray(depth + worth.argmax(axis=1))

@@ -107,7 +107,7 @@ def _standardise(evidence: Floats) -> tuple[Floats, Floats, Floats]:
 def fold_units(units: Ints, num_folds: int = NUM_FOLDS) -> Ints:
     """A fold [n] for each row: whole sources, the largest first, where fewest rows are."""
     names, place, counts = np.unique(units, return_inverse=True, return_counts=True)
-    filled = np.zeros(min(num_folds, len(names)), dtype=np.int64)
+    filled = np.zeros(min(num_folds, len(names)))
     chosen = np.zeros(len(names), dtype=np.int64)
     for unit in np.argsort(-counts, kind="stable"):
         chosen[unit] = int(filled.argmin())
@@ -122,7 +122,7 @@ def cross_fit(depths: Depths) -> list[tuple[Ints, Promises]]:
         return []
     strengths = choose_strengths(depths)
     pairs = []
-    for fold in range(int(folds.max()) + 1):
+    for fold in np.unique(folds):
         known = depths.rows(np.flatnonzero(folds != fold))
         pairs.append((np.flatnonzero(folds == fold), fit_promises(known, strengths=strengths)))
     return pairs
@@ -130,8 +130,7 @@ def cross_fit(depths: Depths) -> list[tuple[Ints, Promises]]:
 
 def choose_first_most(fitted: Sequence[tuple[Ints, Promises]], depths: Depths) -> int:
     """How many the first round may ask, so that two rounds gain most at equal cost."""
-    costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
-    spent = costs[-1] * np.array(SHOWN_SHARES)
+    spent = sum(depths.costs_ms) * np.array(SHOWN_SHARES)
 
     def worth(most: int) -> float:
         limited = [(rows, known.model_copy(update={"first_most": most})) for rows, known in fitted]
@@ -210,12 +209,12 @@ def _best_strength(seen: Floats, right: Floats, folds: Ints) -> float:
 
 
 def _held_out_loss(seen: Floats, right: Floats, folds: Ints, strength: float) -> float:
-    total = 0.0
-    for fold in range(int(folds.max()) + 1):
+    losses = np.zeros(len(right))
+    for fold in np.unique(folds):
         known = folds != fold
         head = _fit_logistic(seen[known], right[known], strength)
-        total += float(_logistic_losses(head, seen[~known], right[~known]).sum())
-    return total
+        losses[~known] = _logistic_losses(head, seen[~known], right[~known])
+    return float(losses.sum())
 
 
 def _fit_logistic(seen: Floats, right: Floats, strength: float) -> Floats:

@@ -9,6 +9,7 @@ is kept: also what was not taken, and why. E experts, n clips, C classes, G numb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -114,8 +115,7 @@ def select_experts(
     while search.take():
         pass
     search.take_better_alone()
-    weights = search.stack.weights
-    order = sorted(costs_ms, key=lambda name: (name not in weights, search.place(name) or 0))
+    order = sorted(costs_ms, key=lambda name: search.place(name) or math.inf)
     logits = search.stack.combine(held.logits)
     loss = held.losses(logits)
     right = held.task.rightness(torch.from_numpy(logits), torch.from_numpy(held.rows))
@@ -133,7 +133,7 @@ def judge_addition(held: HeldOut, taken: Sequence[str], name: str, cost_ms: floa
     The gain is on sources that the weights were not learned on: few clips may judge here.
     """
     folds, gains = fold_units(held.units), np.zeros(len(held.rows))
-    for fold in range(int(folds.max()) + 1):
+    for fold in np.unique(folds):
         known, fresh = held.pick(folds != fold), held.pick(folds == fold)
         losses = [
             fresh.losses(fit_stack(known, names, l2=JUDGING_L2).combine(fresh.logits))
@@ -143,8 +143,8 @@ def judge_addition(held: HeldOut, taken: Sequence[str], name: str, cost_ms: floa
     gain = _Gain(name, cost_ms, *mean_and_error(gains, held.units))
     weight = fit_stack(held, [*taken, name]).weights[name] if gain.counts else 0.0
     return StackRow(
-        name=name,
-        ms=round(cost_ms, 3),
+        name=gain.name,
+        ms=round(gain.ms, 3),
         alone=round(float(held.losses(held.logits[name]).mean()), 4),
         gain=gain.mean,
         gain_se=gain.error,
@@ -235,10 +235,9 @@ class _Search:
         best = min(self.alone, key=self.alone.__getitem__)
         if best in self.taken or self.alone[best] >= loss:
             return
-        gain = self._gain(best)
+        gain = self.passed[best]
         if gain.counts:
             self._add(gain, "alone it beats those taken before it")
-            self.passed.pop(best)
 
     def describe(self, name: str) -> StackRow:
         place = self.place(name)
@@ -251,8 +250,8 @@ class _Search:
             name=name,
             ms=round(self.costs_ms[name], 3),
             alone=round(self.alone[name], 4),
-            gain=round(gain.mean, 4),
-            gain_se=round(gain.error, 4),
+            gain=gain.mean,
+            gain_se=gain.error,
             taken=place is not None,
             place=place,
             weight=round(self.stack.weights.get(name, 0.0), 4),
@@ -270,9 +269,6 @@ class _Search:
 
     def _gain(self, name: str) -> _Gain:
         stack = fit_stack(self.held, [*self.always, *self.taken, name], l2=0.0)
-        before, after = (
-            self.held.losses(self.logits),
-            self.held.losses(stack.combine(self.held.logits)),
-        )
-        mean, error = mean_and_error(before - after, self.held.units)
-        return _Gain(name, self.costs_ms[name], mean, error)
+        before, after = self.logits, stack.combine(self.held.logits)
+        gains = self.held.losses(before) - self.held.losses(after)
+        return _Gain(name, self.costs_ms[name], *mean_and_error(gains, self.held.units))
