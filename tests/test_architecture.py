@@ -37,6 +37,7 @@ CROSS_CUTTING = {
     "test_quantus",
     "test_readme",
     "test_package",
+    "test_tour",
     "test_tried",
 }
 # Folders of tests that mirror something beside the package.

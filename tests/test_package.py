@@ -1,5 +1,6 @@
 """What is published: a wheel that holds the program and its pages, and nothing of the workshop."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -49,4 +50,29 @@ def test_a_source_archive_can_be_tested(built):
     with tarfile.open(built[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "PKG-INFO"} <= names
-    assert {"tests/conftest.py", "xmoe/__init__.py", "tests/test_package.py"} <= names
+    for top in ("xmoe", "xmoe_lite", "tests", "benchmarks", "cluster", "deployments", "docs"):
+        files = {
+            str(path.relative_to(ROOT)) for path in (ROOT / top).rglob("*.*") if path.is_file()
+        }
+        assert {name for name in files if not re.search(r"__pycache__|/tour/", name)} <= names
+
+
+def test_the_client_needs_nothing_but_python(built):
+    code = f"""
+import sys
+sys.path.insert(0, {str(built[0])!r})
+import xmoe
+try:
+    xmoe.Client("http://127.0.0.1:9", retries=0).model()
+except xmoe.XmoeError as error:
+    print(error)
+print(sorted({{name.partition(".")[0] for name in sys.modules}} - sys.stdlib_module_names))
+try:
+    xmoe.MoEAudioClassifier
+except ModuleNotFoundError as error:
+    print(error.name)
+"""
+    alone = [sys.executable, "-I", "-S", "-c", code]
+    said = subprocess.run(alone, check=True, capture_output=True, text=True).stdout
+    unreached = "http://127.0.0.1:9: the service cannot be reached (is it running?)"
+    assert said.splitlines() == [unreached, "['__main__', 'xmoe']", "numpy"]

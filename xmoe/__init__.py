@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xmoe.base.version import VERSION
 
 if TYPE_CHECKING:
+    from xmoe.audio.dataset import load_dataset as load_dataset
     from xmoe.base.errors import AudioError as AudioError
     from xmoe.base.errors import ConfigError as ConfigError
     from xmoe.base.errors import DatasetError as DatasetError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from xmoe.base.errors import StorageError as StorageError
     from xmoe.base.errors import XmoeError as XmoeError
     from xmoe.pipeline.classifier import MoEAudioClassifier as MoEAudioClassifier
+    from xmoe.profile.assemble import profile_dataset as profile_dataset
     from xmoe.serve.client import Client as Client
 
 __version__ = VERSION
@@ -33,6 +35,8 @@ _HOMES = {
     "RunFolderError": "xmoe.base.errors",
     "StorageError": "xmoe.base.errors",
     "XmoeError": "xmoe.base.errors",
+    "load_dataset": "xmoe.audio.dataset",
+    "profile_dataset": "xmoe.profile.assemble",
 }
 
 __all__ = [
@@ -46,6 +50,8 @@ __all__ = [
     "StorageError",
     "XmoeError",
     "__version__",
+    "load_dataset",
+    "profile_dataset",
 ]
 
 

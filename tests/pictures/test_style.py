@@ -23,6 +23,11 @@ def test_size_is_inches_times_dpi():
     assert (int.from_bytes(data[16:20]), int.from_bytes(data[20:24])) == (200, 100)
 
 
+def test_a_notebook_shows_a_figure():
+    data = small_picture()._repr_png_()
+    assert (data[:4], int.from_bytes(data[16:20])) == (b"\x89PNG", 160)
+
+
 def test_long_labels_end_in_an_ellipsis():
     assert shorten("tone_doppler") == "tone_doppler"
     assert shorten("abcdefgh", 5) == "abcd…"

@@ -8,7 +8,7 @@ from torch import nn
 from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig, SpectroConfig, TrainConfig
 from xmoe.mixture.moe import MoE
-from xmoe.pipeline.architecture import count_weights, describe_architecture
+from xmoe.pipeline.architecture import count_weights, describe_architecture, describe_usage
 from xmoe.predict.predictor import Predictor
 
 MACS = {"stem": 1.5, "broadband": 0.25, "low": 0.125, "mean_answer": 1.6875}
@@ -70,3 +70,17 @@ def test_each_expert_has_its_band_and_cost_and_a_masked_one_says_so(page):
 def test_page_ends_with_cost_and_reasons(page):
     assert "a mean answer costs 1.69 MMAC per segment" in page
     assert page.endswith("windows: they were enough\n")
+
+
+def test_usage_lists_the_busiest_expert_first():
+    usage = {
+        "selection_rate": {"low": 0.25, "high": 0.5},
+        "mean_weight": {"low": 0.2, "high": 0.4},
+        "k_histogram": {"0": 3, "1": 5},
+        "mean_k": 0.75,
+        "load_balance": 0.9,
+    }
+    lines = describe_usage(usage).splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["expert", "high", "low"]
+    assert lines[1].split()[1:] == ["50.0%", "0.400"]
+    assert lines[3] == "mean K 0.75 (K = 0: 3, K = 1: 5); load balance 0.90"

@@ -7,12 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 import torch
+from pydantic import ValidationError
 
 from xmoe.base.config import TrainConfig
 from xmoe.base.errors import AudioError, ConfigError, DatasetError, RunFolderError
 from xmoe.explain.subject import surest_segment
 from xmoe.pipeline import classifier as estimator
-from xmoe.pipeline.classifier import MoEAudioClassifier, describe_usage
+from xmoe.pipeline.architecture import describe_usage
+from xmoe.pipeline.classifier import MoEAudioClassifier
+from xmoe.policy.policy import PolicyOverrides
 from xmoe.run.folder import RunFolder
 
 RATE_HZ = 8000
@@ -59,6 +62,42 @@ def test_learning_rate_is_a_setting_of_training(monkeypatch, fitted, tmp_path, g
     MoEAudioClassifier(device="cpu").fit(tmp_path, out_dir=tmp_path, strict=True, **given)
     assert seen[0].train.learning_rate == rate
     assert (seen[0].strict, seen[0].policy) == (True, "race")
+
+
+def test_wishes_and_networks_are_passed_on(monkeypatch, fitted, tmp_path, tiny_card):
+    seen = []
+    monkeypatch.setattr(
+        estimator,
+        "fit_run",
+        lambda request, progress: seen.append(request) or RunFolder(fitted.run_dir),
+    )
+    model = MoEAudioClassifier(device="cpu")
+    model.fit(tmp_path, out_dir=tmp_path, overrides={"k_max": 1}, backbones=[tiny_card])
+    assert seen[0].overrides == PolicyOverrides(k_max=1)
+    assert [spec.name for spec in seen[0].backbones] == ["tiny"]
+    with pytest.raises(ValidationError, match="k_most"):
+        model.fit(tmp_path, out_dir=tmp_path, overrides={"k_most": 1})
+
+
+def test_a_long_recording_has_events(fitted, tone, tmp_path):
+    parts = [tone(400 + index, "low" if index < 5 else "top") for index in range(10)]
+    sf.write(tmp_path / "long.wav", np.concatenate(parts), RATE_HZ)
+    found = fitted.find_events(tmp_path / "long.wav", 0.1, threshold=0.5)
+    assert [event.label for event in found.events] == ["low", "top"]
+    border_s = sum(map(len, parts[:5])) / RATE_HZ
+    assert found.events[1].start_s == pytest.approx(border_s, abs=0.2)
+    assert found.draw("long").get_suptitle() == f"long: 2 events in {found.duration_s:.0f} s"
+    with pytest.raises(ConfigError, match="no pretrained network is among"):
+        fitted.find_events(tmp_path / "long.wav", 0.1, wake=0.2)
+
+
+@pytest.mark.parametrize("budget", ["20ms", "99%", "latency", 1.5])
+def test_a_run_of_any_budget_is_loaded(copied, budget):
+    folder = RunFolder(copied)
+    config = folder.read_config()
+    routing = config.routing.model_copy(update={"budget": budget})
+    folder.write_record("run_config.json", config.model_copy(update={"routing": routing}))
+    assert MoEAudioClassifier.load(copied).budget == budget
 
 
 def test_new_tones_are_told_apart(fitted, tone):
@@ -291,20 +330,6 @@ def test_run_that_was_stopped_has_nothing_to_print(fitted, tmp_path):
     for call in (model.print_architecture, model.print_expert_usage):
         with pytest.raises(RunFolderError, match="no such file"):
             call()
-
-
-def test_usage_lists_the_busiest_expert_first():
-    usage = {
-        "selection_rate": {"low": 0.25, "high": 0.5},
-        "mean_weight": {"low": 0.2, "high": 0.4},
-        "k_histogram": {"0": 3, "1": 5},
-        "mean_k": 0.75,
-        "load_balance": 0.9,
-    }
-    lines = describe_usage(usage).splitlines()
-    assert [line.split()[0] for line in lines[:3]] == ["expert", "high", "low"]
-    assert lines[1].split()[1:] == ["50.0%", "0.400"]
-    assert lines[3] == "mean K 0.75 (K = 0: 3, K = 1: 5); load balance 0.90"
 
 
 def test_folder_without_a_run_is_refused(tmp_path):

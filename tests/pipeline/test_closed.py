@@ -15,11 +15,11 @@ from xmoe.audio.dataset import load_dataset
 from xmoe.base.config import RunConfig
 from xmoe.base.errors import ConfigError
 from xmoe.batch.answers import answer_clips
-from xmoe.cli.train import read_cards
 from xmoe.pipeline import closed as module
 from xmoe.pipeline import fit
 from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.refit import read_kept
+from xmoe.pipeline.request import read_cards
 from xmoe.policy.policy import Policy
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder

@@ -14,8 +14,8 @@ from tests.fixtures.closed import CLASSES, FEWER_MS, OF_A_SOURCE, SOURCES, cost_
 from tests.pipeline.conftest import ask_closed
 from xmoe.audio.dataset import load_more
 from xmoe.base.errors import ConfigError, DatasetError
-from xmoe.cli.train import read_cards
 from xmoe.experts.kernels import KernelsEar
+from xmoe.pipeline.classifier import MoEAudioClassifier
 from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.recalibrate import recalibrate
 from xmoe.pipeline.refit import (
@@ -26,7 +26,7 @@ from xmoe.pipeline.refit import (
     read_spec,
     update_run,
 )
-from xmoe.pipeline.request import Offered
+from xmoe.pipeline.request import Offered, read_cards
 from xmoe.policy.policy import Policy, PolicyOverrides
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts
@@ -332,10 +332,9 @@ def test_a_network_that_is_added_gives_the_run_that_is_trained_with_it(
 
 @pytest.mark.usefixtures("few_families")
 def test_a_network_that_does_not_pay_is_not_taken(closed_run, run, tiny_card, scenes):
-    (spec,) = read_cards([tiny_card])
-    grown = offer_backbone(run, spec, [scenes])
-    taken = {row.name: row.taken for row in grown.rows}
-    assert not any(taken[name] for name in grown.tried)
+    tried = MoEAudioClassifier.load(run).add_expert(tiny_card, scenes)
+    names = {"tiny": False, "tiny-half": False, "tiny-1w": False}
+    assert {row["name"]: row["taken"] for row in tried} == names
     same_but_for_rounding(run, closed_run)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xmoe.annotate.answers import Answered, answer_blocks
 from xmoe.annotate.events import Event, MergeRules, list_rows, merge_events
@@ -27,6 +27,11 @@ from xmoe.base.errors import ConfigError
 from xmoe.base.progress import Progress, silent
 from xmoe.predict.doubts import Levels, judge_levels
 from xmoe.predict.predictor import Predictor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from xmoe.annotate.picture import Array
 
 BLOCK_FRAMES = 1 << 18
 
@@ -66,11 +71,26 @@ class Annotated:
     mean_k: float
     woken: int
     overview: Overview
+    bin_centers_hz: Array
     seconds: float
 
     @property
     def duration_s(self) -> float:
         return self.frames / self.grid.sample_rate_hz
+
+    def draw(self, title: str = "") -> Figure:
+        """The whole recording with its events framed."""
+        from xmoe.annotate.picture import draw_recording  # matplotlib takes a second to load
+
+        found = f"{len(self.events)} events in {self.duration_s:.0f} s"
+        return draw_recording(
+            self.overview.level_db(),
+            column_s=self.overview.column_s,
+            duration_s=self.duration_s,
+            bin_centers_hz=self.bin_centers_hz,
+            events=self.events,
+            title=f"{title}: {found}" if title else found,
+        )
 
     def notes(self) -> list[str]:
         """What a reader of the events should know, in plain words."""
@@ -142,6 +162,7 @@ def annotate_recording(
         mean_k=tally.k / max(1, tally.windows),
         woken=tally.woken,
         overview=tally.overview,
+        bin_centers_hz=predictor.frontend.bin_centers_hz.cpu().numpy(),
         seconds=time.monotonic() - began,
     )
 

@@ -127,6 +127,8 @@ def annotate_file(
     from xmoe.annotate.naming import note_recording
     from xmoe.annotate.recording import AnnotateOptions, annotate_recording, merge_rules
     from xmoe.annotate.thresholds import background_of, read_thresholds
+    from xmoe.base.files import write_bytes
+    from xmoe.pictures.style import to_png
     from xmoe.run.folder import RunFolder
 
     classes = predictor.config.classes
@@ -170,7 +172,8 @@ def annotate_file(
     )
     note_recording(out, stem, path)
     if options["picture"]:
-        files["picture"] = draw_picture(done, predictor, out / f"{stem}.png")
+        files["picture"] = out / f"{stem}.png"
+        write_bytes(files["picture"], to_png(done.draw(stem)))
     fields = describe_recording(path, done, rules.background)
     fields["thresholds"] = {name: rules.threshold_of(name) for name in classes}
     if options["truth"] is not None:
@@ -180,24 +183,6 @@ def annotate_file(
 
 def pick_formats(formats: Sequence[str]) -> Any:
     return FORMATS if "all" in formats else tuple(dict.fromkeys(formats)) or ("csv",)
-
-
-def draw_picture(done: Annotated, predictor: Predictor, path: Path) -> Path:
-    from xmoe.annotate.picture import draw_recording
-    from xmoe.base.files import write_bytes
-    from xmoe.pictures.style import to_png
-
-    title = f"{path.stem}: {len(done.events)} events in {done.duration_s:.0f} s"
-    figure = draw_recording(
-        done.overview.level_db(),
-        column_s=done.overview.column_s,
-        duration_s=done.duration_s,
-        bin_centers_hz=predictor.frontend.bin_centers_hz.cpu().numpy(),
-        events=done.events,
-        title=title,
-    )
-    write_bytes(path, to_png(figure))
-    return path
 
 
 def describe_recording(path: Path, done: Annotated, background: Any) -> dict[str, Any]:

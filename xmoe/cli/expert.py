@@ -17,10 +17,9 @@ from xmoe.cli.options import (
     session,
 )
 from xmoe.cli.output import Reply, make_table
-from xmoe.cli.train import read_cards
 
 if TYPE_CHECKING:
-    from xmoe.base.config import BackboneSpec, RunConfig
+    from xmoe.base.config import RunConfig
     from xmoe.pipeline.settle import Settled
     from xmoe.policy.records import StackRow
 
@@ -69,16 +68,10 @@ def add_expert(
     test are not measured again.
     """
     from xmoe.base.progress import show_progress
-    from xmoe.pipeline import refit
-    from xmoe.run.folder import RunFolder
+    from xmoe.pipeline.refit import grow_run
 
-    card = _read_card(Path(spec), trust)
     with show_progress(quiet=session().quiet) as progress:
-        if card is None:
-            new = refit.read_spec(spec, RunFolder(run))
-            grown = refit.add_expert(run, new, datasets, progress=progress)
-        else:
-            grown = refit.offer_backbone(run, card, datasets, progress=progress)
+        grown = grow_run(run, spec, datasets, trust=trust, progress=progress)
     reply = _describe_routing(run, grown.settled)
     rows = [row for row in grown.rows if row.name in grown.tried]
     names = grown.settled.promised.depths.order
@@ -150,15 +143,6 @@ def update(*, run: Path, dataset: Path | str, metadata: Path | str | None) -> Re
     counts = {"clips": grown.clips, "added": grown.added, "known": grown.passed}
     line = f"clips      {grown.clips}, {grown.added} of them new; {grown.passed} were known already"
     return Reply({**reply.fields, **counts}, [line, *reply.shown])
-
-
-def _read_card(path: Path, trust: tuple[str, ...]) -> BackboneSpec | None:
-    """The network whose card a file is, None where it is none."""
-    from xmoe.base.files import read_json
-
-    record = read_json(path) if path.is_file() else None
-    is_card = isinstance(record, dict) and "embedding_size" in record
-    return read_cards([path], trust)[0] if is_card else None
 
 
 def _reroute(run: Path, budget: str | float | None, without: tuple[str, ...]) -> Reply:

@@ -71,8 +71,8 @@ def profile(
 def write_outputs(folder: Path, result: ProfileResult) -> dict[str, str]:
     """Write everything that a profile leaves behind; returns where each file is, or will be."""
     from xmoe.audio.quarantine import write_quarantine
-    from xmoe.base.files import write_json
-    from xmoe.profile.draw import draw_profile
+    from xmoe.base.files import write_bytes, write_json
+    from xmoe.pictures import to_png
     from xmoe.profile.profile import write_clip_table
     from xmoe.run.folder import RunFile
     from xmoe.storage.mirror import name_address
@@ -86,7 +86,7 @@ def write_outputs(folder: Path, result: ProfileResult) -> dict[str, str]:
     write_json(paths["profile"], result.profile)
     write_clip_table(paths["clips"], result.stats)
     write_quarantine(paths["quarantine"], result.quarantined)
-    draw_profile(result, paths["picture"])
+    write_bytes(paths["picture"], to_png(result.draw()))
     return {name: name_address(str(path)) for name, path in paths.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ from xmoe.cli.options import (
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
-    from xmoe.base.config import BackboneSpec
     from xmoe.pipeline.request import FitRequest
 
 FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
@@ -131,7 +130,7 @@ def say_state(out: Path) -> str:
 def make_request(dataset: Path | str, out: Path, asked: Mapping[str, Any]) -> FitRequest:
     """The request; an option replaces what a file of settings says."""
     from xmoe.base.config import TrainConfig
-    from xmoe.pipeline.request import FitRequest
+    from xmoe.pipeline.request import FitRequest, read_cards
     from xmoe.policy.policy import PolicyOverrides
 
     names = PolicyOverrides.model_fields
@@ -167,34 +166,6 @@ def make_request(dataset: Path | str, out: Path, asked: Mapping[str, Any]) -> Fi
     from xmoe.jobs.train import train_with_ray
 
     return replace(request, engine=train_with_ray, profiler=run_profile, measurer=run_features)
-
-
-def read_cards(paths: Sequence[Path], trusted: Sequence[str] = ()) -> tuple[BackboneSpec, ...]:
-    """The networks of cards; ConfigError for a card that is bad or repeats a name.
-
-    Files or cards ``trusted`` by name may run code. A licence that forbids commercial use is
-    printed.
-    """
-    if not paths and not trusted:
-        return ()
-    from xmoe.backbones import read_card
-    from xmoe.base.config import BackboneSpec
-    from xmoe.base.errors import ConfigError
-    from xmoe.experts.backbone import trust_more
-
-    trust_more(trusted)
-    specs = []
-    for path in paths:
-        card = read_card(path)
-        name = card.name.replace(".", "-")  # it names a part of a module
-        specs.append(BackboneSpec(name=name, card=card, folder=str(path.parent.absolute())))
-        if card.non_commercial:
-            click.echo(f"{card.name}: {card.terms}", err=True)
-    names = [spec.name for spec in specs]
-    if len(set(names)) < len(names):
-        what = f"two networks have one name: {', '.join(names)}"
-        raise ConfigError(what, mend="give each card a name of its own")
-    return tuple(specs)
 
 
 def describe_run(run: Path, out: Path | str) -> Reply:

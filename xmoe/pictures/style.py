@@ -23,9 +23,16 @@ HEAT = "Blues"
 LABEL_LENGTH = 24
 
 
+class Picture(Figure):
+    """A figure that a notebook shows, also where pyplot was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self, dpi=80)
+
+
 def new_figure(width: float, height: float, title: str = "") -> Figure:
     """An empty figure of that size in inches, with a title above everything."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure = Picture(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title, color=INK, fontsize=11)

@@ -1,8 +1,9 @@
-"""A fitted classifier -> a page of text: front end, stem, router, experts, and what each costs."""
+"""A fitted classifier -> pages of text: what it is made of and costs, and which experts it asks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -59,3 +60,15 @@ def _describe_expert(predictor: Predictor, spec: ExpertSpec, macs: Mapping[str, 
         f"  {name:<15} {spec.kind}: {low} to {high}, {expert.describe()}, "
         f"{count_weights(expert):,} weights, {state}"
     )
+
+
+def describe_usage(usage: dict[str, Any]) -> str:
+    rates, weights = usage["selection_rate"], usage["mean_weight"]
+    lines = [f"{'expert':<16}{'asked':>8}{'mean weight':>14}"]
+    lines += [
+        f"{name:<16}{rates[name]:>8.1%}{weights[name]:>14.3f}"
+        for name in sorted(rates, key=lambda name: -rates[name])
+    ]
+    counts = ", ".join(f"K = {k}: {count}" for k, count in usage["k_histogram"].items())
+    lines += [f"mean K {usage['mean_k']:.2f} ({counts}); load balance {usage['load_balance']:.2f}"]
+    return "\n".join(lines) + "\n"

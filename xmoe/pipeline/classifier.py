@@ -6,7 +6,7 @@ done by the stages below it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from xmoe.audio.dataset import Dataset, load_dataset
+from xmoe.annotate.recording import Annotated, AnnotateOptions, annotate_recording, merge_rules
+from xmoe.annotate.thresholds import read_thresholds
 from xmoe.audio.hearing import Audio, hear, is_one
 from xmoe.base.config import LEARNING_RATE, Device, FitKind, TaskName, TrainConfig
 from xmoe.base.device import choose_device
@@ -27,10 +28,12 @@ from xmoe.explain.reasons import find_reasons
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.survey import survey_store
 from xmoe.pictures import draw_robustness, to_png
-from xmoe.pipeline.evaluation import Answerer, answer_here, judge, temporary_store
+from xmoe.pipeline.architecture import describe_usage
+from xmoe.pipeline.evaluation import Answerer, answer_here, judge, load_own, temporary_store
 from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.outcome import pick_groups, write_evaluation
-from xmoe.pipeline.request import FitRequest, Profiler
+from xmoe.pipeline.refit import grow_run
+from xmoe.pipeline.request import FitRequest, Profiler, read_cards
 from xmoe.policy.policy import NO_OVERRIDES, PolicyOverrides
 from xmoe.predict.answer import Answer
 from xmoe.predict.conformal import Conformal
@@ -40,16 +43,17 @@ from xmoe.robustness.measure import measure_robustness
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.run.publish import fetch_run, published
 from xmoe.storage.mirror import is_address
-from xmoe.training.calibrate import check_budget
+from xmoe.training.budget import parse_budget
 from xmoe.training.session import Engine, train_here
 
 
 class MoEAudioClassifier:
     """A classifier of recordings: a mixture of experts routed by explanations.
 
-    ``task`` follows from the labels unless given. ``budget`` is ``"accuracy"``, ``"latency"`` or
-    the mean number of experts that an answer may ask. ``auto_config=False`` skips the race of front
-    ends and decides by rules alone. ``explainability`` is the default method of ``explain``.
+    ``task`` follows from the labels unless given. ``budget`` is ``"accuracy"``, a share of it such
+    as ``"99%"``, ``"latency"``, a mean cost such as ``"20ms"``, or a mean number of experts.
+    ``auto_config=False`` skips the race of front ends and decides by rules alone.
+    ``explainability`` is the default method of ``explain``.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class MoEAudioClassifier:
         device: Device = "auto",
         seed: int = 0,
     ) -> None:
-        check_budget(budget, 10**6)
+        parse_budget(budget, 10**6)
         self.task = task
         self.budget = budget
         self.auto_config = auto_config
@@ -97,7 +101,9 @@ class MoEAudioClassifier:
         num_workers: int | tuple[int, int] = 1,
         learning_rate: float = LEARNING_RATE,
         policy: Literal["race", "rule"] | None = None,
-        overrides: PolicyOverrides = NO_OVERRIDES,
+        overrides: PolicyOverrides | Mapping[str, Any] = NO_OVERRIDES,
+        backbones: Sequence[str | Path] = (),
+        trust: Sequence[str] = (),
         strict: bool = False,
         samples: bool = True,
         test_fold: int | None = None,
@@ -109,7 +115,8 @@ class MoEAudioClassifier:
         """Profile the recordings, choose settings for them, train, calibrate and evaluate.
 
         Everything is written to ``out_dir``. ``fit`` is ``closed`` (the default) or ``gradient``
-        (where ``epochs`` are given); the rest is explained in ``TrainConfig`` and ``FitRequest``.
+        (where ``epochs`` are given); ``backbones`` are cards of pretrained networks that may become
+        experts; the rest is explained in ``TrainConfig``, ``PolicyOverrides`` and ``FitRequest``.
         Raises DatasetError, ConfigError, AudioError (``strict`` only) or StorageError, each naming
         what is wrong and how to fix it.
         """
@@ -130,7 +137,8 @@ class MoEAudioClassifier:
             budget=self.budget,
             train=train,
             policy=policy or ("race" if self.auto_config else "rule"),
-            overrides=overrides,
+            overrides=PolicyOverrides.model_validate(overrides),
+            backbones=read_cards(backbones, trust),
             strict=strict,
             samples=samples,
             test_fold=test_fold,
@@ -142,6 +150,22 @@ class MoEAudioClassifier:
             folder = fit_run(replace(request, out_dir=here), progress=progress)
         self._adopt(RunFolder(fetch_run(out_dir)) if is_address(out_dir) else folder)
         return self
+
+    def add_expert(
+        self,
+        spec: str | Path,
+        *dataset_dirs: str | Path,
+        trust: Sequence[str] = (),
+        progress: Progress = silent,
+    ) -> list[dict[str, Any]]:
+        """Add an expert to the run, as ``xmoe expert add`` does; returns what was tried of it.
+
+        ``spec`` is a family, or a file with a spec or with the card of a pretrained network, which
+        is taken only where it pays. ``dataset_dirs`` hold the clips that the run was fitted to.
+        """
+        grown = grow_run(self.run_dir, str(spec), dataset_dirs, trust=trust, progress=progress)
+        self._adopt(RunFolder(self.run_dir))
+        return [row.model_dump() for row in grown.rows if row.name in grown.tried]
 
     def _adopt(self, folder: RunFolder) -> None:
         self._predictor = Predictor.load(folder.path, device=choose_device(self.device))
@@ -216,6 +240,24 @@ class MoEAudioClassifier:
         order = np.argsort(-p, kind="stable")
         return tuple(str(self.classes_[i]) for i in order if picked[i])
 
+    def find_events(
+        self,
+        path: str | Path,
+        hop_s: float,
+        *,
+        wake: float | None = None,
+        progress: Progress = silent,
+        **rules: Any,
+    ) -> Annotated:
+        """The events of a recording of any length, from windows ``hop_s`` apart.
+
+        With ``wake`` pretrained networks hear only what may be an event with that chance. ``rules``
+        replace those of the run (``MergeRules``; ``threshold`` is for all classes).
+        """
+        known = read_thresholds(RunFolder(self.run_dir), self.predictor.config.classes)
+        options = AnnotateOptions(hop_s, merge_rules(known, **rules), wake=wake)
+        return annotate_recording(self.predictor, path, options, progress=progress)
+
     def explain(
         self,
         audio_path: Audio,
@@ -263,7 +305,9 @@ class MoEAudioClassifier:
         ``explanations`` and, in a folder, as ``explanations.json``. ``answerer`` asks the clips.
         """
         predictor = self.predictor
-        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold, progress)
+        dataset = load_own(
+            predictor.config, dataset_dir, metadata_csv, split, test_fold, progress=progress
+        )
         examples, survey = dataset.split(split), None
         answered, bad = answerer(predictor, dataset, examples, progress=progress)
         if answered is None:
@@ -307,9 +351,9 @@ class MoEAudioClassifier:
         ``robustness.json`` and its picture ``robustness.png``; a run's report shows those in its
         own folder. See ``xmoe.robustness``.
         """
-        dataset = self._load_own(dataset_dir, metadata_csv, split, test_fold, progress)
-        examples = dataset.split(split)
-        seed = self.predictor.config.train.seed
+        config = self.predictor.config
+        dataset = load_own(config, dataset_dir, metadata_csv, split, test_fold, progress=progress)
+        examples, seed = dataset.split(split), config.train.seed
         measured = measure_robustness(
             self.predictor, dataset, examples, clips=clips, seed=seed, progress=progress
         )
@@ -319,35 +363,6 @@ class MoEAudioClassifier:
             write_json(folder / RunFile.ROBUSTNESS, record)
             write_bytes(folder / RunFile.ROBUSTNESS_PICTURE, to_png(draw_robustness(record)))
         return record
-
-    def _load_own(
-        self,
-        dataset_dir: str | Path,
-        metadata_csv: str | Path | None,
-        split: str,
-        test_fold: int | None,
-        progress: Progress,
-    ) -> Dataset:
-        """Read a data set as this classifier's training would, with its classes in its order."""
-        config = self.predictor.config
-        dataset = load_dataset(
-            dataset_dir,
-            metadata_csv,
-            test_fold=test_fold,
-            task=config.model.task,
-            seed=config.train.seed,
-            progress=progress,
-        )
-        return self._with_own_classes(dataset, split)
-
-    def _with_own_classes(self, dataset: Dataset, split: str) -> Dataset:
-        known = self.predictor.config.classes
-        found = {label for example in dataset.split(split) for label in example.labels}
-        if strange := sorted(found - set(known)):
-            what = f"the classifier does not know the labels {', '.join(strange)}"
-            mend = f"use its labels ({', '.join(known)}), or train on this data set"
-            raise DatasetError(what, where=str(dataset.root), mend=mend)
-        return replace(dataset, classes=known)
 
     def score(
         self, dataset_dir: str | Path, metadata_csv: str | Path | None = None, **options: Any
@@ -366,18 +381,6 @@ class MoEAudioClassifier:
         """Print how often each expert was asked on the test split, and how many were."""
         usage = read_json(self.run_dir / RunFile.USAGE)
         print(describe_usage(usage), end="")  # noqa: T201
-
-
-def describe_usage(usage: dict[str, Any]) -> str:
-    rates, weights = usage["selection_rate"], usage["mean_weight"]
-    lines = [f"{'expert':<16}{'asked':>8}{'mean weight':>14}"]
-    lines += [
-        f"{name:<16}{rates[name]:>8.1%}{weights[name]:>14.3f}"
-        for name in sorted(rates, key=lambda name: -rates[name])
-    ]
-    counts = ", ".join(f"K = {k}: {count}" for k, count in usage["k_histogram"].items())
-    lines += [f"mean K {usage['mean_k']:.2f} ({counts}); load balance {usage['load_balance']:.2f}"]
-    return "\n".join(lines) + "\n"
 
 
 def check_method(name: str) -> str:

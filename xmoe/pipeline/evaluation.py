@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,11 +19,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.dataset import Dataset, Example, load_dataset
 from xmoe.audio.quarantine import Quarantined
 from xmoe.backbones.macs import count_macs
 from xmoe.backbones.windows import place_windows
 from xmoe.base.config import ExpertSpec, RunConfig
+from xmoe.base.errors import DatasetError
 from xmoe.base.progress import Progress, silent
 from xmoe.experts.kernels import macs_per_s
 from xmoe.features.segments import eval_segments
@@ -321,3 +322,32 @@ def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
         rates[name] * result.get(name, 0.0) for name in config.model.expert_names
     )
     return result
+
+
+def load_own(
+    config: RunConfig,
+    dataset_dir: str | Path,
+    metadata_csv: str | Path | None,
+    split: str,
+    test_fold: int | None,
+    *,
+    progress: Progress = silent,
+) -> Dataset:
+    """Read a data set as the training of a run would, with the run's classes in their order.
+
+    DatasetError where the split has labels that the run does not know.
+    """
+    dataset = load_dataset(
+        dataset_dir,
+        metadata_csv,
+        test_fold=test_fold,
+        task=config.model.task,
+        seed=config.train.seed,
+        progress=progress,
+    )
+    found = {label for example in dataset.split(split) for label in example.labels}
+    if strange := sorted(found - set(config.classes)):
+        what = f"the classifier does not know the labels {', '.join(strange)}"
+        mend = f"use its labels ({', '.join(config.classes)}), or train on this data set"
+        raise DatasetError(what, where=str(dataset.root), mend=mend)
+    return replace(dataset, classes=config.classes)

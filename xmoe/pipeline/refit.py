@@ -26,7 +26,7 @@ from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.pipeline.closed import describe_fit, describe_routing, settle_fit
 from xmoe.pipeline.network import forget_judgement
 from xmoe.pipeline.recalibrate import read_closed_config
-from xmoe.pipeline.request import Offered
+from xmoe.pipeline.request import Offered, read_cards
 from xmoe.pipeline.settle import Settled
 from xmoe.policy.families import list_families
 from xmoe.policy.records import StackRow
@@ -217,6 +217,22 @@ def offer_backbone(
     known = run.folder.read_record(RunFile.OFFERED, Offered) if before.is_file() else Offered()
     run.folder.write_record(RunFile.OFFERED, Offered(backbones=(*known.backbones, spec)))
     return grown
+
+
+def grow_run(
+    path: str | Path,
+    text: str,
+    roots: Sequence[str | Path],
+    *,
+    trust: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Grown:
+    """Add the family that ``text`` names, or the spec or the network of the JSON file."""
+    record = read_json(Path(text)) if Path(text).is_file() else None
+    if isinstance(record, dict) and "embedding_size" in record:
+        (card,) = read_cards([text], trust)
+        return offer_backbone(path, card, roots, progress=progress)
+    return add_expert(path, read_spec(text, RunFolder(path)), roots, progress=progress)
 
 
 def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) -> Grown:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from xmoe.audio.dataset import Dataset
+from xmoe.backbones import read_card
 from xmoe.base.config import BackboneSpec, Frozen, TaskName, TrainConfig
+from xmoe.base.errors import ConfigError
 from xmoe.base.progress import Progress
+from xmoe.experts.backbone import trust_more
 from xmoe.policy.policy import PolicyOverrides
 from xmoe.profile.assemble import ProfileResult, profile_dataset
 from xmoe.training.kernel_features import Runner, run_here
@@ -56,3 +61,26 @@ class FitRequest:
     engine: Engine = train_here
     profiler: Profiler = profile_dataset
     measurer: Runner = run_here
+
+
+def read_cards(
+    paths: Sequence[str | Path], trusted: Sequence[str] = ()
+) -> tuple[BackboneSpec, ...]:
+    """The networks of cards; ConfigError for a card that is bad or repeats a name.
+
+    Files or cards ``trusted`` by name may run code. A licence that forbids commercial use is
+    printed.
+    """
+    trust_more(trusted)
+    specs = []
+    for path in map(Path, paths):
+        card = read_card(path)
+        name = card.name.replace(".", "-")  # it names a part of a module
+        specs.append(BackboneSpec(name=name, card=card, folder=str(path.parent.absolute())))
+        if card.non_commercial:
+            print(f"{card.name}: {card.terms}", file=sys.stderr)  # noqa: T201
+    names = [spec.name for spec in specs]
+    if len(set(names)) < len(names):
+        what = f"two networks have one name: {', '.join(names)}"
+        raise ConfigError(what, mend="give each card a name of its own")
+    return tuple(specs)

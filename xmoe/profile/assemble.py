@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset
@@ -27,6 +27,9 @@ from xmoe.profile.profile import Profile
 from xmoe.profile.summary import rounded, summarise
 from xmoe.profile.table import Row, quarantine_key, row_key
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @dataclass(frozen=True)
 class ProfileResult:
@@ -35,6 +38,12 @@ class ProfileResult:
     profile: Profile
     stats: tuple[ClipStats, ...]
     quarantined: tuple[Quarantined, ...]
+
+    def draw(self) -> Figure:
+        """Spectrum and effective band, durations, SNR, rates and classes."""
+        from xmoe.profile.draw import render_profile  # matplotlib takes a second to load
+
+        return render_profile(self.profile)
 
     @property
     def hashes(self) -> dict[str, str]:

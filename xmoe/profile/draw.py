@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from xmoe.audio.dataset import natural_key
-from xmoe.base.files import write_bytes
 from xmoe.base.units import format_hz
-from xmoe.pictures.style import INK, make_plain, new_figure, shorten, to_png
-from xmoe.profile.assemble import ProfileResult
+from xmoe.pictures.style import INK, make_plain, new_figure, shorten
 from xmoe.profile.profile import Histogram, Profile
 from xmoe.profile.show import format_duration
 
@@ -22,13 +18,6 @@ HZ_TICKS = (20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5)
 MOST_BARS = 16
 LABEL_LENGTH = 22
 FLOOR_SHOWN_DB = 110.0
-
-
-def draw_profile(profile: Profile | ProfileResult, path: Path) -> Path:
-    """Draw the profile as a PNG at ``path``; StorageError if it cannot be written."""
-    record = profile.profile if isinstance(profile, ProfileResult) else profile
-    write_bytes(path, to_png(render_profile(record)))
-    return path
 
 
 def render_profile(profile: Profile) -> Figure:
