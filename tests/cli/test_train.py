@@ -15,7 +15,7 @@ from xmoe.cli.train import describe_run
 from xmoe.experts.backbone import read_trusted
 from xmoe.pipeline import fit
 from xmoe.profile.assemble import profile_dataset
-from xmoe.serve.deploy.preflight import hear_run, judge_run
+from xmoe.serve.deploy.preflight import judge_run, rehearse
 from xmoe.serve.settings import ServeSettings
 from xmoe.storage.place import open_place
 from xmoe.training.session import train_here
@@ -147,7 +147,7 @@ def test_run_in_a_store_is_evaluated_asked_and_deployed(
     here = run_json("infer", closed_run, scenes / "000.wav")[1]
     assert fields["answers"][0]["probabilities"] == here["answers"][0]["probabilities"]
     settings = ServeSettings(run=run)
-    verdict = judge_run(settings, hear_run(settings), ServeSettings(run=str(closed_run)))
+    verdict = judge_run(settings, rehearse(settings), ServeSettings(run=str(closed_run)))
     assert verdict.objections == ()
 
 

@@ -43,7 +43,7 @@ class Reply:
 async def ask_asgi(
     app, method, path, *, body=b"", headers=None, query="", stalls=False, fails=False
 ):
-    """Return what an ASGI application answers; ``body`` is bytes or a list of pieces."""
+    """What an ASGI application answers; ``body`` is bytes or a list of pieces."""
     pieces = [body] if isinstance(body, bytes) else list(body)
     given = {"host": "localhost"} | {key.lower(): value for key, value in (headers or {}).items()}
     scope = {
@@ -83,7 +83,7 @@ async def ask_asgi(
 
 
 def make_service(run, callers=None, **settings):
-    """Return a service whose experts are in this process, or reached by ``callers``."""
+    """A service whose experts are in this process, or reached by ``callers``."""
     checked = ServeSettings(run=str(run), topology="colocated", **settings)
     predictor = load_router(checked)
     local = LocalExperts.load(checked, predictor.config).callers()

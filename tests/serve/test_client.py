@@ -125,7 +125,7 @@ def raw_socket(served):
 
 
 def read_reply(connection):
-    """Return the status and the JSON of a reply."""
+    """The status and the JSON of a reply."""
     reader = connection.makefile("rb")
     status = int(reader.readline().split()[1])
     headers = dict(line.split(b": ", 1) for line in iter(reader.readline, b"\r\n"))

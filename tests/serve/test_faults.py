@@ -156,7 +156,7 @@ def test_dead_router_costs_no_more_than_what_it_held(tiny_run, bodies, ingress):
 
 
 def ask(child, body):
-    """Return the answer to a recording."""
+    """The answer to a recording."""
     connection = chaos.connect(child.url)
     connection.request("POST", "/v1/classify", body)
     answer = json.load(connection.getresponse())
@@ -244,7 +244,7 @@ def test_a_killed_service_leaves_nobody_at_its_port(tiny_run, ingress):
 
 
 def find_listeners(child, within_s=30.0):
-    """Return the descendants that listen at a service's port; HAProxy may be taking over itself."""
+    """The descendants that listen at a service's port; HAProxy may be taking over itself."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         family = child.process.children(recursive=True)

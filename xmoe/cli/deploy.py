@@ -90,7 +90,7 @@ def deploy(*, run: str, shadow: bool, canary: float | None, **asked: Any) -> Rep
     that is served. With --shadow or --canary it runs beside that one until `xmoe promote` or `xmoe
     rollback`.
     """
-    from xmoe.serve.deploy.preflight import hear_run, judge_run
+    from xmoe.serve.deploy.preflight import judge_run, rehearse
     from xmoe.serve.deploy.registry import Registry
     from xmoe.serve.deploy.release import Order, refuse
 
@@ -110,13 +110,13 @@ def deploy(*, run: str, shadow: bool, canary: float | None, **asked: Any) -> Rep
     where = run if "://" in run else str(Path(run).resolve())
     settings = make_settings(where, served, asked)
     check_before(settings, asked)
-    heard = hear_run(settings)
-    verdict = judge_run(settings, heard, served, may_lose=asked["may_lose"])
+    rehearsal = rehearse(settings)
+    verdict = judge_run(settings, rehearsal, served, may_lose=asked["may_lose"])
     for line in verdict.found:
         say(line)
     refuse(verdict, order)
     with open_releases(asked, settings, order) as (releases, stage):
-        state = releases.deploy(settings, heard, verdict, order)
+        state = releases.deploy(settings, rehearsal, verdict, order)
         return describe_state(state, stage)
 
 

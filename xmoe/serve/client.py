@@ -1,4 +1,4 @@
-"""A small client of a served run, for scripts: the standard library is all that it needs."""
+"""A small client of a served run, for scripts; needs nothing but the standard library."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ class RequestOptions(TypedDict, total=False):
 
 
 class Client:
-    """Asks the service at ``url``; ``token`` is taken from XMOE_TOKEN where it is not given.
+    """Asks the service at ``url``; ``token`` comes from XMOE_TOKEN where it is not given.
 
-    Where the service is busy, a request is tried again after the seconds that it asks for, up to
-    ``retries`` times. A recording that the service refuses raises InputError, everything else
-    XmoeError.
+    A busy service is asked again, after the delay that it names, up to ``retries`` times. A
+    recording that the service refuses raises InputError, everything else XmoeError.
     """
 
     def __init__(
@@ -52,23 +51,23 @@ class Client:
         self._retries = retries
 
     def classify(self, audio: Audio, **options: Unpack[RequestOptions]) -> dict[str, Any]:
-        """Return the answer to a file, or to the bytes of one."""
+        """The answer to a file, or to the bytes of one."""
         answer: dict[str, Any] = json.loads(self._post("/v1/classify", audio, dict(options)))
         return answer
 
     def explain(self, audio: Audio) -> dict[str, Any]:
-        """Return why a recording is answered as it is, as numbers."""
+        """The reasons for a recording's answer, as numbers."""
         record: dict[str, Any] = json.loads(self._post("/v1/explain", audio, {}))
         return record
 
     def draw(self, audio: Audio, picture: str = "gradcam") -> bytes:
-        """Return why as PNG: ``gradcam``, ``saliency_router``, ``patch_routing``, ``why_experts``
+        """The reasons as PNG: ``gradcam``, ``saliency_router``, ``patch_routing``, ``why_experts``
         or ``why_k``.
         """
         return self._post("/v1/explain", audio, {"output": "png", "picture": picture})
 
     def model(self) -> dict[str, Any]:
-        """Return what is served: labels, front end, experts."""
+        """What is served: labels, front end, experts."""
         described: dict[str, Any] = json.loads(self._send("/v1/model", None))
         return described
 
@@ -103,7 +102,7 @@ class Client:
                 if error.code not in BUSY or left <= 0:
                     raise refusal from None
             except (OSError, HTTPException) as error:
-                way = " NO_PROXY leaves out the proxy that is set" if self._proxied else ""
+                way = " NO_PROXY bypasses the proxy" if self._proxied else ""
                 raise XmoeError(
                     "the service cannot be reached", where=self._url, mend=f"is it running?{way}"
                 ) from error
@@ -112,7 +111,7 @@ class Client:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a file; InputError where it cannot be read."""
+    """The bytes of a file; InputError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -122,7 +121,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_refusal(error: urllib.error.HTTPError) -> XmoeError:
-    """Return the error that a refused request raises."""
+    """The exception for a refused request."""
     try:
         body = json.loads(error.read())
         what, mend = f"{body['message']} ({body['code']})", body["hint"]

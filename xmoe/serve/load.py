@@ -1,8 +1,8 @@
 """A served run under load: ``python -m xmoe.serve.load URL FILE... -c 32 -s 10`` -> a line of JSON.
 
-Each of ``c`` clients holds one connection and sends the next recording as soon as it is answered;
-a warm-up is not counted. Requests are written ready-made and answers are only cut apart, because on
-a small machine a client that works hard is measured instead of the server.
+Each of ``c`` clients holds one connection and sends the next recording as soon as the last is
+answered; a warm-up is not counted. Requests are prepared and answers barely parsed, because on a
+small machine a client that works hard measures itself instead of the server.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Load:
     def run(
         self, clients: int, seconds: float, *, warm_up_s: float = WARM_UP_S
     ) -> dict[str, object]:
-        """Send from that many clients for that long; return what has come of it so far.
+        """Send from that many clients for that long; the results so far.
 
-        What is sent in the first ``warm_up_s`` is not counted.
+        The first ``warm_up_s`` are not counted.
         """
         asyncio.run(self._run(clients, seconds, warm_up_s))
         found = self.latencies_ms or [float("nan")]
@@ -70,13 +70,12 @@ class Load:
         }
 
     def forget(self) -> None:
-        """Drop what was counted so far."""
         self.latencies_ms.clear()
         self.outcomes.clear()
         self.in_time, self.cpu_s = 0, 0.0
 
     def try_once(self) -> str:
-        """Send one recording on a connection of its own; return its status or what went wrong."""
+        """Send one recording on a new connection; its status, or what went wrong."""
         return asyncio.run(self._try_once())
 
     async def _try_once(self) -> str:
@@ -111,7 +110,7 @@ class Load:
             link.close()
 
     async def _send(self, link: Link | None, request: bytes) -> tuple[str, Link | None]:
-        """Return what came of a request, and the connection if it can be used again."""
+        """The status of a request, and the connection if it can be used again."""
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 link = link or await Link.open(self._address)
@@ -134,7 +133,7 @@ class Link:
         return cls(*await asyncio.open_connection(*address))
 
     async def ask(self, request: bytes) -> str:
-        """Send a request and return its status, with `` degraded`` where the answer says so."""
+        """Send a request; its status, with `` degraded`` where the answer says so."""
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         status = head.split(b" ", 2)[1].decode()
@@ -156,7 +155,6 @@ class Link:
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Hang up."""
         self._writer.close()
 
 

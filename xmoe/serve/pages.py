@@ -1,7 +1,7 @@
 """The web pages: their files, with types, validators and a policy that allows no other host.
 
 ``/`` is for users, ``/ops`` for operators. The files lie in ``page/`` beside this module. They hold
-no data, so they are served without a token; what they ask for afterwards is not.
+no data, so they are served without a token; the requests they make do need one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ HEADERS = MappingProxyType(
 
 @dataclass(frozen=True)
 class PageFile:
-    """One file of a page and what it is sent with."""
+    """One file of a page with its headers."""
 
     body: bytes
     media_type: str
@@ -73,14 +73,14 @@ class PageFile:
 
 @cache
 def read_page(name: str) -> PageFile:
-    """Return a file of a page; it does not change while the process lives."""
+    """A file of a page; cached, since it does not change while the process lives."""
     body = files("xmoe.serve").joinpath("page", name).read_bytes()
     digest = hashlib.sha256(body).hexdigest()[:20]
     return PageFile(body, TYPES[name[name.rindex(".") :]], f'"{digest}"')
 
 
 def build_router() -> APIRouter:
-    """Return the routes of the pages; they are not part of the API's schema."""
+    """The routes of the pages, which are not part of the API's schema."""
     router = APIRouter(include_in_schema=False)
 
     def add(path: str, name: str) -> None:
@@ -94,7 +94,7 @@ def build_router() -> APIRouter:
 
 
 def answer_file(request: Request, file: PageFile) -> Response:
-    """Return the file, or 304 where the browser holds it already."""
+    """The file, or 304 where the browser has it already."""
     headers = {**HEADERS, "ETag": file.etag}
     if file.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)

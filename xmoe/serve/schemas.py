@@ -1,4 +1,4 @@
-"""What travels over HTTP, as records: unknown fields are refused, examples are in the schema."""
+"""Requests and answers over HTTP as records: unknown fields are refused, examples included."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ ANSWER_EXAMPLE: dict[str, Any] = {
 
 
 class Options(Limits):
-    """What one request may ask for beside its recording.
+    """The options of one request.
 
-    ``hop_s`` is how far the windows of a long recording lie apart; half a window if left out.
+    ``hop_s`` is the distance between windows of a long recording; half a window if left out.
     """
 
     deadline_ms: float | None = Field(default=None, gt=0.0, le=600_000.0)
@@ -52,14 +52,14 @@ class Options(Limits):
 
     @property
     def limits(self) -> Limits:
-        """The part of the options that the router decides by."""
+        """The options that concern the router."""
         return Limits(k_max=self.k_max, budget=self.budget)
 
 
 class ExplainOptions(Limits):
-    """What is asked of an explanation.
+    """The options of an explanation.
 
-    It is that of the segment which begins at ``at_s``, or of the one that is surest of the answer.
+    It explains the segment that starts at ``at_s``, or the one most certain of the answer.
     ``arrays`` adds the spectrogram and the maps themselves, one byte a cell, and an overview of the
     whole recording.
     """
@@ -73,12 +73,11 @@ class ExplainOptions(Limits):
 
     @property
     def limits(self) -> Limits:
-        """The part of the options that the router decides by."""
         return Limits(k_max=self.k_max, budget=self.budget)
 
 
 class SampleOptions(Options):
-    """What is asked of samples, which do not know their rate."""
+    """The options of samples, which do not know their rate."""
 
     sample_rate_hz: int = Field(ge=LOWEST_RATE_HZ, le=HIGHEST_RATE_HZ)
 
@@ -98,7 +97,7 @@ class SamplesRequest(SampleOptions):
 class StreamStart(Limits):
     """The first message of a stream: one channel of PCM follows.
 
-    ``token`` stands in for the header that browsers cannot send with a socket.
+    ``token`` replaces the header that browsers cannot send with a socket.
     """
 
     sample_rate_hz: int = Field(ge=LOWEST_RATE_HZ, le=HIGHEST_RATE_HZ)
@@ -109,7 +108,7 @@ class StreamStart(Limits):
 
     @property
     def options(self) -> Options:
-        """What each window is asked with."""
+        """The options of each window."""
         return Options(k_max=self.k_max, budget=self.budget, deadline_ms=self.deadline_ms)
 
 
@@ -124,7 +123,7 @@ class WindowAnswer(Frozen):
 
 
 class EventAnswer(Frozen):
-    """Neighbouring segments in which a class is probable; a background class is no event."""
+    """Adjacent segments in which a class is probable; a background class is no event."""
 
     start_s: float
     end_s: float
@@ -135,9 +134,9 @@ class EventAnswer(Frozen):
 class ClassifyAnswer(Answer):
     """The answer to one recording.
 
-    ``timing_ms`` holds decode, frontend, plan, experts and total. ``windows`` and ``events`` are
-    there for recordings of several segments. ``run`` and ``weights_sha256`` say what answered, as
-    in the description of the model.
+    ``timing_ms`` holds decode, frontend, plan, experts and total. Recordings of several segments
+    have ``windows`` and ``events``. ``run`` and ``weights_sha256`` say what answered, as in the
+    description of the model.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_EXAMPLE]})
@@ -169,8 +168,8 @@ class BatchAnswer(Frozen):
 class ExpertDescription(Frozen):
     """One expert: its kind, its front end in words, the band it sees, and why it is there or not.
 
-    ``ms`` is what a segment cost it where the run was trained, null where that was not measured.
-    ``licence`` and ``source`` are those of a network that others trained.
+    ``ms`` is its cost per segment where the run was trained, null if not measured. ``licence`` and
+    ``source`` are those of a pretrained network.
     """
 
     name: str
@@ -221,7 +220,7 @@ class ModelDescription(Frozen):
 
     ``weights_sha256`` is the sum of the checkpoint's manifest, which lists the sums of all weights.
     ``glance_ms`` is what every segment costs before an expert is asked, null if not measured.
-    ``corrections`` says what is kept of a recording whose answer a person corrects.
+    ``corrections`` says what is kept of a recording whose answer a user corrects.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What can be set about serving: one frozen record, checked where it enters, unknown names refused.
+"""All settings of serving: one frozen record, checked where it enters; unknown names are refused.
 
 The same record is read from the command line, from ``serve deploy`` files and in tests.
 """
@@ -49,11 +49,11 @@ class RouterSettings(Frozen):
     """How the router works: replicas, batches, queues.
 
     ``max_rows`` bounds the segments of one micro-batch; ``max_waiting`` the segments that wait for
-    one; ``max_call_bytes`` the windows in one call to an expert. Recordings of up to
-    ``small_samples`` are decoded in the event loop itself. Each replica has up to
-    ``max_ongoing_requests`` in work and lets ``max_queued_requests`` wait. ``replicas`` None is
-    one, or with the experts inside (``colocated``, no GPU) one per processor, four at most: each
-    is a process.
+    one; ``max_call_bytes`` the payload of one call to an expert. Recordings of up to
+    ``small_samples`` are decoded in the event loop itself. Each replica works on up to
+    ``max_ongoing_requests`` and lets ``max_queued_requests`` wait. ``replicas`` None is one, or
+    with the experts inside (``colocated``, no GPU) one per processor, four at most: each is a
+    process.
     """
 
     replicas: int | None = Field(default=None, ge=1)
@@ -72,12 +72,12 @@ class RouterSettings(Frozen):
 
 
 class FaultSettings(Frozen):
-    """What is done about experts that fail.
+    """How failing experts are handled.
 
-    A request has ``deadline_ms`` unless it says otherwise, at most ``max_deadline_ms``. An answer
-    needs ``min_gate_mass`` of the weight that was planned; below it the next experts are asked, and
-    then the request is refused. After ``breaker_failures`` in a row no request waits for an
-    expert; every ``breaker_open_s`` a copy of a call finds out whether it is back.
+    A request has ``deadline_ms`` unless it asks otherwise, at most ``max_deadline_ms``. An answer
+    needs ``min_gate_mass`` of the planned weight; below it the next experts are asked, and then the
+    request is refused. After ``breaker_failures`` in a row no request waits for an expert; every
+    ``breaker_open_s`` a copy of a call finds out whether it is back.
     """
 
     deadline_ms: float = Field(default=2000.0, gt=0.0)
@@ -93,18 +93,16 @@ class FaultSettings(Frozen):
 class HttpSettings(Frozen):
     """What a request may cost, and who may ask.
 
-    Tokens are read by each replica from ``token_file``, or from the environment variable
-    ``token_variable`` where it is set (``xmoe.serve.guard.tokens``); without one, every request is
-    answered. The longest
-    recording, ``max_duration_s``, fits ``max_body_bytes`` and ``max_samples`` as 16-bit WAV of one
-    channel at 48 kHz. Numbers in JSON take ten times their bytes once they are read, so their
+    Each replica reads tokens from ``token_file``, or from the environment variable
+    ``token_variable`` where it is set (``guard.tokens``); without one, every request is answered.
+    The longest recording, ``max_duration_s``, fits ``max_body_bytes`` and ``max_samples`` as 16-bit
+    WAV of one channel at 48 kHz. Numbers in JSON take ten times their bytes once parsed, so their
     bodies have a limit of their own; all bodies of a router together hold ``max_held_bytes``. A
     stream may be ``max_ahead_s`` ahead of its answers, and no more than ``max_stream_bytes`` as
-    float32. Pages of other sites may ask where ``allow_origins`` names them (``https://host:port``).
-    Without a token the host that a request names must be this machine, that of ``public_url`` or
-    one of ``allow_hosts`` (names without port; ``*`` is any).
-    ``public_url`` is where clients find the service, if a proxy gives it an address of its own; no
-    header of a proxy is believed.
+    float32. Pages of other sites may ask where ``allow_origins`` names them
+    (``https://host:port``). Without a token a request must name this machine as its host, that of
+    ``public_url`` or one of ``allow_hosts`` (without port; ``*`` is any). ``public_url`` is where
+    clients find the service, if a proxy gives it another address; no header of a proxy is trusted.
     """
 
     max_body_bytes: int = Field(default=64 << 20, ge=1)
@@ -130,9 +128,9 @@ class HttpSettings(Frozen):
 
 
 class DriftSettings(Frozen):
-    """Whether incoming recordings are compared with the training recordings, and how many.
+    """Whether and how incoming recordings are compared with the training recordings.
 
-    The last ``window`` recordings are compared, and judged once there are ``at_least`` so many. Of
+    The last ``window`` recordings are compared, and judged once there are ``at_least`` as many. Of
     a busy stream only ``max_per_second`` are measured.
     """
 
@@ -143,11 +141,11 @@ class DriftSettings(Frozen):
 
 
 class CorrectionSettings(Frozen):
-    """Whether people may confirm or correct answers, and what is kept of the recordings.
+    """Whether users may confirm or correct answers, and what is kept of the recordings.
 
     They are written to ``folder``, a path that all routers share; left out, to the run's own folder
-    where that is one of this machine and may be written to. The sounds themselves are kept only
-    where ``keep_sounds`` says so. No more than ``max_mb`` are held.
+    where that is local and writable. Sounds are kept only with ``keep_sounds``. The folder holds at
+    most ``max_mb``.
     """
 
     enabled: bool = True
@@ -162,8 +160,8 @@ class ServeSettings(Frozen):
     ``experts`` replaces ``expert`` for the experts that it names. While a deployment is replaced,
     ``surge_percent`` more of its replicas may live than usual; at 0 old ones go before new ones
     come. Replicas that start ``gently`` take turns, and routers wait for experts: for upgrades.
-    ``registry`` is the folder of an application's versions, where `xmoe deploy` wrote it. ``logs``
-    says how replicas write them: ``json`` has a line for each request, and its id in each line.
+    ``registry`` is the folder of an application's versions, written by `xmoe deploy`. ``logs`` is
+    how replicas write them: ``json`` has a line for each request, and its id in each line.
     """
 
     run: str
@@ -182,5 +180,4 @@ class ServeSettings(Frozen):
     corrections: CorrectionSettings = CorrectionSettings()
 
     def deployment_of(self, name: str) -> ExpertDeployment:
-        """Return how the expert of that name is deployed."""
         return self.experts.get(name, self.expert)

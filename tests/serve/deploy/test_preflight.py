@@ -8,7 +8,7 @@ from tests.fixtures.runs import write_figures, write_run
 from xmoe.base.errors import RunFolderError
 from xmoe.predict.golden import write_golden
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.serve.deploy.preflight import hear_run, judge_run
+from xmoe.serve.deploy.preflight import judge_run, rehearse
 from xmoe.serve.settings import ServeSettings
 
 
@@ -28,7 +28,7 @@ def make_run(tmp_path):
 def judge(run, served=None, **rules):
     settings = ServeSettings(run=str(run))
     other = None if served is None else ServeSettings(run=str(served))
-    return judge_run(settings, hear_run(settings), other, **rules)
+    return judge_run(settings, rehearse(settings), other, **rules)
 
 
 def test_sound_run_passes(make_run):
@@ -69,7 +69,7 @@ def test_golden_answers_that_differ_are_objected_to(make_run):
     (objection,) = judge(run).objections
     assert objection.startswith("its golden answers differ by 0.")
     path.write_text(json.dumps(golden | {"weights_sha256": "0" * 64}))
-    assert judge(run).objections[0].startswith("its golden answers are of other weights")
+    assert judge(run).objections[0].startswith("its golden answers belong to other weights")
     path.unlink()
     assert judge(run).objections == ()
 
@@ -90,14 +90,14 @@ def test_run_that_does_not_load_raises(make_run):
     for path in run.rglob("router.safetensors"):
         path.write_bytes(b"torn")
     with pytest.raises(RunFolderError, match="SHA-256 differs"):
-        hear_run(ServeSettings(run=str(run)))
+        rehearse(ServeSettings(run=str(run)))
 
 
 def test_what_is_heard_is_what_a_service_answers(make_run, ask, serve_run):
     run = make_run("new", 90)
-    heard = hear_run(ServeSettings(run=str(run)))
+    rehearsal = rehearse(ServeSettings(run=str(run)))
     service = serve_run(run=run)
-    for recording, wanted in zip(heard.recordings, heard.answers, strict=True):
+    for recording, wanted in zip(rehearsal.recordings, rehearsal.answers, strict=True):
         said = ask("POST", "/v1/classify", body=recording, service=service).json()
-        assert said["weights_sha256"] == heard.weights_sha256
+        assert said["weights_sha256"] == rehearsal.weights_sha256
         assert said["probabilities"] == pytest.approx(wanted, abs=1e-5)

@@ -65,7 +65,7 @@ def test_applications_do_not_see_each_other(tmp_path):
 def test_torn_state_is_an_error_that_names_the_file(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "000001.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"000001.json: is no state"):
+    with pytest.raises(ConfigError, match=r"000001.json: is not a state"):
         Registry(str(tmp_path), "a").read()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from xmoe.base.errors import ConfigError, XmoeError
-from xmoe.serve.deploy.preflight import Heard, Verdict
+from xmoe.serve.deploy.preflight import Rehearsal, Verdict
 from xmoe.serve.deploy.registry import Registry, TrialPlan
 from xmoe.serve.deploy.release import Order, Releases, describe_count
 from xmoe.serve.deploy.trial import TrialCount
@@ -37,7 +37,7 @@ class FakeStage:
             raise XmoeError("not ready")
         self.running[app] = settings
 
-    def check(self, app, heard):
+    def check(self, app, rehearsal):
         if self.running[app].run in self.wrong:
             raise XmoeError("the smoke test failed")
 
@@ -60,14 +60,14 @@ def stage():
 @pytest.fixture
 def releases(stage, tmp_path):
     def hear(settings):
-        return Heard(settings.run[-1] * 64, (), ())
+        return Rehearsal(settings.run[-1] * 64, (), ())
 
-    return Releases(Registry(str(tmp_path), "birds"), stage, hear=hear)
+    return Releases(Registry(str(tmp_path), "birds"), stage, ask=hear)
 
 
 def deploy(releases, run, verdict=GOOD, **order):
     settings = ServeSettings(run=run)
-    return releases.deploy(settings, Heard(run[-1] * 64, (), ()), verdict, Order(**order))
+    return releases.deploy(settings, Rehearsal(run[-1] * 64, (), ()), verdict, Order(**order))
 
 
 def test_deploys_follow_each_other_and_each_is_remembered(releases, stage):
@@ -126,7 +126,7 @@ def test_rollback_goes_back_one_version_at_a_time(releases, stage):
 def test_rollback_to_other_weights_is_refused(releases, stage, tmp_path):
     deploy(releases, "/runs/1")
     deploy(releases, "/runs/2")
-    changed = Releases(releases.registry, stage, hear=lambda settings: Heard("f" * 64, (), ()))
+    changed = Releases(releases.registry, stage, ask=lambda settings: Rehearsal("f" * 64, (), ()))
     with pytest.raises(ConfigError, match="no longer those of version 1"):
         changed.rollback()
     assert stage.running["birds"].run == "/runs/2"

@@ -37,7 +37,7 @@ class Candidate:
 
 
 def try_out(candidate, own, bodies=BODIES, timeout_s=5.0, **plan):
-    """Return every answer and what was counted."""
+    """Every answer and what was counted."""
     from xmoe.serve.schemas import ClassifyAnswer
 
     async def answer():

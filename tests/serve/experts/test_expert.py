@@ -29,7 +29,7 @@ def weights_at(run):
 
 
 def answers(core):
-    """Return an expert's logits for a fixed window."""
+    """An expert's logits for a fixed window."""
     levels = np.random.default_rng(0).integers(0, 255, (1, 8, 2, 8)).astype(np.uint8)
     return core.infer({"levels": levels, "scale": np.full(1, 0.01, np.float32)})
 
@@ -80,7 +80,7 @@ def test_weights_that_change_while_they_are_read_are_refused(tiny_run, monkeypat
     monkeypatch.setattr(module, "hash_weights", lambda *_: next(sums))
     with pytest.raises(RunFolderError, match="changed while") as raised:
         ExpertCore.load(str(tiny_run), "low")
-    assert "give every run its own" in (raised.value.mend or "")
+    assert "give every run a folder of its own" in (raised.value.mend or "")
 
 
 def test_a_network_of_a_run_at_an_address_answers_once_the_copy_is_gone(backbone_run):

@@ -23,7 +23,7 @@ def gate():
 
 
 async def ask(gate, done, path="/v1/classify", kind="http", body=None):
-    """Return what is sent to a client; what is read of its pieces leaves ``body``."""
+    """What is sent to a client; what is read of its pieces leaves ``body``."""
     sent, pieces = [], [b"a", b"b"] if body is None else body
 
     async def send(message):
@@ -129,7 +129,7 @@ def test_those_inside_are_answered_and_new_ones_sent_away(gate):
     assert late[0]["status"] == 503
     assert dict(late[0]["headers"])[b"retry-after"] == b"3"
     assert b'"draining"' in late[1]["body"]
-    assert b'"error":"the service is about to stop' in late[1]["body"]
+    assert b'"error":"the service is shutting down' in late[1]["body"]
 
 
 def test_it_does_not_wait_for_ever(gate):
@@ -154,7 +154,9 @@ def test_closed_it_is_still_alive_and_takes_no_websocket(gate):
 
     alive, ready, socket = asyncio.run(main())
     assert (alive[0]["status"], ready[0]["status"]) == (200, 503)
-    assert socket == [{"type": "websocket.close", "code": 1001, "reason": "the service stops"}]
+    assert socket == [
+        {"type": "websocket.close", "code": 1001, "reason": "the service is shutting down"}
+    ]
 
 
 def test_bodies_hold_no_more_than_their_room_together():

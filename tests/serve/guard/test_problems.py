@@ -33,7 +33,7 @@ RATE_HZ = 8000
 
 
 def wav(*, rate=RATE_HZ, channels=1, bits=16, tag=1, data=b"\x01\x02" * 4000, claim=None):
-    """Return a WAV file whose header says whatever is asked for."""
+    """A WAV file whose header says whatever is asked for."""
     align = max(1, channels * bits // 8) & 0xFFFF
     body = struct.pack("<HHIIHH", tag, channels, rate, (rate * align) & 0xFFFFFFFF, align, bits)
     size = len(data) if claim is None else claim
@@ -53,7 +53,7 @@ def noise(seconds=0.5, channels=1):
 
 
 def vorbis_silence(seconds):
-    """Return seconds of silence; written by the second, because the encoder's stack is small."""
+    """Seconds of silence; written by the second, because the encoder's stack is small."""
     buffer = io.BytesIO()
     with sf.SoundFile(buffer, "w", RATE_HZ, 1, format="OGG", subtype="VORBIS") as sound:
         for _ in range(seconds):
@@ -62,7 +62,7 @@ def vorbis_silence(seconds):
 
 
 def flac_claiming(frames):
-    """Return a FLAC file whose header claims a number of samples (36 bits)."""
+    """A FLAC file whose header claims a number of samples (36 bits)."""
     data = bytearray(encode(noise(), format="FLAC"))
     packed = int.from_bytes(data[18:26], "big")
     packed = (packed >> 36 << 36) | frames

@@ -94,7 +94,7 @@ def test_table_that_is_wrong_is_refused_and_no_token_is_repeated(http_with, wron
 
 
 def test_table_that_is_no_json_is_refused(http_with):
-    with pytest.raises(ConfigError, match="no JSON"):
+    with pytest.raises(ConfigError, match="not JSON"):
         read_tokens(http_with("{" + TOKEN))
 
 
@@ -136,7 +136,7 @@ def test_bucket_fills_with_time_and_a_debt_is_paid_off():
 
 
 def send_all(service, allowances, requests):
-    """Return the replies of one application to requests (method, path, token, more)."""
+    """The replies of one application to requests (method, path, token, more)."""
 
     async def run():
         app = build_app(service, tokens=allowances)

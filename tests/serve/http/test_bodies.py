@@ -182,7 +182,7 @@ def test_a_form_without_a_boundary_is_told_who_makes_it(ask_one, wav, sound):
     sent = form(part(wav(sound()), PARTS["any field"]), kind="multipart/form-data")
     reply = ask_one("POST", "/v1/classify", **sent)
     assert (reply.status, reply.json()["code"]) == (400, "bad_form")
-    assert "leave Content-Type" in reply.json()["hint"]
+    assert "let the HTTP client set Content-Type" in reply.json()["hint"]
 
 
 def test_other_parts_of_a_form_are_no_recordings(ask_one, wav, sound):
@@ -261,5 +261,5 @@ def test_base64_is_read_as_people_write_it():
     ):
         assert read_base64(text) == data
     for text in ("no base64!", "abcde", "data:audio/wav;base64,!"):
-        with pytest.raises(HttpProblem, match="no base64"):
+        with pytest.raises(HttpProblem, match="not base64"):
             read_base64(text)

@@ -63,7 +63,7 @@ def talk(socket, start, pieces):
 
 
 def refused(socket):
-    """Return the error frame and the code that the socket was closed with."""
+    """The error frame and the code that the socket was closed with."""
     frame = socket.receive_json()
     while frame["type"] != "error":
         frame = socket.receive_json()

@@ -26,7 +26,7 @@ def in_json(samples, *, tensor_has=None, **more):
 
 
 def in_binary(raw, has, **more):
-    """Return body and headers as the protocol's extension has them."""
+    """Body and headers as the protocol's extension has them."""
     has = has | {"parameters": has.get("parameters", {}) | {"binary_data_size": len(raw)}}
     head = json.dumps({"inputs": [has], **more}).encode()
     return {"body": head + raw, "headers": {LENGTH: str(len(head))}}
@@ -37,7 +37,7 @@ def string(data):
 
 
 def read_outputs(reply):
-    """Return the outputs of a reply by name, out of JSON or of the bytes behind it."""
+    """The outputs of a reply by name, out of JSON or of the bytes behind it."""
     assert reply.status == 200, reply.body[:300]
     end = int(reply.headers.get(LENGTH, len(reply.body)))
     tail, found = reply.body[end:], {}

@@ -23,7 +23,7 @@ CLASSES = ("a", "b", "noise")
 
 
 def served(starts_s, rows):
-    """Return answers to segments of 1 s whose probabilities are ``rows`` [n, 3]."""
+    """Answers to segments of 1 s whose probabilities are ``rows`` [n, 3]."""
     n = len(rows)
     answers = SegmentAnswers(
         logits=torch.tensor(rows).log(),
@@ -38,7 +38,7 @@ def served(starts_s, rows):
 
 @pytest.fixture
 def predictor():
-    """Return what the timeline asks of a predictor: its configuration and task."""
+    """What the timeline asks of a predictor: its configuration and task."""
     model = ModelConfig(num_classes=3, experts=cnn_specs("low"), k_max=1)
     config = RunConfig(classes=CLASSES, spectro=SPECTRO, model=model, train=TrainConfig())
     return SimpleNamespace(config=config, task=SingleLabel())

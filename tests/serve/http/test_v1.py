@@ -12,7 +12,7 @@ from xmoe.serve.watch.incoming import measure_incoming
 
 
 def form(*files, boundary="cut"):
-    """Return body and headers of a form with one part per file."""
+    """Body and headers of a form with one part per file."""
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
         f"Content-Type: audio/wav\r\n\r\n".encode()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fixtures.closed_runs import COSTS_MS, FIRST_MOST, NAMES
 from tests.fixtures.runs import tiny_config, write_run
+from tests.serve.plan.conftest import TIMES
 from xmoe.base.errors import ConfigError
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.serve.plan.capacity import (
@@ -19,29 +20,22 @@ from xmoe.serve.plan.capacity import (
     read_times,
     to_settings,
 )
-from xmoe.serve.plan.simulate import Asked, Times
+from xmoe.serve.plan.simulate import Asked
 from xmoe.serve.settings import ServeSettings
 
-TIMES = Times(
-    proxy_ms=1.0,
-    request_ms=2.0,
-    plan_ms=4.0,
-    call_ms=3.0,
-    link_ms=1.0,
-    expert_ms={"a": 5.0, "b": 20.0},
-)
+SLOW_B = TIMES.model_copy(update={"expert_ms": {"a": 5.0, "b": 20.0}})
 ROWS = [Asked(), Asked(first=("a",)), Asked(first=("a",)), Asked(first=("a",), further=("b",))]
 
 
 def test_first_guess_works_its_share_of_the_time():
-    fleet = first_guess(TIMES, {"a": 0.75, "b": 0.25}, 200.0)
+    fleet = first_guess(SLOW_B, {"a": 0.75, "b": 0.25}, 200.0)
     assert fleet.experts == {"a": 2, "b": 2}  # 0.75 * 6.5 ms and 0.25 * 21.5 ms of 200 a second
     assert fleet.routers == 3
     assert 200.0 * 7.5 / 1000.0 / fleet.routers <= UTILISATION
 
 
 def test_rate_is_kept_within_the_latency():
-    found = find_capacity(TIMES, ROWS, Target(per_second=400.0, p99_ms=60.0, price=1.0))
+    found = find_capacity(SLOW_B, ROWS, Target(per_second=400.0, p99_ms=60.0, price=1.0))
     assert found.reached
     assert found.outcome.p99_ms <= 60.0
     assert found.outcome.per_second == pytest.approx(400.0, rel=0.05)
@@ -52,27 +46,27 @@ def test_rate_is_kept_within_the_latency():
 
 
 def test_tighter_latency_takes_more_replicas():
-    loose = find_capacity(TIMES, ROWS, Target(per_second=400.0, p99_ms=200.0))
-    tight = find_capacity(TIMES, ROWS, Target(per_second=400.0, p99_ms=60.0))
+    loose = find_capacity(SLOW_B, ROWS, Target(per_second=400.0, p99_ms=200.0))
+    tight = find_capacity(SLOW_B, ROWS, Target(per_second=400.0, p99_ms=60.0))
     assert tight.reached
     assert sum(tight.replicas().values()) > sum(loose.replicas().values())
 
 
 def test_latency_below_the_work_itself_is_not_reached():
-    found = find_capacity(TIMES, ROWS, Target(per_second=50.0, p99_ms=20.0))
+    found = find_capacity(SLOW_B, ROWS, Target(per_second=50.0, p99_ms=20.0))
     assert not found.reached
     assert found.outcome.p99_ms > 20.0
 
 
 def test_many_cells_are_one_cell_many_times():
-    one = find_capacity(TIMES, ROWS, Target(per_second=2000.0, p99_ms=200.0))
-    ten = find_capacity(TIMES, ROWS, Target(per_second=20_000.0, p99_ms=200.0))
+    one = find_capacity(SLOW_B, ROWS, Target(per_second=2000.0, p99_ms=200.0))
+    ten = find_capacity(SLOW_B, ROWS, Target(per_second=20_000.0, p99_ms=200.0))
     assert (one.cells, ten.cells) == (1, 10)
     assert ten.replicas() == {name: 10 * size for name, size in one.replicas().items()}
 
 
 def test_settings_are_those_of_the_service():
-    found = find_capacity(TIMES, ROWS, Target(per_second=400.0, p99_ms=60.0))
+    found = find_capacity(SLOW_B, ROWS, Target(per_second=400.0, p99_ms=60.0))
     settings = ServeSettings.model_validate({"run": "r", **to_settings(found)})
     assert settings.router.replicas == found.replicas()["router"]
     assert settings.deployment_of("b").min_replicas == found.replicas()["b"]

@@ -2,16 +2,9 @@
 
 import pytest
 
+from tests.serve.plan.conftest import TIMES
 from xmoe.serve.plan.simulate import Asked, Demand, Fleet, Times, simulate
 
-TIMES = Times(
-    proxy_ms=1.0,
-    request_ms=2.0,
-    plan_ms=4.0,
-    call_ms=3.0,
-    link_ms=1.0,
-    expert_ms={"a": 5.0, "b": 8.0},
-)
 BOTH = Asked(first=("a",), further=("b",))
 
 

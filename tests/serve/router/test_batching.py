@@ -13,7 +13,7 @@ def run_batcher(script, *, max_size=4, max_waiting=100, fails=False):
 
     async def work(items):
         blocks.append(list(items))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # far longer than the pauses below, on a busy machine too
         if fails:
             raise ValueError("broken")
         return [item * 10 for item in items]

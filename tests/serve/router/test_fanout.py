@@ -54,7 +54,7 @@ def callers(in_process):
 
 
 def fail_as(kind, times=10**6):
-    """Return an expert that fails ``times`` times and the list of its calls."""
+    """An expert that fails ``times`` times and the list of its calls."""
     calls = []
 
     async def call(request, budget_s):
@@ -73,7 +73,7 @@ def make_fanout(callers, faults):
 
 
 async def collect(fanout, share):
-    """Return what one request heard as its answer."""
+    """What one request heard as its answer."""
     return (await fanout.collect(share)).combine()
 
 
@@ -89,7 +89,7 @@ def gather(callers, begin, *, deadline_s=0.5, **faults):
 
 
 def chosen(plan):
-    """Return the name of the expert that each clip chose."""
+    """The name of the expert that each clip chose."""
     return [plan.expert_names[int(i)] for i in plan.weights.argmax(1)]
 
 

@@ -17,7 +17,7 @@ NONE = Options(deadline_ms=20_000.0)
 
 
 def make_clips():
-    """Return recordings at several rates, of one segment or several: samples and rate in Hz."""
+    """Recordings at several rates, of one segment or several: samples and rate in Hz."""
     rates_hz = (RATE_HZ, 11_025, 16_000, 4000)
     clips = []
     for seed in range(12):
@@ -48,7 +48,7 @@ class Calls:
 
 
 def classify(service, clips=CLIPS, options=NONE):
-    """Return answers to clips that are asked for at once."""
+    """Answers to clips that are asked for at once."""
 
     async def main():
         jobs = (service.classify_window(*clip, options) for clip in clips)
@@ -67,7 +67,7 @@ def assert_alike(served, expected):
 
 
 def find_doubtful(predictor):
-    """Return the first clip of one segment that asks further, and how many it asks at first."""
+    """The first clip of one segment that asks further, and how many it asks at first."""
     for clip in CLIPS:
         specs, sound = predictor.hear(*clip)
         first = predictor.model.prepare(specs, predictor.config.routing, sound=sound)[0].k

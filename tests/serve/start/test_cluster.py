@@ -125,7 +125,7 @@ def start_ours(run, *options, **environment):
 
 
 def read_address(process):
-    """Return the address that ``xmoe serve`` prints, and every line before it."""
+    """The address that ``xmoe serve`` prints, and every line before it."""
     lines = []
     for line in process.stderr:
         lines.append(line)

@@ -91,7 +91,7 @@ def test_environment_is_put_back(monkeypatch):
 
 
 def listeners_of(process):
-    """Return the (name, address, port) at which descendants of a process listen for HTTP."""
+    """The (name, address, port) at which descendants of a process listen for HTTP."""
     return [
         (child.name(), link.laddr.ip, link.laddr.port)
         for child in process.children(recursive=True)

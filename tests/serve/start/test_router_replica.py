@@ -113,7 +113,7 @@ def test_many_at_once_are_all_answered(address, wav, sound):
 
 
 def scrape():
-    """Return what Prometheus reads from this Ray: sample names with labels, and their values."""
+    """What Prometheus reads from this Ray: sample names with labels, and their values."""
     import ray
 
     port = ray.nodes()[0]["MetricsExportPort"]

@@ -77,7 +77,7 @@ def test_port_that_was_just_let_go_is_free(taken):
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
 def test_address_that_is_not_this_machines(host):
-    with pytest.raises(ConfigError, match="cannot be listened to") as caught:
+    with pytest.raises(ConfigError, match="cannot listen on") as caught:
         check_port(host, 8249)
     assert caught.value.where == "--host"
 
@@ -120,7 +120,7 @@ def wait_for(port):
 
 
 def exchange(port, *lines, body=b""):
-    """Return the status of a raw request."""
+    """The status of a raw request."""
     head = b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(head + b"\r\n\r\n" + body)

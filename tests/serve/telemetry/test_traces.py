@@ -30,13 +30,13 @@ def spans(monkeypatch):
 
 
 def parents(found):
-    """Return the name of each span's parent by its own name; None where that is elsewhere."""
+    """The name of each span's parent by its own name; None where that is elsewhere."""
     names = {span.context.span_id: span.name for span in found}
     return {span.name: span.parent and names.get(span.parent.span_id) for span in found}
 
 
 async def settle(reply):
-    """Return a reply once the spans of its rounds have ended."""
+    """A reply once the spans of its rounds have ended."""
     found = await reply
     await asyncio.sleep(0.05)
     return found

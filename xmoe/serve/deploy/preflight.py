@@ -1,7 +1,7 @@
-"""A run that is to be served -> what it answers here, and what speaks against serving it.
+"""A run that is to be served -> its answers here, and the objections to serving it.
 
-Loading it is the first check: what cannot be loaded raises at once and is never deployed. What is
-found beyond that are objections, which a person may overrule.
+Loading is the first check: a run that cannot be loaded raises at once and is never deployed.
+Anything else is an objection, which a person may overrule.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from xmoe.run.remote import fetched, fetched_for_predicting, hash_weights
 from xmoe.serve.settings import ServeSettings
 
 RECORDS = (RunFile.GOLDEN, RunFile.METRICS, RunFile.TRACES, RunFile.CLIPS)
-# Between processors the last digits differ, and with them, rarely, whether one more expert is
-# asked; other weights or a front end gone wrong show in the first digit.
+# Processors differ in the last digits and so, rarely, in whether one more expert is asked; wrong
+# weights or a wrong front end show in the first digit.
 TOLERANCE = 0.01
 MAY_LOSE = 0.02
 EVALUATE = "xmoe eval RUN --dataset DIR --out RUN"
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a run says in this process of made sounds, which are ``recordings`` as WAV."""
+class Rehearsal:
+    """A run's answers in this process to made sounds; ``recordings`` are these as WAV."""
 
     weights_sha256: str
     recordings: tuple[bytes, ...]
@@ -40,21 +40,21 @@ class Heard:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found, in lines for people, what speaks against the run, and its figures."""
+    """Findings as lines for people, objections, and the run's figures."""
 
     found: tuple[str, ...]
     objections: tuple[str, ...]
     figures: dict[str, float]
 
 
-def hear_run(settings: ServeSettings) -> Heard:
-    """Load a run and ask it; RunFolderError where it cannot be loaded."""
+def rehearse(settings: ServeSettings) -> Rehearsal:
+    """Load a run and have it answer; RunFolderError where it cannot be loaded."""
     with fetched_for_predicting(settings.run, which=settings.which) as folder:
         sha256 = hash_weights(folder, settings.which)
         predictor = Predictor.load(folder.path, which=settings.which)
     spectro = predictor.config.spectro
     recordings = tuple(_to_wav(sound, spectro.sample_rate_hz) for sound in make_sounds(spectro))
-    return Heard(sha256, recordings, tuple(answer_sounds(predictor)))
+    return Rehearsal(sha256, recordings, tuple(answer_sounds(predictor)))
 
 
 def _to_wav(samples: object, rate_hz: int) -> bytes:
@@ -65,20 +65,20 @@ def _to_wav(samples: object, rate_hz: int) -> bytes:
 
 def judge_run(
     settings: ServeSettings,
-    heard: Heard,
+    rehearsal: Rehearsal,
     served: ServeSettings | None,
     *,
     may_lose: float = MAY_LOSE,
 ) -> Verdict:
-    """Return what speaks for and against serving a run in place of the one that is ``served``.
+    """What speaks for and against serving a run in place of the one now ``served``.
 
-    It shall say what it said when it was written, be better than the commonest answer, and on the
+    It must answer as it did when it was written, beat always naming the commonest class, and on the
     test clips of both runs be neither clearly worse than the served one nor lose more than
     ``may_lose``.
     """
     found, objections = [], []
     with fetched(settings.run, [], which=settings.which, wanted=RECORDS) as folder:
-        said, wrong = _compare_golden(read_golden(folder), heard)
+        said, wrong = _compare_golden(read_golden(folder), rehearsal)
         figures, missing = _read_figures(folder)
         found.append(said)
         objections += [*wrong, *missing]
@@ -92,20 +92,20 @@ def judge_run(
     return Verdict(tuple(found), tuple(objections), figures)
 
 
-def _compare_golden(golden: Golden | None, heard: Heard) -> tuple[str, list[str]]:
+def _compare_golden(golden: Golden | None, rehearsal: Rehearsal) -> tuple[str, list[str]]:
     if golden is None:
-        return "golden    the run keeps no golden answers: not checked", []
-    if golden.weights_sha256 != heard.weights_sha256:
-        wrong = "its golden answers are of other weights (xmoe calibrate RUN asks it anew)"
+        return "golden    none in the run: not checked", []
+    if golden.weights_sha256 != rehearsal.weights_sha256:
+        wrong = "its golden answers belong to other weights (xmoe calibrate RUN renews them)"
         return "golden    of other weights", [wrong]
-    apart = largest_difference(heard.answers, golden.answers)
-    line = f"golden    {len(golden.answers)} clips, at most {apart:.2g} from what it said"
+    apart = largest_difference(rehearsal.answers, golden.answers)
+    line = f"golden    {len(golden.answers)} clips, within {apart:.2g} of its answers then"
     differ = f"its golden answers differ by {apart:.2g}, more than {TOLERANCE:g}"
     return line, [differ] if apart > TOLERANCE else []
 
 
 def _read_figures(folder: RunFolder) -> tuple[dict[str, float], list[str]]:
-    """Return the run's own figures on test, and what they say against it."""
+    """The run's own test figures, and the objections they raise."""
     try:
         metrics = RunRecords(folder.path).metrics
     except InputError:
@@ -137,6 +137,5 @@ def _compare_served(
 
 
 def describe_difference(figure: Difference) -> str:
-    """Return both figures and their difference in words."""
     interval = "" if figure.interval is None else " ({:+.4f} to {:+.4f})".format(*figure.interval)
     return f"{figure.name} {figure.first:.4f} -> {figure.second:.4f}, {figure.value:+.4f}{interval}"

@@ -2,10 +2,10 @@
 
     REGISTRY/APP/000001.json, 000002.json, ...
 
-Each file is the whole state after one change, with who made it, when and why; the last one holds,
-and none is ever written over. So the folder is the history too, a reader never sees half a change,
-and of two people who change it at once the second is told. It lies at a path or in a bucket, as
-runs do, and every node must see it: routers read from it what is on trial.
+Each file is the whole state after one change, with who made it, when and why; the last one counts,
+and none is ever overwritten. So the folder is its own history, a reader never sees half a change,
+and of two people who change it at once the second gets an error. Like runs, it lies at a path or in
+a bucket, and every node must see it: routers read from it what is on trial.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TrialPlan(Frozen):
 
 
 class Change(Frozen):
-    """What was done to which version, by whom, when, why, and what came out."""
+    """What was done to which version, by whom, when, why, and how it ended."""
 
     what: What = "nothing"
     version: int | None = None
@@ -71,10 +71,10 @@ class Change(Frozen):
 
 
 class State(Frozen):
-    """All versions, and the aliases: ``production``, ``candidate``; ``past`` productions in order.
+    """All versions and the aliases: ``production``, ``candidate``; ``past`` productions in order.
 
-    ``rolling`` is the version that is being rolled out. Left behind by a command that was killed,
-    it says that what runs is unknown.
+    ``rolling`` is the version being rolled out. If a killed command left it behind, what runs is
+    unknown.
     """
 
     schema_version: Literal[1] = 1
@@ -88,12 +88,11 @@ class State(Frozen):
     change: Change = Change()
 
     def version(self, number: int) -> Version:
-        """Return a version by its number."""
         return self.versions[number - 1]
 
     @property
     def served(self) -> Version | None:
-        """The version that is served, None before the first."""
+        """The production version, None before the first."""
         return None if self.production is None else self.version(self.production)
 
 
@@ -106,15 +105,15 @@ class Registry:
 
     @property
     def address(self) -> str:
-        """Where it is, for those who read it elsewhere."""
+        """Where other processes can read it."""
         return self.place.address
 
     def read(self) -> State:
-        """Return the last state; an empty one where nothing was deployed yet."""
+        """The last state; an empty one before the first deployment."""
         return read_state(self.place)
 
     def write(self, state: State, change: Change) -> State:
-        """Write the state that follows ``state``; ConfigError where another was written since."""
+        """Write the successor of ``state``; ConfigError where somebody else wrote one first."""
         change = change.model_copy(update={"by": self.by, "at": now()})
         made = state.model_copy(update={"serial": state.serial + 1, "change": change})
         place = self.place / _NAME.format(made.serial)
@@ -141,7 +140,7 @@ class Registry:
 
 
 def read_state(place: Place) -> State:
-    """Return the last state in a folder; ConfigError where it cannot be read as one."""
+    """The last state in a folder; ConfigError where it cannot be read."""
     if place.kind() == "nothing":
         return State()
     names = [found.name for found in place.walk() if found.name.endswith(".json")]
@@ -151,17 +150,17 @@ def read_state(place: Place) -> State:
     try:
         return State.model_validate_json(last.read())
     except (ValidationError, FileNotFoundError) as error:
-        mend = "name another registry, or move this file away: the one before it then holds"
-        raise ConfigError("is no state of a registry", where=last.shown, mend=mend) from error
+        mend = "name another registry, or move this file away: the one before then counts"
+        raise ConfigError("is not a state of a registry", where=last.shown, mend=mend) from error
 
 
 def find_trial(registry: str | None) -> TrialPlan | None:
-    """Return what is on trial by the folder that a router was given; InputError if unreadable."""
+    """What is on trial, by the registry that a router was given; InputError if unreadable."""
     return None if registry is None else read_state(open_place(registry)).trial
 
 
 def describe_caller() -> str:
-    """Return who changes a registry, as USER@HOST."""
+    """Who changes a registry, as USER@HOST."""
     user = "unknown"
     with suppress(OSError, KeyError, ImportError):
         user = getpass.getuser()
@@ -169,5 +168,5 @@ def describe_caller() -> str:
 
 
 def now() -> str:
-    """Return the time as ISO 8601, in UTC."""
+    """The time as ISO 8601, in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,11 +1,11 @@
 """A version of a run -> served, tried, promoted or taken back, with every step in the registry.
 
-    deploy     roll out -> ready -> smoke test -> production;  what fails is taken back by itself
-    deploy --shadow | --canary     the candidate beside production, which knows of it
+    deploy     roll out -> ready -> smoke test -> production;  a failure is rolled back by itself
+    deploy --shadow | --canary     the candidate runs beside production, which knows of it
     promote    the candidate becomes production
-    rollback   what the last of these did is undone
+    rollback   undo the last of these
 
-What touches a cluster is a ``Stage``; ``xmoe.serve.start.stage`` has the one of Ray Serve.
+Only a ``Stage`` touches a cluster; ``start.stage`` has the one of Ray Serve.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from xmoe.base.errors import ConfigError, XmoeError
-from xmoe.serve.deploy.preflight import Heard, Verdict, hear_run
+from xmoe.serve.deploy.preflight import Rehearsal, Verdict, rehearse
 from xmoe.serve.deploy.registry import Change, Mode, Registry, State, TrialPlan, Version, What, now
 from xmoe.serve.deploy.trial import TrialCount
 from xmoe.serve.settings import ServeSettings
@@ -25,35 +25,35 @@ Say = Callable[[str], None]
 
 
 class Stage(Protocol):
-    """Where applications run. What goes wrong there raises XmoeError."""
+    """Where applications run. Failures there raise XmoeError."""
 
     app: str
     candidate: str
 
     def runs(self, app: str) -> bool:
-        """Whether there is such an application."""
+        """Whether such an application exists."""
 
     def run(self, app: str, settings: ServeSettings) -> None:
-        """Put an application in the place of what runs there, and wait until it is ready."""
+        """Put an application in place of whatever has its name, and wait until it is ready."""
 
-    def check(self, app: str, heard: Heard) -> None:
-        """Have every router answer what was heard; raise where one answers otherwise."""
+    def check(self, app: str, rehearsal: Rehearsal) -> None:
+        """Have every router answer the recordings; raise where one answers differently."""
 
     def try_out(self, plan: TrialPlan | None) -> None:
-        """Tell the routers that are served of a trial, or of its end."""
+        """Tell the production routers of a trial, or of its end."""
 
     def count(self) -> TrialCount:
-        """Return what came of the trial in all routers."""
+        """The result of the trial over all routers."""
 
     def delete(self, app: str) -> None:
-        """Take an application away."""
+        """Remove an application."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Why a run is deployed, and how: at once, or as a trial of a ``share`` of the recordings.
+    """Why and how a run is deployed: at once, or on trial with a ``share`` of the recordings.
 
-    With ``force`` objections are noted and passed over; ``replace`` lets it take the place of an
+    ``force`` overrules objections, which are recorded; ``replace`` lets it take the place of an
     application that the registry does not know.
     """
 
@@ -72,16 +72,16 @@ class Releases:
         registry: Registry,
         stage: Stage,
         *,
-        hear: Callable[[ServeSettings], Heard] = hear_run,
+        ask: Callable[[ServeSettings], Rehearsal] = rehearse,
         say: Say = lambda line: None,
     ) -> None:
         self.registry = registry
         self._stage = stage
-        self._hear = hear
+        self._ask = ask
         self._say = say
 
     def check(self, order: Order) -> State:
-        """Return the state; ConfigError where nothing can be deployed now."""
+        """The state; ConfigError where nothing can be deployed now."""
         state = self._settled()
         if state.trial is not None:
             raise ConfigError(
@@ -90,7 +90,7 @@ class Releases:
             )
         if order.mode is not None and state.production is None:
             mend = "deploy the first version without --shadow and --canary"
-            raise ConfigError("nothing is served yet beside which to try it", mend=mend)
+            raise ConfigError("nothing is served yet to try it beside", mend=mend)
         if state.production is None and not order.replace and self._stage.runs(self._stage.app):
             raise ConfigError(
                 f"an application {self._stage.app} runs there that this registry does not know",
@@ -100,16 +100,16 @@ class Releases:
         return state
 
     def deploy(
-        self, settings: ServeSettings, heard: Heard, verdict: Verdict, order: Order
+        self, settings: ServeSettings, rehearsal: Rehearsal, verdict: Verdict, order: Order
     ) -> State:
-        """Serve a run that was checked, or put it on trial; XmoeError where it was taken back."""
+        """Serve a checked run, or put it on trial; XmoeError where it was taken back."""
         state = self.check(order)
         refuse(verdict, order)
         number = len(state.versions) + 1
         version = Version(
             number=number,
             settings=settings,
-            weights_sha256=heard.weights_sha256,
+            weights_sha256=rehearsal.weights_sha256,
             figures=verdict.figures,
             by=self.registry.by,
             at=now(),
@@ -119,9 +119,9 @@ class Releases:
         note = "; ".join(verdict.objections)
         state = self._begin(state, version, f"forced: {note}" if note else "")
         if order.mode is None:
-            return self._roll(state, version, heard, "deployed")
+            return self._roll(state, version, rehearsal, "deployed")
         plan = TrialPlan(version=number, mode=order.mode, share=order.share)
-        return self._try_out(state, version, heard, plan)
+        return self._try_out(state, version, rehearsal, plan)
 
     def promote(self, *, why: str = "", force: bool = False) -> State:
         """Serve the candidate to all; ConfigError where its trial speaks against it."""
@@ -132,11 +132,11 @@ class Releases:
         self._say(f"trial     {describe_count(state.trial, count)}")
         refuse_trial(count, force=force)
         version = state.version(state.trial.version)
-        heard = self._hear_again(version)
+        rehearsal = self._rehearse(version)
         note = describe_count(state.trial, count)
         self._stage.try_out(None)
         state = self._begin(state.model_copy(update={"trial": None}), version, note, why)
-        state = self._roll(state, version, heard, "promoted")
+        state = self._roll(state, version, rehearsal, "promoted")
         self._stage.delete(self._stage.candidate)
         return state
 
@@ -150,11 +150,11 @@ class Releases:
         if not state.past:
             raise ConfigError("there is no version before this one", mend="xmoe versions lists all")
         version = state.version(state.past[-1])
-        heard = self._hear_again(version)
-        return self._roll(self._begin(state, version, why=why), version, heard, "rolled back")
+        rehearsal = self._rehearse(version)
+        return self._roll(self._begin(state, version, why=why), version, rehearsal, "rolled back")
 
     def _settled(self) -> State:
-        """Return the state; ConfigError while a version is being rolled out."""
+        """The state; ConfigError while a version is being rolled out."""
         state = self.registry.read()
         if state.rolling is not None:
             raise ConfigError(
@@ -164,15 +164,15 @@ class Releases:
             )
         return state
 
-    def _hear_again(self, version: Version) -> Heard:
-        heard = self._hear(version.settings)
-        if heard.weights_sha256 != version.weights_sha256:
+    def _rehearse(self, version: Version) -> Rehearsal:
+        rehearsal = self._ask(version.settings)
+        if rehearsal.weights_sha256 != version.weights_sha256:
             raise ConfigError(
                 f"the weights are no longer those of version {version.number}",
                 where=version.settings.run,
-                mend="restore the folder from a copy, or deploy it as a version of its own",
+                mend="restore the folder from a copy, or deploy it as a new version",
             )
-        return heard
+        return rehearsal
 
     def _begin(self, state: State, version: Version, note: str = "", why: str = "") -> State:
         change = Change(
@@ -182,17 +182,17 @@ class Releases:
             state.model_copy(update={"rolling": version.number, "candidate": None}), change
         )
 
-    def _run(self, version: Version, heard: Heard | None) -> None:
+    def _run(self, version: Version, rehearsal: Rehearsal | None) -> None:
         """Roll a version out as production and have it answer."""
         self._say(f"rolling   version {version.number}, {version.settings.run}")
         known = {"registry": self.registry.address}
         self._stage.run(self._stage.app, version.settings.model_copy(update=known))
-        if heard is not None:
-            self._stage.check(self._stage.app, heard)
+        if rehearsal is not None:
+            self._stage.check(self._stage.app, rehearsal)
 
-    def _roll(self, state: State, version: Version, heard: Heard, what: What) -> State:
+    def _roll(self, state: State, version: Version, rehearsal: Rehearsal, what: What) -> State:
         try:
-            self._run(version, heard)
+            self._run(version, rehearsal)
         except XmoeError as error:
             raise self._bring_back(state, version, error) from error
         back = what == "rolled back"
@@ -206,7 +206,7 @@ class Releases:
         )
 
     def _bring_back(self, state: State, version: Version, error: XmoeError) -> XmoeError:
-        """Serve again what was served before; returns the error that says so."""
+        """Restore the version served before; returns the error that reports it."""
         failed = f"version {version.number} was taken back: {error.what}"
         self._say(f"failed    {error.what}")
         self._restore(state)
@@ -215,20 +215,22 @@ class Releases:
         return XmoeError(failed, where=error.where, mend=error.mend)
 
     def _restore(self, state: State) -> None:
-        """Have production run as the registry says, and nothing beside it."""
+        """Run production as the registry says, and nothing beside it."""
         if self._stage.runs(self._stage.candidate):
             self._stage.delete(self._stage.candidate)
         if state.served is None:
             self._stage.delete(self._stage.app)
         else:
-            self._run(state.served, self._hear_again(state.served))
+            self._run(state.served, self._rehearse(state.served))
 
-    def _try_out(self, state: State, version: Version, heard: Heard, plan: TrialPlan) -> State:
+    def _try_out(
+        self, state: State, version: Version, rehearsal: Rehearsal, plan: TrialPlan
+    ) -> State:
         candidate = self._stage.candidate
         try:
             self._say(f"starting  version {version.number} as a candidate beside production")
             self._stage.run(candidate, version.settings)
-            self._stage.check(candidate, heard)
+            self._stage.check(candidate, rehearsal)
             self._stage.try_out(plan)
         except XmoeError as error:
             self._stage.try_out(None)
@@ -260,11 +262,11 @@ class Releases:
 
 
 def refuse(verdict: Verdict, order: Order) -> None:
-    """Raise ConfigError where a run has objections against it, unless that is overruled."""
+    """Raise ConfigError where there are objections that ``force`` does not overrule."""
     if verdict.objections and not order.force:
         raise ConfigError(
             "the run is not deployed: " + "; ".join(verdict.objections),
-            mend="mend the run, or --force to deploy it all the same",
+            mend="fix the run, or deploy it anyway with --force",
         )
 
 
@@ -281,7 +283,6 @@ def refuse_trial(count: TrialCount, *, force: bool) -> None:
 
 
 def describe_count(plan: TrialPlan, count: TrialCount) -> str:
-    """Return what came of a trial in words."""
     told = f"{plan.mode} of version {plan.version}: {count.answered} of {count.asked} answered"
     if count.answered:
         told += f", {count.candidate_ms / count.answered:.0f} ms each"

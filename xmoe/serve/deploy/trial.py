@@ -1,10 +1,10 @@
 """Another run beside the one that is served: as a shadow, or for a share of the recordings.
 
-A shadow hears what is answered and nobody hears it; how often it would have said something else is
-counted. A canary answers the recordings whose hash falls into its share, the same ones always.
-Whatever becomes of the other run costs no answer: where it fails, the own run answers.
+A shadow gets copies of the requests, and nobody waits for it; only how often it disagrees is
+counted. A canary answers the recordings whose hash falls into its share, always the same ones.
+Trouble in the other run costs no answer: where it fails, the served run answers.
 
-Recordings that come as files are tried; numbers in JSON, streams and explanations are not.
+Only recordings that come as files are tried; numbers in JSON, streams and explanations are not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xmoe.serve.schemas import ClassifyAnswer, Options
 from xmoe.serve.telemetry.meter import Meter
 
 LOG = logging.getLogger("xmoe.serve")
-# A shadow that falls behind is left out rather than waited for.
+# A shadow that falls behind is skipped, not waited for.
 MOST_SHADOWS = 8
 
 Own = Callable[[], Awaitable[ClassifyAnswer]]
@@ -30,11 +30,11 @@ Ask = Callable[[bytes, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class TrialCount(Frozen):
-    """What came of a trial, in one router or in all of them.
+    """The result of a trial, in one router or in all.
 
-    ``asked`` are recordings that the candidate was sent, ``failed`` those that it did not answer
-    though the own run did, ``disagreed`` those with other labels, ``skipped`` those that a shadow
-    had no time for. Milliseconds are sums over the answers of each.
+    ``asked`` counts recordings sent to the candidate, ``failed`` those that only the served run
+    answered, ``disagreed`` those with other labels, ``skipped`` those that a shadow had no time
+    for. Milliseconds are sums over the answers of each run.
     """
 
     asked: int = 0
@@ -51,7 +51,7 @@ class TrialCount(Frozen):
         return TrialCount(**{name: value + getattr(other, name) for name, value in self})
 
     def plus(self, **more: float) -> TrialCount:
-        """Return this with some counts raised."""
+        """A copy with some counts raised."""
         return self.model_copy(update={name: getattr(self, name) + n for name, n in more.items()})
 
 
@@ -67,7 +67,7 @@ class Trial:
         self._shadows: set[asyncio.Task[None]] = set()
 
     async def answer(self, data: bytes, options: Options, own: Own) -> ClassifyAnswer:
-        """Return the answer to a recording, by the own run or by the candidate."""
+        """The answer to a recording, by the served run or by the candidate."""
         if self.plan.mode == "canary" and falls_into(data, self.plan.share):
             return await self._lead(data, options, own)
         began = time.monotonic()
@@ -80,7 +80,7 @@ class Trial:
     async def _lead(self, data: bytes, options: Options, own: Own) -> ClassifyAnswer:
         try:
             return await self._try(data, options)
-        except Exception as error:  # whatever it is: the own run answers, or says what is wrong
+        except Exception as error:  # the served run answers, or says what is wrong
             answer = await own()
             self._note("failed", asked=1, failed=1)
             LOG.warning("the candidate failed: %s", type(error).__name__)
@@ -105,7 +105,6 @@ class Trial:
             self._note("disagreed", disagreed=1)
 
     async def _try(self, data: bytes, options: Options) -> ClassifyAnswer:
-        """Return the candidate's answer, counted."""
         began = time.monotonic()
         async with asyncio.timeout(self._timeout_s):
             said = ClassifyAnswer.model_validate(
@@ -116,7 +115,7 @@ class Trial:
         return said
 
     async def finish(self) -> None:
-        """Wait for the shadows that are still on their way."""
+        """Wait for shadows still at work."""
         await asyncio.gather(*self._shadows)
 
     def _note(self, outcome: str = "", **more: float) -> None:
@@ -126,7 +125,7 @@ class Trial:
 
 
 def falls_into(data: bytes, share: float) -> bool:
-    """Whether a recording is among a share of all: told by its hash, so that it always is."""
+    """Whether a recording belongs to this share of all; by its hash, so always the same."""
     drawn = int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
     return drawn < share * 2**64
 

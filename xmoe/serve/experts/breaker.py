@@ -1,9 +1,9 @@
 """An expert that keeps failing is left alone for a while, so that nobody waits for it.
 
-Closed, it is asked. After a number of failures in a row it opens: nobody asks it. When its time is
-over one call may try (half-open); the outcome closes it or opens it again. However many experts
-fail, never more than half of them are shut out: with most of them failing the fault is likely
-elsewhere, and somebody has to be asked to find out that it is over.
+Closed: it is asked. After several failures in a row the breaker opens and nobody asks. After a
+while one call may try (half-open), and its outcome closes the breaker or opens it again. At most
+half of the experts are ever shut out: when most of them fail the fault is probably elsewhere, and
+somebody has to be asked to find out that it is over.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ State = Literal["closed", "open", "half-open"]
 class Breaker:
     """The breaker of one expert.
 
-    ``clock`` gives seconds that only rise; ``may_open`` is asked before a closed breaker opens.
+    ``clock`` gives monotonic seconds; ``may_open`` is asked before a closed breaker opens.
     """
 
     def __init__(
@@ -39,13 +39,12 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        """Closed, open, or half-open once its time is over."""
         if self._opened_at is None:
             return "closed"
         return "half-open" if self._clock() >= self._opened_at + self._open_s else "open"
 
     def allows(self) -> bool:
-        """Whether the expert may be asked now; half-open, one caller is let through at a time."""
+        """Whether the expert may be asked now; half-open lets one caller through at a time."""
         state = self.state
         if state == "half-open" and self._clock() >= self._probe_until:
             self._probe_until = self._clock() + self._open_s
@@ -53,11 +52,10 @@ class Breaker:
         return state == "closed"
 
     def succeed(self) -> None:
-        """Note an answer: the breaker closes."""
         self._failures, self._opened_at, self._probe_until = 0, None, 0.0
 
     def fail(self) -> None:
-        """Note a failure; enough of them in a row, or one while half-open, open the breaker."""
+        """Note a failure; enough in a row, or one while half-open, open the breaker."""
         self._failures += 1
         if self._opened_at is None and (self._failures < self._limit or not self._may_open()):
             return
@@ -71,7 +69,7 @@ def make_breakers(
     open_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Breaker]:
-    """Return a breaker for each expert, of which at most half are open or half-open at a time."""
+    """One breaker per expert; at most half of them are not closed at any time."""
     breakers: dict[str, Breaker] = {}
 
     def may_open() -> bool:

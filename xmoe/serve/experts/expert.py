@@ -1,10 +1,10 @@
-"""One expert with its own weights file: what its kind eats -> logits.
+"""One expert from its own weights file: a packed payload -> logits.
 
-Nothing here knows of Ray: the same class answers in a replica, inside the router, and in tests.
+Knows no Ray: the same class answers in a replica, inside the router and in tests.
 
-While a served run is replaced by another, routers and experts of both live side by side for some
-seconds. Experts of two runs must never answer one request together, so a call names the weights
-that its router has, and an expert answers with those or not at all.
+While one run replaces another, routers and experts of both live side by side for some seconds.
+Experts of two runs must never answer one request together, so a call names its router's weights,
+and an expert answers with those or not at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from xmoe.run.folder import Which, expert_part
 from xmoe.run.remote import fetched, hash_weights
 
 UNHEALTHY_AFTER = 3
-# How long an expert does not look again for weights that it did not find.
+# An expert looks again for weights that it did not find only after this time.
 NOT_FOUND_FOR_S = 5.0
 
 # A payload on the wire: named arrays of b rows each.
@@ -34,7 +34,7 @@ Logits = npt.NDArray[np.float32]
 
 
 class Weights(NamedTuple):
-    """Which checkpoint of which run, and the SHA-256 sum of its manifest."""
+    """A checkpoint of a run, and the SHA-256 sum of its manifest."""
 
     run: str
     which: Which
@@ -42,11 +42,11 @@ class Weights(NamedTuple):
 
 
 class OtherRun(Exception):
-    """The weights that a call asks for are not where its router found them."""
+    """The weights that a call asks for are no longer where its router found them."""
 
 
 class ExpertCore:
-    """One expert in eval mode on one device; ``weights_sha256`` says of which checkpoint."""
+    """One expert in eval mode on one device; ``weights_sha256`` names its checkpoint."""
 
     def __init__(
         self, expert: AnyExpert, *, device: torch.device | None = None, weights_sha256: str = ""
@@ -60,7 +60,7 @@ class ExpertCore:
     def load(
         cls, run: str, name: str, *, which: Which = "best", device: torch.device | None = None
     ) -> Self:
-        """Load one expert of a run and nothing else; RunFolderError where it is torn or absent."""
+        """Load this expert alone; RunFolderError where its files are damaged or missing."""
         with fetched(run, [expert_part(name)], which=which) as folder:
             sha256 = hash_weights(folder, which)
             config = folder.read_config()
@@ -74,11 +74,11 @@ class ExpertCore:
         return cls(expert, device=device, weights_sha256=sha256)
 
     def is_small(self, values: int) -> bool:
-        """Whether a payload of so many numbers is answered sooner here than by another thread."""
+        """Whether so many numbers are answered sooner here than by another thread."""
         return values <= self.expert.small_values
 
     def infer(self, payload: Arrays) -> Logits:
-        """Return logits [b, C] of what the router packed."""
+        """Logits [b, C] of what the router packed."""
         with torch.inference_mode():
             tensors = {
                 name: torch.from_numpy(np.array(value)).to(self.device)
@@ -90,13 +90,13 @@ class ExpertCore:
         return np.ascontiguousarray(logits, dtype=np.float32)
 
     def check_health(self) -> None:
-        """Raise RuntimeError where the last answers were all non-finite: time for a new replica."""
+        """Raise RuntimeError after a series of non-finite answers: time for a new replica."""
         if self.nonfinite_in_a_row >= UNHEALTHY_AFTER:
             raise RuntimeError(f"{self.nonfinite_in_a_row} answers in a row were not finite")
 
 
 class ExpertVersions:
-    """One expert with the weights of its own run, and of one other that calls ask for."""
+    """One expert with its own run's weights, and those of one other run that calls ask for."""
 
     def __init__(
         self, run: str, name: str, *, which: Which = "best", device: torch.device | None = None
@@ -107,7 +107,7 @@ class ExpertVersions:
         self._not_found: tuple[Weights, float] | None = None
 
     def of(self, weights: Weights) -> ExpertCore:
-        """Return the expert with the weights asked for; OtherRun where they are not to be had."""
+        """The expert with these weights; OtherRun where they cannot be had."""
         for core in (self.own, self._other):
             if core is not None and core.weights_sha256 == weights.sha256:
                 return core
@@ -126,10 +126,10 @@ class ExpertVersions:
 
 
 def check_unchanged(expected: str, found: str, run: str) -> None:
-    """Raise RunFolderError where weights are not those that were there before."""
+    """Raise RunFolderError where the weights have changed since."""
     if found != expected:
         raise RunFolderError(
             "the weights changed while they were read",
             where=run,
-            mend="serve a folder that nothing is written to: give every run its own",
+            mend="give every run a folder of its own that nothing writes to",
         )

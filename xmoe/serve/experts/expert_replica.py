@@ -1,8 +1,8 @@
 """What Ray Serve runs as an expert.
 
 Ray pickles a class by the name of its module, so a replica's process imports this module and what
-it needs, and nothing of the router: eight experts are eight processes. torch comes with the
-constructor, in this replica's turn.
+it needs, and nothing of the router: eight experts are eight processes. torch is imported in the
+constructor, when it is this replica's turn.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from xmoe.serve.experts.expert import Arrays, Logits, Weights
 
 UNTRACED: Mapping[str, str] = MappingProxyType({})
-EXPIRED = "the time of this call was over before it began"
+EXPIRED = "the time of this call was up before it started"
 
 
 class ExpertReplica:
-    """One expert in a process of its own; calls wait their turn in one thread."""
+    """One expert in its own process; large calls queue for one thread."""
 
     def __init__(self, settings: dict[str, Any], name: str) -> None:
         checked = ServeSettings.model_validate(settings)
@@ -55,10 +55,11 @@ class ExpertReplica:
         weights: Weights,
         trace: Mapping[str, str] = UNTRACED,
     ) -> Logits:
-        """Return logits [b, C] of what was packed, by the weights of the router that asks.
+        """Logits [b, C] of a payload, by the weights of the router that asks.
 
-        Work that came too late is dropped. A small call to the replica's own weights is answered at
-        once: two changes of thread cost as much as the answer. ``trace`` is what it is part of.
+        Work that arrives too late is dropped. A small call to the replica's own weights is answered
+        at once: switching threads twice costs as much as the answer. ``trace`` continues the
+        router's.
         """
         with traces.span_of_inference(self._versions.name, trace):
             return await self._infer(payload, budget_s, weights)
@@ -78,5 +79,5 @@ class ExpertReplica:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def check_health(self) -> None:
-        """Raise where only a new replica can help; Serve asks."""
+        """Asked by Serve: raise where only a new replica helps."""
         self._versions.own.check_health()

@@ -1,4 +1,4 @@
-"""Experts in the router's own process, for a small machine, for the baseline and for tests."""
+"""Experts in the router's own process: on a small machine, as a baseline, in tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_THREADS = 4
 
 
 class LocalExperts:
-    """All experts of a run in this process; large calls go to threads, small ones run at once."""
+    """All experts of a run in this process; large calls run in threads, small ones at once."""
 
     def __init__(self, cores: Mapping[str, ExpertCore]) -> None:
         self._cores = dict(cores)
@@ -32,7 +32,6 @@ class LocalExperts:
     def load(
         cls, settings: ServeSettings, config: RunConfig, *, device: torch.device | None = None
     ) -> Self:
-        """Load every expert of a run that may be asked."""
         return cls(
             {
                 name: ExpertCore.load(settings.run, name, which=settings.which, device=device)
@@ -41,11 +40,10 @@ class LocalExperts:
         )
 
     def callers(self) -> dict[str, CallExpert]:
-        """Return one caller per expert."""
         return dict.fromkeys(self._cores, self.call)
 
     async def call(self, request: ExpertRequest, budget_s: float) -> Tensor:
-        """Return logits [b, C]; raises CallFailed where the expert fails."""
+        """Logits [b, C]; CallFailed where the expert fails."""
         core = self._cores[request.name]
         payload = to_arrays(request)
         try:
@@ -59,11 +57,11 @@ class LocalExperts:
 
 
 def to_arrays(request: ExpertRequest) -> Arrays:
-    """Return the payload of a request as it travels."""
+    """The payload of a request as it travels."""
     return {name: value.numpy() for name, value in request.payload.items()}
 
 
 def callable_experts(config: RunConfig) -> tuple[str, ...]:
-    """Name those that the policy did not mask."""
+    """Those that the policy did not mask."""
     masked = config.model.masked_experts
     return tuple(name for name in config.model.expert_names if name not in masked)

@@ -1,4 +1,4 @@
-"""What the process of a replica is set up with, whatever it serves."""
+"""How the process of any replica is set up."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import torch
 
 
 def pick_device(num_gpus: float) -> torch.device:
-    """Return the GPU of a replica that was given one, else the processor."""
     return torch.device("cuda" if num_gpus > 0 and torch.cuda.is_available() else "cpu")
 
 
 def settle_memory() -> None:
-    """Take what a replica holds for life out of the garbage collector's rounds.
+    """Exclude what a replica holds for life from garbage collection.
 
-    Some hundred thousand objects of libraries would be looked through again and again while
+    Otherwise some hundred thousand objects of libraries are traversed again and again while
     requests wait.
     """
     gc.collect()

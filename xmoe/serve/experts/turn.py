@@ -1,7 +1,7 @@
-"""Replicas that start on a node take turns, so that those that answer keep a processor.
+"""Replicas that start on a node take turns, so that those already serving keep a processor.
 
-An upgrade starts a process for each deployment at once, and each reads torch for seconds. Half as
-many as there are processors do that at a time. Nothing heavy is imported here: a replica asks for
+An upgrade starts a process per deployment at once, and each imports torch for seconds. At most half
+as many as there are processors do so at a time. Nothing heavy is imported here: a replica waits for
 its turn before it imports what it needs.
 """
 
@@ -18,12 +18,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOOK_S = 0.05
-# Whoever waits longer starts all the same: a replica that hangs must not hold up the others.
+# After this a replica starts anyway: one that hangs must not hold up the others.
 WITHIN_S = 120.0
 
 
 def count_slots() -> int:
-    """Return how many replicas may load at once on this node."""
+    """How many replicas may load at once on this node."""
     return max(1, (os.cpu_count() or 1) // 2)
 
 
@@ -31,7 +31,7 @@ def count_slots() -> int:
 def turn(
     *, slots: int | None = None, folder: Path | None = None, within_s: float = WITHIN_S
 ) -> Iterator[bool]:
-    """Wait for one of the node's slots and hold it; gives False where the wait was too long."""
+    """Hold one of the node's slots; yields False where the wait for it was too long."""
     place = folder or Path(tempfile.gettempdir()) / f"xmoe-turns-{getpass.getuser()}"
     place.mkdir(exist_ok=True)
     locks = [FileLock(place / f"{slot}.lock") for slot in range(slots or count_slots())]

@@ -1,11 +1,11 @@
-"""The door: an id for every request, a token on all but health and the page, errors as JSON.
+"""The door: an id for every request, a token on all but health and pages, errors as JSON.
 
-Where no token is set, a request must name this machine as its host: a page of elsewhere may have
-its own name lead to 127.0.0.1, and its browser would then hand it every answer.
+Plain ASGI, so that it comes before routing and parsing. A client's own ``x-request-id`` is
+replaced, never echoed. Each rejected request leaves a line in the log ``xmoe.audit``: request id,
+name of the token, route and reason; never a token.
 
-Plain ASGI, so that it stands before routing, parsing and everything else. A client's own
-``x-request-id`` is replaced, never repeated. Who is sent away leaves a line in the log
-``xmoe.audit``: request id, name of the token, route and reason; never a token.
+Without a token a request must name this machine as its host. Otherwise a page elsewhere could point
+its own name at 127.0.0.1 (DNS rebinding), and the browser would hand it every answer.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ AUDIT = logging.getLogger("xmoe.audit")
 
 HEALTH = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 OPEN_PATHS = HEALTH | pages.PATHS
-# A browser cannot send a header with a socket, so a stream may bring its token as first message.
+# Browsers cannot set headers on a socket, so a stream may send its token as first message.
 STREAM_PATH = "/v1/stream"
 HINT = "send the header `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`"
 
 MOST_ROUTE = 200
-# A client as it is: HEAD asks what GET would (the server leaves the body out), `curl -T` puts.
+# Real clients: HEAD is GET (the server leaves the body out), and `curl -T` sends PUT.
 METHODS = MappingProxyType({"HEAD": "GET", "PUT": "POST"})
 
 REFUSED = {
@@ -48,33 +48,33 @@ REFUSED = {
         "ask localhost or 127.0.0.1, or have http.allow_hosts name the host, or set a token",
     ),
     "unauthorised": (401, "no token, or a wrong one", HINT),
-    "no_scope": (403, "the token may not ask this", "use a token with the scope {scope}"),
-    "quota": (429, "the token has asked for more than it may", "come back after Retry-After"),
+    "no_scope": (403, "the token lacks the scope for this", "use a token with the scope {scope}"),
+    "quota": (429, "the quota of the token is used up", "try again after Retry-After seconds"),
 }
 
 
 def route_of(scope: Connection) -> str:
-    """Return a request's path below the prefix that the application is mounted at."""
+    """A request's path below the prefix where the application is mounted."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "")) or "/"
 
 
 def tidy(scope: Connection) -> Connection:
-    """Return a request as the routes know it: no slash twice or at the end, a method they have.
+    """A request as the routes know it: no double or trailing slash, a method they have.
 
-    Done here, since a redirect would name the host and scheme that the last proxy spoke to.
+    No redirect for these, since it would name the host and scheme that the last proxy used.
     """
     root, method = scope.get("root_path", ""), scope.get("method", "")
     below = scope["path"].removeprefix(root)
     if below.startswith("/"):
-        # A line end too: the routes' patterns overlook one, and the scope of a route would not.
+        # Line ends too: routes match despite one, but the lookup of their scope would not.
         parts = (part.rstrip("\n") for part in below.split("/"))
         below = "/" + "/".join(filter(None, parts))
     return {**scope, "path": root + below, "method": METHODS.get(method, method)}
 
 
 def to_response(error: HttpProblem, scope: Connection) -> JSONResponse:
-    """Return a refusal as it is sent; the clients of ``/v2`` read its ``error``."""
+    """A refusal as it is sent; clients of ``/v2`` read its ``error``."""
     told = {"request_id": str(scope.get("state", {}).get("request_id", ""))}
     if route_of(scope).startswith("/v2"):
         told["error"] = f"{error.problem.message}; {error.problem.hint}"
@@ -83,7 +83,7 @@ def to_response(error: HttpProblem, scope: Connection) -> JSONResponse:
 
 
 def check_scope(scope: Connection, wanted: Scope) -> None:
-    """Raise HttpProblem where the token of a request that was let in has not this scope."""
+    """Raise HttpProblem where the request's token lacks this scope."""
     holder: Holder | None = scope["state"].get("holder")
     if holder is not None and wanted not in holder.scopes:
         note_refusal(scope, "no_scope", holder)
@@ -92,7 +92,7 @@ def check_scope(scope: Connection, wanted: Scope) -> None:
 
 
 def check_origin(asked: HTTPConnection, allowed: Collection[str]) -> None:
-    """Refuse pages of other sites unless tokens are set: browsers let any page ask this machine."""
+    """Refuse pages of other sites where no tokens are set: any page may reach loopback."""
     origin = asked.headers.get("origin")
     if origin is None or asked.scope["state"].get("has_token", False):
         return
@@ -110,7 +110,7 @@ def names_one_of(scope: Connection, hosts: Collection[str]) -> bool:
 
 
 def host_in(address: str) -> str:
-    """Return the host of an address, without brackets; empty where it has none."""
+    """The host of an address, without brackets; empty where it has none."""
     try:
         return urlsplit(address).hostname or ""
     except ValueError:
@@ -118,15 +118,14 @@ def host_in(address: str) -> str:
 
 
 def note_refusal(scope: Connection, code: str, holder: Holder | None) -> None:
-    """Write the line of a request that is sent away."""
     name = "-" if holder is None else holder.name
     request_id = scope["state"]["request_id"]
-    route = quote(route_of(scope))[:MOST_ROUTE]  # the path is the client's: no line of its own
+    route = quote(route_of(scope))[:MOST_ROUTE]  # quoted, so that a path cannot forge a log line
     AUDIT.warning("refused %s token=%s route=%s: %s", request_id, name, route, code)
 
 
 def note_access(scope: Connection, status: int, seconds: float) -> None:
-    """Write the line of a request, if somebody hears it; probes and pages have none."""
+    """Log a request, if access lines are written; probes and pages are left out."""
     route = route_of(scope)
     if ACCESS.isEnabledFor(logging.INFO) and route not in OPEN_PATHS:
         method, holder = scope["method"], scope["state"].get("holder")
@@ -137,7 +136,7 @@ def note_access(scope: Connection, status: int, seconds: float) -> None:
 
 
 class Door:
-    """Lets requests in: gives each an id, and checks its token where there are any.
+    """Gives each request an id, and checks its token where there are any.
 
     Without tokens the host is checked, which must be this machine or one of ``hosts``.
     """
@@ -148,7 +147,6 @@ class Door:
         self._hosts = {*LOOPBACK, *hosts} - {""}
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
-        """Pass a request on, or send it away."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -193,9 +191,9 @@ class Door:
             await self._app(scope, receive, send)
 
     def _judge(self, scope: Connection, holder: Holder | None) -> tuple[str | None, int]:
-        """Return why a request is sent away, None where it is not, and when it may come again.
+        """Why a request is rejected, or None, and in how many seconds it may come again.
 
-        One that is let in is counted, and so is the sound that it brings.
+        An accepted request counts against its quota, and so does the sound that it brings.
         """
         if not self._keys:
             return None if names_one_of(scope, self._hosts) else "foreign_host", 0
@@ -210,7 +208,7 @@ class Door:
         return None, 0
 
     def _let_in(self, scope: Connection, given: str) -> None:
-        """Let a stream in by the token of its first message; HttpProblem where it will not do."""
+        """Check the token in a stream's first message; HttpProblem where it will not do."""
         holder = self._keys.find(given.encode())
         refused, wait_s = self._judge(scope, holder)
         if refused is None:
@@ -221,7 +219,7 @@ class Door:
         if refused == "unauthorised":
             hint += ", or put it as `token` into the first message"
         if wait_s:
-            hint = f"come back after {wait_s} s"
+            hint = f"try again in {wait_s} s"
         raise HttpProblem(status, refused, message, hint=hint)
 
 
@@ -241,7 +239,7 @@ async def _send_away(
 
 
 def _token_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the token that headers carry, empty where they carry none."""
+    """The token in the headers, empty where there is none."""
     given = b""
     for name, value in headers:
         if name == b"x-api-key":

@@ -1,4 +1,4 @@
-"""The longest that a request may take, whatever it waits for; streams keep a time of their own.
+"""A time limit for every request; streams have their own.
 
 Ray's proxy has one limit for requests and sockets alike, which therefore must be that of a stream.
 """
@@ -22,7 +22,6 @@ class Clock:
         self._retry_after_s = retry_after_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, for so long."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

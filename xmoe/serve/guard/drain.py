@@ -1,12 +1,12 @@
 """How many requests a router takes in, and its last ones when it stops.
 
-So many are inside at once, so many wait at the gate in the order in which they came, and the others
-are sent away with 429. Ray could count too, but its refusals are no JSON, and behind HAProxy they
-become errors, since the body that was on its way is not read. Health and streams pass uncounted:
-probes must be answered when all is full, and streams have a limit of their own.
+A fixed number is inside at once, as many more wait in order of arrival, and the rest get 429. Ray
+could count too, but its refusals are not JSON, and behind HAProxy they become errors because the
+body on its way is not read. Health and streams pass uncounted: probes must be answered when all is
+full, and streams have a limit of their own.
 
 Serve stops all deployments of an application at once, experts as well as routers, and the HTTP
-proxy with them. So the end is made in two steps: every router drains first, then all is stopped.
+proxy with them. So stopping takes two steps: every router drains first, then all is stopped.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from xmoe.serve.guard.problems import HttpProblem, busy, draining
 ALIVE_PATHS = frozenset({"/healthz", "/v2/health/live"})
 HEALTH_PATHS = ALIVE_PATHS | {"/readyz", "/v2/health/ready"}
 LOOK_S = 0.02
-# What is read of a body that is refused, so that the client sees the answer and no broken pipe.
+# Read of a refused body, so that the client sees the answer and not a broken pipe.
 MOST_DROPPED_BYTES = 1 << 20
 DROP_WITHIN_S = 2.0
 
 
 class Gate:
-    """Lets ``at_once`` requests into an application and ``waiting`` more wait for their turn.
+    """Lets ``at_once`` requests into an application; ``waiting`` more wait for their turn.
 
-    What is read of all bodies inside is at most ``held_bytes``, inflated where it was compressed.
-    Others are answered 429, and after it was closed all new ones 503. ``note`` is told the code of
-    each refusal.
+    The bodies of all requests inside hold at most ``held_bytes`` once inflated. Further requests
+    get 429, and after closing 503. ``note`` is told the code of each refusal.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class Gate:
         self.inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on when it is its turn, or send it away."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -105,13 +103,15 @@ class Gate:
         if self._note is not None:
             self._note(problem.problem.code)
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1001, "reason": "the service stops"})
+            await send(
+                {"type": "websocket.close", "code": 1001, "reason": "the service is shutting down"}
+            )
             return
         await drop_body(receive)
         await to_response(problem, scope)(scope, receive, send)
 
     async def drain(self, timeout_s: float) -> int:
-        """Close, wait for those inside for so long, and return how many are still there."""
+        """Close, wait for the requests inside, and return how many are left after the timeout."""
         self._closed = True
         end = asyncio.get_running_loop().time() + timeout_s
         while self.inside and asyncio.get_running_loop().time() < end:
@@ -120,7 +120,7 @@ class Gate:
 
 
 async def drop_body(receive: Receive) -> None:
-    """Read a body and forget it: all of a small one, the beginning of a large or a slow one."""
+    """Read and discard a body: all of a small one, the beginning of a large or a slow one."""
     read, more = 0, True
     try:
         async with asyncio.timeout(DROP_WITHIN_S):

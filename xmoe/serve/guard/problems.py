@@ -27,12 +27,12 @@ AUDIO_STATUS: Mapping[str, int] = {
     "too_long": 413,
 }
 FORMATS = "send WAV, FLAC, OGG, MP3 or AIFF, or JSON with samples and sample_rate_hz"
-CUT_HINT = "cut it and send the parts one by one; /v1/model tells the limits"
-RUN_HINT = "whoever runs the server serves a run of this version, or the version of this run"
+CUT_HINT = "cut it and send the parts one by one; /v1/model has the limits"
+RUN_HINT = "the operator must serve a run of this version, or the version of this run"
 
 
 class Problem(Frozen):
-    """The body of every refusal; under ``/v2`` its ``error`` is what that protocol asks for."""
+    """The body of every refusal; ``error`` is what the protocol of ``/v2`` asks for."""
 
     code: str
     message: str
@@ -42,7 +42,7 @@ class Problem(Frozen):
 
 
 class HttpProblem(Exception):
-    """A request that is refused; ``retry_after_s`` becomes the header Retry-After."""
+    """A refused request; ``retry_after_s`` becomes the header Retry-After."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class HttpProblem(Exception):
 
 
 def describe_error(error: Exception, *, retry_after_s: int = 1) -> HttpProblem:
-    """Return how an error is told over HTTP; an unknown one tells nothing of itself."""
+    """An error as a refusal; an unknown one reveals nothing about itself."""
     if isinstance(error, HttpProblem):
         return error
     if isinstance(error, AudioError):
@@ -92,27 +92,27 @@ def describe_error(error: Exception, *, retry_after_s: int = 1) -> HttpProblem:
         return busy(retry_after_s)
     code = "storage" if isinstance(error, XmoeError) else "internal"
     return HttpProblem(
-        500, code, "the server failed", hint="try again; the request id finds it in the logs"
+        500, code, "the server failed", hint="try again; the logs have it under the request id"
     )
 
 
 def busy(retry_after_s: int) -> HttpProblem:
-    """Return the refusal of a request for which there is no room now."""
+    """There is no room for a request now."""
     return HttpProblem(
         429,
         "overloaded",
-        "too many requests wait",
-        hint="try again after the seconds in Retry-After",
+        "too many requests are waiting",
+        hint="try again after Retry-After seconds",
         retry_after_s=retry_after_s,
     )
 
 
 def draining(retry_after_s: int) -> HttpProblem:
-    """Return the refusal of a request that came after the service was told to stop."""
+    """The service has been told to stop."""
     return HttpProblem(
         503,
         "draining",
-        "the service is about to stop",
-        hint="ask another, or this one after the seconds in Retry-After",
+        "the service is shutting down",
+        hint="ask another instance, or this one after Retry-After seconds",
         retry_after_s=retry_after_s,
     )

@@ -1,11 +1,11 @@
 """Who may ask, for what, and how much: one token for all, or several with names.
 
-A file or a variable holds one line, which may do everything, or a table in JSON:
+A file or an environment variable holds one line, which may do everything, or a table in JSON:
 
     {"field-team": {"token": "...", "scopes": ["ask"], "requests_per_s": 5, "audio_s_per_s": 60}}
 
-Given tokens are compared by their SHA-256 in constant time, with every one that there is. What a
-token has asked for is counted in each router by itself.
+A given token is compared with every known one by SHA-256 in constant time. Each router counts use
+by itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from xmoe.serve.settings import HttpSettings
 Scope = Literal["ask", "explain", "correct", "admin"]
 LEAST_TOKEN = 16
 MAKE_ONE = "make one: openssl rand -hex 32"
-# What may be asked at once after a pause, in seconds of the rate.
+# A full bucket, in seconds of its rate.
 BURST_S = 2.0
 EVERYONE = "token"
 SCOPES: Mapping[str, Scope] = MappingProxyType(
@@ -44,12 +44,12 @@ SCOPES: Mapping[str, Scope] = MappingProxyType(
     }
 )
 
-# Takes the seconds of a recording that is about to be answered, where somebody counts them.
+# Charges the seconds of a recording before it is answered, where there is a quota.
 CHARGE: ContextVar[Callable[[float], None] | None] = ContextVar("charge", default=None)
 
 
 class Allowance(Frozen):
-    """A token, what it may do, and how much of it; None is without a limit."""
+    """A token, its scopes and its quotas; None is without a limit."""
 
     token: SecretStr
     scopes: frozenset[Scope] = frozenset({"ask", "explain", "correct", "admin"})
@@ -61,19 +61,19 @@ Allowances = Mapping[str, Allowance]
 
 
 def scope_of(route: str) -> Scope:
-    """Return what a token needs for a route."""
+    """The scope that a route requires."""
     return SCOPES.get(route, "ask")
 
 
 def charge(seconds: float) -> None:
-    """Count seconds of sound against the token of the request that is being answered."""
+    """Count seconds of sound against the token of the current request."""
     count = CHARGE.get()
     if count is not None:
         count(seconds)
 
 
 class Bucket:
-    """Fills with ``rate`` a second up to two seconds' worth, at least 1; a debt must be paid off.
+    """Token bucket: gains ``rate`` a second up to two seconds' worth, at least 1; may go into debt.
 
     Without a rate it is never empty.
     """
@@ -84,7 +84,7 @@ class Bucket:
         self._level, self._at = self._most, clock()
 
     def wait_s(self, amount: float) -> float:
-        """Return the seconds until there is so much in it, 0 where it is."""
+        """Seconds until the bucket holds this much."""
         if self._rate is None:
             return 0.0
         now = self._clock()
@@ -93,12 +93,12 @@ class Bucket:
         return max(0.0, (min(amount, self._most) - self._level) / self._rate)
 
     def take(self, amount: float) -> None:
-        """Take so much out, even if it is not there."""
+        """Take this much, going into debt if need be."""
         self._level -= amount
 
 
 class Holder:
-    """Whoever has a token: its name, its allowance, and what is left of it."""
+    """The holder of a token: name, allowance, and what is left of it."""
 
     def __init__(self, name: str, allowance: Allowance, clock: Callable[[], float]) -> None:
         self.name = name
@@ -108,7 +108,7 @@ class Holder:
         self._audio = Bucket(allowance.audio_s_per_s, clock)
 
     def admit(self) -> int:
-        """Count a request and return 0, or return the whole seconds until it may come again."""
+        """Count a request and return 0, or the whole seconds until it may come again."""
         wait_s = max(self._requests.wait_s(1.0), self.owed_s())
         if wait_s > 0.0:
             return math.ceil(wait_s)
@@ -116,16 +116,15 @@ class Holder:
         return 0
 
     def owed_s(self) -> float:
-        """Return the seconds until the sound that was answered is paid off."""
+        """Seconds until the sound answered so far is paid off."""
         return self._audio.wait_s(0.0)
 
     def charge(self, seconds: float) -> None:
-        """Count the sound of a request that was admitted."""
         self._audio.take(seconds)
 
 
 class Keys:
-    """Every token there is; without any, everybody may do everything."""
+    """All tokens; without any, everybody may do everything."""
 
     def __init__(
         self, allowances: Allowances, *, clock: Callable[[], float] = time.monotonic
@@ -136,7 +135,7 @@ class Keys:
         return bool(self._holders)
 
     def find(self, given: bytes) -> Holder | None:
-        """Return who has a token; every one is compared, whatever was found."""
+        """The holder of a token; compares with all, so that time does not tell which matched."""
         digest, found = _digest(given), None
         for holder in self._holders:
             if hmac.compare_digest(digest, holder.digest):
@@ -149,16 +148,16 @@ def _digest(token: bytes) -> bytes:
 
 
 def single(token: str | None) -> Allowances:
-    """Return the one token that may do everything, or none."""
+    """One token that may do everything, or none."""
     return {} if token is None else {EVERYONE: Allowance(token=SecretStr(token))}
 
 
 def read_tokens(http: HttpSettings) -> Allowances:
-    """Return the tokens of which requests must carry one; none where none is set.
+    """The tokens that requests must carry; none where none is set.
 
-    From file or environment a single one is stripped, and each must be a line of 16 characters or
-    more; an empty variable is one that is not set. Raises ConfigError for a file that cannot be
-    read, a table that is none, or a token that protects nothing.
+    A single one, from file or environment, is stripped; each must be a line of 16 characters or
+    more; an empty variable counts as unset. ConfigError for a file that cannot be read, a malformed
+    table, or a token too weak to protect anything.
     """
     if http.token_file is None:
         where, text = http.token_variable, os.environ.get(http.token_variable)
@@ -170,7 +169,9 @@ def read_tokens(http: HttpSettings) -> Allowances:
             text = Path(where).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                "the token file cannot be read", where=where, mend="check path and rights"
+                "the token file cannot be read",
+                where=where,
+                mend="check the path and its permissions",
             ) from error
     text = text.strip()
     found = _read_table(text, where) if text.startswith("{") else single(text)
@@ -187,11 +188,11 @@ def _read_table(text: str, where: str) -> Allowances:
         raise ConfigError(what, where=where, mend="see docs/serving.md, Token") from None
     except ValueError:
         mend = "write one token, or a table as in docs/serving.md, Token"
-        raise ConfigError("the table of tokens is no JSON", where=where, mend=mend) from None
+        raise ConfigError("the token table is not JSON", where=where, mend=mend) from None
 
 
 def check_tokens(allowances: Allowances, where: str) -> None:
-    """Raise ConfigError for a token that protects nothing, one given twice, and an empty table."""
+    """Raise ConfigError for weak or repeated tokens and for an empty table."""
     tokens: Sequence[str] = [one.token.get_secret_value() for one in allowances.values()]
     for name, token in zip(allowances, tokens, strict=True):
         if len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable():

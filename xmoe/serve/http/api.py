@@ -1,7 +1,7 @@
 """The service -> one ASGI application: routes, errors as JSON, the door in front.
 
-Built anew in every replica, and in tests without Ray. The pages of FastAPI's documentation are left
-out because they load scripts from elsewhere; the schema is at ``/openapi.json``.
+Built anew in every replica, and in tests without Ray. FastAPI's documentation pages are left out
+because they load scripts from elsewhere; the schema is at ``/openapi.json``.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ CODES = {
 REFUSALS: dict[int | str, str] = {
     400: "malformed",
     401: "no token, or a wrong one",
-    403: "the token has not the scope that this needs",
+    403: "the token lacks the scope for this",
     404: "there is no such route or model",
-    405: "the route has other methods",
-    408: "the body came too slowly",
+    405: "the route has no such method",
+    408: "the body arrived too slowly",
     413: "too large or too long",
-    415: "no recording, or a coding that is not read",
+    415: "not a recording, or in an unknown coding",
     421: "no token is set, and the request names another host than this service",
     422: "something else is wrong with the recording or an option",
-    429: "too many requests wait, or of this token; come back after Retry-After seconds",
+    429: "too many requests, of all or of this token; try again after Retry-After seconds",
     500: "the server failed",
     503: "too few experts answered, or the run is of another version; see Retry-After",
     507: "there is no room for another correction",
@@ -66,7 +66,6 @@ class Application(FastAPI):
     """The routes, with the token in their schema: either header, or none where none is set."""
 
     def openapi(self) -> dict[str, Any]:
-        """Return the schema."""
         schema = super().openapi()
         schema["components"]["securitySchemes"] = SECURITY
         schema["security"] = [{"bearer": []}, {"key": []}, {}]
@@ -77,24 +76,23 @@ class Application(FastAPI):
 
 
 class Zipped(GZipMiddleware):
-    """Long answers as gzip for clients that ask for it; Starlette would also send it to `q=0`."""
+    """Gzips long answers for clients that accept it; Starlette alone would do so for `q=0` too."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
         asked = Headers(raw=scope.get("headers", [])).get("accept-encoding", "")
         refused = "gzip;q=0" in asked.replace(" ", "")
         await (self.app if refused else super().__call__)(scope, receive, send)
 
 
 def build_app(service: Service, *, tokens: Allowances = NOBODY) -> ASGIApp:
-    """Return the application for a service; a token is asked on every route but health."""
+    """The application for a service; all routes but health and pages ask for a token."""
     timed = Clock(build_routes(service), limit_s=service.settings.http.request_timeout_s)
     http = service.settings.http
     door = Door(timed, tokens=tokens, hosts=(*http.allow_hosts, host_in(http.public_url)))
     origins = http.allow_origins
     if not origins:
         return door
-    # In front of the door: a browser asks whether it may before it sends the token.
+    # Outside the door: a browser's preflight request carries no token.
     return CORSMiddleware(
         door,
         allow_origins=origins,
@@ -105,7 +103,7 @@ def build_app(service: Service, *, tokens: Allowances = NOBODY) -> ASGIApp:
 
 
 def build_routes(service: Service) -> FastAPI:
-    """Return the routes without the door."""
+    """The routes without the door."""
     address = service.settings.http.public_url
     app = Application(
         title="xmoe",
@@ -144,7 +142,7 @@ def build_routes(service: Service) -> FastAPI:
 
 
 def answer_http(request: Request, error: Exception) -> Response:
-    """Return what the router itself refuses, and what it tells of its methods and its place."""
+    """The router's own refusals: allowed methods, links below a prefix."""
     assert isinstance(error, HTTPException)
     headers, root = dict(error.headers or {}), request.scope.get("root_path", "")
     if error.status_code == 404 and request.scope["path"] == root != "":
@@ -163,7 +161,7 @@ def answer_http(request: Request, error: Exception) -> Response:
 
 
 def answer_invalid(request: Request, error: Exception) -> JSONResponse:
-    """Return 422 for fields that are wrong, naming the first; its value is not repeated."""
+    """422 naming the first wrong field; its value is not echoed."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])

@@ -1,8 +1,8 @@
 """The body of a request -> bytes of one recording, or a record of JSON, within size and time.
 
-The count is kept while the body comes in: a declared length is checked first, and what comes in
-chunks is dropped as soon as it is too much. What is compressed is inflated piece by piece and has
-the same limits inflated, so that no bomb is ever whole in memory.
+Bytes are counted as they arrive: a declared length is checked first, and chunks are dropped as soon
+as they are too many. Compressed bodies are inflated piece by piece under the same limits, so that
+no bomb is ever whole in memory.
 """
 
 from __future__ import annotations
@@ -28,26 +28,25 @@ MAX_FIELDS = 8
 CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 PIECE_BYTES = 1 << 18
-# Tools that cut gzip into members make them of 64 KiB; far smaller ones only cost time.
+# Tools that split gzip into members make them of 64 KiB; far smaller ones only waste time.
 MOST_MEMBERS = 4096
-# base64 as clients write it: its letters for URLs, and white space that is left out.
+# base64 as clients write it: URL-safe letters, and white space to ignore.
 FROM_CLIENTS = str.maketrans("-_", "+/", " \t\r\n\v\f")
 
 
 class Form(NamedTuple):
-    """The recordings of a form, and its other fields."""
+    """The recordings in a form, and its other fields."""
 
     files: list[bytes]
     fields: dict[str, bytes]
 
     @property
     def texts(self) -> dict[str, str]:
-        """The fields as text."""
         return {name: value.decode(errors="replace") for name, value in self.fields.items()}
 
 
 def read_record(kind: type[Record], given: bytes | Mapping[str, Any]) -> Record:
-    """Return a checked record of JSON or plain values; HttpProblem names what is wrong first."""
+    """A validated record from JSON or plain values; HttpProblem names the first mistake."""
     try:
         if isinstance(given, bytes):
             return kind.model_validate_json(given.removeprefix(codecs.BOM_UTF8))
@@ -64,30 +63,30 @@ def read_record(kind: type[Record], given: bytes | Mapping[str, Any]) -> Record:
 
 
 def looks_like_json(data: bytes) -> bool:
-    """Whether a body is JSON, whatever its Content-Type says; no recording begins so."""
+    """Whether a body is JSON, whatever its Content-Type says; no recording starts like that."""
     return data[:64].removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
 
 
 def check_json_size(data: bytes, http: HttpSettings) -> bytes:
-    """Return JSON; HttpProblem where it is longer than JSON may be."""
+    """The body; HttpProblem where it is too long for JSON."""
     if len(data) > http.max_json_bytes:
         raise too_large(http.max_json_bytes, http)
     return data
 
 
 async def read_body(request: Request, http: HttpSettings) -> bytes:
-    """Return the whole body; HttpProblem where it is too large, too slow, or breaks off."""
+    """The whole body; HttpProblem where it is too large, too slow, or breaks off."""
     declared = request.headers.get("content-length")
     if declared is not None and not declared.isdecimal():
         hint = "send the number of bytes, or leave it out and send chunks"
-        raise HttpProblem(400, "bad_request", "Content-Length is no number", hint=hint)
+        raise HttpProblem(400, "bad_request", "Content-Length is not a number", hint=hint)
     return b"".join([piece async for piece in limited_stream(request, http)])
 
 
 async def limited_stream(request: Request, http: HttpSettings) -> AsyncGenerator[bytes, None]:
-    """Yield the body's pieces as they were before they were compressed.
+    """Yield the body in pieces, inflated.
 
-    Raises HttpProblem where they are too many, come too slowly, or are in a coding unknown here.
+    HttpProblem where it is too large or too slow, or compressed in an unknown way.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > http.max_body_bytes:
@@ -112,7 +111,7 @@ async def limited_stream(request: Request, http: HttpSettings) -> AsyncGenerator
 async def bounded(
     pieces: AsyncGenerator[bytes, None], http: HttpSettings
 ) -> AsyncGenerator[bytes, None]:
-    """Yield pieces until they are too many."""
+    """Yield pieces while they stay within the limit."""
     total = 0
     async for piece in pieces:
         total += len(piece)
@@ -122,15 +121,15 @@ async def bounded(
 
 
 def is_compressed(request: Request) -> bool:
-    """Whether a body is to be inflated; HttpProblem for a coding that is not read here."""
+    """Whether to inflate a body; HttpProblem for a coding that is not read here."""
     named = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
     codings = [coding for coding in map(str.strip, named) if coding not in ("", "identity")]
     if len(codings) > 1 or not CODINGS.issuperset(codings):
         raise HttpProblem(
             415,
             "unsupported",
-            "the body's Content-Encoding is not read",
-            hint="send gzip, deflate or the plain bytes; a charset belongs into Content-Type",
+            "the body's Content-Encoding is unknown",
+            hint="send gzip, deflate or the plain bytes; a charset belongs in Content-Type",
             headers={"Accept-Encoding": "gzip, deflate"},
         )
     return bool(codings)
@@ -139,7 +138,7 @@ def is_compressed(request: Request) -> bool:
 async def inflate(
     pieces: AsyncGenerator[bytes, None], hold: Callable[[int], None] | None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield what gzip or zlib made small; ``hold`` is told of every byte before it is passed on."""
+    """Yield the content of gzip or zlib; ``hold`` is told of bytes before they are passed on."""
     unzip, members = zlib.decompressobj(GZIP_OR_ZLIB), 1
     async for rest in pieces:
         while rest:
@@ -155,20 +154,18 @@ async def inflate(
             if hold is not None:
                 hold(len(part))
             yield part
-            await asyncio.sleep(0)  # others have their turn meanwhile
+            await asyncio.sleep(0)  # let others run
     if not unzip.eof:
         raise bad_coding("it is cut short")
 
 
 def bad_coding(why: str) -> HttpProblem:
-    """Return the refusal of a body that cannot be inflated."""
     what = f"the body is not what its Content-Encoding says: {why}"
     hint = "compress the body as it says, or leave Content-Encoding out"
     return HttpProblem(400, "bad_coding", what, hint=hint)
 
 
 def too_large(most: int, http: HttpSettings) -> HttpProblem:
-    """Return the refusal of a body over the limit."""
     hint = (
         f"send it as FLAC or OGG, or in parts: a file may have {http.max_duration_s:.0f} s and "
         "the bytes of `limits` in /v1/model, JSON fewer bytes"
@@ -177,14 +174,14 @@ def too_large(most: int, http: HttpSettings) -> HttpProblem:
 
 
 async def read_form(request: Request, http: HttpSettings, *, most: int) -> Form:
-    """Return the recordings of a multipart body, at most ``most``, and its fields.
+    """The recordings in a multipart body, at most ``most``, and its other fields.
 
-    What a recording or its field is called does not matter. Clients that hold one in memory may
-    give it no file name at all; it is known from text by its bytes.
+    Names of files and fields do not matter. Clients that hold a recording in memory may send no
+    file name at all; its bytes tell it from text.
     """
     named = request.headers.get("content-type", "")
     if "boundary=" not in named.lower():
-        hint = "leave Content-Type to what makes the form, which adds the boundary"
+        hint = "let the HTTP client set Content-Type: it adds the boundary"
         raise HttpProblem(400, "bad_form", "Content-Type names no boundary", hint=hint)
     parser = MultiPartParser(
         Headers({"content-type": f"{named}; charset=latin-1"}),  # keeps every byte of a field
@@ -218,14 +215,14 @@ async def read_form(request: Request, http: HttpSettings, *, most: int) -> Form:
 
 
 async def read_part(part: UploadFile) -> bytes:
-    """Return the bytes of a file in a form, out of base64 where the part says that it is."""
+    """The bytes of a file in a form, decoded where the part says that it is base64."""
     data = await part.read()
     coded = part.headers.get("content-transfer-encoding", "").strip().lower() == "base64"
     return await asyncio.to_thread(read_base64, data.decode("latin-1")) if coded else data
 
 
 def read_base64(text: str) -> bytes:
-    """Return what base64 holds: with line ends, without padding, URL-safe, or as a data URI."""
+    """Decode base64: with line ends, without padding, URL-safe, or as a data URI."""
     if text.startswith("data:"):
         text = text.partition(",")[2]
     text = text.translate(FROM_CLIENTS).rstrip("=")
@@ -233,4 +230,4 @@ def read_base64(text: str) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
         hint = "send the file's bytes as base64"
-        raise HttpProblem(422, "bad_field", "data is no base64", hint=hint) from error
+        raise HttpProblem(422, "bad_field", "data is not base64", hint=hint) from error

@@ -1,9 +1,9 @@
-"""What people say of answers -> a table beside the run, and the sounds where that is allowed.
+"""What users say about answers -> a table beside the run, and the sounds where that is allowed.
 
-Nothing here changes a run: the table is a manifest for `xmoe update`, whenever somebody decides so.
-Labels that the run does not know go into a table of their own, since only training anew takes them.
-Every router writes the same files, one at a time and whole. What comes from outside names no file
-on disk, and no cell of it is a formula to a spreadsheet.
+Nothing here changes a run: the table is a manifest for `xmoe update`, whenever somebody decides to
+use it. Labels that the run does not know go into a table of their own, since only a new training
+can take them. Every router writes the same files, one at a time and as a whole. Nothing from
+outside names a file on disk, and no cell is a formula to a spreadsheet.
 """
 
 from __future__ import annotations
@@ -46,20 +46,19 @@ COLUMNS = (
 )
 MOST_ROWS = 20_000
 LOCK_S = 20.0
-# What a spreadsheet takes for the beginning of a formula, full-width forms too.
+# Where a spreadsheet would see a formula, full-width forms included.
 FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"
-# Control characters, and what separates cells, labels or folders.
+# Control characters and separators of cells, labels or folders.
 UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029;|"/\\]')
 Label = Annotated[str, Field(min_length=1, max_length=100)]
 NOT_KEPT = "the sound itself is not kept: only its name and its hash (corrections.keep_sounds)"
 
 
 class Correction(Frozen):
-    """What a person says of an answer: the labels that are right, be they the answer's or others.
+    """What a user says about an answer: the right labels, those of the answer or others.
 
-    ``answer``, ``probability`` and ``weights_sha256`` are those of the answer that was given, and
-    ``start_s`` to ``end_s`` the window that it is of, left out for the whole recording. ``name`` is
-    the file's.
+    ``answer``, ``probability`` and ``weights_sha256`` are those of the answer; ``start_s`` to
+    ``end_s`` is its window, left out for the whole recording. ``name`` is the file's.
     """
 
     labels: tuple[Label, ...] = Field(min_length=1, max_length=64)
@@ -72,7 +71,7 @@ class Correction(Frozen):
 
 
 class Corrected(Frozen):
-    """What was written: in which table, under which path; ``note`` says what is not kept."""
+    """What was written: the table, and the path in it; ``note`` says what is not kept."""
 
     table: str
     filepath: str
@@ -83,7 +82,7 @@ class Corrected(Frozen):
 
 
 def folder_of(settings: ServeSettings) -> Path | None:
-    """Return where corrections go, None where there is no place for them or none are taken."""
+    """Where corrections go, None where none are taken or there is no place for them."""
     asked = settings.corrections
     if not asked.enabled:
         return None
@@ -96,8 +95,8 @@ def folder_of(settings: ServeSettings) -> Path | None:
 class Corrections:
     """Takes corrections of a run with these classes.
 
-    ``known`` returns the hashes of the sounds that the run was made of: what is said of them is
-    put into the test split, so that an update does not learn what the run was measured on.
+    ``known`` gives the hashes of the sounds that the run was made from: corrections of these go to
+    the test split, so that an update does not train on what the run was measured with.
     """
 
     def __init__(
@@ -123,13 +122,13 @@ class Corrections:
         return "sound" if self.keeps_sounds else "hash"
 
     def keep(self, data: bytes, clip: Clip, given: Correction, by: str) -> Corrected:
-        """Write what somebody says of the answer to a recording, in place of what was said before.
+        """Write a correction, in place of an earlier one of the same recording.
 
-        Raises InputError for what cannot be meant, HttpProblem where there is no room, StorageError
-        where the folder cannot be written.
+        InputError for a correction that cannot be right, HttpProblem where there is no room,
+        StorageError where the folder cannot be written.
         """
         if self.folder is None:
-            hint = "whoever runs the server sets corrections.folder, or lets the run be written to"
+            hint = "the operator can set corrections.folder, or make the run writable"
             raise HttpProblem(404, "not_kept", "corrections are not taken here", hint=hint)
         self._check(given)
         span = span_of(given, clip.duration_s)
@@ -176,15 +175,15 @@ class Corrections:
             bad = UNFIT.search(label) or label[0] in FORMULA or label.casefold() in MISSING
             if bad or label != label.strip():
                 raise InputError(
-                    "a new label may not be used as it is",
+                    "a new label is not usable as written",
                     where="labels",
                     mend='use a word, without ; | " / \\ and without =, +, - or @ before it',
                 )
 
     def _write(self, table: str, row: dict[str, str], data: bytes) -> None:
-        """Write sound and row; the lock is held. Another row of the same part is taken out.
+        """Write sound and row, under the lock; replaces another row of the same part.
 
-        What is refused changes nothing, and the new row is there before an old one goes.
+        A refusal changes nothing, and the new row is there before the old one goes.
         """
         assert self.folder is not None
         self._check_room(len(data) if self.keeps_sounds else 0)
@@ -210,13 +209,12 @@ class Corrections:
 
 
 def full(what: str) -> HttpProblem:
-    """Return the refusal of a correction for which there is no room."""
-    hint = "whoever runs the server moves what was corrected away, or raises corrections.max_mb"
+    hint = "the operator can move old corrections away, or raise corrections.max_mb"
     return HttpProblem(507, "full", f"no more corrections are kept: {what}", hint=hint)
 
 
 def span_of(given: Correction, duration_s: float) -> tuple[str, str]:
-    """Return where the part begins and ends, as cells; empty for the whole recording."""
+    """Start and end of the part as table cells; empty for the whole recording."""
     start_s = given.start_s or 0.0
     end_s = min(duration_s if given.end_s is None else given.end_s, duration_s)
     if start_s >= end_s:
@@ -228,7 +226,7 @@ def span_of(given: Correction, duration_s: float) -> tuple[str, str]:
 
 
 def clean_name(name: str) -> str:
-    """Return the last part of a file's name, as a path that leads nowhere and is no formula."""
+    """The last part of a file's name, as a path that leads nowhere and is no formula."""
     last = re.split(r"[/\\]", name)[-1]
     last = UNFIT.sub("_", last).strip()[:200]
     if last in ("", ".", ".."):
@@ -237,18 +235,18 @@ def clean_name(name: str) -> str:
 
 
 def part_of(row: dict[str, str]) -> tuple[str, ...]:
-    """Return what a row speaks of: a sound, or a part of it."""
+    """What a row is about: a sound, or a part of it."""
     return row["sound_sha256"], row["start_s"], row["end_s"]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table; StorageError where it is none of ours any more."""
+    """The rows of a table; StorageError where something else has changed its columns."""
     if not path.exists():
         return []
     with storage_errors(path):
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8", errors="replace")))
         rows = list(reader)
     if tuple(reader.fieldnames or ()) != COLUMNS or any(None in row for row in rows):
-        mend = "move it away: a new one is begun then"
-        raise StorageError("has other columns than were written", where=str(path), mend=mend)
+        mend = "move it away, and a new one is started"
+        raise StorageError("has other columns than it should", where=str(path), mend=mend)
     return rows

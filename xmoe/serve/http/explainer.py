@@ -1,7 +1,6 @@
-"""A recording -> why it was answered so, as numbers or as a picture.
+"""A recording -> the reasons for its answer, as numbers or as a picture.
 
-Explanations look inside every expert, so the whole model is loaded here, and only when the first
-one is asked for.
+Explanations look inside every expert, so the whole model is loaded here, on the first request.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from xmoe.serve.schemas import ExplainOptions
 
 
 class Explainer:
-    """Explains answers of one run with the whole model in this process."""
+    """Explains the answers of one run with the whole model in this process."""
 
     def __init__(self, run: str, config: RunConfig, *, which: Which = "best") -> None:
         self._run = run
@@ -55,7 +54,7 @@ class Explainer:
     def explain(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
     ) -> dict[str, Any]:
-        """Return the explanation of a recording [S] as numbers, with arrays where asked for."""
+        """The explanation of a recording [S] as numbers, with arrays where asked for."""
         reasons = self._find(samples, sample_rate_hz, asked)
         record = to_record(reasons)
         if not asked.arrays:
@@ -70,18 +69,18 @@ class Explainer:
     def draw(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
     ) -> bytes:
-        """Return the picture that is asked for as PNG."""
+        """The requested picture as PNG."""
         from xmoe.explain.show.render import PICTURES
         from xmoe.pictures.style import to_png
 
         reasons = self._find(samples, sample_rate_hz, asked)
-        with self._lock:  # matplotlib is not made for threads
+        with self._lock:  # matplotlib is not thread-safe
             return to_png(PICTURES[asked.picture](reasons))
 
     def _find(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
     ) -> Reasons:
-        """Return the reasons of the answer to one segment of a recording."""
+        """The reasons for the answer to one segment."""
         predictor = self._load()
         with self._lock:  # gradients of one clip at a time
             segment, spec, sound = pick_segment(predictor, samples, sample_rate_hz, asked.at_s)
@@ -94,7 +93,7 @@ class Explainer:
 
 @torch.no_grad()
 def plan_within(predictor: Predictor, spec: Tensor, sound: Sound | None, limits: Limits) -> Plan:
-    """Return the plan of one segment [F, T] as it is in the end, after a second round if any."""
+    """The final plan of one segment [F, T], after any second round."""
     model, routing = predictor.model, predictor.config.routing
     plan, inputs = model.prepare(spec.unsqueeze(0), routing, sound=sound)
     if limits != Limits():
@@ -113,11 +112,11 @@ def pick_segment(
     sample_rate_hz: int,
     at_s: float | None,
 ) -> tuple[Segment, Tensor, Sound | None]:
-    """Return the segment of a recording [S] that begins at ``at_s``, its spectrogram [F, T], and
-    its sound where an expert hears it.
+    """The segment of a recording [S] that starts at ``at_s``, its spectrogram [F, T], and its sound
+    where an expert hears it.
 
-    One that would end after the recording is flush with its end. Without ``at_s`` it is the one
-    that is surest of the recording's answer.
+    One that would end after the recording is moved to its end. Without ``at_s`` it is the segment
+    most certain of the recording's answer.
     """
     segments = predictor.cut(samples, sample_rate_hz)
     if at_s is not None:

@@ -58,7 +58,7 @@ Source = tuple[npt.NDArray[np.float32], int]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recording, its segments, what is doubtful about it, and when it was decoded."""
+    """A recording, its segments, doubts about it, and when it was decoded."""
 
     heard: Heard
     cut: Cut
@@ -67,7 +67,7 @@ class Prepared:
 
 
 class Service:
-    """What every route asks: one router and what is said about it."""
+    """What every route asks: one router, and all that is known about it."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Service:
             several=not router.predictor.task.exclusive,
             known=functools.cache(lambda: read_known(router.settings.run, about.samples)),
         )
-        # A thread of its own: a folder that hangs, or another's lock, holds up no decoding.
+        # Its own thread: a folder that hangs, or another process's lock, must not delay decoding.
         self._writer = ThreadPoolExecutor(1, "corrections")
         self.operations = Operations(
             router, self.incoming, about, lambda: self.trial, homes=homes, siblings=siblings
@@ -106,7 +106,6 @@ class Service:
 
     @property
     def meter(self) -> Meter:
-        """Where this service reports to."""
         return self.router.meter
 
     def check_limits(self, limits: Limits) -> None:
@@ -114,48 +113,46 @@ class Service:
         limits.check(self.router.config.routing)
 
     def decode(self, data: bytes) -> Clip:
-        """Return the recording in ``data``; AudioError where it is none."""
+        """The recording in ``data``; AudioError where it is none."""
         return read_clip(io.BytesIO(data), limits=self._decode_limits, name="the recording")
 
     async def classify_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
-        """Return the answer to a recording in any format that is read, of what is served to it."""
+        """The answer to a recording in any known format, by this run or the one on trial."""
         if self.trial is None:
             return await self.answer_bytes(data, options)
         return await self.trial.answer(data, options, lambda: self.answer_bytes(data, options))
 
     async def answer_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
-        """Return this run's own answer, whatever is on trial beside it."""
-        return await self._answer(lambda: self._hear(data), options, count_samples(data))
+        """This run's own answer, whatever is on trial beside it."""
+        return await self._answer(lambda: self._decode(data), options, count_samples(data))
 
     async def classify_samples(self, request: SamplesRequest) -> ClassifyAnswer:
-        """Return the answer to a recording that came as numbers."""
-
         def read() -> Heard:
-            return self._hear_samples(request)
+            return self._check_samples(request)
 
         return await self._answer(read, request, len(request.samples))
 
     async def classify_window(
         self, samples: npt.NDArray[np.floating[Any]], sample_rate_hz: int, options: Options
     ) -> ClassifyAnswer:
-        """Return the answer to samples [S] that came as such; InputError where they are none."""
+        """The answer to samples [S]; InputError where they are unusable."""
 
         def read() -> Heard:
             return check_samples(samples, sample_rate_hz)
 
         return await self._answer(read, options, len(samples))
 
-    def _hear(self, data: bytes) -> Heard:
+    def _decode(self, data: bytes) -> Heard:
         return self.decode(data).heard
 
     async def _read_then(
         self, read: Callable[[], Read], then: Callable[[Read], Value], samples: int | None
     ) -> Value:
-        """Return ``then`` of a recording that is read in time.
+        """``then`` of a recording, read within the time limit.
 
-        In one go, because each change of thread costs a wait; one with few ``samples`` at once,
-        others beside the event loop. Raises AudioError where reading takes too long, QueueFull
-        where its turn never came.
+        Both in one go, because each change of thread costs a wait; recordings of few ``samples``
+        run in the event loop. AudioError where reading takes too long, QueueFull where its turn
+        never came.
         """
         if samples is not None and samples <= self.router.small:
             return then(read())
@@ -174,7 +171,7 @@ class Service:
             if not (going.done() or done.is_set()):
                 if not begun.is_set():
                     raise QueueFull
-                what = f"it takes more than {limit_s:g} s to decode"
+                what = f"decoding takes more than {limit_s:g} s"
                 raise AudioError("too_long", what, mend="send a shorter part")
             return await going
         finally:
@@ -190,15 +187,17 @@ class Service:
         deadline = began + self._deadline_s(options, ready.cut)
         before_s = {"decode": ready.decoded - began, "frontend": time.monotonic() - ready.decoded}
         answering = self.router.answer_cut(ready.cut, options.limits, deadline)
-        heard = None
+        measured = None
         if self.incoming.has_time():
-            served, heard = await asyncio.gather(answering, self._measure(ready.heard))
+            served, measured = await asyncio.gather(answering, self._measure(ready.heard))
         else:
             served = await answering
-        doubts = ready.doubts if heard is None else ready.doubts + self.incoming.find_doubts(heard)
+        doubts = ready.doubts
+        if measured is not None:
+            doubts = doubts + self.incoming.find_doubts(measured)
         answer = self._describe(served, before_s, doubts)
-        if heard is not None:
-            self.incoming.note(heard, answer.label)
+        if measured is not None:
+            self.incoming.note(measured, answer.label)
         if options.explain:
             asked = ExplainOptions(k_max=options.k_max, budget=options.budget)
             record = await self.explain(ready.heard[:2], asked)
@@ -206,7 +205,7 @@ class Service:
         return answer
 
     def _prepare(self, heard: Heard, options: Options) -> Prepared:
-        """Return a recording cut into segments, with what is doubtful about it."""
+        """Cut a recording into segments and collect doubts about it."""
         samples, rate = heard.samples, heard.sample_rate_hz
         self._check_length(len(samples), rate)
         decoded = time.monotonic()
@@ -217,14 +216,14 @@ class Service:
         return Prepared(heard, cut, doubts, decoded)
 
     def _check_length(self, samples: int, sample_rate_hz: int) -> None:
-        """Hold samples that came as numbers to the limits of those that are decoded."""
+        """Apply the limits of decoded recordings to samples that came as numbers."""
         http = self.settings.http
         if samples > http.max_samples or samples > http.max_duration_s * sample_rate_hz:
-            what = f"{samples} samples, {samples / sample_rate_hz:.1f} s, are more than is taken"
+            what = f"{samples} samples, {samples / sample_rate_hz:.1f} s, exceed the limit"
             raise AudioError("too_long", what, mend="send a shorter part")
 
     def _deadline_s(self, options: Options, cut: Cut) -> float:
-        """Return how long a request may take: what it asks, else so much per block of windows."""
+        """The time a request may take: as it asks, else so much per block of windows."""
         faults = self.settings.faults
         blocks = max(1.0, len(cut.power) / self.router.rows_together(cut))
         usual = faults.deadline_ms * blocks
@@ -250,11 +249,10 @@ class Service:
         )
 
     async def _measure(self, heard: Heard) -> Incoming:
-        """Return the measures of a recording; taken while it is answered."""
         return await self.router.work(lambda: measure_incoming(*heard[:3]), len(heard[0]))
 
     async def check_ready(self) -> Readiness:
-        """Return whether every expert answers a real inference; the finding is kept for a second.
+        """Whether every expert answers a real inference; kept for a second.
 
         Kept because the route is open to all and costs a call to every expert.
         """
@@ -265,7 +263,6 @@ class Service:
         return Readiness(ready=all(state == "ok" for state in states.values()), experts=states)
 
     def describe_model(self) -> ModelDescription:
-        """Return what is served."""
         config = self.router.config
         return ModelDescription(
             name="xmoe",
@@ -323,44 +320,44 @@ class Service:
         )
 
     async def clip_of(self, data: bytes) -> Source:
-        """Return samples and rate of a recording in any format that is read."""
+        """Samples and rate of a recording in any known format."""
         samples = count_samples(data)
-        heard: Heard = await self._read_then(lambda: self._hear(data), lambda heard: heard, samples)
+        heard: Heard = await self._read_then(
+            lambda: self._decode(data), lambda heard: heard, samples
+        )
         source = heard[:2]
         charge(len(source[0]) / source[1])
         return source
 
     def samples_of(self, request: SamplesRequest) -> Source:
-        """Return samples and rate of a recording that came as numbers; InputError if it is none."""
-        source = self._hear_samples(request)[:2]
+        """Samples and rate of a recording that came as numbers; InputError if unusable."""
+        source = self._check_samples(request)[:2]
         charge(len(source[0]) / source[1])
         return source
 
-    def _hear_samples(self, request: SamplesRequest) -> Heard:
+    def _check_samples(self, request: SamplesRequest) -> Heard:
         return check_samples(np.asarray(request.samples, np.float64), request.sample_rate_hz)
 
     async def correct(self, data: bytes, given: Correction, by: str) -> Corrected:
-        """Write down what somebody says of the answer to a recording."""
+        """Write down what a user says about the answer to a recording."""
         clip = await self._read_then(lambda: self.decode(data), lambda clip: clip, None)
         charge(clip.duration_s)
         keep = functools.partial(self.corrections.keep, data, clip, given, by)
         return await asyncio.get_running_loop().run_in_executor(self._writer, keep)
 
     async def explain(self, source: Source, asked: ExplainOptions) -> dict[str, Any]:
-        """Return the explanation of a recording as numbers."""
         self.check_limits(asked)
         return await self.router.work(lambda: self.explainer.explain(*source, asked))
 
     async def draw(self, source: Source, asked: ExplainOptions) -> bytes:
-        """Return one picture of the explanation of a recording as PNG."""
         self.check_limits(asked)
         return await self.router.work(lambda: self.explainer.draw(*source, asked))
 
 
 def count_samples(data: bytes) -> int | None:
-    """Return how many samples a WAV file of 16 bits holds, None where length tells nothing.
+    """The samples in a WAV file of 16 bits, None where the length does not tell.
 
-    WAV's codings of telephones hold up to four times as many. What compresses further, such as
-    FLAC or Ogg, may hold hours in a few bytes.
+    Telephone codings of WAV hold up to four times as many. Stronger compression, such as FLAC or
+    Ogg, may put hours into a few bytes.
     """
     return len(data) // 2 if data[:4] == b"RIFF" else None

@@ -1,12 +1,12 @@
 """``WS /v1/stream``: PCM in, one JSON answer per hop out. A window is answered as ``/v1/classify``
 would answer a recording of just these samples.
 
-The first message is JSON (``StreamStart``); then come binary messages of PCM, of any size, and at
-last ``{"type": "end"}``. Frames sent: ``ready``, then ``answer`` (or ``problem``, for a window that
-got none) in the order of time, and ``done``. What ends a stream early is told in an ``error`` frame
-``{code, message, hint}`` before the socket is closed.
+The first message is JSON (``StreamStart``); then binary messages of PCM, of any size, and at last
+``{"type": "end"}``. Frames sent: ``ready``, then in order of time ``answer`` or, for a window that
+got none, ``problem``, and finally ``done``. A stream that ends early gets an ``error`` frame
+``{code, message, hint}`` before the socket closes.
 
-What comes is read at once, because Ray's proxy passes no backpressure on: a client that is further
+Messages are read at once, because Ray's proxy passes no backpressure on: a client that runs further
 ahead of the answers than ``ready`` allows is refused.
 """
 
@@ -49,7 +49,7 @@ LEFT_OUT = {"windows", "events", "explanation", "request_id", "segments", "secon
 
 
 def build_router(service: Service) -> APIRouter:
-    """Return the route of streams, which counts those that are open."""
+    """The streaming route, which counts open streams."""
     router = APIRouter()
     open_streams: set[Session] = set()
 
@@ -75,13 +75,13 @@ class Session:
         self._failure: BaseException | None = None
 
     async def run(self) -> None:
-        """Talk until the client ends the stream, leaves, or is refused."""
+        """Serve the stream until the client ends it, leaves, or is refused."""
         await self._socket.accept()
         try:
             async with asyncio.timeout(self._http.max_stream_s):
                 self._check_room()
                 start = await self._read_start()
-                self._check_room()  # until now it took no place: anybody may open a socket
+                self._check_room()  # counted from here on: anybody may open a socket
                 self._others.add(self)
                 await self._talk(start)
             await self._socket.close(1000)
@@ -103,7 +103,7 @@ class Session:
             raise HttpProblem(429, "overloaded", "too many streams are open", hint=hint)
 
     async def _read_start(self) -> StreamStart:
-        """Return the checked first message; HttpProblem where it, or its token, will not do."""
+        """The first message; HttpProblem where it or its token is not valid."""
         check_origin(self._socket, self._http.allow_origins)
         message = await self._receive(self._http.body_timeout_s)
         try:
@@ -136,7 +136,7 @@ class Session:
             reader.cancel()
 
     async def _read(self, pcm: PcmReader, cutter: Cutter, most: int) -> None:
-        """Take what comes until the stream ends or something is wrong with it."""
+        """Take messages until the stream ends or something is wrong with it."""
         try:
             while not self._ended:
                 message = await self._receive(self._http.idle_timeout_s)
@@ -148,7 +148,7 @@ class Session:
                     check_end(message.get("text") or "")
                     self._ended = True
                 self._news.set()
-        except Exception as error:  # told by the answering side, whatever it is
+        except Exception as error:  # the answering side reports it
             self._failure = error
             self._news.set()
 
@@ -171,12 +171,12 @@ class Session:
         await self._send({"type": "done", "samples": cutter.received})
 
     def _owed_s(self) -> float:
-        """Return the seconds until the token's quota allows more sound, 0 where it does."""
+        """Seconds until the token's quota allows more sound, 0 where it does already."""
         holder: Holder | None = self._socket.scope["state"].get("holder")
         return 0.0 if holder is None else holder.owed_s()
 
     async def _answer(self, segments: list[Segment], start: StreamStart) -> None:
-        """Answer for segments together and send their frames in the order of time."""
+        """Answer segments together and send their frames in order of time."""
         rate, came = start.sample_rate_hz, time.monotonic()
         options = start.options
         jobs = [self._service.classify_window(s.samples, rate, options) for s in segments]
@@ -198,7 +198,7 @@ class Session:
         return message
 
     async def _send(self, frame: dict[str, Any]) -> None:
-        """Send a frame; a client that takes none for the idle time is given up."""
+        """Send a frame; a client that takes none for the idle time is dropped."""
         try:
             async with asyncio.timeout(self._http.idle_timeout_s):
                 await self._socket.send_text(json.dumps(frame))
@@ -206,7 +206,7 @@ class Session:
             raise WebSocketDisconnect(1006, "takes no answers") from error
 
     async def _tell(self, problem: HttpProblem) -> None:
-        """Send why the stream ends and close it; the client may be gone already."""
+        """Send why the stream ends and close it; the client may have left already."""
         self._service.meter.note_refusal(problem.problem.code)
         body = problem.problem.model_dump(exclude={"request_id"})
         try:
@@ -217,7 +217,7 @@ class Session:
 
 
 async def gather(jobs: list[Any]) -> list[ClassifyAnswer | BaseException]:
-    """Return answers, and in their place the errors that are of one window alone."""
+    """Answers, and in their place the errors that concern one window alone."""
     found = await asyncio.gather(*jobs, return_exceptions=True)
     for said in found:
         if isinstance(said, BaseException) and not isinstance(said, PASSING):
@@ -226,7 +226,7 @@ async def gather(jobs: list[Any]) -> list[ClassifyAnswer | BaseException]:
 
 
 def describe(said: ClassifyAnswer | BaseException) -> dict[str, Any]:
-    """Return the fields of an answer, or of the problem that a window met."""
+    """The fields of an answer, or of a window's problem."""
     if isinstance(said, Exception):
         problem = describe_error(said).problem.model_dump(exclude={"request_id"})
         return {"type": "problem", **problem}
@@ -235,27 +235,26 @@ def describe(said: ClassifyAnswer | BaseException) -> dict[str, Any]:
 
 
 def place(segment: Segment) -> dict[str, float]:
-    """Return where a segment lies, in samples and in seconds."""
+    """Where a segment lies, in samples and in seconds."""
     samples = {"start_sample": segment.start, "end_sample": segment.end}
     return samples | {"start_s": segment.start_s, "end_s": segment.end_s}
 
 
 def check_end(text: str) -> None:
-    """Raise HttpProblem for a text message that is not the end of the stream."""
+    """Raise HttpProblem for a text message other than the end of the stream."""
     try:
         kind = json.loads(text)["type"]
     except (ValueError, KeyError, TypeError):
         kind = None
     if kind != "end":
         hint = 'send PCM as binary messages, and {"type": "end"} at the end'
-        raise HttpProblem(422, "bad_message", "a message that is not understood", hint=hint)
+        raise HttpProblem(422, "bad_message", "an unknown message", hint=hint)
 
 
 def too_fast(most: int) -> HttpProblem:
-    """Return the refusal of a client that does not wait for answers."""
     return HttpProblem(
         429,
         "too_fast",
-        f"more than {most} samples wait for their answers",
+        f"more than {most} samples are waiting for answers",
         hint="wait for answers before sending more, or ask for a larger hop_s",
     )

@@ -1,9 +1,9 @@
-"""Tensors of the Open Inference Protocol as they travel: inside its JSON, or as bytes after it.
+"""Tensors of the Open Inference Protocol: inside its JSON, or as bytes after it.
 
-The binary extension, as the clients of Triton and KServe speak it: the header
-``Inference-Header-Content-Length`` says where the JSON ends; then come, little-endian, the bytes of
-the input that has ``binary_data_size``. A string is four bytes of length and its own bytes. Where
-the header says 0, the whole body is one file. Outputs go back as bytes where that is asked for.
+The binary extension, as clients of Triton and KServe use it: the header
+``Inference-Header-Content-Length`` says where the JSON ends; then follow, little-endian, the bytes
+of the input that has ``binary_data_size``. A string is four bytes of length and its own bytes. If
+the header says 0, the whole body is one file. Outputs are sent as bytes on request.
 
 Source: NVIDIA Triton, binary tensor data extension and classification extension.
 """
@@ -34,14 +34,13 @@ LENGTH_HINT = f"{LENGTH} is the length of the JSON; the bytes of binary_data_siz
 
 
 class Loose(BaseModel):
-    """Base of the protocol's records: fields that are not read are let through, null is absence."""
+    """Base of the protocol's records: unknown fields are ignored, null is absence."""
 
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
     @model_validator(mode="before")
     @classmethod
     def leave_out_null(cls, given: Any) -> Any:
-        """Return the fields that have a value."""
         if not isinstance(given, dict):
             return given
         return {name: value for name, value in given.items() if value is not None}
@@ -65,7 +64,7 @@ class OutputParameters(Loose):
 
 
 class RequestedOutput(Loose):
-    """One output that is asked for."""
+    """One requested output."""
 
     name: str = Field(max_length=64)
     parameters: OutputParameters = OutputParameters()
@@ -81,20 +80,20 @@ class InferRequest(Loose):
 
 
 class Tensor(NamedTuple):
-    """One output: a vector of numbers or strings, and what its places are called, if anything."""
+    """One output: a vector of numbers or strings, and the names of its entries, if any."""
 
     datatype: Literal["FP64", "BYTES"]
     values: Sequence[float] | Sequence[str]
     names: Sequence[str] = ()
 
     def rank(self, count: int) -> Tensor:
-        """Return the ``count`` largest as strings ``value:index:name``."""
+        """The ``count`` largest as strings ``value:index:name``."""
         order = np.argsort(-np.asarray(self.values), kind="stable")[:count]
         best = [f"{self.values[i]:.6f}:{i}:{self.names[i]}" for i in order]
         return Tensor("BYTES", best)
 
     def pack(self) -> bytes:
-        """Return the bytes of the binary extension."""
+        """The bytes of the binary extension."""
         if self.datatype != "BYTES":
             return np.asarray(self.values, TYPES[self.datatype]).tobytes()
         texts = [str(value).encode() for value in self.values]
@@ -104,41 +103,41 @@ class Tensor(NamedTuple):
 def split_request(
     data: bytes, length: str | None, http: HttpSettings
 ) -> tuple[InferRequest, bytes | None]:
-    """Return a request, and the bytes of its input where they follow the JSON."""
+    """A request, and the bytes of its input where they follow the JSON."""
     if length == "0":
         tensor = InputTensor(name="recording", shape=[1], datatype="BYTES")
         return InferRequest(inputs=[tensor]), len(data).to_bytes(4, "little") + data
     if length is not None and not (
         length.isdecimal() and len(length) < MOST_DIGITS and int(length) <= len(data)
     ):
-        what = f"{LENGTH} is no length of a part of the body"
+        what = f"{LENGTH} does not fit the length of the body"
         raise HttpProblem(400, "bad_request", what, hint=LENGTH_HINT)
     end = len(data) if length is None else int(length)
     asked = read_record(InferRequest, check_json_size(data[:end], http))
     named = asked.inputs[0].parameters.get("binary_data_size")
     if (named or 0) != len(data) - end:
-        what = f"{len(data) - end} bytes follow the JSON, and not as many as the input names"
+        what = f"{len(data) - end} bytes follow the JSON, but the input declares another number"
         raise HttpProblem(400, "bad_request", what, hint=LENGTH_HINT)
     return asked, None if named is None else data[end:]
 
 
 def only_numbers(data: Any) -> bool:
-    """Whether nested lists hold numbers alone."""
+    """Whether nested lists hold only numbers."""
     if isinstance(data, list):
         return all(map(only_numbers, data))
     return type(data) in (int, float)
 
 
 def to_samples(tensor: InputTensor, raw: bytes | None) -> npt.NDArray[np.floating[Any]]:
-    """Return the samples [S] of an input; HttpProblem where they are none."""
+    """The samples [S] of an input; HttpProblem where they are unusable."""
     try:
         if raw is not None:
             values = np.frombuffer(raw, TYPES[tensor.datatype])
         elif only_numbers(tensor.data):
             values = np.asarray(tensor.data, np.float64)
-        else:  # an array of texts would take as much for each as for the longest
+        else:  # an array would give each text the room of the longest
             raise disagrees(SAMPLES_HINT)
-    except (ValueError, OverflowError):  # lists of different lengths, or a part of a number
+    except (ValueError, OverflowError):  # ragged lists, or an incomplete number
         raise disagrees(SAMPLES_HINT) from None
     sized = math.prod(tensor.shape) == max(tensor.shape, default=0) == values.size
     if tensor.name != "samples" or not sized or values.dtype.kind not in "fiu":
@@ -148,7 +147,7 @@ def to_samples(tensor: InputTensor, raw: bytes | None) -> npt.NDArray[np.floatin
 
 
 def to_file(tensor: InputTensor, raw: bytes | None) -> bytes:
-    """Return the file in an input of BYTES, which JSON holds as base64; HttpProblem if none."""
+    """The file in an input of BYTES, base64 in JSON; HttpProblem where there is none."""
     text: Any = tensor.data
     while isinstance(text, list) and len(text) == 1:
         text = text[0]
@@ -162,12 +161,12 @@ def to_file(tensor: InputTensor, raw: bytes | None) -> bytes:
 
 
 def disagrees(hint: str) -> HttpProblem:
-    """Return the refusal of an input that is not what it says."""
+    """The refusal of an input whose bytes contradict its description."""
     return HttpProblem(422, "bad_field", "name, shape and data do not agree", hint=hint)
 
 
 def check_outputs(asked: InferRequest, known: Mapping[str, str]) -> None:
-    """Raise HttpProblem for an output that is not among ``known``, or cannot be had so."""
+    """Raise HttpProblem for an output that is not ``known`` or not available in this form."""
     for output in asked.outputs:
         if output.name not in known:
             hint = f"ask for {', '.join(known)}"
@@ -180,7 +179,7 @@ def check_outputs(asked: InferRequest, known: Mapping[str, str]) -> None:
 def write_answer(
     head: Mapping[str, Any], tensors: Mapping[str, Tensor], asked: InferRequest
 ) -> Response:
-    """Return the outputs that are asked for, all where none are named, each in its form."""
+    """The requested outputs, or all where none are named, each in its form."""
     every = bool(asked.parameters.get("binary_data_output", False))
     outputs, tail = [], b""
     for wanted in asked.outputs or [RequestedOutput(name=name) for name in tensors]:

@@ -1,6 +1,6 @@
-"""Answers to the segments of a long recording -> windows in time, and windows merged to events.
+"""Answers to the segments of a long recording -> windows in time, merged into events.
 
-What an event is, is decided where ``xmoe infer --hop`` decides it: ``xmoe.annotate.events``.
+Events follow the rules of ``xmoe infer --hop``: ``xmoe.annotate.events``.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from xmoe.predict.predictor import Predictor
 from xmoe.serve.router.router import Served
 from xmoe.serve.schemas import EventAnswer, WindowAnswer
 
-# A sample comes back at any rate that is read.
+# Enough to identify a sample at any rate that is read.
 DIGITS = 6
 
 
 def choose_hop_s(
     duration_s: float, spectro: SpectroConfig, asked_s: float | None, max_windows: int
 ) -> float:
-    """Return how far windows lie apart: as asked, else as in training, or more where that is many.
+    """The distance between windows: as asked, else as in training, or more where windows would be
+    too many.
 
-    Raises InputError where what is asked makes more than ``max_windows`` windows.
+    InputError where what is asked gives more than ``max_windows`` windows.
     """
     least_s = max(0.0, duration_s - spectro.segment_s) / max_windows
     if asked_s is None:
@@ -42,7 +43,7 @@ def choose_hop_s(
 
 
 def list_windows(served: Served, predictor: Predictor) -> tuple[WindowAnswer, ...]:
-    """Return the answer to each segment; none for a recording of one segment."""
+    """The answer to each segment; empty for a recording of one segment."""
     if len(served.segments) < 2:
         return ()
     best = read_probabilities(served, predictor).max(1)
@@ -61,12 +62,12 @@ def list_windows(served: Served, predictor: Predictor) -> tuple[WindowAnswer, ..
 
 
 def read_probabilities(served: Served, predictor: Predictor) -> Tensor:
-    """Return how probable each class is in each segment [n, C]."""
+    """The probability of each class in each segment [n, C]."""
     return predictor.task.probabilities(served.answers.logits)
 
 
 def find_events(served: Served, predictor: Predictor, rules: MergeRules) -> tuple[EventAnswer, ...]:
-    """Return the events of a recording; none for a recording of one segment."""
+    """The events of a recording; empty for a recording of one segment."""
     if len(served.segments) < 2:
         return ()
     cells = np.array([cell for _, cell in share_time(served.segments)])

@@ -1,8 +1,8 @@
 """The routes under ``/v1``, and health.
 
-A recording is the raw body, one part of a multipart form, or JSON with samples; what it is, is told
-by its first bytes, not by its name or its Content-Type. Options stand in the query, or beside the
-recording in its form or its JSON.
+A recording is the raw body, one part of a multipart form, or JSON with samples; its first bytes
+decide which, not its name or Content-Type. Options stand in the query, or beside the recording in
+its form or JSON.
 """
 
 from __future__ import annotations
@@ -104,7 +104,6 @@ FILES: dict[str, Any] = {
 
 
 def is_form(request: Request) -> bool:
-    """Whether a request is a multipart form."""
     kind = request.headers.get("content-type", "").partition(";")[0]
     return kind.strip().lower() == "multipart/form-data"
 
@@ -112,7 +111,7 @@ def is_form(request: Request) -> bool:
 async def read_recording(
     request: Request, service: Service, options: Asked
 ) -> tuple[bytes | SamplesRequest, Asked]:
-    """Return the one recording of a request, a file or samples, and all that is asked of it."""
+    """The one recording of a request, a file or samples, and all of its options."""
     http = service.settings.http
     if is_form(request):
         form = await read_form(request, http, most=1)
@@ -126,13 +125,13 @@ async def read_recording(
     if not data:
         raise HttpProblem(422, "empty", "there is no recording in the request", hint=FORMATS)
     if data.startswith(GZIP):
-        hint = "say so with `Content-Encoding: gzip`, or send the file that is in it"
+        hint = "send `Content-Encoding: gzip` with it, or the file inside"
         raise HttpProblem(415, "not_audio", "the recording is packed with gzip", hint=hint)
     return data, options
 
 
 def with_fields(options: Asked, fields: Mapping[str, Any]) -> Asked:
-    """Return options with those that came beside the recording; other fields are let through."""
+    """Options updated by fields beside the recording; unknown fields are ignored."""
     known = {name: fields[name] for name in fields.keys() & type(options).model_fields.keys()}
     asked = options.model_dump(exclude_unset=True) | known
     return read_record(type(options), asked) if known else options
@@ -141,13 +140,10 @@ def with_fields(options: Asked, fields: Mapping[str, Any]) -> Asked:
 class QuickRoute(APIRoute):
     """A route whose only parameters are ``Options`` in the query, read without FastAPI's machinery.
 
-    That saves a quarter of a millisecond of each request. The schema is made as ever, and what is
-    wrong is refused in the same words.
+    That saves a quarter of a millisecond per request. Schema and refusals stay the same.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the function that answers a request."""
-
         async def handle(request: Request) -> Response:
             response: Response = await self.endpoint(request, read_options(request))
             return response
@@ -156,7 +152,7 @@ class QuickRoute(APIRoute):
 
 
 def read_options(request: Request) -> Options:
-    """Return the options in the query; RequestValidationError where one is wrong."""
+    """The options in the query; RequestValidationError where one is wrong."""
     try:
         return Options.model_validate(dict(request.query_params))
     except ValidationError as error:
@@ -167,13 +163,12 @@ def read_options(request: Request) -> Options:
 
 
 def check_explaining(request: Request, options: Options) -> None:
-    """Raise HttpProblem where a token asks for reasons that may not have them."""
+    """Raise HttpProblem where a token asks for explanations without that scope."""
     if options.explain:
         check_scope(request.scope, "explain")
 
 
 def add_routes(router: APIRouter, service: Service) -> None:
-    """Add the routes of one service."""
     add_classify(router, service)
     add_explain(router, service)
     add_corrections(router, service)
@@ -182,10 +177,8 @@ def add_routes(router: APIRouter, service: Service) -> None:
 
 
 def add_classify(router: APIRouter, service: Service) -> None:
-    """Add the routes that answer for one recording and for several."""
-
     async def classify(request: Request, options: AsQuery) -> Response:
-        """Answer for one recording."""
+        """Classify one recording."""
         given, options = await read_recording(request, service, options)
         check_explaining(request, options)
         if isinstance(given, bytes):
@@ -208,10 +201,10 @@ def add_classify(router: APIRouter, service: Service) -> None:
 
     @router.post("/v1/classify/batch", openapi_extra=FILES, tags=["classify"])
     async def classify_batch(request: Request, options: AsQuery) -> BatchAnswer:
-        """Answer for each file of a form; one that cannot be read does not stop the others."""
+        """Classify each file of a form; one that cannot be read does not stop the others."""
         if not is_form(request):
             hint = "send multipart/form-data with one file part per recording"
-            raise HttpProblem(415, "bad_form", "a batch is a form", hint=hint)
+            raise HttpProblem(415, "bad_form", "a batch must be a form", hint=hint)
         http = service.settings.http
         form = await read_form(request, http, most=http.max_files)
         asked = with_fields(options, form.texts)
@@ -223,7 +216,7 @@ def add_classify(router: APIRouter, service: Service) -> None:
 
 
 async def answer_item(service: Service, index: int, data: bytes, options: Options) -> BatchItem:
-    """Return the answer to one recording of a batch, or what is wrong with it."""
+    """The answer to one recording of a batch, or what is wrong with it."""
     try:
         return BatchItem(index=index, answer=await service.classify_bytes(data, options))
     except EXPECTED as error:
@@ -233,8 +226,6 @@ async def answer_item(service: Service, index: int, data: bytes, options: Option
 
 
 def add_explain(router: APIRouter, service: Service) -> None:
-    """Add the route that says why."""
-
     @router.post(
         "/v1/explain",
         openapi_extra=RECORDING,
@@ -243,7 +234,9 @@ def add_explain(router: APIRouter, service: Service) -> None:
         responses={200: {"content": {"image/png": BINARY, "application/json": {}}}},
     )
     async def explain(request: Request, asked: Annotated[ExplainOptions, Query()]) -> Response:
-        """Say why: class evidence, what the router looks at, who was sent which windows."""
+        """Explain an answer: class evidence, saliency of the router, which expert got which
+        span.
+        """
         given, asked = await read_recording(request, service, asked)
         if isinstance(given, bytes):
             source = await service.clip_of(given)
@@ -255,15 +248,13 @@ def add_explain(router: APIRouter, service: Service) -> None:
 
 
 def add_corrections(router: APIRouter, service: Service) -> None:
-    """Add the route that takes what a person says of an answer."""
-
     @router.post("/v1/corrections", openapi_extra=CORRECTION, tags=["classify"])
     async def corrections(request: Request) -> Corrected:
-        """Write down which labels are right; the run itself stays as it is."""
+        """Write down which labels are right; the run itself does not change."""
         check_origin(request, service.settings.http.allow_origins)
         hint = "send multipart/form-data with the parts file and correction"
         if not is_form(request):
-            raise HttpProblem(415, "bad_form", "a correction is a form", hint=hint)
+            raise HttpProblem(415, "bad_form", "a correction must be a form", hint=hint)
         form = await read_form(request, service.settings.http, most=1)
         if "correction" not in form.fields:
             raise HttpProblem(422, "bad_form", "the form has no field correction", hint=hint)
@@ -273,11 +264,9 @@ def add_corrections(router: APIRouter, service: Service) -> None:
 
 
 def add_descriptions(router: APIRouter, service: Service) -> None:
-    """Add the routes that say what is served and how it is."""
-
     @router.get("/v1/model", tags=["model"])
     async def model() -> ModelDescription:
-        """Return labels, front end, experts, masks with reasons, and budget."""
+        """Labels, front end, experts, masks with reasons, and budget."""
         return service.describe_model()
 
     @router.get(
@@ -287,40 +276,38 @@ def add_descriptions(router: APIRouter, service: Service) -> None:
         responses={200: {"content": {"audio/wav": BINARY}}},
     )
     async def sample(place: int) -> Response:
-        """Return a recording of the test split that the run keeps, cut short."""
+        """A recording of the test split that the run keeps, shortened."""
         samples = service.about.samples
         if not 0 <= place < len(samples):
-            hint = "/v1/model lists those that there are"
+            hint = "/v1/model lists them"
             raise HttpProblem(404, "not_found", "the run keeps no such recording", hint=hint)
         return Response(samples[place].wav, media_type="audio/wav")
 
     @router.get("/v1/drift", tags=["model"])
     async def drift() -> DriftAnswer:
-        """Return how far the last recordings of all routers are from those of training."""
+        """How far the last recordings of all routers are from those of training."""
         return await service.operations.describe_drift()
 
     @router.get("/v1/experts", tags=["model"])
     async def experts() -> ExpertsAnswer:
-        """Return replicas, load, latency, failures and breaker of each expert."""
+        """Replicas, load, latency, failures and breaker of each expert."""
         return await service.operations.describe_experts()
 
     @router.get("/v1/ops", tags=["model"])
     async def ops() -> OpsAnswer:
-        """Return load, K, routers, versions and trials of the application, for its operators."""
+        """Load, K, routers, versions and trials of the application, for its operators."""
         return await service.operations.describe()
 
 
 def add_health(router: APIRouter, service: Service) -> None:
-    """Add the two routes that ask for no token."""
-
     @router.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
-        """Answer while the process lives."""
+        """Answers while the process lives."""
         return {"status": "alive"}
 
     @router.get("/readyz", tags=["health"], responses=dict.fromkeys((200, 503), READINESS))
     async def readyz() -> Response:
-        """Run one real inference through every expert; 503 where one does not answer."""
+        """Runs one real inference through every expert; 503 where one does not answer."""
         found: Readiness = await service.check_ready()
         headers = {} if found.ready else {"Retry-After": "1"}
         return JSONResponse(found.model_dump(), 200 if found.ready else 503, headers=headers)

@@ -1,9 +1,9 @@
-"""The Open Inference Protocol, version 2, so that clients of other servers work as they are.
+"""The Open Inference Protocol, version 2, so that clients of other servers work unchanged.
 
 One model, ``xmoe``. Input: ``samples`` FP32 [S] or [1, S] with the parameter ``sample_rate_hz`` of
-the request or of the input; or ``recording`` BYTES [1], a file. Outputs, those that are asked for:
-``probabilities`` FP64 [C] and ``label`` BYTES [1]. Either way as JSON or as bytes (``tensors``).
-Refusals have ``error`` beside their own fields.
+the request or of the input; or ``recording`` BYTES [1], a file. Outputs, those requested:
+``probabilities`` FP64 [C] and ``label`` BYTES [1]. Both as JSON or as bytes (``tensors``). Refusals
+have ``error`` beside their own fields.
 """
 
 from __future__ import annotations
@@ -61,14 +61,13 @@ INFER: dict[str, Any] = {
 
 
 def read_options(kind: type[Asked], asked: InferRequest) -> Asked:
-    """Return what the parameters of a request ask for; HttpProblem where they are wrong."""
+    """The options among a request's parameters; HttpProblem where they are wrong."""
     parameters = asked.parameters | asked.inputs[0].parameters
     names = kind.model_fields.keys() - {"explain"}  # no output could hold it
     return read_record(kind, {name: parameters[name] for name in names & parameters.keys()})
 
 
 async def answer_infer(service: Service, asked: InferRequest, raw: bytes | None) -> ClassifyAnswer:
-    """Return the answer to a recording that comes as numbers or as a file."""
     tensor = asked.inputs[0]
     if tensor.datatype == "BYTES":
         return await service.classify_bytes(to_file(tensor, raw), read_options(Options, asked))
@@ -77,7 +76,7 @@ async def answer_infer(service: Service, asked: InferRequest, raw: bytes | None)
 
 
 def write_outputs(answer: ClassifyAnswer, asked: InferRequest, request_id: str) -> Response:
-    """Return an answer in the words of the protocol."""
+    """An answer in the words of the protocol."""
     head = {
         "model_name": NAME,
         "model_version": __version__,
@@ -97,41 +96,38 @@ def write_outputs(answer: ClassifyAnswer, asked: InferRequest, request_id: str) 
 
 
 def check_name(name: str) -> None:
-    """Raise HttpProblem unless ``name`` is the model that is served."""
     if name != NAME:
         raise HttpProblem(404, "not_found", "there is no such model", hint=f"ask for {NAME}")
 
 
 def check_version(version: Annotated[str, Path(max_length=64)]) -> None:
-    """Raise HttpProblem unless ``version`` is the one that is served."""
     if version != __version__:
         hint = f"ask for {__version__}, or leave /versions out"
         raise HttpProblem(404, "not_found", "there is no such version", hint=hint)
 
 
 def build_router(service: Service) -> APIRouter:
-    """Return the protocol's routes."""
     router = APIRouter(tags=["v2"])
 
     @router.get("/v2/health/live")
     async def live() -> dict[str, bool]:
-        """Answer while the process lives."""
+        """Answers while the process lives."""
         return {"live": True}
 
     @router.get("/v2/health/ready")
     async def ready() -> Response:
-        """Run one real inference through every expert."""
+        """Runs one real inference through every expert."""
         found = await service.check_ready()
         return JSONResponse({"ready": found.ready}, 200 if found.ready else 503)
 
     @router.get("/v2")
     async def server() -> dict[str, Any]:
-        """Return name and version of the server."""
+        """Name and version of the server."""
         return {"name": NAME, "version": __version__, "extensions": list(EXTENSIONS)}
 
     @router.get("/v2/models/{name}")
     async def metadata(name: ModelName) -> dict[str, Any]:
-        """Return inputs and outputs of the model."""
+        """Inputs and outputs of the model."""
         check_name(name)
         classes = len(service.router.config.classes)
         return {
@@ -150,13 +146,13 @@ def build_router(service: Service) -> APIRouter:
 
     @router.get("/v2/models/{name}/ready")
     async def model_ready(name: ModelName) -> Response:
-        """Answer as the server's readiness does."""
+        """The same as the server's readiness."""
         check_name(name)
         return await ready()
 
     @router.post("/v2/models/{name}/infer", openapi_extra=INFER)
     async def infer(request: Request, name: ModelName) -> Response:
-        """Answer for one recording that comes as numbers or as a file."""
+        """Classify one recording that comes as numbers or as a file."""
         check_name(name)
         http = service.settings.http
         body = await read_body(request, http)
@@ -170,7 +166,7 @@ def build_router(service: Service) -> APIRouter:
 
 
 def add_versions(router: APIRouter, routes: Mapping[str, Callable[..., Any]]) -> None:
-    """Add the model's routes once more, under the version that its metadata lists."""
+    """The model's routes once more, under the version that its metadata lists."""
     for path, function in routes.items():
         router.add_api_route(
             "/v2/models/{name}/versions/{version}" + path,

@@ -25,7 +25,7 @@ function under(path) {
   return new URL(`..${path}`, import.meta.url);
 }
 
-// Lone values are left out of the query, so that the service's own defaults hold.
+// Values that are not set stay out of the query, so that the service's defaults apply.
 function address(path, options) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(options)) {

@@ -1,4 +1,4 @@
-// Runs beside the page's own thread: hands on what the microphone gives, mixed to one channel.
+// Runs in the audio thread: passes on the microphone's samples, mixed to one channel.
 class Capture extends AudioWorkletProcessor {
   process(inputs) {
     const channels = inputs[0];

@@ -1,11 +1,11 @@
-// What a person says of an answer: right with one click, or what it is instead.
+// What a user says about an answer: right with one click, or the right label.
 import { correct } from "./api.js";
 import { formatS } from "./draw.js";
 import { make } from "./show.js";
 
 const byId = (id) => document.getElementById(id);
 
-// What is judged: the answer to the whole recording, or that to the window shown.
+// The judged answer: that of the whole recording, or of the window shown.
 function judged({ answer, window }) {
   if (!window || !byId("part").checked) {
     return { labels: answer.labels?.length ? answer.labels : [answer.label], probability: answer.probability };
@@ -23,7 +23,7 @@ export function showVerdict(subject) {
   const where = start_s === undefined ? "" : ` from ${formatS(start_s)} to ${formatS(end_s)}`;
   byId("asked").textContent = `Is ${labels.join(", ")}${where} right?`;
   byId("choices").multiple = model.task !== "single_label";
-  // What the run took for the next likely comes first.
+  // The most likely of the other classes come first.
   const p = subject.answer.probabilities;
   const others = model.labels.filter((label) => !labels.includes(label)).sort((a, b) => p[b] - p[a]);
   const choices = model.task === "single_label" ? others : model.labels;

@@ -1,4 +1,4 @@
-// What every picture is made of: scaled canvases, axes in Hz and seconds, bytes as images.
+// Building blocks of the pictures: scaled canvases, axes in Hz and seconds, bytes as images.
 export const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d3b", "#56b4e9", "#b3261e", "#6a5acd"];
 export const GUTTER = { left: 58, right: 10, top: 8, bottom: 40 };
 const FONT = "12px system-ui, sans-serif";
@@ -64,7 +64,7 @@ export function grey(theme) {
   return (value) => [...theme.low.map((low, i) => Math.round(low + value * (theme.high[i] - low))), 255];
 }
 
-// Nothing where the map is low, so that the spectrogram stays legible under it.
+// Transparent where the map is low, so that the spectrogram stays legible under it.
 export function glow(theme, strength) {
   return (value) => [...theme.glow, Math.round(255 * strength * Math.min(1, value ** 0.8))];
 }
@@ -78,7 +78,7 @@ export function formatS(seconds) {
   return `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")} min`;
 }
 
-// Round seconds between two times, about so many.
+// At most about `most` round seconds between two times.
 export function secondTicks([start, end], most) {
   const rough = (end - start) / Math.max(1, most);
   const power = 10 ** Math.floor(Math.log10(rough));

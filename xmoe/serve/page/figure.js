@@ -1,5 +1,5 @@
-// The pictures of a recording: the whole of it with its events, one window with what the router saw
-// in it and which experts were sent which parts, and what each of them heard; one axis of time.
+// The pictures of a recording on one time axis: the whole with its events, one window with the
+// router's saliency and the spans sent to experts, and what each expert was sent.
 import * as draw from "./draw.js";
 
 const LANE = 34;
@@ -36,7 +36,7 @@ export function drawExpert(canvas, { record: { arrays, experts }, strength }, in
   draw.drawTimeAxis(context, box, arrays.extent_s, box.top + box.height, theme);
 }
 
-// A spectrogram, the map over it and its axis in Hz; it may begin and end elsewhere than the box.
+// A spectrogram, the map over it and its axis in Hz; which may start or end outside the box.
 function paintSeen(context, box, extent, seen, strength, theme) {
   const [left, right] = seen.extent_s.map((s) => draw.placeTime(box, extent, s));
   const paint = (packed, how) => context.drawImage(draw.toImage(packed, how), left, box.top, right - left, box.height);
@@ -69,7 +69,7 @@ function outline(context, box, extent, expert, [low, high], index) {
   context.lineWidth = 1;
 }
 
-// The windows of one expert: filled where they were sent, higher where the router scored more.
+// The spans of one expert: filled where they were sent, higher where the router scored more.
 function drawLane(context, box, arrays, expert, index, theme) {
   const top = box.top + box.height + index * LANE;
   const edges = arrays.window_edges_s;

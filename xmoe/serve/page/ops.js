@@ -1,4 +1,4 @@
-// What operators see: the state of an application, of all its routers, asked again every few seconds.
+// The page for operators: the state of an application with all its routers, every few seconds.
 import { readState, Refusal, setToken } from "./api.js";
 import { barRow, clearProblem, make, percent, row, rowHead, showProblem } from "./show.js";
 
@@ -186,7 +186,7 @@ async function look() {
   }
 }
 
-// None while nobody looks, none more once the token is refused; a new token begins no second round.
+// Stops while nobody looks and once the token is refused; a new token starts no second loop.
 let next = 0;
 async function watch() {
   const open = holds || document.hidden || (await look());

@@ -1,4 +1,4 @@
-// What happens when: a recording comes in, is answered, then explained; or the microphone streams.
+// The flow of the page: a recording comes in, is answered, then explained; or the microphone streams.
 import { classify, explain, readModel, readSample, Refusal, setToken } from "./api.js";
 import { showVerdict, wireVerdict } from "./correct.js";
 import { COLOURS, formatHz, formatS, whenLookChanges } from "./draw.js";
@@ -60,7 +60,7 @@ function showSamples(samples) {
   }));
 }
 
-// What a question allows, and how far windows lie apart.
+// The options of a request.
 function limits() {
   return { k_max: byId("kmax").value, budget: byId("budget").value };
 }
@@ -123,7 +123,7 @@ function forgetRecording() {
   byId("heard").hidden = true;
 }
 
-// What a person may say is right or wrong: the answer, or that of the window shown.
+// What a user may correct: the answer, or that of the window shown.
 function subject() {
   const { model, blob, name, answer } = state;
   return { model, blob, name, answer, window: answer.windows.length ? chosenWindow() : null };
@@ -133,7 +133,7 @@ function hideResults() {
   for (const id of ["answer", "seen", "timing", "stream"]) byId(id).hidden = true;
 }
 
-// The reasons of the window that begins at so many seconds, or of the surest one.
+// The reasons for the window that starts at this second, or for the most certain one.
 async function explainAt(seconds, signal) {
   const found = await explain(state.blob, { ...limits(), at_s: seconds }, signal);
   Object.assign(state, { record: found, overview: found.overview });

@@ -1,4 +1,4 @@
-// Answers and explanations as text and tables. Everything goes in as text, never as markup.
+// Answers and explanations as text and tables; inserted as text, never as markup.
 import { COLOURS, formatHz, formatS } from "./draw.js";
 
 const MOST_CLASSES = 8;

@@ -15,7 +15,7 @@ export function describeMicrophoneError(error) {
   return [`the microphone failed: ${error.message}`, "close other programs that use it"];
 }
 
-// Calls take(Float32Array) until stop() of what is returned is called.
+// Calls take(Float32Array) until the stop() it returns is called.
 export async function openMicrophone(take) {
   const media = await navigator.mediaDevices.getUserMedia({ audio: PLAIN });
   const context = new AudioContext();
@@ -45,7 +45,7 @@ export function peakOf(samples) {
   return peak;
 }
 
-// Records for so many seconds; the promise that cancel() of a signal ends early keeps what there is.
+// Records for this many seconds; a cancel through `signal` ends it early and keeps what there is.
 export async function record(seconds, { level, signal }) {
   const pieces = [];
   let count = 0;

@@ -1,8 +1,8 @@
 """A run, a rate and a latency -> replicas of router and experts, nodes, cost; found by simulation.
 
-Service times are those that the run recorded (``xmoe calibrate`` renews them on this machine), and
-who is asked is drawn from the answers to its test clips, so that experts that are asked together
-are busy together. What a request costs beside that was measured once (benchmarks/plan.py).
+Service times are those that the run recorded (``xmoe calibrate`` renews them on this machine). Who
+is asked is drawn from the answers to its test clips, so that experts that are asked together are
+busy together. The other costs of a request were measured once (benchmarks/plan.py).
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ NODE_FULL = 0.8
 # Beyond this rate one cell of several alike is simulated: routers share experts within a cell.
 CELL_PER_SECOND = 2000.0
 MOST_TRIES = 24
-IDLE = 0.1  # so little work is waited for only where one request is in its own way
+# Below this load a request waits only for its own calls, so more replicas change nothing.
+IDLE = 0.1
 GROW = 1.2
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked for, and what a node has and costs (``price`` in money an hour)."""
+    """The goal, and what a node has and costs (``price`` in money an hour)."""
 
     per_second: float
     p99_ms: float
@@ -48,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What answers the target: the whole service, and what was simulated of one cell."""
+    """A service that meets the target, and the simulation of one of its cells."""
 
     fleet: Fleet
     cells: int
@@ -59,13 +60,13 @@ class Capacity:
     cost_per_million: float | None
 
     def replicas(self) -> dict[str, int]:
-        """Return how many replicas of each deployment all cells have."""
+        """Replicas of each deployment over all cells."""
         own = {PROXY: self.fleet.proxies, ROUTER: self.fleet.routers, **self.fleet.experts}
         return {name: self.cells * size for name, size in own.items()}
 
 
 def read_times(folder: RunFolder) -> Times:
-    """Return the service times of a run; ConfigError where it has none."""
+    """The service times of a run; ConfigError where it has none."""
     config = folder.read_config()
     costs = config.routing.costs_ms
     if not costs:
@@ -90,7 +91,7 @@ def read_times(folder: RunFolder) -> Times:
 
 
 def read_asked(folder: RunFolder) -> list[Asked]:
-    """Return whom each test clip asked, in the first round and in the further one."""
+    """Whom each test clip asked, in the first round and in the second."""
     import pyarrow.parquet as pq
 
     config = folder.read_config()
@@ -107,10 +108,10 @@ def read_asked(folder: RunFolder) -> list[Asked]:
 
 
 def find_capacity(times: Times, rows: Sequence[Asked], target: Target) -> Capacity:
-    """Return the smallest service found that keeps the latency at the rate.
+    """The smallest service found that keeps the latency at the rate.
 
-    Begins where each deployment works its share of the time, and adds to the one whose calls wait
-    longest until the target is reached, or until nothing waits and it is still missed.
+    Starts where each deployment works its share of the time, then grows the one whose calls wait
+    longest, until the target is met or until nothing waits and it is still missed.
     """
     cells = max(1, math.ceil(target.per_second / CELL_PER_SECOND))
     rate = target.per_second / cells
@@ -142,7 +143,7 @@ def find_capacity(times: Times, rows: Sequence[Asked], target: Target) -> Capaci
 
 
 def first_guess(times: Times, share: Mapping[str, float], rate: float) -> Fleet:
-    """Return the replicas that work their share of the time if every call is for one segment."""
+    """Replicas that work their share of the time if every call carries one segment."""
 
     def count(ms: float) -> int:
         return max(1, math.ceil(rate * ms / 1000.0 / UTILISATION))
@@ -159,7 +160,7 @@ def first_guess(times: Times, share: Mapping[str, float], rate: float) -> Fleet:
 
 
 def grow(fleet: Fleet, outcome: Outcome) -> Fleet:
-    """Return the fleet with more of the deployment that is waited for longest."""
+    """The fleet with more of the deployment that is waited for longest."""
     name = max(outcome.wait_ms, key=lambda one: outcome.wait_ms[one])
     if outcome.busy[name] < IDLE:
         return fleet
@@ -173,16 +174,16 @@ def grow(fleet: Fleet, outcome: Outcome) -> Fleet:
 
 
 def count_nodes(fleet: Fleet, outcome: Outcome, node_cpus: float, cells: int) -> int:
-    """Return how many nodes have room for what the replicas work."""
+    """How many nodes have room for the work of the replicas."""
     sizes = {PROXY: fleet.proxies, ROUTER: fleet.routers, **fleet.experts}
     cores = cells * sum(size * outcome.busy[name] for name, size in sizes.items())
     return max(1, math.ceil(cores / (node_cpus * NODE_FULL)))
 
 
 def to_settings(found: Capacity) -> dict[str, Any]:
-    """Return the settings of the service, as the chart and ``serve deploy`` take them.
+    """The settings of the service, for the chart and ``serve deploy``.
 
-    ``num_cpus`` is what a replica works, so that Ray puts no more on a node than it can do.
+    ``num_cpus`` is a replica's work, so that Ray puts no more on a node than it can do.
     """
 
     def cpus(name: str) -> float:

@@ -1,10 +1,10 @@
 """Service times, who is asked, and replicas -> latency and load of a service, by simulation.
 
-The model is the service itself in few words (docs/serving.md): a router replica plans what waits as
-one block while the next gathers; each expert gets one stacked call per block, in the first round
-and in the further one; a request goes on when its own experts have answered. A replica does one
-thing at a time, and what runs at all needs one of ``cores``. Built on SimPy's processes (Matloff,
-Introduction to Discrete-Event Simulation and the SimPy Language, 2008).
+The model is the service itself in short (docs/serving.md): a router replica plans what waits as one
+block while the next gathers; each expert gets one stacked call per block and round; a request goes
+on when its own experts have answered. A replica does one thing at a time, and any work needs one of
+``cores``. Built on SimPy's processes (Matloff, Introduction to Discrete-Event Simulation and the
+SimPy Language, 2008).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from xmoe.base.config import Frozen
 Steps = Generator[simpy.Event, Any, None]
 ROUTER = "router"
 PROXY = "proxy"
-FIRST_TO_GO = 0.2  # of all requests, before anything is counted: the queues fill
+FIRST_TO_GO = 0.2  # share of the requests that fill the queues before counting starts
 
 
 class Asked(Frozen):
-    """Which experts one recording asks, in both rounds."""
+    """The experts that one recording asks, in both rounds."""
 
     first: tuple[str, ...] = ()
     further: tuple[str, ...] = ()
@@ -34,8 +34,8 @@ class Asked(Frozen):
 class Times(Frozen):
     """Processor time in ms: per recording in proxy and router, per stacked call, per segment.
 
-    ``call_ms`` is paid by the router and by the expert, half each; ``link_ms`` is what a call takes
-    beyond all processor time.
+    Router and expert pay half of ``call_ms`` each; ``link_ms`` is what a call takes beyond all
+    processor time.
     """
 
     proxy_ms: float
@@ -47,7 +47,7 @@ class Times(Frozen):
 
 
 class Fleet(Frozen):
-    """How many replicas of each, over so many cores; None where each replica has one of its own."""
+    """Replicas of each deployment and cores; None where each replica has a core of its own."""
 
     routers: int
     experts: Mapping[str, int]
@@ -57,7 +57,7 @@ class Fleet(Frozen):
 
 
 class Demand(Frozen):
-    """What comes in: a rate (arrivals by chance), or clients that send again once answered."""
+    """A rate (Poisson arrivals), or clients that send again once answered."""
 
     requests: int = 8000
     per_second: float | None = None
@@ -65,7 +65,7 @@ class Demand(Frozen):
 
 
 class Outcome(Frozen):
-    """What was simulated: latencies in ms, answers a second, share of time that replicas work."""
+    """Result: latencies in ms, answers a second, the share of time that replicas work."""
 
     p50_ms: float
     p99_ms: float
@@ -79,7 +79,7 @@ class Outcome(Frozen):
 class Pool:
     """Replicas of one deployment; of two drawn by chance the one with less in hand is asked.
 
-    That is how Serve does it (Mitzenmacher 2001, The Power of Two Choices).
+    Serve does the same (Mitzenmacher 2001, The Power of Two Choices).
     """
 
     def __init__(
@@ -96,20 +96,20 @@ class Pool:
         self.waits_ms: list[float] = []
 
     def pick(self) -> int:
-        """Return which replica is asked; it has one more in hand until ``in_hand`` is lessened."""
+        """Choose a replica and add to its load; the caller lessens ``in_hand`` afterwards."""
         two = self._rng.integers(len(self.replicas), size=2)
         index = int(min(two, key=lambda one: self.in_hand[one]))
         self.in_hand[index] += 1
         return index
 
     def serve(self, ms: float) -> Steps:
-        """Have a replica of this pool's own choice work for so long."""
+        """Pick a replica and have it work for so long."""
         index = self.pick()
         yield from self.work(self.replicas[index], ms)
         self.in_hand[index] -= 1
 
     def work(self, replica: simpy.Resource, ms: float) -> Steps:
-        """Wait for the replica and for a core, then keep both for so long."""
+        """Wait for the replica and for a core, then hold both for so long."""
         began = self._env.now
         with replica.request() as turn:
             yield turn
@@ -125,7 +125,7 @@ class Pool:
 
 
 class Request:
-    """One recording on its way: when it came, whom it asks, and what tells that it was planned."""
+    """One recording on its way: when it came, whom it asks, and when it was planned."""
 
     def __init__(self, env: simpy.Environment, asked: Asked) -> None:
         self.came = env.now
@@ -136,7 +136,7 @@ class Request:
 
 
 class Block:
-    """What one router replica planned together, and the further round that its requests share."""
+    """What one router replica planned together, and the second round that its requests share."""
 
     def __init__(self, replica: simpy.Resource, requests: Sequence[Request]) -> None:
         self.replica = replica
@@ -173,7 +173,7 @@ class Service:
         self.blocks: list[int] = []
 
     def run(self) -> None:
-        """Simulate until all of the demand is answered."""
+        """Simulate until the demand is answered."""
         if self.demand.clients is not None:
             for _ in range(self.demand.clients):
                 self.env.process(self._client())
@@ -193,7 +193,7 @@ class Service:
             yield self.env.process(self._request())
 
     def _request(self) -> Steps:
-        """One recording: proxy, block, both rounds, the answer on its way out."""
+        """One recording: proxy, block, both rounds, the way back."""
         asked = self._rows[int(self._rng.integers(len(self._rows)))]
         request = Request(self.env, asked)
         router = self.pools[ROUTER]
@@ -233,7 +233,7 @@ class Service:
         self._planning[index] = False
 
     def _call(self, block: Block, which: str) -> dict[str, simpy.Event]:
-        """Begin one stacked call to each expert that the block asks in this round."""
+        """Start one stacked call to each expert that the block asks in this round."""
         counts = Counter(name for one in block.requests for name in getattr(one.asked, which))
         return {
             name: self.env.process(self._ask(block.replica, name, count))
@@ -250,7 +250,7 @@ class Service:
 def simulate(
     times: Times, fleet: Fleet, rows: Sequence[Asked], demand: Demand, *, seed: int = 0
 ) -> Outcome:
-    """Return how such a service answers such a demand; the same seed gives the same figures."""
+    """How such a service answers such a demand; the same seed gives the same figures."""
     service = Service(times, fleet, rows, demand, np.random.default_rng(seed))
     service.run()
     first = int(FIRST_TO_GO * len(service.answered))

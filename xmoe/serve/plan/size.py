@@ -1,7 +1,7 @@
-"""A run -> what each process of its service holds in memory, and what replicas should ask Ray for.
+"""A run -> the memory of each process of its service, and what replicas should ask Ray for.
 
-All processes are there at a time, as on a node: what is in files (libraries) is then counted once,
-by its share (PSS), and what each pays alone is seen beside it.
+All processes run at once, as on a node: what is in files (libraries) is then shared and counted
+once (PSS), and what each has of its own stands beside it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from xmoe.serve.settings import ServeSettings
 ROUTER = "router"
 EXPERT = "xmoe.serve.experts.expert_replica"
 READY = "ready"
-# What recordings in work add to a process that has only just been made.
+# Requests in work add this to the memory of a fresh process.
 HEADROOM = 1.25
-# Of a node's memory Ray gives 30 % to its object store, and its own processes take some.
+# Ray gives 30 % of a node's memory to its object store, and its own processes take some.
 FOR_ACTORS = 0.65
-# An expert that needs so many times the usual memory gets an entry of its own.
+# An expert that needs this many times the usual memory gets its own entry.
 APART = 1.5
 CHILD = """
 import importlib, json, sys
@@ -42,7 +42,7 @@ sys.stdin.read()
 
 
 class ProcessSize(Frozen):
-    """Memory of one process in MB: resident, its share of what is shared, and its own alone."""
+    """Memory of one process in MB: resident, with its part of shared pages, and private."""
 
     name: str
     rss_mb: float
@@ -56,14 +56,14 @@ class ProcessSize(Frozen):
 
 
 class Node(Frozen):
-    """What one node has."""
+    """Processors and memory of one node."""
 
     cpus: float
     memory_mb: float
 
 
 class Sizes(Frozen):
-    """The processes of a service, and what of them fits a node."""
+    """The processes of a service, and how many fit a node."""
 
     processes: tuple[ProcessSize, ...]
     node: Node
@@ -74,10 +74,10 @@ class Sizes(Frozen):
 
 
 def measure_sizes(run: str, node: Node) -> Sizes:
-    """Return what the processes of a run hold, and the settings of it for nodes of that kind.
+    """The memory of a run's processes, and settings for such nodes.
 
-    Raises ConfigError where a process ends instead of getting ready, or where not even one set of
-    all processes has room on a node.
+    ConfigError where a process ends before it is ready, or where a node has no room for one set of
+    all processes.
     """
     settings = ServeSettings(run=run)
     with fetched(run, [], which=settings.which) as folder:
@@ -96,7 +96,7 @@ def measure_sizes(run: str, node: Node) -> Sizes:
 def all_alive(
     commands: Mapping[str, Sequence[object]],
 ) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Start the processes one after the other, and end all of them at the end."""
+    """Start the processes one after the other; all end on leaving."""
     processes: dict[str, subprocess.Popen[str]] = {}
     try:
         for name, command in commands.items():
@@ -124,17 +124,17 @@ def all_alive(
 
 
 def weigh(name: str, pid: int) -> ProcessSize:
-    """Return what a process holds now."""
+    """The memory of a process now."""
     memory = psutil.Process(pid).memory_full_info()
     mb = {key: round(getattr(memory, key) / 1e6, 1) for key in ("rss", "pss", "uss")}
     return ProcessSize(name=name, rss_mb=mb["rss"], pss_mb=mb["pss"], own_mb=mb["uss"])
 
 
 def fit_node(processes: Sequence[ProcessSize], node: Node) -> Sizes:
-    """Return what fits a node: whole sets of router and experts, and expert replicas alone.
+    """What fits a node: whole sets of router and experts, and expert replicas alone.
 
-    ``num_cpus`` is a replica's part of the processors when the memory is full, so that Ray fills a
-    node by both at once.
+    ``num_cpus`` is a replica's part of the processors when the memory is full, so that Ray fills
+    both at once.
     """
     room_mb = node.memory_mb * FOR_ACTORS
     one_set_mb = sum(process.asked_mb for process in processes)

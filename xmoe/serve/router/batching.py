@@ -1,8 +1,8 @@
-"""Requests that wait -> one block of work at a time, without a timer.
+"""Waiting requests -> one block of work at a time, without a timer.
 
-A request that finds the worker idle starts at once, with those alone that this turn of the event
-loop brings. Requests that arrive while a block is being worked on wait for its end and then go
-together: the busier the router, the larger its blocks.
+A request that finds the worker idle starts at once, together with whatever else this turn of the
+event loop brings. Requests that arrive during a block wait for its end and then go together: the
+busier the router, the larger its blocks.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Result = TypeVar("Result")
 
 
 class QueueFull(Exception):
-    """More waits than is allowed; the request is refused at once."""
+    """Too much is waiting already; the request is refused at once."""
 
 
 class MicroBatcher(Generic[Item, Result]):
-    """Calls ``work`` with the items that wait, ``max_size`` of ``size_of`` at most.
+    """Calls ``work`` with waiting items of at most ``max_size`` in all, by ``size_of``.
 
-    What does not ``fit`` into one block waits for the next.
-    ``work`` returns one result per item in their order; an exception is that of each item.
+    What does not ``fit`` into one block waits for the next. ``work`` returns one result per item,
+    in order; if it raises, every item of the block gets the exception.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class MicroBatcher(Generic[Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """Size of what waits."""
+        """Total size of the waiting items."""
         return self._waiting_size
 
     async def submit(self, item: Item) -> Result:
-        """Return the result of one item; raises QueueFull, or what ``work`` raises."""
+        """The result of one item; raises QueueFull, or whatever ``work`` raises."""
         size = self._size_of(item)
         if self._waiting and self._waiting_size + size > self._max_waiting:
             raise QueueFull
@@ -80,14 +80,14 @@ class MicroBatcher(Generic[Item, Result]):
                     future.set_result(result)
 
     async def _join(self) -> None:
-        """Let requests that have arrived join, turn by turn, until a turn brings none."""
+        """Yield to the event loop until a turn brings no more items."""
         seen = -1
         while seen != self._waiting_size < self._max_size:
             seen = self._waiting_size
             await asyncio.sleep(0)
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        """Take what fits into one block, at least one item; those given up are dropped."""
+        """Remove what fits into one block, at least one item; cancelled items are dropped."""
         block: list[tuple[Item, asyncio.Future[Result]]] = []
         room = self._max_size
         while self._waiting:

@@ -1,8 +1,8 @@
-"""What a micro-batch has heard so far -> answers to the requests in it that are complete.
+"""The replies to a micro-batch so far -> answers to its requests that are complete.
 
 Requests of a block share its calls, so they share the arithmetic too: whenever a call ends, one
-``combine`` over the whole block answers all requests that need nothing more. Where an expert is
-missing a request goes on by itself, with a ``Share`` of the block.
+``combine`` over the whole block answers all requests that need nothing more. A request that lacks
+an expert goes on alone, with its ``Share`` of the block.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from xmoe.serve.router.limits import Limits
 from xmoe.serve.router.replan import slice_rows
 
 Read = Callable[[Plan, Combined], SegmentAnswers]
-# Promises [B, K_max + 1] renewed by the replies, None where nobody is ever asked further.
+# Renewed promises [B, K_max + 1], None where there is never a second round.
 Renew = Callable[[Plan, dict[str, ExpertReply]], Tensor | None]
 
 
 class Block:
-    """The plan of a block, before and after experts that are shut out, its inputs, and its calls.
+    """The plan of a block (``wanted`` before shut-out experts were replaced), its inputs and calls.
 
-    ``read`` turns what was combined into calibrated answers, ``renew`` says what more experts
-    promise now.
+    ``read`` calibrates combined answers; ``renew`` gives the promises of further experts.
     """
 
     def __init__(
@@ -46,12 +45,12 @@ class Block:
         self._read, self._renew = read, renew
         self._renewed: Tensor | None = None
         self._asked = (plan.weights > 0).numpy()
-        self._heard: set[str] | None = None
+        self._replied: set[str] | None = None
         self._answers: SegmentAnswers | None = None
         self._complete = np.zeros(len(self._asked), dtype=bool)
 
     def calls_of(self, first: int, last: int) -> Calls:
-        """Return the calls that rows ``first`` to ``last`` wait for."""
+        """The calls that rows ``first`` to ``last`` wait for."""
         asked: list[bool] = np.any(self._asked[first:last], axis=0).tolist()
         names = (
             name for name, any_row in zip(self.plan.expert_names, asked, strict=True) if any_row
@@ -60,28 +59,28 @@ class Block:
 
     @torch.inference_mode()
     def answers(self, first: int, last: int) -> SegmentAnswers | None:
-        """Return the answers to some rows, or None where an expert that they wanted is missing."""
+        """Answers to some rows; None while an expert that they wanted is missing."""
         replies = finished(self.calls)
-        if self._heard != replies.keys():
+        if self._replied != replies.keys():
             combined = combine(self.plan, replies)
             if self.wanted is not self.plan:
                 combined = mark_missing(self.wanted.weights > 0, combined)
             self._complete = ~combined.missing.any(1).numpy()
             self._answers = self._read(self.plan, combined)
             self._renewed = self._renew(self.plan, replies)
-            self._heard = set(replies)
+            self._replied = set(replies)
         if self._answers is None or not self._complete[first:last].all():
             return None
         return slice_answers(self._answers, first, last)
 
     def renewed(self, first: int, last: int) -> Tensor | None:
-        """Return what more experts promise to some rows, as of the last look at ``answers``."""
+        """What more experts promise to some rows, as of the last call to ``answers``."""
         return None if self._renewed is None else self._renewed[first:last]
 
 
 @dataclass(frozen=True)
 class Seat:
-    """One request's place in a block: rows ``first`` to ``last``, what it allows, its deadline."""
+    """One request's place in a block: rows ``first`` to ``last``, its limits, its deadline."""
 
     block: Block
     first: int
@@ -91,15 +90,13 @@ class Seat:
 
     @property
     def calls(self) -> Calls:
-        """The calls that this request waits for."""
         return self.block.calls_of(self.first, self.last)
 
     def answers(self) -> SegmentAnswers | None:
-        """Return this request's answers, or None where an expert that it wanted is missing."""
         return self.block.answers(self.first, self.last)
 
     def share(self) -> Share:
-        """Return what is needed to go on alone."""
+        """What the request needs to go on alone."""
         block, rows = self.block, (self.first, self.last)
         plan = slice_rows(block.plan, *rows)
         wanted = plan if block.wanted is block.plan else slice_rows(block.wanted, *rows)
@@ -108,6 +105,5 @@ class Seat:
 
 
 def slice_answers(answers: SegmentAnswers, first: int, last: int) -> SegmentAnswers:
-    """Return the answers to segments ``first`` to ``last``."""
     parts = (getattr(answers, field.name)[first:last] for field in fields(answers))
     return SegmentAnswers(*parts)

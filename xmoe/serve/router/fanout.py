@@ -1,8 +1,8 @@
-"""A plan -> one stacked call per expert -> what each request has heard by its own deadline.
+"""A plan -> one stacked call per expert -> the replies that each request has by its deadline.
 
-Calls are shared by the requests of a block; waiting is not: a request with a short deadline goes on
-without an expert for which its neighbour still waits. Where too little of the planned weight has
-answered, the next-ranked experts are asked, and only then is a request refused.
+The requests of a block share calls but not the wait: one with a short deadline goes on without an
+expert for which its neighbour still waits. Where too little of the planned weight answers, the
+next-ranked experts are asked; only if that fails is the request refused.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ Calls = dict[str, "asyncio.Task[ExpertReply]"]
 
 
 class TooFewExperts(Exception):
-    """Too little of the planned weight answered, the next-ranked experts included."""
+    """Too little of the planned weight answered, even with the next-ranked experts."""
 
 
 @dataclass(frozen=True)
 class Share:
     """One request's share of a block.
 
-    ``wanted`` is its plan before anything was lost, ``plan`` the one carried out, ``inputs`` what
+    ``wanted`` is its plan before experts were lost, ``plan`` the one carried out, ``inputs`` what
     its experts are fed from; ``calls`` answer rows of the whole block, of which this request has
-    ``first`` to ``last``. ``deadline`` is a moment of ``time.monotonic``.
+    ``first`` to ``last``. ``deadline`` is in seconds of ``time.monotonic``.
     """
 
     wanted: Plan
@@ -56,10 +56,10 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What experts said of some rows: ``replies`` to the ``plan`` that was carried out.
+class Gathered:
+    """The ``replies`` to some rows of the ``plan`` that was carried out.
 
-    ``wanted`` [n, E] marks all that were ever wanted, before anything was lost.
+    ``wanted`` [n, E] marks all experts that were ever wanted.
     """
 
     wanted: Tensor
@@ -67,19 +67,19 @@ class Heard:
     replies: dict[str, ExpertReply]
 
     @classmethod
-    def of(cls, share: Share) -> Heard:
-        """Return what a request has heard so far."""
+    def of(cls, share: Share) -> Gathered:
+        """The replies to a request so far."""
         return cls(
             share.wanted.weights > 0, share.plan, share_of(share.calls, share.first, share.last)
         )
 
     def combine(self) -> Combined:
-        """Return the answer, with those missing that were wanted and did not answer."""
+        """The answer; experts that were wanted and did not reply count as missing."""
         return mark_missing(self.wanted, combine(self.plan, self.replies))
 
 
 class FanOut:
-    """Calls experts, with one breaker for each."""
+    """Calls experts, with a breaker for each."""
 
     def __init__(
         self,
@@ -99,14 +99,14 @@ class FanOut:
         self._running: set[asyncio.Task[ExpertReply]] = set()
 
     def shut_out(self) -> set[str]:
-        """Return the experts for whose answer nobody waits now."""
+        """The experts whose answer nobody waits for."""
         return {name for name, breaker in self.breakers.items() if breaker.state != "closed"}
 
     def avoid_open(self, plan: Plan, inputs: Inputs) -> Plan:
-        """Return the plan with others in the place of shut-out experts, in rows that need them.
+        """The plan with others in place of shut-out experts, in rows that need them.
 
-        Where the time of one is over, it gets its share of the plan all the same, to find out
-        whether it is back; no request waits for that.
+        A half-open expert still gets a copy of its share, to find out whether it is back; no
+        request waits for that.
         """
         lost = self.shut_out()
         if not lost:
@@ -132,9 +132,9 @@ class FanOut:
         even_shut_out: bool = False,
         traced_as: str = "round 1",
     ) -> Calls:
-        """Start one stacked call to each expert that the plan asks.
+        """Start one stacked call to each expert in the plan.
 
-        A shut-out expert fails at once, unless it is to be asked all the same.
+        A shut-out expert fails at once, unless ``even_shut_out``.
         """
         ask = self._run if even_shut_out else self.call
         num_classes = plan.stem_logits.shape[1]
@@ -156,10 +156,10 @@ class FanOut:
     def _forget(self, task: asyncio.Task[ExpertReply]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # a failure nobody waited for was noted where it happened
+            task.exception()  # retrieved, or asyncio complains; it was noted where it happened
 
     async def call(self, request: ExpertRequest, deadline: float, num_classes: int) -> ExpertReply:
-        """Return one expert's reply; raises CallFailed, whatever went wrong."""
+        """One expert's reply; any failure becomes CallFailed."""
         if self.breakers[request.name].state != "closed":
             raise CallFailed("shut_out")
         return await self._run(request, deadline, num_classes)
@@ -201,7 +201,7 @@ class FanOut:
         traces.note(outcome=outcome)
 
     async def _try(self, request: ExpertRequest, deadline: float) -> Tensor:
-        """Return logits; where a replica is dead or of another run, one is tried again in time."""
+        """Logits; retried once, in time, where the replica is dead or of another run."""
         for attempt in range(self.faults.retries + 1):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -218,9 +218,9 @@ class FanOut:
         raise CallFailed("timeout")
 
     async def _ask(self, request: ExpertRequest, budget_s: float) -> Tensor:
-        """Return logits of one attempt; what an expert raises is told as CallFailed.
+        """Logits of one attempt; whatever the expert raises becomes CallFailed.
 
-        A cancellation that nobody here asked for is the expert's end, not ours.
+        A cancellation that nobody here asked for means that the expert ended.
         """
         try:
             return await self.callers[request.name](request, budget_s)
@@ -236,57 +236,57 @@ class FanOut:
             raise CallFailed("error") from error
 
     def first_round_end(self, deadline: float) -> float:
-        """Return until when the planned experts may answer before others are asked."""
+        """When others are asked in place of planned experts that are silent."""
         begun = time.monotonic()
         return begun + (deadline - begun) * self.faults.first_round_share
 
-    async def collect(self, share: Share, first_round: float | None = None) -> Heard:
-        """Return what a request's experts said by its deadline; raises TooFewExperts.
+    async def collect(self, share: Share, first_round: float | None = None) -> Gathered:
+        """The replies to a request by its deadline; TooFewExperts where they are too few.
 
-        ``first_round`` is the moment at which others are asked in the place of those missing.
+        From ``first_round`` on, others are asked in place of those missing.
         """
         if first_round is None:
             first_round = self.first_round_end(share.deadline)
         await wait_until(share.calls.values(), first_round)
-        heard = Heard.of(share)
-        combined = combine(heard.plan, heard.replies)
+        gathered = Gathered.of(share)
+        combined = combine(gathered.plan, gathered.replies)
         weak = self._too_little(share, share.plan, combined)
         if bool(weak.any()):
             return await self._ask_others(share, combined, weak)
         if any(not call.done() for call in share.calls.values()):
             await wait_until(share.calls.values(), share.deadline)
-            return Heard.of(share)
-        return heard
+            return Gathered.of(share)
+        return gathered
 
-    async def _ask_others(self, share: Share, combined: Combined, weak: Tensor) -> Heard:
+    async def _ask_others(self, share: Share, combined: Combined, weak: Tensor) -> Gathered:
         """Ask the next-ranked experts for the rows that are ``weak`` [n]."""
         names = share.plan.expert_names
         lost = {n for n, gone in zip(names, combined.missing.any(0).tolist(), strict=True) if gone}
         plan = without_experts(share.plan, lost | self.shut_out(), weak)
-        unheard = drop_rows(plan, combined.answered)
-        others = self.start(unheard, share.inputs, share.deadline, traced_as="in their place")
+        unanswered = drop_rows(plan, combined.answered)
+        others = self.start(unanswered, share.inputs, share.deadline, traced_as="in their place")
         await wait_until(others.values(), share.deadline)
         replies = merge_replies(share_of(share.calls, share.first, share.last), finished(others))
         if bool(self._too_little(share, plan, combine(plan, replies)).any()):
             raise TooFewExperts
-        return Heard(share.wanted.weights > 0, plan, replies)
+        return Gathered(share.wanted.weights > 0, plan, replies)
 
     def _too_little(self, share: Share, plan: Plan, combined: Combined) -> Tensor:
-        """Return the rows [n] in which less than the least allowed share of weight answered."""
+        """The rows [n] in which less than ``min_gate_mass`` of the weight answered."""
         nobody_left = share.wanted.weights.any(1) & ~plan.weights.any(1)
         mass = combined.gate_mass.masked_fill(nobody_left, 0.0)
         return mass < self.faults.min_gate_mass
 
 
 async def wait_until(calls: Iterable[asyncio.Task[ExpertReply]], moment: float) -> None:
-    """Wait for calls until a moment of ``time.monotonic``; calls go on where it passes."""
+    """Wait for calls until a moment of ``time.monotonic``, without cancelling them."""
     pending = [call for call in calls if not call.done()]
     if pending:
         await asyncio.wait(pending, timeout=max(0.0, moment - time.monotonic()))
 
 
 def finished(calls: Calls) -> dict[str, ExpertReply]:
-    """Return the replies of the calls that have ended well."""
+    """The replies of calls that succeeded."""
     return {
         name: call.result()
         for name, call in calls.items()
@@ -295,7 +295,7 @@ def finished(calls: Calls) -> dict[str, ExpertReply]:
 
 
 def share_of(calls: Calls, first: int, last: int) -> dict[str, ExpertReply]:
-    """Return replies to the rows of one request, ``first`` to ``last``, counted from its first."""
+    """Replies to rows ``first`` to ``last`` of a block, renumbered from 0."""
     replies = {}
     for name, reply in finished(calls).items():
         own = (reply.rows >= first) & (reply.rows < last)

@@ -1,8 +1,8 @@
-"""What the first experts said -> whom to ask further: the same fan-out, once more.
+"""The first experts' answers -> whom to ask next: the same fan-out, once more.
 
-Only a router that promises asks twice. Requests of a block that ask further share the calls of
-their second round as they shared those of the first. It is begun while the first round's time
-lasts, and where it fails in part, the answer is that of the experts that did answer.
+Only a router that promises asks twice. Requests of a block share the calls of their second round as
+they did those of the first. It starts within the first round's time, and if it fails in part the
+answer is that of the experts that did reply.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xmoe.mixture.plan import Plan, drop_rows
 from xmoe.mixture.promise_router import PromiseRouter
 from xmoe.mixture.rounds import renew_promises
 from xmoe.serve.router.block import Block, Seat
-from xmoe.serve.router.fanout import Calls, FanOut, Heard, Share, finished, share_of, wait_until
+from xmoe.serve.router.fanout import Calls, FanOut, Gathered, Share, finished, share_of, wait_until
 from xmoe.serve.router.limits import Limits, count_experts
 from xmoe.serve.router.replan import slice_rows
 
@@ -32,13 +32,13 @@ SECOND = "round 2"
 
 
 class Further:
-    """Second rounds: who is asked in them, and what they bring."""
+    """Second rounds: who is asked in them, and their replies."""
 
     def __init__(
         self, router: Router | PromiseRouter, routing: RoutingConfig, fanout: FanOut
     ) -> None:
         self._router: PromiseRouter | None = None
-        if isinstance(router, PromiseRouter):  # plans come from the device to where they are sent
+        if isinstance(router, PromiseRouter):  # plans are on the CPU, from where they are sent
             self._router = deepcopy(router).cpu()
         self._routing = routing
         self._fanout = fanout
@@ -46,11 +46,11 @@ class Further:
 
     @torch.inference_mode()
     def renew(self, plan: Plan, replies: Mapping[str, ExpertReply]) -> Tensor | None:
-        """Return the promises [B, K_max + 1] of more experts; None for a router that asks once."""
+        """Promises [B, K_max + 1] of more experts; None for a router that asks once."""
         return None if self._router is None else renew_promises(self._router, plan, replies)
 
-    async def hear(self, seat: Seat, first_round: float) -> Heard | None:
-        """Return what a request heard in two rounds, None where the first was enough.
+    async def ask(self, seat: Seat, first_round: float) -> Gathered | None:
+        """The replies of both rounds, None where the first was enough.
 
         Called when all that it asked in the first round have answered.
         """
@@ -69,29 +69,31 @@ class Further:
         if further is None:
             return None
         replies = share_of(seat.calls, seat.first, seat.last)
-        return self._add(Heard(plan.weights > 0, plan, replies), *further)
+        return self._add(Gathered(plan.weights > 0, plan, replies), *further)
 
-    async def go_on(self, share: Share, heard: Heard, limits: Limits, first_round: float) -> Heard:
-        """Return what a request that goes on alone heard, a second round of its own included."""
-        renewed = self.renew(heard.plan, heard.replies)
+    async def go_on(
+        self, share: Share, gathered: Gathered, limits: Limits, first_round: float
+    ) -> Gathered:
+        """The same for a request that goes on alone."""
+        renewed = self.renew(gathered.plan, gathered.replies)
         if renewed is None:
-            return heard
-        counts = self._count(renewed, heard.plan.k, limits)
+            return gathered
+        counts = self._count(renewed, gathered.plan.k, limits)
         if counts is None:
-            return heard
-        lost = heard.wanted & ~heard.combine().answered
-        plan = self.extend(heard.plan, counts, lost)
-        if not self._has_time(heard.plan, plan, first_round, share.deadline):
-            return heard
-        others = drop_rows(plan, heard.plan.weights > 0)
+            return gathered
+        lost = gathered.wanted & ~gathered.combine().answered
+        plan = self.extend(gathered.plan, counts, lost)
+        if not self._has_time(gathered.plan, plan, first_round, share.deadline):
+            return gathered
+        others = drop_rows(plan, gathered.plan.weights > 0)
         calls = self._fanout.start(others, share.inputs, share.deadline, traced_as=SECOND)
         await wait_until(calls.values(), share.deadline)
-        return self._add(heard, plan, finished(calls))
+        return self._add(gathered, plan, finished(calls))
 
     def extend(self, plan: Plan, counts: Tensor, lost: Tensor | None = None) -> Plan:
-        """Return the plan with ``counts`` [n] experts where that is more.
+        """The plan with ``counts`` [n] experts in rows where that is more.
 
-        Experts that are shut out, and those ``lost`` [n, E], are passed over.
+        Experts that are shut out or ``lost`` [n, E] are passed over.
         """
         shut_out = self._fanout.shut_out()
         gone = torch.tensor([name in shut_out for name in plan.expert_names])
@@ -101,28 +103,28 @@ class Further:
         return replace(plan, weights=weights)
 
     def close(self, block: Block) -> None:
-        """Let nobody join a block's round any more; who comes later begins another."""
+        """Close a block's round to newcomers; later requests start another."""
         self._open.pop(block, None)
 
     def _count(self, renewed: Tensor, k: Tensor, limits: Limits) -> Tensor | None:
-        """Return how many experts [n] are asked in all, None where none is more than ``k`` [n]."""
+        """How many experts [n] to ask in all; None where none is more than ``k`` [n]."""
         counts = count_experts(renewed, [limits] * len(k), self._routing)
         return torch.maximum(counts, k) if bool((counts > k).any()) else None
 
     def _has_time(self, plan: Plan, further: Plan, first_round: float, deadline: float) -> bool:
-        """Whether the first round's time lasts, and what more experts cost fits the deadline."""
+        """Whether the first round's time lasts and more experts fit the deadline."""
         now, costs_ms = time.monotonic(), self._routing.costs_ms
         rows = ((further.weights > 0) & ~(plan.weights > 0)).sum(0).tolist()
         needed_ms = max((n * ms for n, ms in zip(rows, costs_ms, strict=False)), default=0.0)
         return any(rows) and now < first_round and now + needed_ms / 1000.0 < deadline
 
-    def _add(self, heard: Heard, plan: Plan, replies: Mapping[str, ExpertReply]) -> Heard:
-        wanted = heard.wanted | (plan.weights > 0)
-        return Heard(wanted, plan, merge_replies(heard.replies, replies))
+    def _add(self, gathered: Gathered, plan: Plan, replies: Mapping[str, ExpertReply]) -> Gathered:
+        wanted = gathered.wanted | (plan.weights > 0)
+        return Gathered(wanted, plan, merge_replies(gathered.replies, replies))
 
 
 class SharedRound:
-    """One further call to each expert for all requests of a block that join before it begins.
+    """One further call per expert for all requests of a block that join before it starts.
 
     It waits for the block's other calls, whose requests may want to join, but no longer than the
     first to join has waited already.
@@ -140,9 +142,9 @@ class SharedRound:
     async def join(
         self, seat: Seat, counts: Tensor, first_round: float
     ) -> tuple[Plan, dict[str, ExpertReply]] | None:
-        """Return the plan of a request whose rows ask ``counts`` [n] in all, and what it heard.
+        """The plan and replies of a request whose rows ask ``counts`` [n] in all.
 
-        None where the round was not begun by the end of the request's own first one.
+        None where this round had not started when the request's first one ended.
         """
         rows = slice(seat.first, seat.last)
         self._counts[rows] = counts
@@ -164,7 +166,7 @@ class SharedRound:
     async def _begin(self, first_round: float) -> None:
         now, block = time.monotonic(), self._block
         await wait_until(block.calls.values(), min(first_round, now + (now - block.begun)))
-        await asyncio.sleep(0)  # those whose calls have just ended join too
+        await asyncio.sleep(0)  # let requests join whose calls have just ended
         self.begun = True
         self._further.close(block)
         self._plan = self._further.extend(block.plan, self._counts)

@@ -14,7 +14,7 @@ from xmoe.base.config import ASK_ALL, LATENCY_K, Frozen, RoutingConfig
 from xmoe.base.errors import InputError
 from xmoe.glance.router import choose_counts, count_costs
 
-# Of an expert, in gain of probability of being right; the last is more than any promises.
+# Prices of an expert: the gain in probability that it must promise; none promises the last.
 PRICES = (0.0, *(10.0 ** (step / 8 - 4) for step in range(33)))
 MS = "ms"
 Milliseconds = Annotated[str, Field(pattern=r"^\d+(\.\d+)?ms$")]
@@ -23,11 +23,11 @@ Milliseconds = Annotated[str, Field(pattern=r"^\d+(\.\d+)?ms$")]
 class Limits(Frozen):
     """How many experts a request may ask.
 
-    ``k_max`` bounds them per segment. ``budget`` bounds a mean over the recording's segments: their
-    number, their cost as in ``"20ms"``, what every segment costs included; or ``"latency"``, which
-    means ``LATENCY_K``. ``"accuracy"`` is the price of a run that was trained for it; elsewhere it
-    asks whenever an expert promises anything at all. ``"all"`` asks every expert, whatever it
-    promises.
+    ``k_max`` bounds them per segment. ``budget`` bounds a mean over the recording's segments: the
+    number of experts, or their cost as in ``"20ms"``, what every segment costs included.
+    ``"latency"`` means ``LATENCY_K`` experts. ``"accuracy"`` is the price of a run trained for it;
+    in other runs it asks whenever an expert promises anything at all. ``"all"`` asks every expert,
+    whatever it promises.
     """
 
     k_max: int | None = Field(default=None, ge=0)
@@ -40,7 +40,7 @@ class Limits(Frozen):
 
     @property
     def budget_ms(self) -> float | None:
-        """The mean milliseconds that are allowed, None where nothing is said of them."""
+        """The mean milliseconds allowed, None where the budget is of another kind."""
         if isinstance(self.budget, str) and self.budget.endswith(MS):
             return float(self.budget.removesuffix(MS))
         return None
@@ -58,10 +58,10 @@ class Limits(Frozen):
 def count_experts(
     promises: Tensor, limits: Sequence[Limits], routing: RoutingConfig, most: int | None = None
 ) -> Tensor:
-    """Return K [B] for promises [B, K_max + 1], by the ``limits`` of each row's request.
+    """K [B] for promises [B, K_max + 1], by the ``limits`` of each row's request.
 
-    ``most`` bounds what is asked at a price, before any expert has answered. Rows of one request
-    lie side by side and share one ``Limits`` object.
+    ``most`` bounds what is asked at a price before any expert has answered. Rows of one request are
+    adjacent and share one ``Limits`` object.
     """
     bound = promises.shape[1] - 1 if most is None else most
     parts, first = [], 0
@@ -74,7 +74,7 @@ def count_experts(
 
 
 def _count_request(promises: Tensor, limits: Limits, routing: RoutingConfig, most: int) -> Tensor:
-    """Return K [n] for the segments of one request: the lowest price that keeps its budget."""
+    """K [n] for the segments of one request: the lowest price that keeps its budget."""
     deepest = promises.shape[1] - 1
     k_max = deepest if limits.k_max is None else min(limits.k_max, deepest)
     costs_ms, price = routing.costs_ms, routing.k_price

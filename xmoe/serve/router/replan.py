@@ -1,4 +1,4 @@
-"""A plan + what one request allows, or what was lost -> another plan. Plain functions on plans."""
+"""A plan without the experts that were lost, or for some of its rows. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Batch = TypeVar("Batch", Plan, Inputs)
 
 
 def without_experts(plan: Plan, lost: Iterable[str], rows: Tensor | None = None) -> Plan:
-    """Return the plan in which the next-ranked experts stand in for those that are lost.
+    """The plan in which the next-ranked experts replace those that are lost.
 
-    Each row keeps its K where enough experts are left. ``rows`` [B] marks the rows to change.
+    Each row keeps its K while enough experts are left. ``rows`` [B] marks the rows to change.
     """
     gone = torch.tensor([name in set(lost) for name in plan.expert_names])
     weights = plan.preference.without(gone).choose(plan.k)
@@ -28,13 +28,13 @@ def without_experts(plan: Plan, lost: Iterable[str], rows: Tensor | None = None)
 
 
 def lost_mass(plan: Plan, lost: Iterable[str]) -> Tensor:
-    """Return the share of the planned weight [B] that lies on lost experts."""
+    """The share of the planned weight [B] that lies on lost experts."""
     gone = torch.tensor([name in set(lost) for name in plan.expert_names])
     return (plan.weights * gone).sum(1)
 
 
 def slice_rows(batch: Batch, first: int, last: int) -> Batch:
-    """Return a plan, or what it is fed from, for rows ``first`` to ``last``."""
+    """Rows ``first`` to ``last`` of a plan or of its inputs."""
     values: dict[str, Any] = {n: value[first:last] for n, value in _tensors(batch).items()}
     sound = getattr(batch, "sound", None)
     if sound is not None:
@@ -43,7 +43,7 @@ def slice_rows(batch: Batch, first: int, last: int) -> Batch:
 
 
 def to_cpu(batch: Batch) -> Batch:
-    """Return a plan, or what it is fed from, in main memory, from where it is sent."""
+    """A plan or its inputs in main memory, from where they are sent."""
     tensors = _tensors(batch)
     if all(value.device.type == "cpu" for value in tensors.values()):
         return batch

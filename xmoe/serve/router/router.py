@@ -1,7 +1,7 @@
 """Recordings -> answers: front end, stem, saliency and gate once; then experts; then combine.
 
-The same three steps as in one process. What is added is for many at a time: segments of requests
-that wait are planned together, and each expert is called once for all of them.
+The same three steps as in one process, but for many requests at a time: waiting segments are
+planned together, and each expert is called once for all of them.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ from xmoe.serve.telemetry.meter import Meter
 
 Value = TypeVar("Value")
 READY_S = 5.0
-# A long recording keeps two blocks on their way, so that short ones are answered in between.
+# A long recording has two blocks in flight, so that short ones are answered in between.
 JOBS_AT_ONCE = 2
-# A few short segments are planned in the event loop itself: for so little (10 to 30 ms) a change of
-# thread costs more than it gives, since both threads need the interpreter at every step.
+# A few short segments (10 to 30 ms of work) are planned in the event loop itself: a thread would
+# cost more than it gives, since both need the interpreter at every step.
 SMALL_CELLS = 1 << 17
 # One Fourier transform: a few milliseconds for a small recording. The others take far longer.
 QUICK_FRONTENDS = frozenset({"stft", "logmel", "pcen"})
-# Experts that say what they cost are done with a block in this share of the usual deadline.
+# Experts of known cost take at most this share of the usual deadline for a block.
 BLOCK_SHARE = 0.2
 SAMPLE_BYTES = 2
 
 
 @dataclass(frozen=True)
 class Job:
-    """Segments of one request that are planned together, and what it allows.
+    """Segments of one request that are planned together, and its limits.
 
     ``power`` [n, F, T] before compression, ``valid`` [n], the frames that are not padding, and the
-    ``sound`` of the segments where an expert hears it. ``trace`` is that of the request.
+    ``sound`` of the segments where an expert hears it. ``trace`` is the request's.
     """
 
     power: Tensor
@@ -76,7 +76,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Cut:
-    """The segments of a recording, their power [n, F, T] and its frames that are not padding [n];
+    """The segments of a recording, their power [n, F, T] and the number of unpadded frames [n];
     compressed later, with the segments of other requests.
     """
 
@@ -87,7 +87,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Served:
-    """The segments of one recording, the answers to them, and seconds by stage."""
+    """The segments of one recording, their answers, and seconds by stage."""
 
     segments: Sequence[Segment]
     answers: SegmentAnswers
@@ -126,7 +126,6 @@ class RouterCore:
 
     @property
     def config(self) -> RunConfig:
-        """The run's configuration."""
         return self.predictor.config
 
     @property
@@ -135,19 +134,19 @@ class RouterCore:
         return self._batcher.waiting
 
     async def work(self, function: Callable[[], Value], samples: int | None = None) -> Value:
-        """Run a function of a recording of so many samples, such as its decoding.
+        """Run a function of a recording with so many samples, such as its decoding.
 
-        Beside the event loop, unless the recording is small: threads that take the interpreter
-        from each other at every step cost more than a millisecond of waiting. None is not small.
+        In a thread, unless the recording is known to be small: threads that contend for the
+        interpreter at every step cost more than the event loop loses by waiting a millisecond.
         """
         if samples is not None and samples <= self.small:
             return function()
         return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
 
     async def answer_cut(self, cut: Cut, limits: Limits, deadline: float) -> Served:
-        """Return answers to the segments of a recording that is cut.
+        """The answers to the segments of a recording.
 
-        Raises QueueFull where too much waits and TooFewExperts where too little answered.
+        QueueFull where too much is waiting, TooFewExperts where too little answered.
         """
         began = time.monotonic()
         size = self.rows_together(cut)
@@ -169,26 +168,26 @@ class RouterCore:
     def cut(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, hop_s: float | None = None
     ) -> Cut:
-        """Return the segments of a recording [S], ``hop_s`` apart or as in training."""
+        """The segments of a recording [S], ``hop_s`` apart or as in training."""
         segments = self.predictor.cut(samples, sample_rate_hz, hop_s)
         return Cut(*measure_segments(segments, self.predictor.frontend), segments)
 
     def rows_together(self, cut: Cut) -> int:
-        """Return how many segments of a recording are planned together."""
+        """How many segments of a recording are planned together."""
         if not self.config.model.hears_sound:
             return self.max_rows
         most = self.settings.router.max_call_bytes
         return max(1, min(self.max_rows, most // (SAMPLE_BYTES * len(cut.segments[0].samples))))
 
     def _fit(self, jobs: Sequence[Job]) -> bool:
-        """Whether the sound of jobs, each row as long as the longest, fits into one call."""
+        """Whether the sound of jobs, each row padded to the longest, fits into one call."""
         sounds = [job.sound for job in jobs if job.sound is not None]
         longest = max((sound.samples.shape[1] for sound in sounds), default=0)
         rows = sum(map(len, sounds))
         return SAMPLE_BYTES * longest * rows <= self.settings.router.max_call_bytes
 
     async def _make_job(self, cut: Cut, rows: slice, limits: Limits, deadline: float) -> Job:
-        """Return some segments of a recording; their sound is made only now that it is needed."""
+        """Some segments as a job; their sound is made only now that it is needed."""
         segments, sound = cut.segments[rows], None
         if self.config.model.hears_sound:
             samples = sum(len(segment.samples) for segment in segments)
@@ -196,29 +195,28 @@ class RouterCore:
         return Job(cut.power[rows], cut.valid[rows], sound, limits, deadline)
 
     async def _answer_job(self, job: Job) -> tuple[SegmentAnswers, float]:
-        """Return what the experts said of a job, and when it was planned."""
+        """The answers to a job, and when it was planned."""
         seat = await self._batcher.submit(job)
         planned = time.monotonic()
-        return await self._hear(seat), planned
+        return await self._collect(seat), planned
 
-    async def _hear(self, seat: Seat) -> SegmentAnswers:
-        """Return what the experts said; with any of them missing the request goes on alone."""
+    async def _collect(self, seat: Seat) -> SegmentAnswers:
+        """The answers to a request; one that lacks an expert goes on alone."""
         first_round = self.fanout.first_round_end(seat.deadline)
         await wait_until(seat.calls.values(), first_round)
         answers = seat.answers()
         if answers is not None:
-            further = await self.further.hear(seat, first_round)
+            further = await self.further.ask(seat, first_round)
             return answers if further is None else self._read(further.plan, further.combine())
         share = seat.share()
-        heard = await self.fanout.collect(share, first_round)
-        heard = await self.further.go_on(share, heard, seat.limits, first_round)
-        return self._read(heard.plan, heard.combine())
+        gathered = await self.fanout.collect(share, first_round)
+        gathered = await self.further.go_on(share, gathered, seat.limits, first_round)
+        return self._read(gathered.plan, gathered.combine())
 
     def _read(self, plan: Plan, combined: Combined) -> SegmentAnswers:
         return self.predictor.read_combined(plan, combined)
 
     async def _start_block(self, jobs: list[Job]) -> list[Seat]:
-        """Plan the segments of all jobs together and start one call to each expert."""
         loop = asyncio.get_running_loop()
         with traces.span_of_many("plan", [job.trace for job in jobs]):
             if sum(job.power.numel() for job in jobs) <= SMALL_CELLS:
@@ -251,7 +249,7 @@ class RouterCore:
         return plan.with_counts(counts), inputs
 
     async def check_experts(self, timeout_s: float = READY_S) -> dict[str, str]:
-        """Return ``ok`` or what is wrong for each expert, by a real inference through every one."""
+        """``ok`` or what is wrong, for each expert, by a real inference."""
         every = len(self.config.model.experts)
 
         def plan_all() -> tuple[Plan, Inputs]:
@@ -266,7 +264,6 @@ class RouterCore:
         return {name: _state(call) for name, call in calls.items()}
 
     def close(self) -> None:
-        """Let the threads go."""
         self._model_thread.shutdown(wait=False)
         self._decoders.shutdown(wait=False)
 
@@ -281,7 +278,7 @@ def _state(call: asyncio.Task[object]) -> str:
 
 
 def join_jobs(jobs: Sequence[Job]) -> tuple[Tensor, Tensor, Sound | None]:
-    """Return power, valid frames and sound of the segments of all jobs."""
+    """Power, valid frames and sound of all jobs."""
     if len(jobs) == 1:
         return jobs[0].power, jobs[0].valid, jobs[0].sound
     sounds = [job.sound for job in jobs if job.sound is not None]
@@ -290,7 +287,7 @@ def join_jobs(jobs: Sequence[Job]) -> tuple[Tensor, Tensor, Sound | None]:
 
 
 def plan_noise(predictor: Predictor, *, k: int) -> tuple[Plan, Inputs]:
-    """Return the plan of a segment of noise for ``k`` experts, and what they are fed from."""
+    """The plan of a segment of noise for ``k`` experts, and its inputs."""
     spectro, routing = predictor.config.spectro, predictor.config.routing
     specs = torch.randn(1, spectro.num_bins, spectro.num_frames).to(predictor.device)
     noise = torch.randn(spectro.segment_samples).numpy()
@@ -299,9 +296,9 @@ def plan_noise(predictor: Predictor, *, k: int) -> tuple[Plan, Inputs]:
 
 
 def rows_per_block(predictor: Predictor, settings: ServeSettings) -> int:
-    """Return how many segments one call may carry; plans one segment, which warms the model up.
+    """How many segments one call may carry; plans one segment, which warms the model up.
 
-    Bounded by the bytes of a call, and by the time that it takes where that is known.
+    Bounded by the bytes of a call, and by its duration where that is known.
     """
     _, inputs = plan_noise(predictor, k=0)
     rows = settings.router.max_rows
@@ -313,7 +310,7 @@ def rows_per_block(predictor: Predictor, settings: ServeSettings) -> int:
 
 
 def load_router(settings: ServeSettings, *, device: torch.device | None = None) -> Predictor:
-    """Return a predictor with stem and router alone: the experts are elsewhere."""
+    """A predictor with stem and router alone: the experts are elsewhere."""
     with fetched(settings.run, [STEM, ROUTER], which=settings.which) as folder:
         config = folder.read_config()
         model = MoE(config.model, config.spectro)

@@ -24,17 +24,17 @@ from xmoe.serve.telemetry import traces
 from xmoe.serve.watch.status import EXPERT
 
 MOST_ROUTERS = 4
-# A router counts its requests itself (drain.py) and says 429 long before Ray would.
+# A router counts its own requests (drain.py) and sends 429 long before Ray would.
 BEYOND_THE_GATE = 4096
 
 
 def build(args: dict[str, Any]) -> Application:
-    """Return the application for settings as plain values; ConfigError names what is wrong."""
+    """The application for settings as plain values; ConfigError names what is wrong."""
     return build_application(check_settings(args))
 
 
 def check_settings(args: dict[str, Any]) -> ServeSettings:
-    """Return checked settings; ConfigError for options that are unknown or out of range."""
+    """Validated settings; ConfigError for unknown or out-of-range options."""
     try:
         return ServeSettings.model_validate(args)
     except ValidationError as error:
@@ -44,7 +44,7 @@ def check_settings(args: dict[str, Any]) -> ServeSettings:
 
 
 def build_application(settings: ServeSettings) -> Application:
-    """Return the application for a run; RunFolderError where there is no run.
+    """The application for a run; RunFolderError where there is no run.
 
     ConfigError where the environment asks for traces that cannot be sent.
     """
@@ -81,7 +81,7 @@ def build_application(settings: ServeSettings) -> Application:
 
 
 def count_routers(settings: ServeSettings) -> int:
-    """Return how many processes take requests: as asked, else what suits the topology.
+    """How many router processes: as asked, else what suits the topology.
 
     A router that holds the experts does all the work, so one process would leave processors idle.
     """
@@ -113,13 +113,12 @@ def _bind_expert(settings: ServeSettings, name: str) -> Application:
 
 
 def declare(kind: type[Any], **options: Any) -> Deployment:
-    """Return a deployment of a class."""
     deployment: Deployment = serve.deployment(**options)(kind)
     return deployment
 
 
 def actor_options(asked: RouterSettings | ExpertDeployment) -> dict[str, Any]:
-    """Return what Ray must find free on a node for one replica."""
+    """What Ray must find free on a node for one replica."""
     options: dict[str, Any] = {"num_cpus": asked.num_cpus, "num_gpus": asked.num_gpus}
     if asked.memory_mb is not None:
         options["memory"] = int(asked.memory_mb * 1e6)
@@ -129,14 +128,14 @@ def actor_options(asked: RouterSettings | ExpertDeployment) -> dict[str, Any]:
 
 
 def logging_of(settings: ServeSettings) -> dict[str, Any]:
-    """Return the arguments that say how replicas log; ours is the line of a request (logs.py)."""
+    """The arguments for how replicas log; request lines are ours (logs.py)."""
     if settings.logs == "text":
         return {}
     return {"logging_config": {"encoding": "JSON", "enable_access_log": False}}
 
 
 def scaling_of(expert: ExpertDeployment) -> dict[str, Any]:
-    """Return the arguments that say how many replicas there are."""
+    """The arguments for the number of replicas."""
     if expert.max_replicas <= expert.min_replicas:
         return {"num_replicas": expert.min_replicas}
     config = AutoscalingConfig(

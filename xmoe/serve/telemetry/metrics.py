@@ -12,9 +12,8 @@ xmoe_incoming_quality                      0 to 1, of each recording that is mea
 xmoe_incoming_quality_last                 that of the last one
 xmoe_drift_psi{feature}                    distance from training, see watch.drift
 
-Each also says ``application``, ``deployment`` and ``replica``, which Serve adds, and of which
-``run`` and ``weights`` (the first digits of their hash) it speaks, so that two versions side by
-side can be judged.
+Serve adds ``application``, ``deployment`` and ``replica``. ``run`` and ``weights`` (the first
+digits of their hash) tell two versions apart that run side by side.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ LATENCY_MS = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
 
 
 def with_whose(*own: str) -> Any:
-    """Return the tag keys of a metric; Ray's annotation allows for one alone."""
+    """The tag keys of a metric; Any, for Ray's annotation allows only one key."""
     return (*own, *WHOSE)
 
 
 class RayMeter(Meter):
-    """Hands every event to Ray, under the name of a run and the hash of its weights."""
+    """Passes every event to Ray, tagged with the run and the hash of its weights."""
 
     def __init__(self, run: str, weights_sha256: str) -> None:
         self._stage = Histogram(
@@ -94,16 +93,13 @@ class RayMeter(Meter):
         super().__init__()
 
     def note_call(self, expert: str, outcome: str, seconds: float) -> None:
-        """Count one call to an expert."""
         self._calls.inc(1.0, tags={"expert": expert, "outcome": outcome})
         self._call_ms.observe(seconds * 1000.0, tags={"expert": expert})
 
     def note_block(self, rows: int) -> None:
-        """Observe the size of one micro-batch."""
         self._rows.observe(float(rows))
 
     def note_answer(self, *, k: float, degraded: bool, stages_s: Mapping[str, float]) -> None:
-        """Count one answer and observe its stages."""
         super().note_answer(k=k, degraded=degraded, stages_s=stages_s)
         self._answers.inc(1.0, tags={"degraded": str(degraded).lower()})
         self._asked.observe(k)
@@ -111,20 +107,16 @@ class RayMeter(Meter):
             self._stage.observe(seconds * 1000.0, tags={"stage": stage})
 
     def note_quality(self, quality: float) -> None:
-        """Observe the quality of one incoming recording."""
         self._quality.observe(quality)
         self._last_quality.set(quality)
 
     def note_drift(self, psi: Mapping[str, float]) -> None:
-        """Set the distance of each feature from training."""
         for feature, value in psi.items():
             self._drift.set(value, tags={"feature": feature})
 
     def note_refusal(self, code: str) -> None:
-        """Count one refused request."""
         super().note_refusal(code)
         self._refusals.inc(1.0, tags={"code": code})
 
     def note_trial(self, mode: str, outcome: str) -> None:
-        """Count one recording of a trial."""
         self._trial.inc(1.0, tags={"mode": mode, "outcome": outcome})

@@ -1,7 +1,7 @@
-"""How often something was asked, how long it took, what became of it: an expert, or a router.
+"""Counts of calls to an expert or requests to a router: how many, how long, how they ended.
 
-Latencies are those of the last calls that went well and rates those of the last minute, so that the
-figures follow the present and not the whole life of a router.
+Latencies cover the last successful calls and rates the last minute, so that figures describe the
+present rather than the whole life of a router.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MINUTE_S = 60
 
 
 class Calls(Frozen):
-    """What a tally has counted; of several routers, the sum.
+    """What a tally has counted; the sum where several routers are added.
 
-    ``per_s`` is the mean rate of the last minute, ``recent_ms`` are the milliseconds of the last
-    calls that went well.
+    ``per_s`` is the mean rate over the last minute, ``recent_ms`` the milliseconds of the last
+    successful calls.
     """
 
     calls: int = 0
@@ -43,11 +43,11 @@ class Calls(Frozen):
 
     @property
     def mean_ms(self) -> float | None:
-        """Mean milliseconds of the last calls that went well; None before the first."""
+        """Mean of ``recent_ms``; None before the first."""
         return round(float(np.mean(self.recent_ms)), 3) if self.recent_ms else None
 
     def percentile_ms(self, percent: float) -> float | None:
-        """Return the milliseconds within which so many of them answered; None before the first."""
+        """A percentile of ``recent_ms``; None before the first."""
         return round(float(np.percentile(self.recent_ms, percent)), 3) if self.recent_ms else None
 
 
@@ -64,7 +64,6 @@ class Tally:
         self._by_second: deque[tuple[int, int]] = deque(maxlen=MINUTE_S)
 
     def begin(self) -> None:
-        """Count a call that starts."""
         self.calls += 1
         self.ongoing += 1
         second, before = int(self._clock()), 0
@@ -73,7 +72,7 @@ class Tally:
         self._by_second.append((second, before + 1))
 
     def end(self, outcome: str, seconds: float) -> None:
-        """Count its end: ``ok``, ``nonfinite``, or the kind of its failure."""
+        """Note the outcome: ``ok``, ``nonfinite``, or the kind of failure."""
         self.ongoing -= 1
         if outcome == "ok":
             self._recent_ms.append(1000.0 * seconds)
@@ -81,13 +80,12 @@ class Tally:
             self.failures[outcome] += 1
 
     def note(self, outcome: str, seconds: float) -> None:
-        """Count a call that has begun and ended."""
+        """Count a call that is already over."""
         self.begin()
         self.end(outcome, seconds)
 
     @property
     def count(self) -> Calls:
-        """What was counted so far."""
         now = self._clock()
         last = sum(n for second, n in self._by_second if second > now - MINUTE_S)
         return Calls(

@@ -1,14 +1,14 @@
-"""Traces of requests over router, rounds and experts, sent where OpenTelemetry's variables say.
+"""Traces of requests through router, rounds and experts, for OpenTelemetry.
 
     POST /v1/classify                    the router, with the request id that the client was told
       plan                               of a micro-batch, linked to every request in it
-        round 1 -> expert NAME           each stacked call, and what became of it
+        round 1 -> expert NAME           each stacked call and its outcome
                      infer NAME          in the expert's own process
       round 2 -> expert NAME ...
 
-Without OTEL_EXPORTER_OTLP_ENDPOINT nothing is recorded. A trace goes on from the client's header
-``traceparent`` (W3C Trace Context). What a micro-batch shares belongs to the trace of its first
-request.
+Nothing is recorded unless OTEL_EXPORTER_OTLP_ENDPOINT is set. A trace continues the client's
+``traceparent`` header (W3C Trace Context). What a micro-batch shares belongs to the trace of its
+first request.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ ENDPOINTS = (ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 W3C = TraceContextTextMapPropagator()
 Reply = TypeVar("Reply")
 
-# What makes spans, None where nothing is recorded.
+# None where nothing is recorded.
 TRACER: Tracer | None = None
 
 
 def is_asked() -> bool:
-    """Whether the environment says where traces go; ConfigError where they could not be sent."""
+    """Whether the environment asks for traces; ConfigError where they could not be sent."""
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return False
     try:
@@ -44,7 +44,7 @@ def is_asked() -> bool:
         import opentelemetry.sdk.trace.export  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"traces cannot be sent: there is no {error.name}",
+            f"traces cannot be sent: {error.name} is not installed",
             where=ENDPOINT,
             mend="pip install 'xmoe[otel]', or unset the variable",
         ) from error
@@ -52,7 +52,7 @@ def is_asked() -> bool:
 
 
 def send_traces() -> None:
-    """Begin to record and send, if the environment says where to."""
+    """Start recording, if the environment asks for it."""
     global TRACER
     if not is_asked():
         return
@@ -75,7 +75,7 @@ def _start(name: str, **how: Any) -> AbstractContextManager[Span]:
 def span_of_request(
     name: str, headers: Iterable[tuple[bytes, bytes]], request_id: str
 ) -> AbstractContextManager[Span]:
-    """Return the span of a request, in the trace that its headers name."""
+    """The span of a request, in the trace named by its headers."""
     if TRACER is None:
         return nullcontext(INVALID_SPAN)
     wanted = (b"traceparent", b"tracestate")
@@ -85,7 +85,7 @@ def span_of_request(
 
 
 def span_of_many(name: str, requests: Sequence[Context]) -> AbstractContextManager[Span]:
-    """Return the span of what requests share: a child of the first, linked to the others."""
+    """The span of work that requests share: a child of the first, linked to the others."""
     spans = [trace.get_current_span(one) for one in requests]
     if not spans[0].is_recording():
         return nullcontext(INVALID_SPAN)
@@ -96,7 +96,7 @@ def span_of_many(name: str, requests: Sequence[Context]) -> AbstractContextManag
 def round_of(
     name: str, begin: Callable[[], dict[str, asyncio.Task[Reply]]]
 ) -> dict[str, asyncio.Task[Reply]]:
-    """Return the calls that ``begin`` starts, in a span that ends with the last of them."""
+    """The calls that ``begin`` starts, in a span that ends with the last of them."""
     if TRACER is None or not trace.get_current_span().is_recording():
         return begin()
     with TRACER.start_as_current_span(name, end_on_exit=False) as span:
@@ -107,7 +107,7 @@ def round_of(
 
 
 def span_of_call(expert: str, rows: int) -> AbstractContextManager[Span]:
-    """Return the span of one call to an expert, within that of a round."""
+    """The span of one call to an expert, inside that of its round."""
     if not trace.get_current_span().is_recording():
         return nullcontext(INVALID_SPAN)
     told = {"xmoe.expert": expert, "xmoe.rows": rows}
@@ -115,14 +115,14 @@ def span_of_call(expert: str, rows: int) -> AbstractContextManager[Span]:
 
 
 def note(**told: Any) -> None:
-    """Add to the span that is current, if one is recorded."""
+    """Add attributes to the current span, if one is recorded."""
     span = trace.get_current_span()
     if span.is_recording():
         span.set_attributes({f"xmoe.{name}": value for name, value in told.items()})
 
 
 def give_on() -> dict[str, str]:
-    """Return what another process needs to go on with the trace, empty where none is recorded."""
+    """What another process needs to continue the trace; empty where none is recorded."""
     carrier: dict[str, str] = {}
     if trace.get_current_span().is_recording():
         W3C.inject(carrier)
@@ -130,7 +130,7 @@ def give_on() -> dict[str, str]:
 
 
 def span_of_inference(expert: str, carrier: Mapping[str, str]) -> AbstractContextManager[Span]:
-    """Return the span of what an expert computes, in the trace of the router that calls."""
+    """The span of an expert's inference, in the trace of the calling router."""
     if not carrier:
         return nullcontext(INVALID_SPAN)
     return _start(f"infer {expert}", context=W3C.extract(carrier), kind=SpanKind.SERVER)

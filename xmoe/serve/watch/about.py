@@ -1,6 +1,6 @@
-"""What a run folder tells of its own making: why experts are masked, what it was trained on.
+"""What a run folder says about itself: why experts are masked, what it was trained on.
 
-A folder may lack all of it, as one that was copied without its reports; then serving goes on and
+A folder may lack all of it, for example when copied without its reports; serving then goes on and
 says what is missing.
 """
 
@@ -30,8 +30,8 @@ NO_TABLE = f"the run has no {RunFile.CLIPS} that can be read, so there is nothin
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a run: its name, the hash of its weights, masks with reasons, training,
-    what makes windows of a long recording an event, and clips to try it with.
+    """What is known of a run: its name, the hash of its weights, masks with reasons, training data,
+    when windows of a long recording are an event, and clips to try it with.
 
     ``no_reference`` says why there is no ``reference``.
     """
@@ -50,7 +50,7 @@ NOTHING_KNOWN = About()
 
 
 def read_about(settings: ServeSettings, config: RunConfig) -> About:
-    """Return what the run's folder tells; its configuration and weights must be there."""
+    """What the run's folder says; only its configuration and weights must be there."""
     with fetched(settings.run, [], which=settings.which, wanted=FILES) as folder:
         return _read_folder(folder, settings, config)
 
@@ -72,7 +72,7 @@ def _read_folder(folder: RunFolder, settings: ServeSettings, config: RunConfig) 
 
 
 def try_samples(folder: RunFolder) -> Sequence[Sample]:
-    """Return the clips to try a run with; none where they cannot be read."""
+    """Clips to try a run with; none where they cannot be read."""
     try:
         return read_samples(folder)
     except RunFolderError:
@@ -80,7 +80,7 @@ def try_samples(folder: RunFolder) -> Sequence[Sample]:
 
 
 def read_known(run: str, samples: Sequence[Sample]) -> frozenset[str]:
-    """Return the hashes of the sounds that a run was made of, and of those that it keeps."""
+    """Hashes of the sounds that a run was made from, and of those it keeps."""
     from xmoe.batch.suggest import known_sounds
 
     with fetched(run, [], wanted=(RunFile.CLIPS,)) as folder:
@@ -88,7 +88,7 @@ def read_known(run: str, samples: Sequence[Sample]) -> frozenset[str]:
 
 
 def read_mask_reasons(folder: RunFolder) -> dict[str, str]:
-    """Return why each masked expert is masked; empty where the folder has no policy."""
+    """Why each masked expert is masked; empty where the folder has no policy."""
     try:
         return folder.read_record(RunFile.POLICY, Policy).mask_reasons
     except RunFolderError:
@@ -96,7 +96,7 @@ def read_mask_reasons(folder: RunFolder) -> dict[str, str]:
 
 
 def read_training(folder: RunFolder) -> TrainingSummary | None:
-    """Return the training set in short, or None where the folder has no profile."""
+    """The training set in short, None where the folder has no profile."""
     try:
         profile = read_profile(folder.file(RunFile.PROFILE))
     except RunFolderError:
@@ -117,7 +117,7 @@ def _summarise(profile: Profile) -> TrainingSummary:
 
 
 def read_reference(folder: RunFolder, config: RunConfig) -> tuple[Reference | None, str]:
-    """Return what incoming recordings are compared with, or None and the reason."""
+    """What incoming recordings are compared with, or None and the reason."""
     try:
         rows = read_clip_table(folder.file(RunFile.CLIPS))
     except RunFolderError:

@@ -1,13 +1,13 @@
-"""Measures of incoming recordings against those of the training recordings: is it still the same?
+"""Incoming recordings against the training recordings: has the distribution changed?
 
-The last ``window`` recordings are counted in the bins of training (``watch.reference``). The
-score of a feature is the population stability index
+The last ``window`` recordings are counted in the bins of training (``watch.reference``). The score
+of a feature is the population stability index
 
     PSI = sum over bins of (q - p) ln(q / p),   p training, q incoming, half a recording added a bin
 
-0.1 and 0.25 are the usual marks for a moderate and a large change. For few recordings PSI is large
-by chance alone: without any drift it is (1/n + 1/m) times a chi-square of B - 1 degrees of freedom,
-so a change also has to exceed the 99.9 % quantile of that. What several routers counted adds up.
+0.1 and 0.25 are the usual marks for a moderate and a large change. With few recordings PSI is large
+by chance alone: without drift it is (1/n + 1/m) times a chi-square of B - 1 degrees of freedom, so
+a change also has to exceed the 99.9 % quantile of that. Counts of several routers add up.
 
 Source: Siddiqi 2006, Credit Risk Scorecards (the marks); Yurdakul and Naranjo 2020, J. Risk Model
 Validation 14(4) (the distribution).
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -38,20 +37,20 @@ CHANCE = 0.001
 def population_stability(
     reference: npt.NDArray[np.float64], incoming: npt.NDArray[np.float64]
 ) -> float:
-    """Return PSI of two distributions [B], each summing to 1 and nowhere 0."""
+    """PSI of two distributions [B], each summing to 1 and nowhere 0."""
     return float(((incoming - reference) * np.log(incoming / reference)).sum())
 
 
 def smooth(counts: Counts) -> npt.NDArray[np.float64]:
-    """Return counts [B] as shares with half a recording added to each bin, so that none is 0."""
+    """Counts [B] as shares, with half a recording added to each bin so that none is 0."""
     return np.asarray((counts + 0.5) / (counts.sum() + 0.5 * len(counts)), np.float64)
 
 
-@dataclass(frozen=True)
-class FeatureDrift:
-    """One feature: its ``psi``, what chance alone may reach, and both histograms [B].
+class FeatureDrift(Frozen):
+    """One feature of the incoming recordings beside training, as counts in the same ``bins``.
 
-    ``psi`` is None until there are recordings.
+    ``psi`` is the population stability index; ``by_chance`` what it exceeds once in a thousand
+    times without any drift. Both are null until there is a recording.
     """
 
     name: str
@@ -64,7 +63,7 @@ class FeatureDrift:
 
 
 class DriftCount(Frozen):
-    """Recordings in the bins of training: how many, the sum of their quality, counts by feature."""
+    """Recordings in the bins of training: number, sum of quality, counts by feature."""
 
     recordings: int
     quality: float
@@ -96,15 +95,14 @@ class Drift:
 
     @property
     def count(self) -> DriftCount:
-        """What is counted now."""
         counts = {name: tuple(bins.tolist()) for name, bins in self._counts.items()}
         return DriftCount(recordings=len(self._last), quality=self._quality, counts=counts)
 
-    def note(self, heard: Incoming, label: str) -> None:
-        """Count one recording and what it was answered with; forget one beyond the window."""
+    def note(self, incoming: Incoming, label: str) -> None:
+        """Count one recording by its answer; drop the one that leaves the window."""
         if len(self._last) >= self._window:
             self._add(*self._last.popleft(), -1)
-        entry = (self.reference.place(heard, label), heard.quality)
+        entry = (self.reference.place(incoming, label), incoming.quality)
         self._last.append(entry)
         self._add(*entry, 1)
 
@@ -114,7 +112,7 @@ class Drift:
             counts[place] += sign
 
     def judge(self, count: DriftCount | None = None) -> tuple[FeatureDrift, ...]:
-        """Return the score and verdict of each feature, of what is counted here or in several."""
+        """Score and verdict of each feature, from these counts or from those of several routers."""
         count = count or self.count
         return tuple(self._judge(name, count) for name in self.reference.bins)
 
@@ -129,25 +127,24 @@ class Drift:
             if count.recordings >= self._at_least:
                 verdict = weigh(psi, chance)
         return FeatureDrift(
-            name,
-            verdict,
-            psi,
-            chance,
-            bins.labels(),
-            tuple(bins.counts.tolist()),
-            count.counts[name],
+            name=name,
+            verdict=verdict,
+            psi=None if psi is None else round(psi, 4),
+            by_chance=None if chance is None else round(chance, 4),
+            bins=bins.labels(),
+            training=tuple(bins.counts.tolist()),
+            incoming=count.counts[name],
         )
 
 
 def worst(found: Sequence[FeatureDrift]) -> Verdict:
-    """Return the worst verdict of several features."""
     order: tuple[Verdict, ...] = ("drifted", "moderate", "stable")
     seen = {one.verdict for one in found}
     return next((verdict for verdict in order if verdict in seen), "waiting")
 
 
 def weigh(psi: float, by_chance: float) -> Verdict:
-    """Return what a score means beside the one that chance alone may reach."""
+    """The verdict on a score, given what chance alone may reach."""
     if psi <= max(by_chance, MODERATE_PSI):
         return "stable"
     return "moderate" if psi <= DRIFTED_PSI else "drifted"

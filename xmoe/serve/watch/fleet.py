@@ -1,8 +1,8 @@
-"""What each router tells of itself -> what all of them say together.
+"""Reports of single routers -> one report of all.
 
-A question about the service reaches one router, as any request does. That one asks all others, by
-Serve's own handle, waits a second at most, and says for how many it speaks: routers that are dead
-or hang are left out. Routers of other weights, as there are during an upgrade, are counted apart.
+A question about the service reaches one router, like any request. That one asks all others through
+Serve's handle, waits a second at most, and says how many it speaks for: routers that are dead or
+hang are left out. Routers with other weights, as during an upgrade, are counted apart.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ WORST_FIRST: tuple[State, ...] = ("open", "half-open", "closed")
 
 
 class RouterReport(Frozen):
-    """One router replica: the calls to each expert, and the answers that it gave itself.
+    """One router replica: its calls to each expert, and its own answers.
 
-    ``asked`` counts answers by their K, to the next whole number; ``k_total`` sums it.
+    ``asked`` counts answers by K, rounded to a whole number; ``k_total`` sums it.
     """
 
     replica: str = ""
@@ -50,10 +50,10 @@ class RouterReport(Frozen):
 
 
 class Spoken(Frozen):
-    """For how many routers an answer speaks.
+    """How many routers an answer speaks for.
 
-    ``silent_routers`` were asked and did not answer within a second; null where the others could
-    not be asked. ``other_routers`` counts those with other weights, as there are during an upgrade.
+    ``silent_routers`` did not answer within a second; null where the others could not be asked.
+    ``other_routers`` counts those with other weights, as during an upgrade.
     """
 
     routers: int = 1
@@ -67,7 +67,7 @@ AskRouters = Callable[[], Awaitable[Sequence[RouterReport | None]]]
 
 @dataclass(frozen=True)
 class Siblings:
-    """One router replica of an application, and what asks all routers of it."""
+    """One router replica of an application, and a way to ask all of them."""
 
     replica: str
     application: str
@@ -76,10 +76,10 @@ class Siblings:
 
 @dataclass(frozen=True)
 class Reports:
-    """Reports of the routers with the same weights, that of the one who asked first.
+    """Reports of the routers with the same weights, the asking router's first.
 
-    ``silent`` were asked and did not answer, None where nobody could be asked; ``others`` counts
-    routers by other weights.
+    ``silent`` did not answer, None where nobody could be asked; ``others`` counts routers by other
+    weights.
     """
 
     routers: tuple[RouterReport, ...]
@@ -88,7 +88,7 @@ class Reports:
 
     @property
     def spoken(self) -> dict[str, Any]:
-        """For how many routers this speaks, as fields of ``Spoken``."""
+        """How many routers this speaks for, as fields of ``Spoken``."""
         others = sum(self.others.values())
         return dict(
             Spoken(routers=len(self.routers), silent_routers=self.silent, other_routers=others)
@@ -100,23 +100,22 @@ class Reports:
         return sum(one.waiting_segments for one in self.routers)
 
     def calls_to(self, expert: str) -> Calls:
-        """Return the calls to an expert."""
         return sum((one.experts.get(expert, Calls()) for one in self.routers), Calls())
 
     def breakers_of(self, expert: str) -> dict[State, int]:
-        """Return in how many routers the breaker of an expert is in which state, worst first."""
+        """How many routers have the expert's breaker in each state, worst first."""
         states = Counter(one.breakers[expert] for one in self.routers if expert in one.breakers)
         return {state: states[state] for state in WORST_FIRST if states[state]}
 
     @property
     def drift(self) -> DriftCount | None:
-        """What all of them heard last; None where it is not watched."""
+        """The recent recordings of all; None where drift is not watched."""
         counts = [one.drift for one in self.routers if one.drift is not None]
         return reduce(operator.add, counts) if counts else None
 
 
 class Fleet:
-    """The reports of all routers, at most a second old; the own one alone without siblings."""
+    """The reports of all routers, at most a second old; only the own one without siblings."""
 
     def __init__(self, own: Callable[[], RouterReport], siblings: Siblings | None) -> None:
         self._own = own
@@ -124,16 +123,16 @@ class Fleet:
         self._found = Kept(self._ask)
 
     async def reports(self) -> Reports:
-        """Return what the routers tell, the own one always among them and as it is now."""
+        """What the routers report, the own one always among them and current."""
         own = self._own()
         if self._siblings is None:
             return Reports((own,))
         found = await self._found.get()
         if found is None:
             return Reports((own,), silent=None)
-        heard = [one for one in found if one is not None and one.replica != own.replica]
-        alike = [one for one in heard if one.weights_sha256 == own.weights_sha256]
-        others = Counter(one.weights_sha256 for one in heard if one not in alike)
+        reported = [one for one in found if one is not None and one.replica != own.replica]
+        alike = [one for one in reported if one.weights_sha256 == own.weights_sha256]
+        others = Counter(one.weights_sha256 for one in reported if one not in alike)
         return Reports((own, *alike), sum(one is None for one in found), others)
 
     async def _ask(self) -> Sequence[RouterReport | None] | None:
@@ -149,7 +148,7 @@ class Fleet:
 async def gather_reports(
     calls: Iterable[Awaitable[Any]], *, within_s: float = WITHIN_S
 ) -> list[RouterReport | None]:
-    """Return the reports that come in time; a router that hangs or fails holds nobody up."""
+    """The reports that arrive in time, None for a router that hangs or fails."""
 
     async def read(call: Awaitable[Any]) -> RouterReport:
         return RouterReport.model_validate(await call)

@@ -1,7 +1,7 @@
-"""One incoming recording -> the measures that tell whether it is like the training recordings.
+"""One incoming recording -> the measures that are compared with training.
 
-The same formulas as in the profile of the training set, on fewer frames of a long recording, so
-that they cost a request little: one short-time Fourier transform of at most ``MAX_CELLS`` cells.
+The formulas of the training set's profile, on fewer frames of a long recording to keep requests
+cheap: one short-time Fourier transform of at most ``MAX_CELLS`` cells.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Incoming:
 
 
 def measure_incoming(samples: Samples, sample_rate_hz: int, clipping_rate: float) -> Incoming:
-    """Return the measures of a recording [S] at full scale 1."""
+    """The measures of a recording [S] at full scale 1."""
     spectrum = measure_spectrum(samples, sample_rate_hz, max_cells=MAX_CELLS)
     silent = silence_rate(samples, sample_rate_hz)
     band = None if silent == 1.0 else effective_band(spectrum)

@@ -1,4 +1,4 @@
-"""What takes a round trip to find out is asked for once and kept for a second, whoever wants it."""
+"""A cache for answers that cost a round trip: asked once, kept for a second, shared by all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEPT_S = 1.0
 
 
 class Kept(Generic[Value]):
-    """What ``ask`` finds, asked again once it is older than ``kept_s``."""
+    """The result of ``ask``, renewed once it is older than ``kept_s``."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Kept(Generic[Value]):
         self._lock = asyncio.Lock()
 
     async def get(self) -> Value:
-        """Return it; of many who ask at once the first does the asking."""
+        """The result; of many who want it at once the first does the asking."""
         async with self._lock:
             if self._found is None or self._clock() - self._found[0] >= self._kept_s:
                 value = await self._ask()

@@ -1,7 +1,7 @@
-"""What operators ask: experts, routers, answers, drift, versions, what is on trial.
+"""What operators ask: experts, routers, answers, drift, versions, trials.
 
-One router is asked and speaks for all of them. Versions are those of the registry that
-`xmoe deploy` writes; an application that was served without it has none.
+One router is asked and speaks for all. Versions come from the registry that `xmoe deploy` writes;
+an application served without it has none.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from xmoe.storage.place import open_place
 LOG = logging.getLogger("xmoe.serve")
 REGISTRY_KEPT_S = 10.0
 REGISTRY_S = 5.0
-# The latest of them are what an operator asks about.
+# How many of the latest versions /v1/ops lists.
 MOST_VERSIONS = 20
 
 
 class ExpertState(Frozen):
     """One expert as all routers see it now.
 
-    ``deployment`` is where it lives: its own, or the router's; ``replicas`` are that deployment's,
-    null where Ray Serve cannot be asked. ``breaker`` is the worst of all routers', ``breakers``
-    says in how many it is so. ``per_s`` are calls a second in the last minute, ``ongoing`` those
-    that are not answered yet, ``queued`` those of them beyond what the running replicas take at
-    once. Milliseconds are those of the last calls that went well, null before the first.
+    ``deployment`` is its own or the router's; ``replicas`` are that deployment's, null where Ray
+    Serve cannot be asked. ``breaker`` is the worst state among the routers, ``breakers`` counts
+    routers by state. ``per_s`` are calls a second over the last minute, ``ongoing`` those not yet
+    answered, ``queued`` those among them beyond what the running replicas take at once.
+    Milliseconds cover the last successful calls, null before the first.
     """
 
     name: str
@@ -62,17 +62,17 @@ class ExpertState(Frozen):
 
 
 class ExpertsAnswer(Spoken):
-    """All experts as the routers see them, and the segments that wait in these."""
+    """All experts as the routers see them, and the segments that wait in the routers."""
 
     experts: tuple[ExpertState, ...]
     waiting_segments: int
 
 
 class Load(Frozen):
-    """The requests to a router, or to all: a second in the last minute, refusals by code, latency.
+    """Requests to a router, or to all: rate over the last minute, refusals by code, latency.
 
-    ``requests`` are answers and refusals; a window of a stream counts as one. Milliseconds are
-    those of the last answers, null before the first.
+    ``requests`` are answers and refusals; a window of a stream counts as one. Milliseconds cover
+    the last answers, null before the first.
     """
 
     requests: int
@@ -86,7 +86,7 @@ class Load(Frozen):
 
 
 class VersionSummary(Frozen):
-    """A version as it was deployed, without its settings; ``role`` is what it is now."""
+    """A deployed version without its settings; ``role`` is what it is now."""
 
     number: int
     role: str
@@ -99,7 +99,7 @@ class VersionSummary(Frozen):
 
 
 class RegistrySummary(Frozen):
-    """What the registry says: the latest versions, what is rolled out or on trial, the last change.
+    """The registry: latest versions, what is rolled out or on trial, the last change.
 
     ``problem`` says why it cannot be read.
     """
@@ -114,9 +114,9 @@ class RegistrySummary(Frozen):
 class OpsAnswer(Spoken):
     """An application in short: load of all ``routers`` and of ``each``, K of the answers, versions.
 
-    ``asked`` counts answers by their K, to the next whole number; ``mean_k`` is null before the
-    first. ``others`` counts routers with other weights, by these. ``trial`` is what came of the
-    recordings on trial.
+    ``asked`` counts answers by K, rounded to a whole number; ``mean_k`` is null before the first.
+    ``others`` counts routers with other weights, by these. ``trial`` is the result of the trial so
+    far.
     """
 
     application: str
@@ -134,7 +134,7 @@ class OpsAnswer(Spoken):
 
 
 class Operations:
-    """What one router tells of all; ``trial`` says what is on trial in it."""
+    """What one router tells of all; ``trial`` gives its current trial."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Operations:
         self._registry = Kept(self._read_registry, kept_s=REGISTRY_KEPT_S)
 
     def report(self) -> RouterReport:
-        """Return what this router tells of itself."""
+        """This router's own report."""
         fanout, meter, drift = self._router.fanout, self._router.meter, self._incoming.drift
         names, trial = callable_experts(self._router.config), self._trial()
         return RouterReport(
@@ -174,11 +174,9 @@ class Operations:
         )
 
     async def describe_drift(self) -> DriftAnswer:
-        """Return how far what all routers heard last is from training."""
         return self._incoming.describe(await self.fleet.reports())
 
     async def describe_experts(self) -> ExpertsAnswer:
-        """Return the experts as all routers see them."""
         counts, reports = await asyncio.gather(self._watch.count(), self.fleet.reports())
         names = callable_experts(self._router.config)
         states = tuple(self._describe_expert(name, counts.get(name), reports) for name in names)
@@ -209,7 +207,6 @@ class Operations:
         )
 
     async def describe(self) -> OpsAnswer:
-        """Return the application in short."""
         routers, reports, registry = await asyncio.gather(
             self._watch.count_routers(), self.fleet.reports(), self._registry.get()
         )
@@ -247,7 +244,7 @@ class Operations:
 
 
 def load_of(routers: Sequence[RouterReport]) -> Load:
-    """Return the load of some routers together."""
+    """The load of several routers together."""
     requests = sum((one.requests for one in routers), Calls())
     return Load(
         requests=requests.calls,
@@ -262,7 +259,7 @@ def load_of(routers: Sequence[RouterReport]) -> Load:
 
 
 def summarise(state: Registered) -> RegistrySummary:
-    """Return the last versions, latest first, each with what it is now."""
+    """The last versions, latest first, each with its role."""
 
     def describe(version: Version) -> VersionSummary:
         roles = {"production": state.production, "candidate": state.candidate}

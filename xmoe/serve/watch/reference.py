@@ -1,7 +1,7 @@
-"""The training recordings -> bins of each feature, and what lies outside of them.
+"""The training recordings -> bins of each feature, and the range they span.
 
-A number has about ten bins that hold equally many training recordings, and one beyond either end,
-where none lies; a name has one for each that training knew, and one for all others.
+A number has about ten bins that hold equally many training recordings, and an empty one beyond
+either end; a name has one for each that training knew, and one for all others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SPAN = (0.001, 0.999)
 class Measure:
     """A number of a recording: ``step`` is the smallest difference that matters.
 
-    ``step`` is in the unit, or in octaves for a measure that is compared by ratios.
+    ``step`` is in the measure's unit, or in octaves where ratios are compared.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Measure:
     by_ratio: bool = False
 
     def place(self, value: float | None) -> float:
-        """Return the value on the scale of the bins; None, for silence, lies below everything."""
+        """A value on the scale of the bins; None, for silence, lies below everything."""
         if value is None:
             return -np.inf
         return float(np.log2(max(value, 1e-3))) if self.by_ratio else value
 
     def value(self, place: float) -> float:
-        """Return the value at a place on that scale."""
+        """The inverse of ``place``."""
         return float(2.0**place) if self.by_ratio else place
 
 
@@ -66,7 +66,7 @@ WARNED = {
 
 @dataclass(frozen=True)
 class NumberBins:
-    """Bins of a measure: ``edges`` [B - 1] rise on the measure's scale; ``counts`` [B] training.
+    """Bins of a measure: ``edges`` [B - 1] rise on its scale; ``counts`` [B] of training.
 
     ``span`` holds the 0.1 % and 99.9 % quantiles of training, one step wider.
     """
@@ -78,18 +78,18 @@ class NumberBins:
 
     @classmethod
     def of(cls, measure: Measure, values: Sequence[float | None]) -> NumberBins:
-        """Return bins of about equally many training values, none narrower than a step."""
+        """Bins of about equally many training values, none narrower than a step."""
         places = np.sort([measure.place(value) for value in values])
-        heard = places[np.isfinite(places)]
-        low, high = (float(np.quantile(heard, at)) if len(heard) else 0.0 for at in (0.0, 1.0))
+        finite = places[np.isfinite(places)]
+        low, high = (float(np.quantile(finite, at)) if len(finite) else 0.0 for at in (0.0, 1.0))
         half = measure.step / 2
         edges = [low - half]
-        for decile in np.quantile(heard, np.arange(1, BINS) / BINS) if len(heard) else ():
+        for decile in np.quantile(finite, np.arange(1, BINS) / BINS) if len(finite) else ():
             edge = float(decile) + half  # above the decile: values that are equal stay together
             if edge - edges[-1] >= 1.99 * half and high - edge >= half:
                 edges.append(edge)
         edges.append(high + half)
-        span = np.quantile(heard, SPAN) if len(heard) else np.zeros(2)
+        span = np.quantile(finite, SPAN) if len(finite) else np.zeros(2)
         bins = np.searchsorted(edges, places, side="right")
         return cls(
             measure,
@@ -99,11 +99,9 @@ class NumberBins:
         )
 
     def index(self, value: float | None) -> int:
-        """Return the bin of a value."""
         return int(np.searchsorted(self.edges, self.measure.place(value), side="right"))
 
     def labels(self) -> tuple[str, ...]:
-        """Return the bins as words."""
         edges = [f"{self.measure.value(float(edge)):.4g}" for edge in self.edges]
         inner = [f"{low} to {high}" for low, high in pairwise(edges)]
         return (f"under {edges[0]}", *inner, f"over {edges[-1]}")
@@ -118,23 +116,21 @@ class NameBins:
 
     @classmethod
     def of(cls, names: Sequence[str], seen: Sequence[str]) -> NameBins:
-        """Return bins for ``names``, counting what was ``seen`` in training."""
+        """Bins for ``names``, counting what training has ``seen``."""
         counted = Counter(seen)
         known = [counted.pop(name, 0) for name in names]
         return cls(tuple(names), np.array([*known, sum(counted.values())], np.int64))
 
     def index(self, name: str) -> int:
-        """Return the bin of a name."""
         return self.names.index(name) if name in self.names else len(self.names)
 
     def labels(self) -> tuple[str, ...]:
-        """Return the bins as words."""
         return (*self.names, "other")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the training recordings were like: bins by feature, and how many there were."""
+    """The training recordings: bins by feature, and how many recordings there were."""
 
     bins: Mapping[str, NumberBins | NameBins]
     recordings: int
@@ -142,7 +138,7 @@ class Reference:
 
     @classmethod
     def of(cls, rows: Sequence[ClipStats], classes: Sequence[str]) -> Reference:
-        """Return the reference of a table of clips: those of the train split, where it names one.
+        """The reference from a table of clips: its train split, where it names one.
 
         ``rows`` must not be empty.
         """
@@ -158,31 +154,31 @@ class Reference:
         bins["label"] = NameBins.of(tuple(classes), [one for one in labels if one in classes])
         return cls(bins, len(rows), rates)
 
-    def place(self, heard: Incoming, label: str) -> tuple[int, ...]:
-        """Return the bin of each feature of a recording that was answered with ``label``."""
-        values = {measure.name: _value(heard, measure.name) for measure in MEASURES}
+    def place(self, incoming: Incoming, label: str) -> tuple[int, ...]:
+        """The bin of each feature of a recording that was answered with ``label``."""
+        values = {measure.name: _value(incoming, measure.name) for measure in MEASURES}
         found = []
         for name, bins in self.bins.items():
             if isinstance(bins, NameBins):
-                found.append(bins.index(label if name == "label" else str(heard.sample_rate_hz)))
+                found.append(bins.index(label if name == "label" else str(incoming.sample_rate_hz)))
             else:
                 found.append(bins.index(values[name]))
         return tuple(found)
 
-    def find_doubts(self, heard: Incoming) -> list[str]:
-        """Return warnings about a recording that lies outside the training recordings."""
-        if heard.fmax_eff_hz is None:
+    def find_doubts(self, incoming: Incoming) -> list[str]:
+        """Warnings about a recording that lies outside the training recordings."""
+        if incoming.fmax_eff_hz is None:
             return []
         doubts = []
         low_hz, high_hz = self.rates_hz[0], self.rates_hz[-1]
-        if not low_hz <= heard.sample_rate_hz <= high_hz:
+        if not low_hz <= incoming.sample_rate_hz <= high_hz:
             spread = f"{low_hz}" if low_hz == high_hz else f"{low_hz} to {high_hz}"
             doubts.append(
-                f"rate: sampled at {heard.sample_rate_hz} Hz; the training recordings at "
+                f"rate: sampled at {incoming.sample_rate_hz} Hz; the training recordings at "
                 f"{spread} Hz"
             )
         for name, words in WARNED.items():
-            bins, value = self.bins[name], _value(heard, name)
+            bins, value = self.bins[name], _value(incoming, name)
             assert isinstance(bins, NumberBins)
             low, high = bins.span
             if not low <= bins.measure.place(value) <= high:

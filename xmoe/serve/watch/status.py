@@ -1,8 +1,7 @@
-"""How many replicas each deployment of an application has, as Ray Serve itself says.
+"""How many replicas each deployment of an application has, according to Ray Serve.
 
-Asking takes a round trip to Serve's controller, so an answer is kept for a second and is fetched
-beside the event loop. A controller that does not answer is no reason to fail a request: the counts
-are then unknown.
+Asking takes a round trip to Serve's controller, so it happens in a thread and the result is kept
+for a second. A controller that does not answer must not fail a request: counts are then unknown.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ COMING = ("STARTING", "UPDATING", "RECOVERING", "RUNNING")
 
 
 class ReplicaCount(Frozen):
-    """Replicas that answer, and replicas that there shall be."""
+    """Replicas that are running, and the number wanted."""
 
     running: int
     target: int
@@ -34,7 +33,7 @@ CountReplicas = Callable[[], Mapping[str, ReplicaCount]]
 
 
 def count_replicas(states: Mapping[Any, int]) -> ReplicaCount:
-    """Return the count for replicas by state (a name, as Serve's are); stopping ones are gone."""
+    """The count for replicas by state (a name, as Serve's are); stopping ones are gone."""
     return ReplicaCount(
         running=states.get("RUNNING", 0),
         target=sum(states.get(state, 0) for state in COMING),
@@ -42,7 +41,7 @@ def count_replicas(states: Mapping[Any, int]) -> ReplicaCount:
 
 
 def ask_serve(app: str) -> dict[str, ReplicaCount]:
-    """Return the count of each deployment of an application; blocks for the answer."""
+    """The count of each deployment of an application; blocks."""
     from ray import serve
 
     application = serve.status().applications.get(app)
@@ -51,7 +50,7 @@ def ask_serve(app: str) -> dict[str, ReplicaCount]:
 
 
 def experts_settle(app: str) -> bool:
-    """Return whether no expert of an application is being replaced; blocks for the answer."""
+    """Whether no expert of an application is being replaced; blocks."""
     from ray import serve
 
     application = serve.status().applications.get(app)
@@ -63,7 +62,7 @@ def experts_settle(app: str) -> bool:
 
 @dataclass(frozen=True)
 class Homes:
-    """Where each expert and the routers live: names of deployments, and who counts replicas."""
+    """The deployments that experts and routers live in, and a way to count replicas."""
 
     deployments: Mapping[str, str]
     router: str
@@ -78,18 +77,18 @@ class ReplicaWatch:
         self._counts = Kept(self._ask, clock=clock)
 
     def deployment_of(self, expert: str) -> str | None:
-        """Return the deployment that an expert lives in; None without Serve."""
+        """The deployment that an expert lives in; None without Serve."""
         return None if self._homes is None else self._homes.deployments.get(expert)
 
     async def count(self) -> dict[str, ReplicaCount]:
-        """Return the counts of the experts for which they are known."""
+        """The counts of the experts for which they are known."""
         if self._homes is None:
             return {}
         counts, homes = await self._counts.get(), self._homes.deployments.items()
         return {name: counts[home] for name, home in homes if home in counts}
 
     async def count_routers(self) -> ReplicaCount | None:
-        """Return the count of the routers, None where it is not known."""
+        """The count of the routers, None where it is unknown."""
         return None if self._homes is None else (await self._counts.get()).get(self._homes.router)
 
     async def _ask(self) -> Mapping[str, ReplicaCount]:

@@ -1,7 +1,7 @@
-"""What becomes of an incoming recording beside its answer: measures, warnings, drift, metrics.
+"""What happens to an incoming recording beside its answer: measures, warnings, drift, metrics.
 
-A recording is measured while it is being answered, and only so many in a second, so that a busy
-server spends its time on answers.
+A recording is measured while it is being answered, and only so many a second, so that a busy server
+spends its time on answers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from xmoe.base.config import Frozen
 from xmoe.serve.settings import DriftSettings
 from xmoe.serve.telemetry.meter import Meter
 from xmoe.serve.watch.about import About
@@ -43,22 +42,6 @@ DRIFT_EXAMPLE: dict[str, Any] = {
 }
 
 
-class FeatureAnswer(Frozen):
-    """One feature of the incoming recordings beside training, as counts in the same ``bins``.
-
-    ``psi`` is the population stability index; ``by_chance`` what it exceeds once in a thousand
-    times without any drift. Both are null until there is a recording.
-    """
-
-    name: str
-    verdict: Verdict
-    psi: float | None
-    by_chance: float | None
-    bins: tuple[str, ...]
-    training: tuple[int, ...]
-    incoming: tuple[int, ...]
-
-
 class DriftAnswer(Spoken):
     """The last recordings of all routers, ``window`` of each, against the training recordings.
 
@@ -75,11 +58,11 @@ class DriftAnswer(Spoken):
     at_least: int = 0
     training_recordings: int = 0
     mean_quality: float | None = None
-    features: tuple[FeatureAnswer, ...] = ()
+    features: tuple[FeatureDrift, ...] = ()
 
 
 class Watch:
-    """Watches the recordings that come in; without a reference from training it does nothing."""
+    """Watches incoming recordings; does nothing without a reference from training."""
 
     def __init__(self, about: About, settings: DriftSettings, meter: Meter) -> None:
         self._settings = settings
@@ -92,60 +75,42 @@ class Watch:
             self.drift = Drift(about.reference, window=settings.window, at_least=settings.at_least)
 
     def has_time(self) -> bool:
-        """Whether the next recording is to be measured; True at most so often in a second."""
+        """Whether to measure the next recording, at most ``max_per_second`` times a second."""
         now = time.monotonic()
         if self.drift is None or now < self._next:
             return False
         self._next = now + 1.0 / self._settings.max_per_second
         return True
 
-    def find_doubts(self, heard: Incoming) -> list[str]:
-        """Return warnings about a recording that lies outside the training recordings."""
-        return [] if self.drift is None else self.drift.reference.find_doubts(heard)
+    def find_doubts(self, incoming: Incoming) -> list[str]:
+        return [] if self.drift is None else self.drift.reference.find_doubts(incoming)
 
-    def note(self, heard: Incoming, label: str) -> None:
-        """Count one recording and what it was answered with."""
+    def note(self, incoming: Incoming, label: str) -> None:
+        """Count one recording by its answer."""
         if self.drift is None:
             return
-        self.drift.note(heard, label)
-        self._meter.note_quality(heard.quality)
+        self.drift.note(incoming, label)
+        self._meter.note_quality(incoming.quality)
         self._measured += 1
         if self._measured % REPORT_EVERY == 0:
             scores = {one.name: one.psi for one in self.drift.judge() if one.psi is not None}
             self._meter.note_drift(scores)
 
     def describe(self, reports: Reports) -> DriftAnswer:
-        """Return scores, verdicts and histograms of what all routers heard last."""
         count = reports.drift
         if self.drift is None or count is None:
             return DriftAnswer(
                 watching=False, reason=self._no_reference, verdict="waiting", **reports.spoken
             )
         found = self.drift.judge(count)
-        heard = count.recordings
         return DriftAnswer(
             watching=True,
             verdict=worst(found),
-            recordings=heard,
+            recordings=count.recordings,
             window=self._settings.window,
             at_least=self._settings.at_least,
             training_recordings=self.drift.reference.recordings,
-            mean_quality=round(count.quality / heard, 4) if heard else None,
-            features=tuple(_to_answer(one) for one in found),
+            mean_quality=round(count.quality / count.recordings, 4) if count.recordings else None,
+            features=found,
             **reports.spoken,
         )
-
-
-def _to_answer(found: FeatureDrift) -> FeatureAnswer:
-    def shorten(value: float | None) -> float | None:
-        return None if value is None else round(value, 4)
-
-    return FeatureAnswer(
-        name=found.name,
-        verdict=found.verdict,
-        psi=shorten(found.psi),
-        by_chance=shorten(found.by_chance),
-        bins=found.bins,
-        training=found.training,
-        incoming=found.incoming,
-    )

@@ -1,0 +1,12 @@
+"""Service times of a small service."""
+
+from xmoe.serve.plan.simulate import Times
+
+TIMES = Times(
+    proxy_ms=1.0,
+    request_ms=2.0,
+    plan_ms=4.0,
+    call_ms=3.0,
+    link_ms=1.0,
+    expert_ms={"a": 5.0, "b": 8.0},
+)
