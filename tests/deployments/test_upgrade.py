@@ -17,8 +17,9 @@ RATE_HZ = 8000
 SETTLED_S = 10.0
 # Generous: replicas that start take the processors of those that answer.
 FAULTS = {"deadline_ms": 10_000.0}
-# Clients, the pause of each after an answer, and whether replicas start in turns.
-LOADS = {"busy": (4, 0.05, False), "five a second": (1, 0.2, True)}
+# Clients, the pause of each after an answer, the time from one request to the next whatever the
+# answer takes, and whether replicas start in turns.
+LOADS = {"busy": (4, 0.05, 0.0, False), "five a second": (5, 0.0, 1.0, True)}
 
 
 @dataclass
@@ -29,12 +30,17 @@ class Load:
     bodies: list[bytes]
     clients: int
     pause_s: float
+    period_s: float
     answers: list[tuple[int, object, dict]] = field(default_factory=list)
     sent: int = 0
 
     def __enter__(self):
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask_on) for _ in range(self.clients)]
+        began, apart_s = time.monotonic(), self.period_s / self.clients
+        self._threads = [
+            threading.Thread(target=self._ask_on, args=(began + client * apart_s,))
+            for client in range(self.clients)
+        ]
         for thread in self._threads:
             thread.start()
         return self
@@ -44,13 +50,13 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _ask_on(self):
+    def _ask_on(self, due):
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
-        while not self._stop.is_set():
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
             sound = self.sent % len(self.bodies)
             self.sent += 1
             self.answers.append((sound, *ask(connection, self.bodies[sound])))
-            self._stop.wait(self.pause_s)
+            due = max(due + self.period_s, time.monotonic() + self.pause_s)
         connection.close()
 
     def newest(self):
@@ -75,7 +81,7 @@ def ask(connection, body):
 def test_upgrade_and_roll_back_lose_no_request_and_mix_no_answer(
     load, cluster, tmp_path, patiently, reply_of
 ):
-    clients, pause_s, gently = LOADS[load]
+    clients, pause_s, period_s, gently = LOADS[load]
     runs = [write_run(tmp_path / f"run-{seed}", seed=seed) for seed in range(2)]
     sounds = [make_sound(seed=seed) for seed in range(6)]
     file = tmp_path / "cpu.yaml"
@@ -90,7 +96,7 @@ def test_upgrade_and_roll_back_lose_no_request_and_mix_no_answer(
     first = deploy(runs[0])["weights_sha256"]
     patiently(lambda: reply_of(f"{cluster.url}/readyz"))
     bodies = [to_wav(sound) for sound in sounds]
-    with Load(cluster.port, bodies, clients, pause_s) as load:
+    with Load(cluster.port, bodies, clients, pause_s, period_s) as load:
         time.sleep(5.0)
         marks = [len(load.answers)]
         for run in (runs[1], runs[0]):
