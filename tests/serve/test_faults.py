@@ -3,11 +3,14 @@
 import importlib
 import io
 import json
+import os
 import signal
 import socket
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ import psutil
 import pytest
 
 from tests.fixtures.closed_runs import write_backbone_run
-from tests.fixtures.runs import to_wav
+from tests.fixtures.runs import to_wav, write_run
 from xmoe.audio.clip import read_clip
 from xmoe.predict.predictor import Predictor
 
@@ -149,7 +152,8 @@ def test_dead_router_costs_no_more_than_what_it_held(tiny_run, bodies, ingress):
         assert row["sent"] == row["answered"]
         lost = [answer for answer in load.answers if answer.status != 200]
         assert {answer.status for answer in lost} <= {500, 503, "RemoteDisconnected"}
-        assert len(lost) <= kills * clients
+        # HAProxy asks the other router for what it holds; Ray's own proxy does not.
+        assert len(lost) <= (1 if ingress == "auto" else kills * clients)
         assert all(answer.ms < DEADLINE_MS + 500.0 for answer in lost)
         assert kills == 3
         wait_complete(child, bodies[0])
@@ -211,22 +215,32 @@ class Upload:
             return int(reply.readline().split()[1])
 
 
+LONG_S = 30.0  # of sound: more than HAProxy holds back, so that a router has it by half
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_drains(tiny_run, bodies, number):
-    with chaos.served(tiny_run, free_port()) as child:
-        inside = [Upload(child.url, body) for body in bodies]
+@pytest.mark.parametrize("ingress", ["python", "auto"])
+def test_a_signal_drains(tiny_run, bodies, number, ingress):
+    long = to_wav(np.zeros(round(LONG_S * RATE_HZ), np.float32))
+    with chaos.served(tiny_run, free_port(), "--ingress", ingress) as child:
+        inside = [Upload(child.url, body) for body in [long] * 6]
         time.sleep(1.0)
         family = child.process.children(recursive=True)
-        chaos.strike(child.process, number)
+        if number == signal.SIGINT:
+            os.killpg(child.process.pid, number)  # a session of its own; so does a terminal
+        else:
+            chaos.strike(child.process, number)
         time.sleep(2.0)
         connection = chaos.connect(child.url)
         late = chaos.send(connection, "/v1/classify", bodies[0], 0.0)
         connection.close()
         assert (late.status, late.retry_after) == (503, "1")
-        assert [upload.finish() for upload in inside] == [200] * len(bodies)
+        assert [upload.finish() for upload in inside] == [200] * len(inside)
+        began = time.monotonic()
         assert child.process.wait(60.0) == 0
+        report({"ingress": ingress, "end_s": round(time.monotonic() - began, 2)})
         assert psutil.wait_procs(family, timeout=20.0)[1] == []
 
 
@@ -241,6 +255,29 @@ def test_a_killed_service_leaves_nobody_at_its_port(tiny_run, ingress):
         host, port = chaos.urlsplit(child.url).hostname, chaos.urlsplit(child.url).port
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, port), timeout=5.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_services_that_start_at_once_answer_for_themselves(tiny_run, tmp_path, bodies):
+    runs = (tiny_run, write_run(tmp_path / "other", seed=1))
+    with ExitStack() as stack, ThreadPoolExecutor(len(runs)) as pool:
+        starts = [chaos.served(run, free_port(), "--ingress", "auto") for run in runs]
+        one, other = pool.map(stack.enter_context, starts)
+        assert not ports_of(one.process) & ports_of(other.process)
+        told = [{ask(child, body)["weights_sha256"] for body in bodies} for child in (one, other)]
+        assert [len(shas) for shas in told] == [1, 1]
+        assert told[0] != told[1]
+
+
+def ports_of(process):
+    """Return the ports at which the descendants of a process listen."""
+    return {
+        link.laddr.port
+        for child in process.children(recursive=True)
+        for link in child.net_connections(kind="tcp")
+        if link.status == psutil.CONN_LISTEN
+    }
 
 
 def find_listeners(child, within_s=30.0):

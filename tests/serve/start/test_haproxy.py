@@ -2,6 +2,12 @@
 
 import socket
 import stat
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
@@ -32,7 +38,7 @@ def test_own_pages_are_turned_to_loopback():
     kept = keep_to("127.0.0.1", CONFIG.format(where="127.0.0.1"))
     binds = [line.split()[1] for line in kept.splitlines() if line.split()[:1] == ["bind"]]
     assert binds == ["127.0.0.1:9101", "127.0.0.1:8000", "127.0.0.1:8404"]
-    without = [line for line in kept.splitlines() if "http-request" not in line]
+    without = [line for line in kept.splitlines() if line.strip() not in haproxy.RULES]
     assert len(without) == CONFIG.count("\n")
 
 
@@ -88,6 +94,112 @@ def test_environment_is_put_back(monkeypatch):
         assert os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
         assert os.environ["OMP_NUM_THREADS"] == "3"
     assert dict(os.environ) == before
+
+
+def test_each_service_has_ports_of_its_own(tmp_path):
+    values = environment(tmp_path, "127.0.0.1")
+    ports = {key: int(value) for key, value in values.items() if key.endswith("_PORT")}
+    assert len(ports) == len(set(ports.values())) == 3
+    assert not set(ports.values()) & {8404, 8500, 9101}  # those that Ray gives every service
+
+
+class Router(BaseHTTPRequestHandler):
+    """Answers what it is sent, or dies of it, once it has read all."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        if self.server.dies:
+            self.server.deaths += 1
+            self.close_connection = True
+            return
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def routers(*dying):
+    """Have a router for each, which dies of what it is sent or answers."""
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Router) for _ in dying]
+    with ThreadPoolExecutor(len(servers)) as pool:
+        for server, dies in zip(servers, dying, strict=True):
+            server.dies, server.deaths = dies, 0
+            pool.submit(server.serve_forever, 0.05)
+        yield servers
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+FRONT = """\
+global
+    tune.bufsize {size}
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 20s
+    timeout server 20s
+    option redispatch 1
+    retry-on {retry_on}
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    default_backend routers
+backend routers
+    http-reuse always
+    server one 127.0.0.1:{one}
+    server two 127.0.0.1:{two}
+"""
+
+
+@contextmanager
+def before(one, two, folder):
+    """Put HAProxy before two routers as a service does; yields its port."""
+    values, (port,) = environment(folder, "127.0.0.1"), haproxy.free_ports(1)
+    text = FRONT.format(
+        size=values["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"],
+        retry_on=values["RAY_SERVE_HAPROXY_RETRY_ON"],
+        port=port,
+        one=one.server_port,
+        two=two.server_port,
+    )
+    config = folder / "front.cfg"
+    config.write_text(keep_to("127.0.0.1", text))
+    with subprocess.Popen([haproxy.find_binary(), "-db", "-f", config]) as process:
+        for _ in range(100):
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield port
+        process.terminate()
+
+
+@needs_haproxy
+@pytest.mark.parametrize(
+    ("path", "size", "lost"),
+    [
+        ("/v1/classify", 8_000, 0),
+        ("/v1/classify", haproxy.HELD_BYTES, 0),
+        ("/v1/classify", 2 * haproxy.HELD_BYTES, None),
+        ("/v1/corrections", 8_000, None),
+    ],
+)
+def test_what_a_dead_router_held_is_asked_again_where_it_may_be(tmp_path, path, size, lost):
+    with routers(True, False) as (dying, other), before(dying, other, tmp_path) as port:
+        statuses = []
+        for _ in range(8):
+            connection = HTTPConnection("127.0.0.1", port, timeout=20)
+            with suppress(HTTPException, ConnectionError):
+                # head and body apart, as most clients send them
+                connection.request("POST", path, bytes(size))
+                statuses.append(connection.getresponse().status)
+            connection.close()
+    assert dying.deaths > 0
+    assert statuses.count(200) == 8 - (dying.deaths if lost is None else lost)
 
 
 def listeners_of(process):

