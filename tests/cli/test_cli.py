@@ -58,6 +58,17 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
+def test_nothing_is_searched_for_garbage_at_the_end():
+    code = (
+        "import atexit, gc\n"
+        "from xmoe.cli import main\n"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count()))\n"
+        "main(['--version'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert int(done.stdout.split("frozen ")[1]) > 1000
+
+
 def test_python_dash_m_is_the_same_command():
     command = [sys.executable, "-m", "xmoe", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -6,6 +6,8 @@ inside the command that needs it, so that ``xmoe --help`` answers at once.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -100,7 +102,9 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code.
 
     Torch's threads are told to sleep while they wait: where other work shares the cores, threads
-    that spin make a training step ten times as long.
+    that spin make a training step ten times as long. At its end the interpreter would search all
+    that torch and Ray hold for garbage, for a second.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    atexit.register(gc.freeze)
     sys.exit(run(cli, sys.argv[1:] if args is None else args))
