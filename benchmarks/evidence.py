@@ -4,10 +4,10 @@
 
 For each run the promises are fitted anew on its held-out answers, each time with a part of the
 evidence hidden: saliency, recording conditions, the stem's own answer; or with the saliency of
-another clip. Sources that are judged were never fitted on. Every arm is compared at the same mean
-milliseconds, between two prices by taking each for a share of the segments. ``nothing`` knows how
-often each number of experts is right and no more, which is to spend blindly. No recording is read:
-the runs are what ``benchmarks/real_sets.py`` left behind.
+another clip; and once fitted to plain right or wrong. Sources that are judged were never fitted on.
+Every arm is compared at the same mean milliseconds, between two prices by taking each for a share
+of the segments. ``nothing`` knows how often each number of experts is right and no more, which is
+to spend blindly. No recording is read: the runs are what ``benchmarks/real_sets.py`` left behind.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ ARMS: dict[str, Arm] = {
     "saliency alone": hide(BELIEF, CONDITIONS),
     "nothing": hide(slice(None)),
 }
+HARD = "everything, fitted to right or wrong"
 
 
 def read_depths(run: Path) -> Depths:
@@ -113,8 +114,11 @@ def judge(run: Path) -> dict[str, list[list[float]]]:
     depths = read_depths(run)
     whole, found = sum(depths.costs_ms), {}
     reference: list[Floats] = []
-    for name, arm in ARMS.items():
-        seen = replace(depths, evidence=tuple(map(arm, depths.evidence)))
+    arms = {
+        name: replace(depths, evidence=tuple(map(arm, depths.evidence)))
+        for name, arm in ARMS.items()
+    }
+    for name, seen in (arms | {HARD: replace(depths, softened=None)}).items():
         costs, rights = trace(seen)
         own = [right_at(costs, rights, share * whole) for share in SHARES]
         reference = reference or own
@@ -129,7 +133,7 @@ def table_of(found: dict[str, dict[str, list[list[float]]]]) -> str:
     """Return the mean over runs as Markdown: per cent right, and points less than everything."""
     heads = [f"at {share:.0%} of the experts' ms" for share in SHARES]
     lines = ["| what the router reads | " + " | ".join(heads) + " |", "|---" * 4 + "|"]
-    for name in ARMS:
+    for name in (*ARMS, HARD):
         cells = []
         for place in range(len(SHARES)):
             rows = np.array([arms[name][place] for arms in found.values()])

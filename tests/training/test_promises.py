@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from xmoe.base.errors import RunFolderError
+from xmoe.base.task import task_of
 from xmoe.experts.probabilities import to_probabilities
 from xmoe.routing.promise import ANSWER_NUMBERS
-from xmoe.training.promises import promise, read_table
+from xmoe.training.promise import fit_promise
+from xmoe.training.promises import promise, read_table, soften
 
 
 def test_every_depth_is_known_clean_and_noisy(mixed):
@@ -28,6 +30,24 @@ def test_clean_answers_are_the_stacks_of_held_out_ones_but_for_their_length(mixe
     for k, stack in enumerate(fitted.stacks):
         expected = stack.combine(held) / sum(stack.weights.values())
         assert known.mixed[k][known.clean] == pytest.approx(expected, abs=1e-5)
+
+
+def test_promises_are_fitted_to_answers_without_a_step_from_wrong_to_right(mixed):
+    depths = mixed.promised.depths
+    assert depths.aims is depths.softened
+    glance = mixed.promised.promises.depths[0]
+    strengths = (1e-3, 1e-2, 1e-1, 1.0)
+    refits = [fit_promise(depths.evidence[0], depths.softened, one) for one in strengths]
+    assert any(np.allclose(one.weights, glance.weights) for one in refits)
+
+
+def test_an_answer_that_just_fails_counts_more_than_one_far_off():
+    one, two = task_of("single_label"), task_of("multi_label")
+    answers = np.log([[0.45, 0.55], [0.01, 0.99], [0.9, 0.1]])
+    truth = np.array([[1.0, 0.0]] * 3)
+    # The odds squared: 0.45^2 / (0.45^2 + 0.55^2).
+    assert soften(answers, truth, one) == pytest.approx([0.401, 0.0001, 0.988], abs=1e-3)
+    assert soften(np.array([[2.0, 1.0, -1.0]]), np.array([[1.0, 0.0, 0.0]]), two) == [0.5]
 
 
 def test_neither_answers_nor_copies_know_their_source(leaky):

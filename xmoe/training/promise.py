@@ -9,7 +9,7 @@ and copies), K experts in their order, G numbers of evidence.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize
@@ -33,6 +33,7 @@ class Depths:
     """What is known of each row after 0, 1, ... K experts.
 
     ``evidence[d]`` [n, G_d], ``right`` [n, K + 1] from 0 to 1, ``units`` [n] name the sources.
+    ``softened`` [n, K + 1] is what promises are fitted to, ``right`` without.
     """
 
     order: tuple[str, ...]
@@ -40,10 +41,20 @@ class Depths:
     evidence: tuple[Floats, ...]
     right: Floats
     units: Ints
+    softened: Floats | None = None
+
+    @property
+    def aims(self) -> Floats:
+        return self.right if self.softened is None else self.softened
 
     def rows(self, kept: Ints) -> Depths:
-        evidence = tuple(table[kept] for table in self.evidence)
-        return Depths(self.order, self.costs_ms, evidence, self.right[kept], self.units[kept])
+        return replace(
+            self,
+            evidence=tuple(table[kept] for table in self.evidence),
+            right=self.right[kept],
+            units=self.units[kept],
+            softened=None if self.softened is None else self.softened[kept],
+        )
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ def fit_promises(
         order=depths.order,
         costs_ms=depths.costs_ms,
         depths=tuple(
-            fit_promise(depths.evidence[depth], depths.right[:, depth:], strengths[depth])
+            fit_promise(depths.evidence[depth], depths.aims[:, depth:], strengths[depth])
             for depth in range(last + 1)
         ),
         first_most=last if first_most is None else first_most,
@@ -80,7 +91,7 @@ def choose_strengths(depths: Depths) -> list[float]:
     """L2 strength of each depth with the least log loss on sources left out."""
     folds = fold_units(depths.units)
     return [
-        _best_strength(_standardise(evidence)[0], depths.right[:, [depth, -1]], folds)
+        _best_strength(_standardise(evidence)[0], depths.aims[:, [depth, -1]], folds)
         for depth, evidence in enumerate(depths.evidence)
     ]
 

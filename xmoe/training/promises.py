@@ -20,6 +20,7 @@ from xmoe.base.config import ASK_ALL
 from xmoe.base.errors import RunFolderError
 from xmoe.base.files import TRAIN_AGAIN, to_json, write_bytes
 from xmoe.base.task import Task
+from xmoe.experts.probabilities import log_losses
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.mixture.promise_router import STEM_NAME, renew_evidence, tabulate_shares
 from xmoe.routing.promise import Promises
@@ -30,6 +31,10 @@ from xmoe.training.promise import Depths, choose_first_most, cross_fit, fit_prom
 from xmoe.training.stack import HeldOut
 
 COPIES: tuple[CopyName, ...] = ("whole", "noisy")
+# Right or wrong says little of few clips: an answer that just fails counts as one far off. Of 1,
+# 0.7, 0.5, 0.3 and 0.15, half the temperature routes best on held-out clips of fifteen runs: 1.8
+# points over the same milliseconds spent blindly, in place of 1.3.
+SOFTNESS = 0.5
 _NAMES, _CLIPS = "names", "clips"
 _ARRAYS = ("logits", "glance", "rows", "units", "clips")
 
@@ -148,6 +153,7 @@ def promise(table: HeldTable, stacks: Sequence[Stack], ms: Mapping[str, float]) 
         tuple(np.concatenate(pair) for pair in zip(*(seen for seen, _ in described), strict=True)),
         np.stack([rightness(one, rows, table.task) for one in mixed], axis=1),
         np.concatenate([table.units] * len(COPIES)),
+        np.stack([soften(one, rows, table.task) for one in mixed], axis=1),
     )
     folds = cross_fit(depths)
     first = choose_first_most(folds, depths) if folds else len(depths.order)
@@ -162,6 +168,18 @@ def promise(table: HeldTable, stacks: Sequence[Stack], ms: Mapping[str, float]) 
         folds=tuple(limited),
         task=table.task,
     )
+
+
+def soften(answers: Floats, rows: Floats, task: Task) -> Floats:
+    """How right answers [n, C] are [n], without a step from wrong to right.
+
+    The probability that they give to the truth at half the temperature. Of several labels each
+    counts already.
+    """
+    if not task.exclusive:
+        return rightness(answers, rows, task)
+    believed: Floats = np.exp(-log_losses(answers / SOFTNESS, rows, task))
+    return believed
 
 
 def describe_depths(
