@@ -130,8 +130,10 @@ def choose_price(
         why = f"the cheapest price that keeps {aim:g} % of the best accuracy on clean clips"
     else:
         name = "mean_ms" if kind == "ms" else "mean_k"
-        gaps = [abs(getattr(point, name) - aim) for point in points]
-        place = int(np.argmin(gaps))
+        found = [getattr(point, name) for point in points]
+        place = int(np.argmin(np.abs(np.subtract(found, aim))))
+        if aim <= min(found):  # the highest price asks nobody, however odd a clip
+            place = len(points) - 1
         why = f"the price whose {'mean cost' if kind == 'ms' else 'mean K'} is nearest to {aim:g}"
         why += " ms" if kind == "ms" else ""
     point = points[place]
