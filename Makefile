@@ -88,7 +88,7 @@ image: ## Build the container image (ACCELERATOR=cpu or gpu), print its size; ne
 
 clean: ## Remove what tests, checks and the demo left; .venv stays
 	rm -rf $(DEMO_DIR) build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache \
-		.ruff_cache .import_linter_cache
+		.ruff_cache .import_linter_cache mutants
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

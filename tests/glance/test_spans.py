@@ -175,4 +175,4 @@ def test_runs_that_fill_the_segment_are_all_of_it():
 
 
 def test_as_long_as_the_segment_runs_are_all_of_it():
-    assert choose_runs(torch.rand(2, 5), 3, 2).tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert choose_runs(torch.rand(2, 3, 5), 3, 2).tolist() == [[[0, 1, 2, 3, 4]] * 3] * 2

@@ -140,6 +140,5 @@ def test_certain_answers_are_described_by_finite_numbers():
     odds = float(np.log(1e4 - 1))
     expected = [odds, -odds, -odds, 1.0, 0.0, 1.0, 1.0, 0.0]
     assert numbers[0].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    # The spread of one expert is 0, where a deviation has no gradient.
     numbers.sum().backward()
     assert torch.isfinite(certain.grad).all()

@@ -91,7 +91,7 @@ def describe_answer(experts: Tensor, mixed: Tensor, task: Task) -> Tensor:
     own, first = task.belief(experts), belief.argmax(1)
     given = own.gather(2, first.expand(len(own), -1).unsqueeze(2)).squeeze(2)
     agree = (own.argmax(2) == first).to(belief.dtype).mean(0)
-    spread = given.std(0, correction=0) if len(own) > 1 else torch.zeros_like(entropy)
+    spread = given.std(0, correction=0)
     parts = [ranked[:, 0] - ranked[:, 1], entropy, agree, given.mean(0), spread]
     odds = torch.logit(ranked, eps=1e-4)
     return torch.cat([odds, torch.stack(parts, 1)], 1)
