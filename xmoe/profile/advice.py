@@ -59,9 +59,9 @@ def _leak(profile: Profile) -> str | None:
     if leak.folds != "group":
         mend += ", and name clips of one recording in a `group` column"
     return (
-        f"Format leakage: without listening, {FEATURE_WORDS[best]} alone give a balanced accuracy "
-        f"of {leak.accuracy[best]:.0%} (chance {leak.chance:.0%}).{also} Some of any score may "
-        f"come from there; {mend}."
+        f"Format leakage: without listening, {FEATURE_WORDS[best]} alone can reach a balanced "
+        f"accuracy of {leak.accuracy[best]:.0%} (chance {leak.chance:.0%}).{also} Some of any "
+        f"score may come from there; {mend}."
     )
 
 
