@@ -22,7 +22,7 @@ from xmoe.base.device import choose_device
 from xmoe.base.errors import XmoeError
 from xmoe.base.progress import Progress
 from xmoe.jobs.infer import rebuild_error
-from xmoe.jobs.session import data_session, fetch_on_node, node_here
+from xmoe.jobs.session import data_session, fetch_on_node, node_here, ray_errors, run_on_actors
 from xmoe.pipeline.evaluation import Answered, Answerer, answer_here
 from xmoe.predict.predictor import Predictor
 from xmoe.profile.table import examples_to_table, table_to_examples
@@ -43,7 +43,7 @@ OUTCOME = pa.schema(
 def choose_answerer(
     run: str, *, engine: Literal["auto", "loop", "ray"] = "auto", workers: int | None = None
 ) -> Answerer:
-    """Return what answers clips with the engine asked for, or the one that suits their number.
+    """What answers clips with the engine asked for, or the one that suits their number.
 
     ``run`` is a folder that every node sees, or an address. ``workers`` is the number of actors: as
     many as processors (or GPUs) by default. Up to 2000 clips one process ends before Ray's actors
@@ -68,42 +68,20 @@ def choose_answerer(
 def answer_on_ray(
     job: dict[str, Any], examples: Sequence[Example], *, workers: int | None, progress: Progress
 ) -> tuple[Answered | None, list[Quarantined]]:
-    """Return the answers to clips in their order, on the Ray at hand or a local one.
+    """The answers to clips in their order, on the Ray at hand or a local one.
 
     Raises the XmoeError that an actor met, and XmoeError where Ray itself fails.
     """
-    import ray
-    import ray.data
-    from ray.data import ActorPoolStrategy
-    from ray.exceptions import RayError
-
     firsts = range(0, len(examples), BLOCK_CLIPS)
+    tables = [number_block(first, examples[first : first + BLOCK_CLIPS]) for first in firsts]
     found: dict[int, tuple[Answered | None, list[Quarantined]]] = {}
-    with data_session():
-        resources: dict[str, float] = ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0)) if job["device"] != "cpu" else 0
-        size = min(workers or gpus or int(resources.get("CPU", 1)), len(firsts))
-        tables = [number_block(first, examples[first : first + BLOCK_CLIPS]) for first in firsts]
-        outcomes = ray.data.from_arrow(tables).map_batches(
-            AnswerActor,
-            fn_constructor_kwargs={**job, "home": node_here()},
-            compute=ActorPoolStrategy(size=max(size, 1)),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=1,
-            num_gpus=1 if gpus else 0,
-        )
-        try:
-            for table in outcomes.iter_batches(batch_format="pyarrow", batch_size=None):
-                found |= read_outcomes(table)
-                done = min(len(found) * BLOCK_CLIPS, len(examples))
-                progress("evaluate", done, len(examples))
-        except RayError as error:
-            raise XmoeError(
-                f"the job failed on Ray: {str(error).strip().splitlines()[-1]}",
-                where=job["run"],
-                mend="run it again, or with --engine loop to see more",
-            ) from error
+    mend = "run it again, or with --engine loop to see more"
+    with data_session(), ray_errors("the job", where=job["run"], mend=mend):
+        settings = {**job, "home": node_here()}
+        on_gpu = job["device"] != "cpu"
+        for table in run_on_actors(AnswerActor, settings, tables, on_gpu=on_gpu, most=workers):
+            found |= read_outcomes(table)
+            progress("evaluate", min(len(found) * BLOCK_CLIPS, len(examples)), len(examples))
     blocks = [found[first] for first in firsts]
     answered = [block for block, _ in blocks if block is not None]
     return Answered.join(answered) if answered else None, [row for _, bad in blocks for row in bad]
@@ -120,7 +98,6 @@ class AnswerActor:
         self.predictor: Predictor | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Answer the clips of a block; returns one row."""
         number = table["number"][0].as_py()
         row = {"number": number, "answered": None, "bad": "[]", "error": None}
         try:
@@ -140,13 +117,13 @@ class AnswerActor:
 
 
 def number_block(first: int, examples: Sequence[Example]) -> pa.Table:
-    """Return clips as a table that says which is the first of them."""
+    """Clips as a table that says which is the first of them."""
     table = examples_to_table(examples)
     return table.append_column("number", pa.array([first] * len(examples), pa.int64()))
 
 
 def read_outcomes(table: pa.Table) -> dict[int, tuple[Answered | None, list[Quarantined]]]:
-    """Return what actors sent back, by the first clip of each block; raises an error of ours."""
+    """What actors sent back, by the first clip of each block; raises an error of ours."""
     found = {}
     for row in table.to_pylist():
         if row["error"] is not None:
@@ -158,14 +135,13 @@ def read_outcomes(table: pa.Table) -> dict[int, tuple[Answered | None, list[Quar
 
 
 def to_bytes(answered: Answered) -> bytes:
-    """Return answers as the bytes of an .npz file."""
+    """The bytes of an .npz file."""
     buffer = io.BytesIO()
     np.savez(buffer, **{**vars(answered), "clip_ids": np.array(answered.clip_ids)})
     return buffer.getvalue()
 
 
 def from_bytes(data: bytes) -> Answered:
-    """Return the answers that ``to_bytes`` was given."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         columns = dict(arrays)
     return Answered(**{**columns, "clip_ids": tuple(columns["clip_ids"].tolist())})

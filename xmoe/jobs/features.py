@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from xmoe.base.errors import XmoeError
 from xmoe.base.progress import Progress, silent
-from xmoe.jobs.session import fetch_on_node, node_here, ray_session
+from xmoe.jobs.session import fetch_on_node, node_here, ray_errors, ray_session
 from xmoe.training.kernel_features import BlockRows, BlockTask, measure_block, run_here
 
 # Below that many clips the loop ends before Ray's workers are up.
@@ -33,27 +32,21 @@ def run_with_ray(tasks: Sequence[BlockTask], progress: Progress = silent) -> lis
     Raises XmoeError where the job fails.
     """
     import ray
-    from ray.exceptions import RayError
 
     total = sum(map(len, tasks))
     found: dict[int, BlockRows] = {}
-    with ray_session():
+    mend = "what was measured is kept: go on with --resume, or with --local to see more"
+    with ray_session(), ray_errors("measuring features", mend=mend):
         measure = ray.remote(num_cpus=1)(_measure)
         home = node_here()
         waiting = {measure.remote(task, home): place for place, task in enumerate(tasks)}
         done = 0
-        try:
-            while waiting:
-                (ready,), _ = ray.wait(list(waiting), num_returns=1)
-                place = waiting.pop(ready)
-                found[place] = ray.get(ready)
-                done += len(tasks[place])
-                progress("features", done, total)
-        except RayError as error:
-            raise XmoeError(
-                f"measuring features failed on Ray: {str(error).strip().splitlines()[-1]}",
-                mend="what was measured is kept: go on with --resume, or with --local to see more",
-            ) from error
+        while waiting:
+            (ready,), _ = ray.wait(list(waiting), num_returns=1)
+            place = waiting.pop(ready)
+            found[place] = ray.get(ready)
+            done += len(tasks[place])
+            progress("features", done, total)
     return [found[place] for place in range(len(tasks))]
 
 

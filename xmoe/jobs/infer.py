@@ -20,7 +20,7 @@ from xmoe.base.progress import Progress, silent
 from xmoe.batch.ledger import Receipt, Shard
 from xmoe.batch.run import BatchRequest, BatchSummary, infer_batch
 from xmoe.batch.shards import ShardJob, ShardWorker, work_here
-from xmoe.jobs.session import data_session
+from xmoe.jobs.session import data_session, ray_errors, run_on_actors
 
 LOOP_MAX_NAMES = 2_000
 OUTCOME_COLUMNS = ("receipt", "error")
@@ -60,34 +60,13 @@ def work_on_ray(
     Every node must see the recordings, the run and the output. Raises the XmoeError that an actor
     met, and XmoeError where Ray itself fails.
     """
-    import ray
-    import ray.data
-    from ray.data import ActorPoolStrategy
-    from ray.exceptions import RayError
-
-    with data_session():
-        resources: dict[str, float] = ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0)) if job.device != "cpu" else 0
-        size = min(workers or gpus or int(resources.get("CPU", 1)), len(shards))
-        tables = [shard_to_table(shard) for shard in shards]
-        receipts = ray.data.from_arrow(tables).map_batches(
-            ShardActor,
-            fn_constructor_kwargs={"job": asdict(job)},
-            compute=ActorPoolStrategy(size=max(size, 1)),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=1,
-            num_gpus=1 if gpus else 0,
-        )
-        try:
-            for table in receipts.iter_batches(batch_format="pyarrow", batch_size=None):
-                yield from read_outcomes(table)
-        except RayError as error:
-            raise XmoeError(
-                f"the job failed on Ray: {str(error).strip().splitlines()[-1]}",
-                where=job.output,
-                mend="what is done is kept: run the same command again, or with --engine loop",
-            ) from error
+    tables = [shard_to_table(shard) for shard in shards]
+    settings = {"job": asdict(job)}
+    mend = "what is done is kept: run the same command again, or with --engine loop"
+    with data_session(), ray_errors("the job", where=job.output, mend=mend):
+        on_gpu = job.device != "cpu"
+        for table in run_on_actors(ShardActor, settings, tables, on_gpu=on_gpu, most=workers):
+            yield from read_outcomes(table)
 
 
 class ShardActor:
@@ -101,7 +80,6 @@ class ShardActor:
         self.worker: ShardWorker | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Do the shards of a block; returns one row of JSON for each."""
         outcomes = [self._outcome(shard) for shard in table_to_shards(table)]
         columns = zip(*outcomes, strict=True)
         return pa.table([pa.array(column, pa.string()) for column in columns], OUTCOME_COLUMNS)
@@ -115,13 +93,11 @@ class ShardActor:
 
 
 def shard_to_table(shard: Shard) -> pa.Table:
-    """Return a shard as one row."""
     row = {"number": shard.number, "names": list(shard.names), "stamps": list(shard.stamps)}
     return pa.Table.from_pylist([row], schema=SHARD_SCHEMA)
 
 
 def table_to_shards(table: pa.Table) -> list[Shard]:
-    """Return the shards of a block, one per row."""
     return [
         Shard(row["number"], tuple(row["names"]), tuple(row["stamps"])) for row in table.to_pylist()
     ]
@@ -136,7 +112,7 @@ def read_outcomes(table: pa.Table) -> Generator[Receipt]:
 
 
 def rebuild_error(fields: dict[str, Any]) -> XmoeError:
-    """Return the error whose ``as_dict`` an actor sent."""
+    """The error whose ``as_dict`` an actor sent."""
     kinds = {
         kind.__name__: kind for kind in (StorageError, RunFolderError, ConfigError, InputError)
     }

@@ -21,9 +21,8 @@ import pyarrow as pa
 from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.remote import locate
-from xmoe.base.errors import XmoeError
 from xmoe.base.progress import Progress, silent
-from xmoe.jobs.session import data_session, fetch_on_node, node_here
+from xmoe.jobs.session import count_resource, data_session, fetch_on_node, node_here, ray_errors
 from xmoe.profile.assemble import ProfileResult, assemble, check_paths, profile_dataset
 from xmoe.profile.table import (
     Row,
@@ -92,14 +91,11 @@ def profile_with_ray(
     Raises DatasetError when no clip can be
     read, XmoeError when the job itself fails.
     """
-    import ray
-
     rows: list[Row] = []
     total = len(dataset.examples)
     check_paths(dataset)
     with data_session():
-        resources: dict[str, float] = ray.cluster_resources()
-        count = num_blocks or int(resources.get("CPU", 1)) * BLOCKS_PER_CPU
+        count = num_blocks or count_resource("CPU") * BLOCKS_PER_CPU
         for measured in _measured_blocks(dataset, max(min(count, total), 1), limits):
             rows.extend(measured)
             progress("profile", len(rows), total)
@@ -110,7 +106,6 @@ def _measured_blocks(
     dataset: Dataset, num_blocks: int, limits: DecodeLimits
 ) -> Iterator[list[Row]]:
     import ray.data
-    from ray.exceptions import RayError
 
     shards = [examples_to_table(shard) for shard in _deal(dataset.examples, num_blocks)]
     alone = replace(dataset, examples=())
@@ -118,14 +113,10 @@ def _measured_blocks(
     blocks = ray.data.from_arrow(shards).map_batches(
         measure, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
     )
-    try:
+    mend = "profile with the plain loop, which names the file that it stops at"
+    with ray_errors("the profile job", mend=mend):
         for block in blocks.iter_batches(batch_format="pyarrow", batch_size=None):
             yield table_to_rows(block)
-    except RayError as error:
-        raise XmoeError(
-            f"the profile job failed on Ray: {str(error).strip().splitlines()[-1]}",
-            mend="profile with the plain loop, which names the file that it stops at",
-        ) from error
 
 
 def _measure(table: pa.Table, *, dataset: Dataset, home: str, limits: DecodeLimits) -> pa.Table:

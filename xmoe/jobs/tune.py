@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from xmoe.base.errors import XmoeError
 from xmoe.base.progress import Progress, silent
 from xmoe.jobs.interrupt import Interrupt, hold_interrupt
-from xmoe.jobs.session import ray_session
+from xmoe.jobs.session import count_resource, ray_session
 from xmoe.jobs.suggest import check_installed, make_searcher
 from xmoe.policy.records import Policy
 from xmoe.training.batches import steps_per_epoch
@@ -112,7 +112,7 @@ def make_tuner(
     """Return Ray's tuner for the trials that are missing."""
     from ray import tune
 
-    gpus = int(_cluster("GPU")) if setting.train.device != "cpu" else 0
+    gpus = count_resource("GPU") if setting.train.device != "cpu" else 0
     trainable = tune.with_resources(
         tune.with_parameters(try_candidate, setting=setting, request=request),
         {"cpu": 1, "gpu": min(gpus, 1)},
@@ -125,7 +125,7 @@ def make_tuner(
             num_samples=callback.recorder.total - callback.recorder.done,
             search_alg=make_searcher(folder, request, policy),
             scheduler=make_scheduler(count_epochs(setting)),
-            max_concurrent_trials=gpus or max(1, int(_cluster("CPU"))),
+            max_concurrent_trials=gpus or max(1, count_resource("CPU")),
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -262,13 +262,6 @@ def count_epochs(setting: TrialSetting) -> int:
     train = setting.train
     clips = len(setting.dataset.split("train"))
     return train.epochs or -(-MIN_STEPS // steps_per_epoch(clips, train.batch_size))
-
-
-def _cluster(name: str) -> float:
-    import ray
-
-    resources: dict[str, float] = ray.cluster_resources()
-    return float(resources.get(name, 0.0))
 
 
 @contextmanager
