@@ -27,7 +27,7 @@ from xmoe.base.config import SpectroConfig
 from xmoe.frontend import build_frontend
 from xmoe.frontend.cwt import OMEGA0, Cwt
 from xmoe.frontend.pcen import Pcen, pcen
-from xmoe.frontend.spec_augment import augment_batch
+from xmoe.frontend.spec_augment import AugmentConfig, augment_batch
 
 Work = Callable[[], object]
 
@@ -210,7 +210,7 @@ def augmentation_row(repeats: int) -> str:
     power = frontend.power(x)
     ours, peer = race(
         lambda: augment_batch(
-            power, strength=1.0, bin_centers_hz=frontend.bin_centers_hz, generator=generator
+            power, AugmentConfig(), bin_centers_hz=frontend.bin_centers_hz, generator=generator
         ),
         lambda: frontend.power(x),
         repeats,

@@ -254,7 +254,7 @@ def measure_epoch(bench: Bench, config: RunConfig, store: SpectrogramStore) -> I
         generator = torch.Generator().manual_seed(3)
         changed = augment_batch(
             power.to(device),
-            strength=AugmentConfig(),
+            AugmentConfig(),
             bin_centers_hz=front.bin_centers_hz,
             generator=generator,
             valid_frames=valid.to(device),

@@ -10,13 +10,11 @@ constant and use the global random state, so they are not used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from xmoe.base.errors import ConfigError
 from xmoe.frontend.spec_transforms import (
     add_noise,
     band_response,
@@ -29,17 +27,13 @@ from xmoe.frontend.spec_transforms import (
 )
 
 Range = tuple[float, float]
-_MAX_STRENGTH = 4.0
 _EQUALISER_POINTS = 6
-_CHANCES = tuple(f"{name}_probability" for name in ("noise", "clipping", "low_pass", "high_pass"))
-_MASKS = ("frequency_mask_share", "time_mask_share")
-_FACTORS = ("speed", "warp", "stretch")
 _FILTER_ORDER: Range = (2.0, 16.0)
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How often and how strongly; the defaults are strength 1.
+    """How often and how strongly each clip is changed.
 
     A ``Range`` is (low, high), drawn uniformly; low = high makes a transform exact. A share is a
     fraction of F or of T.
@@ -63,34 +57,11 @@ class AugmentConfig:
     frequency_mask_share: float = 0.12
     time_mask_share: float = 0.12
 
-    @classmethod
-    def at_strength(cls, strength: float) -> AugmentConfig:
-        """The defaults scaled: 0 changes nothing, 1 is the default, 2 is twice as far.
-
-        Raises ``ConfigError`` outside 0..4.
-        """
-        if not 0.0 <= strength <= _MAX_STRENGTH:
-            what = f"augmentation strength {strength} is outside 0..{_MAX_STRENGTH:g}"
-            mend = "1 is the default, 0 switches augmentation off"
-            raise ConfigError(what, where="strength", mend=mend)
-        full = cls()
-        changes: dict[str, Any] = {
-            "equaliser_db": full.equaliser_db * strength,
-            "shift_share": _scaled(full.shift_share, 0.0, strength),
-        }
-        for name in _CHANCES:
-            changes[name] = min(1.0, getattr(full, name) * strength)
-        for name in _MASKS:
-            changes[name] = min(0.5, getattr(full, name) * strength)
-        for name in _FACTORS:
-            changes[name] = _scaled(getattr(full, name), 1.0, strength)
-        return replace(full, **changes)
-
 
 def augment_batch(
     power: Tensor,
+    config: AugmentConfig,
     *,
-    strength: float | AugmentConfig,
     bin_centers_hz: Tensor,
     generator: torch.Generator,
     valid_frames: Tensor | None = None,
@@ -100,9 +71,6 @@ def augment_batch(
     ``valid_frames`` [B] counts the frames that are not padding (silence): a clip is moved and
     masked within them, and keeps its length.
     """
-    config = (
-        strength if isinstance(strength, AugmentConfig) else AugmentConfig.at_strength(strength)
-    )
     draw = _Draw(power, generator)
     whole = torch.full((len(power),), power.shape[-1], device=power.device)
     valid = whole if valid_frames is None else valid_frames.to(power.device)
@@ -234,8 +202,3 @@ def _recorder_response(config: AugmentConfig, draw: _Draw, bin_centers_hz: Tenso
         order=draw.uniform(_FILTER_ORDER),
     )
     return band * smooth_response(control_db, len(bin_centers_hz))
-
-
-def _scaled(limits: Range, neutral: float, strength: float) -> Range:
-    low, high = limits
-    return neutral + (low - neutral) * strength, neutral + (high - neutral) * strength

@@ -75,7 +75,7 @@ def make_batch(
     if config.train.augment:
         power = augment_batch(
             power,
-            strength=AugmentConfig(),
+            AugmentConfig(),
             bin_centers_hz=frontend.bin_centers_hz.cpu(),
             generator=generator,
             valid_frames=valid,
