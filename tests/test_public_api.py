@@ -29,7 +29,6 @@ COMMANDS = {
     "calibrate",
     "demo",
     "deploy",
-    "doctor",
     "eval",
     "expert",
     "explain",

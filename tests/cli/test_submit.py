@@ -160,5 +160,5 @@ def test_exit_code_is_that_of_the_command(status, code, expected):
 
 @pytest.mark.parametrize("pair", ["A", "=1", "a b=1"])
 def test_variables_that_are_none(cluster, submit, pair):
-    code, fields, _ = submit("--env", pair, "doctor")
+    code, fields, _ = submit("--env", pair, "synth", "set")
     assert (code, fields["where"]) == (2, "--env")

@@ -41,7 +41,7 @@ def test_entrypoint_looks_before_it_works():
     assert make_entrypoint(request) == (
         "py -m xmoe.jobs.sight '/r u n' s3://b/x && py -m xmoe eval '/r u n'"
     )
-    assert make_entrypoint(JobRequest(ADDRESS, ("doctor",))) == "python -m xmoe doctor"
+    assert make_entrypoint(JobRequest(ADDRESS, ("synth", "set"))) == "python -m xmoe synth set"
 
 
 @pytest.mark.parametrize(
@@ -80,21 +80,21 @@ def test_recordings_are_never_uploaded(tmp_path):
 
 def test_nothing_but_the_command_travels():
     client = FakeClient()
-    assert jobs.submit(client, JobRequest(ADDRESS, ("doctor",))) == "raysubmit_1"
+    assert jobs.submit(client, JobRequest(ADDRESS, ("synth", "set"))) == "raysubmit_1"
     (taken,) = client.taken
     assert taken["runtime_env"] == {}
 
 
 def test_code_and_variables_travel_where_they_are_named(tmp_path):
     client = FakeClient()
-    jobs.submit(client, JobRequest(ADDRESS, ("doctor",), working_dir=tmp_path, env={"A": "1"}))
+    jobs.submit(client, JobRequest(ADDRESS, ("synth", "set"), working_dir=tmp_path, env={"A": "1"}))
     assert client.taken[0]["runtime_env"] == {"working_dir": str(tmp_path), "env_vars": {"A": "1"}}
 
 
 def test_job_that_is_not_taken():
     client = FakeClient(error=RuntimeError("Request failed with status code 500\nmore"))
     with pytest.raises(XmoeError, match="did not take the job: Request failed") as caught:
-        jobs.submit(client, JobRequest(ADDRESS, ("doctor",)))
+        jobs.submit(client, JobRequest(ADDRESS, ("synth", "set")))
     assert caught.value.where == ADDRESS
 
 

@@ -22,5 +22,5 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(what, where="--device", mend=mend) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         what = f"{name}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs here"
-        raise ConfigError(what, where="--device", mend=f"{mend}; see xmoe doctor")
+        raise ConfigError(what, where="--device", mend=mend)
     return device

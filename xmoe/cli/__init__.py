@@ -19,7 +19,6 @@ from xmoe.cli.annotations import cut_annotations
 from xmoe.cli.backbone import backbone
 from xmoe.cli.demo import demo
 from xmoe.cli.deploy import deploy, promote, rollback, versions
-from xmoe.cli.doctor import doctor
 from xmoe.cli.edge import EXIT_CODES_HELP, run
 from xmoe.cli.evaluate import evaluate
 from xmoe.cli.expert import calibrate, expert, update
@@ -93,7 +92,6 @@ for _command in (
     rollback,
     versions,
     submit,
-    doctor,
 ):
     cli.add_command(_command)
 

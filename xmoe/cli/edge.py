@@ -90,7 +90,7 @@ def describe(error: BaseException, session: Session) -> Failure:
     if isinstance(error, MemoryError):
         mend = "use a smaller --batch-size or --segment, or a machine with more memory"
         return Failure(EXIT_FAILED, name, "out of memory", mend=mend)
-    hint = None if session.verbose else "run again with -v for the trace; `xmoe doctor` may help"
+    hint = None if session.verbose else "run again with -v for the trace"
     return Failure(EXIT_FAILED, name, f"{name}: {error}", mend=hint)
 
 
