@@ -7,7 +7,6 @@ import pytest
 import soundfile as sf
 
 from tests.fixtures.stores import upload
-from xmoe.audio.clip import DEFAULT_LIMITS
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import DatasetError
 from xmoe.base.files import to_json
@@ -128,10 +127,10 @@ def test_a_node_without_the_files_fetches_those_of_its_shard(
     monkeypatch.setenv("XMOE_CACHE", str(tmp_path / "another node"))
     far = replace(folder, root=tmp_path / "not here", examples=(), source=source)
     shard = examples_to_table(folder.examples[3:7])
-    found = jobs._measure(shard, dataset=far, home="another", limits=DEFAULT_LIMITS)
-    assert found == measure_block(shard, root=str(folder.root), limits=DEFAULT_LIMITS)
+    found = jobs._measure(shard, dataset=far, home="another")
+    assert found == measure_block(shard, root=str(folder.root))
     fetched = sorted(path.name for path in (tmp_path / "another node").rglob("*.wav"))
     assert fetched == sorted(example.filepath for example in folder.examples[3:7])
     home = session.node_here()
-    lost = jobs._measure(shard, dataset=far, home=home, limits=DEFAULT_LIMITS)
+    lost = jobs._measure(shard, dataset=far, home=home)
     assert lost["error_code"].to_pylist() == ["missing"] * 4

@@ -64,20 +64,6 @@ def test_windows_of_hours_in_32_bits_are_still_told_apart(make_plan):
     assert torch.equal(long.with_windows(windows).windows, windows)
 
 
-def test_a_plan_reads_as_words(make_plan):
-    plan = make_plan(WEIGHTS)
-    windows = plan.windows.clone()
-    windows[0, 1] = torch.tensor([2, 3])
-    windows[0, 0] = torch.tensor([0, 5])
-    told = plan.with_windows(windows).describe(0)
-    assert told.splitlines() == [
-        "K = 2, 2 of 6 windows each",
-        "  low: weight 0.75, windows 2-3",
-        "  broadband: weight 0.25, windows 0, 5",
-    ]
-    assert str(plan).splitlines()[3] == "clip 1: K = 0: the stem answers"
-
-
 def test_counts_give_the_weights_of_so_many_experts(make_plan):
     plan, k = make_plan(WEIGHTS), torch.tensor([0, 1, 2])
     asked = plan.with_counts(k)

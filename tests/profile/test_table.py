@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from xmoe.audio.clip import DEFAULT_LIMITS
 from xmoe.audio.dataset import Example
 from xmoe.audio.quarantine import Quarantined
 from xmoe.profile.table import (
@@ -62,7 +61,7 @@ def test_examples_come_back_equal():
 
 def test_block_of_missing_files_is_all_errors():
     table = examples_to_table([Example("a.wav", "train", ("x",)), Example("b.wav", "val", ("y",))])
-    measured = measure_block(table, root=str(Path("/nonexistent")), limits=DEFAULT_LIMITS)
+    measured = measure_block(table, root=str(Path("/nonexistent")))
     assert [row.code for row in table_to_rows(measured)] == ["missing", "missing"]
 
 

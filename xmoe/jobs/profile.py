@@ -18,7 +18,6 @@ from typing import Literal
 
 import pyarrow as pa
 
-from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.remote import locate
 from xmoe.base.progress import Progress, silent
@@ -64,7 +63,6 @@ def run_profile(
     *,
     engine: Engine | Literal["auto"] = "auto",
     workers: int = 1,
-    limits: DecodeLimits = DEFAULT_LIMITS,
     progress: Progress = silent,
 ) -> ProfileResult:
     """Profile a data set with the engine asked for, or the one that suits its size.
@@ -73,15 +71,14 @@ def run_profile(
     """
     chosen = choose_engine(dataset) if engine == "auto" else engine
     if chosen == "ray":
-        return profile_with_ray(dataset, limits=limits, progress=progress)
-    return profile_dataset(dataset, workers=workers, limits=limits, progress=progress)
+        return profile_with_ray(dataset, progress=progress)
+    return profile_dataset(dataset, workers=workers, progress=progress)
 
 
 def profile_with_ray(
     dataset: Dataset,
     *,
     num_blocks: int | None = None,
-    limits: DecodeLimits = DEFAULT_LIMITS,
     progress: Progress = silent,
 ) -> ProfileResult:
     """Profile a data set on the Ray cluster at hand, or on a local one for the time it takes.
@@ -96,20 +93,18 @@ def profile_with_ray(
     check_paths(dataset)
     with data_session():
         count = num_blocks or count_resource("CPU") * BLOCKS_PER_CPU
-        for measured in _measured_blocks(dataset, max(min(count, total), 1), limits):
+        for measured in _measured_blocks(dataset, max(min(count, total), 1)):
             rows.extend(measured)
             progress("profile", len(rows), total)
     return assemble(rows, task=dataset.task)
 
 
-def _measured_blocks(
-    dataset: Dataset, num_blocks: int, limits: DecodeLimits
-) -> Iterator[list[Row]]:
+def _measured_blocks(dataset: Dataset, num_blocks: int) -> Iterator[list[Row]]:
     import ray.data
 
     shards = [examples_to_table(shard) for shard in _deal(dataset.examples, num_blocks)]
     alone = replace(dataset, examples=())
-    measure = partial(_measure, dataset=alone, home=node_here(), limits=limits)
+    measure = partial(_measure, dataset=alone, home=node_here())
     blocks = ray.data.from_arrow(shards).map_batches(
         measure, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
     )
@@ -119,10 +114,10 @@ def _measured_blocks(
             yield table_to_rows(block)
 
 
-def _measure(table: pa.Table, *, dataset: Dataset, home: str, limits: DecodeLimits) -> pa.Table:
+def _measure(table: pa.Table, *, dataset: Dataset, home: str) -> pa.Table:
     """What a worker does: have the files of a shard, and measure them."""
     shard = replace(dataset, examples=tuple(table_to_examples(table)))
-    return measure_block(table, root=str(fetch_on_node(shard, home).root), limits=limits)
+    return measure_block(table, root=str(fetch_on_node(shard, home).root))
 
 
 def _deal(examples: tuple[Example, ...], num_blocks: int) -> list[tuple[Example, ...]]:

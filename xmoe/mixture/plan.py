@@ -106,21 +106,6 @@ class Plan:
         """This plan with the first ``k`` [B] experts of each row."""
         return replace(self, weights=self.preference.choose(k))
 
-    def describe(self, clip: int = 0) -> str:
-        chosen = self.weights[clip].nonzero().squeeze(1).tolist()
-        if not chosen:
-            return "K = 0: the stem answers"
-        keep, total = self.spans.shape[2], self.num_windows
-        lines = [f"K = {len(chosen)}, {keep} of {total} windows each"]
-        for index in sorted(chosen, key=lambda i: -float(self.weights[clip, i])):
-            where = _ranges(self.windows[clip, index].tolist())
-            weight = float(self.weights[clip, index])
-            lines.append(f"  {self.expert_names[index]}: weight {weight:.2f}, windows {where}")
-        return "\n".join(lines)
-
-    def __str__(self) -> str:
-        return "\n".join(f"clip {i}: {self.describe(i)}" for i in range(self.weights.shape[0]))
-
 
 def drop_rows(plan: Plan, answered: Tensor) -> Plan:
     """Ask only experts that have not ``answered`` [B, E]; weights keep their size."""
@@ -146,14 +131,3 @@ def choose_experts(gate_logits: Tensor, k: Tensor, log_shares: Tensor | None = N
     shares = usable if log_shares is None else log_shares
     weights = torch.softmax(shares.masked_fill(~chosen, float("-inf")), 1)
     return weights.masked_fill(~chosen, 0.0)
-
-
-def _ranges(indices: Sequence[int]) -> str:
-    """Sorted indices as ranges: "0-2, 5"."""
-    parts: list[list[int]] = []
-    for index in indices:
-        if parts and index == parts[-1][1] + 1:
-            parts[-1][1] = index
-        else:
-            parts.append([index, index])
-    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)

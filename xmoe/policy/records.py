@@ -136,8 +136,7 @@ class Policy(Frozen):
     race_skipped: str | None = None
     candidates: tuple[StackRow, ...] = ()
 
-    def as_model_config(self, *, task: TaskName, num_classes: int, **settings: Any) -> ModelConfig:
-        """The mixture's settings; ``settings`` are further fields of ``ModelConfig``."""
+    def as_model_config(self, *, task: TaskName, num_classes: int) -> ModelConfig:
         return ModelConfig(
             task=task,
             num_classes=num_classes,
@@ -146,21 +145,7 @@ class Policy(Frozen):
             expert_priors=self.expert_priors,
             k_max=self.k_max,
             window_frames=self.window_frames,
-            **settings,
         )
-
-    def explain(self) -> str:
-        """The choices as text, one per line, followed by the race."""
-        width = max(len(choice.name) for choice in self.choices)
-        lines = [
-            f"{choice.name:<{width}}  {_show(choice.value)}  [{choice.source}] {choice.reason}"
-            for choice in self.choices
-        ]
-        if self.race_skipped:
-            lines.append(f"no race: {self.race_skipped}")
-        if self.race:
-            lines += _race_lines(self.race)
-        return "\n".join(lines)
 
 
 def list_specs(names: Iterable[str], spectro: SpectroConfig) -> tuple[ExpertSpec, ...]:
@@ -173,30 +158,3 @@ def list_specs(names: Iterable[str], spectro: SpectroConfig) -> tuple[ExpertSpec
         low_hz, high_hz = (round(float(edges_hz[row * DECIMATION]), 3) for row in (first, last))
         specs.append(CnnSpec(name=name, band_hz=(low_hz, high_hz)))
     return tuple(specs)
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list):
-        return ", ".join(map(_show, value)) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_show(item)}" for name, item in value.items()) or "none"
-    return str(value)
-
-
-def _race_lines(race: Race) -> list[str]:
-    kept = "groups kept whole" if race.folds == "group" else "classes in proportion"
-    low_db, high_db = race.noise_snr_db
-    head = (
-        f"race on {race.num_clips} training clips, {race.partitions} times {race.num_folds} folds, "
-        f"{kept}, each clip clean and with noise at {low_db:g} to {high_db:g} dB:"
-    )
-    width = max(len(candidate.name) for candidate in race.candidates)
-    rows = [
-        f"  {one.name:<{width}}  {one.accuracy:6.1%} +- {one.standard_error:.1%}  clean "
-        f"{one.clean_accuracy:.1%}  noisy {one.noisy_accuracy:.1%}  gain {one.gain:+.1%} +- "
-        f"{one.gain_se:.1%}"
-        for one in race.candidates
-    ]
-    return [head, *rows]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xmoe.audio.clip import DEFAULT_LIMITS, DecodeLimits
 from xmoe.audio.dataset import Dataset
 from xmoe.audio.quarantine import Quarantined
 from xmoe.base.config import TaskName
@@ -60,7 +59,6 @@ def profile_dataset(
     dataset: Dataset,
     *,
     workers: int = 1,
-    limits: DecodeLimits = DEFAULT_LIMITS,
     progress: Progress = silent,
 ) -> ProfileResult:
     """Profile a data set in a plain loop over ``workers`` threads, each holding one clip.
@@ -68,7 +66,7 @@ def profile_dataset(
     A clip that cannot be read is quarantined. Raises DatasetError if none can be read or a path
     leaves the root.
     """
-    measure = partial(measure_example, dataset.root, limits=limits)
+    measure = partial(measure_example, dataset.root)
     examples = dataset.examples
     rows: list[Row] = []
     check_paths(dataset)

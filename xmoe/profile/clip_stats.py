@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from xmoe.audio.clip import DEFAULT_LIMITS, Clip, DecodeLimits, read_clip
+from xmoe.audio.clip import Clip, read_clip
 from xmoe.audio.dataset import Example
 from xmoe.audio.quarantine import Quarantined
 from xmoe.audio.remote import locate
@@ -177,9 +177,7 @@ def _measure_clip(clip: Clip, example: Example) -> ClipStats:
     )
 
 
-def measure_example(
-    root: Path, example: Example, limits: DecodeLimits = DEFAULT_LIMITS
-) -> ClipStats | Quarantined:
+def measure_example(root: Path, example: Example) -> ClipStats | Quarantined:
     """Read and measure one clip of a data set; an unusable clip becomes a quarantine row.
 
     Only ``AudioError`` is caught: any other error is a bug and stops the run.
@@ -189,7 +187,6 @@ def measure_example(
             locate(root, example.filepath),
             start_s=example.start_s,
             end_s=example.end_s,
-            limits=limits,
             name=example.filepath,
         )
     except AudioError as error:

@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmoe.audio.clip import DecodeLimits
 from xmoe.audio.dataset import Example
 from xmoe.audio.quarantine import Quarantined
 from xmoe.profile.clip_stats import ClipStats, measure_example
@@ -85,10 +84,9 @@ def table_to_examples(table: pa.Table) -> list[Example]:
     ]
 
 
-def measure_block(table: pa.Table, *, root: str, limits: DecodeLimits) -> pa.Table:
+def measure_block(table: pa.Table, *, root: str) -> pa.Table:
     """Measure a table of examples; unreadable clips come back as rows with ``error_code``."""
-    examples = table_to_examples(table)
-    return rows_to_table([measure_example(Path(root), example, limits) for example in examples])
+    return rows_to_table([measure_example(Path(root), one) for one in table_to_examples(table)])
 
 
 def _row_to_dict(row: Row) -> dict[str, Any]:

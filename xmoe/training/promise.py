@@ -157,11 +157,9 @@ def right_at(curve: Sequence[Point], mean_ms: float) -> float:
     return float(np.interp(mean_ms, [cost for cost, _ in points], [right for _, right in points]))
 
 
-def route(promises: Promises, depths: Depths, *, price: float, rounds: int = 2) -> Ints:
-    """How many experts each row asks [n] at a price, in one or two rounds."""
+def route(promises: Promises, depths: Depths, *, price: float) -> Ints:
+    """How many experts each row asks [n] at a price, in two rounds."""
     asked = promises.choose(0, depths.evidence[0], price=price)
-    if rounds == 1:
-        return asked
     final = asked.copy()
     for depth in np.unique(asked[asked > 0]):
         mine = np.flatnonzero(asked == depth)
@@ -170,18 +168,14 @@ def route(promises: Promises, depths: Depths, *, price: float, rounds: int = 2) 
 
 
 def trace_curve(
-    fitted: Sequence[tuple[Ints, Promises]],
-    depths: Depths,
-    prices: Sequence[float],
-    *,
-    rounds: int = 2,
+    fitted: Sequence[tuple[Ints, Promises]], depths: Depths, prices: Sequence[float]
 ) -> list[Point]:
     """What each price brings on rows that the promises were not fitted on."""
     points = []
     for price in prices:
         asked = np.zeros(len(depths.right), dtype=np.int64)
         for rows, promises in fitted:
-            asked[rows] = route(promises, depths.rows(rows), price=price, rounds=rounds)
+            asked[rows] = route(promises, depths.rows(rows), price=price)
         points.append(measure_point(depths, asked, price))
     return points
 
