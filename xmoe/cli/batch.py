@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 import click
 
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
-from xmoe.cli.options import all_of, session
+from xmoe.cli.options import all_of, ray_options, session
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ batch_options = all_of(
         show_default=True,
         help="With --input: recordings per file of answers.",
     ),
-    click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto"),
-    click.option("--workers", type=click.IntRange(1), help="Actors on Ray; all processors."),
+    ray_options,
     click.option(
         "--strict",
         is_flag=True,

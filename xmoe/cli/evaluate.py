@@ -9,11 +9,11 @@ import click
 
 from xmoe.cli.figures import explanations_tables, metrics_table, robustness_table
 from xmoe.cli.options import (
-    EXISTING_FILE_OR_ADDRESS,
     EXISTING_FOLDER_OR_ADDRESS,
     FOLDER_OR_ADDRESS,
-    METADATA_HELP,
     command,
+    dataset_options,
+    ray_options,
     session,
 )
 from xmoe.cli.output import Reply
@@ -24,15 +24,8 @@ if TYPE_CHECKING:
 
 @command("eval")
 @click.argument("run", type=EXISTING_FOLDER_OR_ADDRESS)
-@click.option(
-    "--dataset",
-    type=EXISTING_FOLDER_OR_ADDRESS,
-    required=True,
-    help="Folder of recordings, here or at s3://, gs://.",
-)
-@click.option("--metadata", type=EXISTING_FILE_OR_ADDRESS, help=METADATA_HELP)
+@dataset_options
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test")
-@click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
 @click.option("--out", type=FOLDER_OR_ADDRESS, help="Where to write; RUN/eval-SPLIT if left out.")
 @click.option("--explanations", is_flag=True, help="Measure how faithful explanations are, too.")
 @click.option(
@@ -55,8 +48,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Clips that --robustness takes; each is answered at every level.",
 )
-@click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto")
-@click.option("--workers", type=click.IntRange(1), help="Actors on Ray; all processors.")
+@ray_options
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 def evaluate(
     *,

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmoe.cli.options import (
-    EXISTING_FILE_OR_ADDRESS,
     EXISTING_FOLDER,
     EXISTING_FOLDER_OR_ADDRESS,
-    METADATA_HELP,
     Budget,
     command,
+    metadata_option,
     session,
 )
 from xmoe.cli.output import Reply, make_table
@@ -122,7 +121,7 @@ def calibrate(*, run: Path, budget: str | float | None) -> Reply:
 @click.option(
     "--dataset", type=EXISTING_FOLDER_OR_ADDRESS, required=True, help="Folder of new recordings."
 )
-@click.option("--metadata", type=EXISTING_FILE_OR_ADDRESS, help=METADATA_HELP)
+@metadata_option
 def update(*, run: Path, dataset: Path | str, metadata: Path | str | None) -> Reply:
     """Fit RUN to more labelled recordings as well: heads, weights and promises, in seconds.
 

@@ -31,7 +31,6 @@ EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 ANY_PATH = click.Path(path_type=Path)
 FOLDER_OR_ADDRESS = OrAddress(path_type=Path, file_okay=False)
 EXISTING_FOLDER_OR_ADDRESS = OrAddress(path_type=Path, file_okay=False, exists=True)
-METADATA_HELP = "The manifest; found by itself if left out."
 EXISTING_FILE_OR_ADDRESS = OrAddress(path_type=Path, dir_okay=False, exists=True)
 
 
@@ -133,6 +132,28 @@ def all_of(*options: Decorator) -> Decorator:
     return add
 
 
+metadata_option = click.option(
+    "--metadata", type=EXISTING_FILE_OR_ADDRESS, help="The manifest; found by itself if left out."
+)
+test_fold_option = click.option(
+    "--test-fold", type=int, help="Which fold is the test set, where folds are given."
+)
+# Labelled recordings with their splits.
+dataset_options = all_of(
+    click.option(
+        "--dataset",
+        type=EXISTING_FOLDER_OR_ADDRESS,
+        required=True,
+        help="Folder of recordings, here or at s3://, gs://.",
+    ),
+    metadata_option,
+    test_fold_option,
+)
+# How answers to many recordings are computed.
+ray_options = all_of(
+    click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto"),
+    click.option("--workers", type=click.IntRange(1), help="Actors on Ray; all processors."),
+)
 # How recordings are read.
 reading_options = all_of(
     click.option(

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from xmoe.cli.options import (
-    EXISTING_FILE_OR_ADDRESS,
     EXISTING_FOLDER_OR_ADDRESS,
     FOLDER_OR_ADDRESS,
-    METADATA_HELP,
     command,
+    metadata_option,
     session,
+    test_fold_option,
 )
 from xmoe.cli.output import Reply
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @command("profile")
 @click.argument("dataset", type=EXISTING_FOLDER_OR_ADDRESS)
-@click.option("--metadata", type=EXISTING_FILE_OR_ADDRESS, help=METADATA_HELP)
+@metadata_option
 @click.option(
     "--out", type=FOLDER_OR_ADDRESS, help="Where to write; runs/profile-NAME if left out."
 )
 @click.option("--engine", type=click.Choice(["auto", "loop", "ray"]), default="auto")
 @click.option("--workers", type=click.IntRange(1), default=1, help="Threads of the plain loop.")
-@click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
+@test_fold_option
 @click.option("--strict", is_flag=True, help="Make bad files and findings an error.")
 def profile(
     *,

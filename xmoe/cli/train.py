@@ -12,16 +12,14 @@ import click
 from xmoe.cli.figures import metrics_table, mixture_table
 from xmoe.cli.options import (
     EXISTING_FILE,
-    EXISTING_FILE_OR_ADDRESS,
-    EXISTING_FOLDER_OR_ADDRESS,
     FOLDER_OR_ADDRESS,
-    METADATA_HELP,
     Budget,
     ExpertNames,
     Range,
     WorkerCount,
     all_of,
     command,
+    dataset_options,
     repeat_command,
     session,
 )
@@ -49,13 +47,7 @@ override_options = all_of(
 
 
 @command("train")
-@click.option(
-    "--dataset",
-    type=EXISTING_FOLDER_OR_ADDRESS,
-    required=True,
-    help="Folder of recordings, here or at s3://, gs://.",
-)
-@click.option("--metadata", type=EXISTING_FILE_OR_ADDRESS, help=METADATA_HELP)
+@dataset_options
 @click.option(
     "--out",
     type=FOLDER_OR_ADDRESS,
@@ -84,7 +76,6 @@ override_options = all_of(
     metavar="NAME",
     help="A card, or a file of it, that may run code when it is opened.",
 )
-@click.option("--test-fold", type=int, help="Which fold is the test set, where folds are given.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--strict", is_flag=True, help="Make a recording that cannot be read an error.")
