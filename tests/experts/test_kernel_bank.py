@@ -1,6 +1,5 @@
 """Random-kernel features: shapes, determinism, what they are blind to and what they see."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -74,14 +73,6 @@ def test_long_clips_are_averaged_until_they_fit(bank):
     specs = draw(1, 16, 2 * MAX_FRAMES)
     pairs = specs.unflatten(2, (MAX_FRAMES, 2)).mean(3)
     assert torch.allclose(bank.measure(specs), bank.measure(pairs), atol=1e-6)
-
-
-def test_all_lengths_together_equal_each_alone(bank):
-    specs = [draw(16, frames, seed=frames) for frames in (30, 50, 30, 12, 50)]
-    table = bank.measure_all(specs)
-    assert table.dtype == np.float64
-    for row, spec in zip(table, specs, strict=True):
-        assert row == pytest.approx(bank.measure(spec[None])[0].numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize(

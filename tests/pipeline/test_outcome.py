@@ -171,9 +171,14 @@ def test_history_and_events_cover_every_epoch(run):
 
 
 @pytest.fixture(scope="module")
-def stores(fitted, tones, tmp_path_factory):
+def dataset(tones):
+    return load_dataset(tones)
+
+
+@pytest.fixture(scope="module")
+def stores(fitted, dataset, tmp_path_factory):
     """The stores of the three splits, built again."""
-    root, dataset = tmp_path_factory.mktemp("stores"), load_dataset(tones)
+    root = tmp_path_factory.mktemp("stores")
     frontend = build_frontend(fitted.predictor.config.spectro)
     return {
         split: build_store(
@@ -195,11 +200,11 @@ def copied(run, tmp_path):
     return folder
 
 
-def test_budget_decides_how_many_experts_answer(copied, stores):
+def test_budget_decides_how_many_experts_answer(copied, dataset, stores):
     calls = []
     for budget in (0, 2):
         calibrate_run(copied, stores["val"], budget, progress=lambda *call: calls.append(call))
-        metrics = evaluate_run(copied, stores, groups={}, progress=lambda *call: calls.append(call))
+        metrics = evaluate_run(copied, dataset, stores, progress=lambda *call: calls.append(call))
         assert metrics["mean_k"] == pytest.approx(budget, abs=0.25)
         assert copied.read_config().routing.budget == budget
     stages = [call[0] for call in calls]
@@ -216,8 +221,8 @@ def test_groups_are_resampled_where_there_are_ten(stores):
     assert pick_groups(test, {test.clip_ids[0]: "g"})[:2] == ["g", test.clip_ids[1]]
 
 
-def test_baseline_tells_the_tones_apart(fitted, stores):
-    figures = measure_baseline(fitted.predictor.config, stores, {})
+def test_baseline_tells_the_tones_apart(copied, dataset, stores):
+    figures = measure_baseline(copied, copied.read_config(), dataset, stores["test"])
     assert figures["baseline_accuracy"] >= 0.9
     low, high = figures["baseline_accuracy_ci"]
     assert low <= figures["baseline_accuracy"] <= high
@@ -229,13 +234,15 @@ def test_baseline_tells_the_tones_apart(fitted, stores):
     }
 
 
-def test_baseline_cannot_tell_noise_apart(fitted, stores):
+def test_baseline_cannot_tell_noise_apart(copied, dataset, stores):
     """Labels that mean nothing are scored near chance, so the baseline is no leak."""
-    labels = {
-        name: replace(store, targets=np.random.default_rng(7).permutation(len(store)) % 2)
-        for name, store in stores.items()
-    }
-    figures = measure_baseline(fitted.predictor.config, labels, {})
+    order = np.random.default_rng(7).permutation(len(dataset.examples)) % 2
+    examples = [
+        replace(example, labels=(dataset.classes[index],))
+        for example, index in zip(dataset.examples, order, strict=True)
+    ]
+    shuffled = replace(dataset, examples=tuple(examples))
+    figures = measure_baseline(copied, copied.read_config(), shuffled, stores["test"])
     assert 0.1 <= figures["baseline_accuracy"] <= 0.9
 
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -110,11 +108,6 @@ class KernelBank:
         ):
             parts += [block[0], means[1]]
         return torch.cat(parts)
-
-    def measure_all(self, specs: Sequence[Tensor]) -> npt.NDArray[np.float64]:
-        """Features [n, D] of spectrograms [F, T_i]."""
-        rows = [self.measure(spec[None].float())[0] for spec in specs]
-        return torch.stack(rows).cpu().numpy().astype(np.float64)
 
 
 def thin_frames(specs: Tensor) -> Tensor:

@@ -48,32 +48,6 @@ class Head:
         return scores
 
 
-@dataclass(frozen=True)
-class RidgeFit:
-    """A head, its penalty, and the scores [n, C] of each row when its group was left out."""
-
-    head: Head
-    penalty: float
-    held_out: Floats
-
-
-def fit_ridge(
-    features: npt.NDArray[np.floating],
-    targets: Floats,
-    groups: Ints,
-    *,
-    weights: Floats | None = None,
-) -> RidgeFit:
-    """Fit targets [n, C] from features [n, D]; the penalty has the least held-out squared error.
-
-    ``groups`` [n] are integers; rows of a group are left out together. ``weights`` [n] say how much
-    a row counts.
-    """
-    problem = RidgeProblem(features, targets, weights=weights)
-    penalty = problem.best_penalty(groups)
-    return RidgeFit(problem.fit(penalty), penalty, problem.leave_out(groups, penalty))
-
-
 def hold_out(features: Floats, targets: Floats, partitions: Ints) -> Floats:
     """Held-out scores [R, n, C] of R partitions [R, n] of the rows into groups."""
     problem = RidgeProblem(features, targets)

@@ -119,9 +119,10 @@ def fit_by_gradient(
     stores = build_stores(where, dataset, config.spectro, progress=progress)
     request.engine(TrainingJob(folder.path, config, where, resume=request.resume), progress)
     calibrate_run(folder, stores["val"], request.budget, progress=progress)
-    evaluate_run(folder, stores, groups=dataset.groups, progress=progress)
+    evaluate_run(folder, dataset, stores, progress=progress)
     with storage_errors(folder.path):
         shutil.rmtree(where)
+        shutil.rmtree(folder.file(RunFile.FEATURES))
 
 
 def check_vacant(folder: RunFolder, *, resume: bool) -> None:

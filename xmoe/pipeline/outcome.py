@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from xmoe.annotate.thresholds import choose_thresholds
 from xmoe.audio.dataset import Dataset
@@ -19,7 +18,6 @@ from xmoe.base.files import read_json, write_bytes
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
 from xmoe.features.store import SpectrogramStore
-from xmoe.frontend.registry import build_frontend
 from xmoe.metrics import compute_metrics
 from xmoe.pictures import (
     draw_calibration,
@@ -33,7 +31,6 @@ from xmoe.pipeline.architecture import describe_architecture
 from xmoe.pipeline.depths import DepthJudge, ask_everyone
 from xmoe.pipeline.evaluation import Answered, Evaluation, evaluate_store, mean_macs
 from xmoe.policy.families import list_families
-from xmoe.policy.probe import baseline_probabilities
 from xmoe.predict.golden import write_golden
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder
@@ -61,24 +58,23 @@ def calibrate_run(
 
 def evaluate_run(
     folder: RunFolder,
+    dataset: Dataset,
     stores: Mapping[str, SpectrogramStore],
     *,
-    groups: Mapping[str, str],
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure a calibrated run: event thresholds on validation, figures on test, and costs.
 
-    Everything is written; returns the figures. ``groups`` maps clip ids to what belongs together.
+    Everything is written; returns the figures.
     """
-    predictor = Predictor.load(folder.path)
+    predictor, test = Predictor.load(folder.path), stores["test"]
     folder.write_record(RunFile.EVENTS, choose_thresholds(predictor, stores["val"]))
     write_golden(folder)
-    evaluation = evaluate_store(
-        predictor, stores["test"], groups=pick_groups(stores["test"], groups), progress=progress
-    )
+    own = pick_groups(test, dataset.groups)
+    evaluation = evaluate_store(predictor, test, groups=own, progress=progress)
     history = read_history(folder)
     progress("baseline", 0, 1)
-    extra = measure_baseline(predictor.config, stores, groups)
+    extra = measure_baseline(folder, predictor.config, dataset, test)
     progress("baseline", 1, 1, f"random-kernel ridge {extra['baseline_accuracy']:.1%}")
     macs = mean_macs(predictor, evaluation.usage)
     extra |= {
@@ -106,7 +102,7 @@ def evaluate_closed_run(
     evaluation = evaluate_store(predictor, test, groups=own, progress=progress, fixed_k=False)
     answers = ask_everyone(predictor, test, progress=progress)
     extra = DepthJudge(predictor, answers).describe()
-    extra |= measure_closed_baseline(folder, predictor.config, dataset, test)
+    extra |= measure_baseline(folder, predictor.config, dataset, test)
     progress("baseline", 1, 1, f"random-kernel ridge {extra['baseline_accuracy']:.1%}")
     rates, routing = evaluation.usage["selection_rate"], predictor.config.routing
     asked = [rates[name] for name in predictor.config.model.expert_names]
@@ -123,7 +119,7 @@ def evaluate_closed_run(
     return metrics
 
 
-def measure_closed_baseline(
+def measure_baseline(
     folder: RunFolder, config: RunConfig, dataset: Dataset, test: SpectrogramStore
 ) -> dict[str, Any]:
     """Score on test of a ridge on random kernels with the run's own front end."""
@@ -145,10 +141,6 @@ def measure_closed_baseline(
     scores = compute_metrics(
         np.stack(p), truth, task=task, groups=pick_groups(test, dataset.groups)
     )
-    return baseline_fields(scores)
-
-
-def baseline_fields(scores: Mapping[str, Any]) -> dict[str, Any]:
     names = ("accuracy", "accuracy_ci", "macro_f1", "macro_f1_ci", "map", "map_ci")
     return {f"baseline_{name}": scores[name] for name in names if name in scores}
 
@@ -157,29 +149,6 @@ def pick_groups(store: SpectrogramStore | Answered, groups: Mapping[str, str]) -
     """Each clip's group, or None where there are too few to resample (under ten)."""
     own = [groups.get(clip_id, clip_id) for clip_id in store.clip_ids]
     return own if len(set(own)) >= LEAST_GROUPS else None
-
-
-def measure_baseline(
-    config: RunConfig, stores: Mapping[str, SpectrogramStore], groups: Mapping[str, str]
-) -> dict[str, Any]:
-    """Score on test of a ridge on random kernels with the same front end."""
-    frontend = build_frontend(config.spectro)
-
-    def specs(store: SpectrogramStore) -> list[Tensor]:
-        return [frontend.compress(store.whole(i).unsqueeze(0))[0] for i in range(len(store))]
-
-    task = task_of(config.model.task)
-    train, test = stores["train"], stores["test"]
-    probabilities = baseline_probabilities(
-        specs(train),
-        train.targets,
-        specs(test),
-        task=task,
-        num_classes=config.model.num_classes,
-        seed=config.train.seed,
-    )
-    own = pick_groups(test, groups)
-    return baseline_fields(compute_metrics(probabilities, test.targets, task=task, groups=own))
 
 
 def write_evaluation(
