@@ -9,6 +9,7 @@ import soundfile as sf
 
 from tests.fixtures.closed import COSTS_MS, RATE_HZ, make_scene
 from xmoe.cli import main
+from xmoe.pipeline.classifier import MoEAudioClassifier
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFolder
 
@@ -43,6 +44,7 @@ def test_a_budget_in_milliseconds_is_written_to_the_run(run, capsys):
     assert code == 0
     assert json.loads(said.out)["routing"]["budget"] == "2ms"
     assert RunFolder(run).read_config().routing.budget == "2ms"
+    assert MoEAudioClassifier.load(run, device="cpu").budget == "2ms"
 
 
 def test_an_expert_goes_and_a_stranger_is_refused(run, capsys):

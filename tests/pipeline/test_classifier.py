@@ -297,6 +297,11 @@ def test_settings_that_cannot_hold_are_refused_at_once(settings):
         MoEAudioClassifier(**settings)
 
 
+@pytest.mark.parametrize("budget", ["latency", "20ms", "99%", 1.5])
+def test_every_budget_of_a_run_is_one_of_a_classifier(budget):
+    assert MoEAudioClassifier(budget=budget).budget == budget
+
+
 def test_method_of_explanation_must_exist(fitted, tones, tmp_path):
     with pytest.raises(ConfigError, match="tea leaves"):
         fitted.explain(tones / "00.wav", save_dir=tmp_path, method="tea leaves")
