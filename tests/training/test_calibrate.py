@@ -174,24 +174,23 @@ def doubtful_trial():
 
 def test_answers_are_uncertain_where_most_were_wrong():
     trial = doubtful_trial()
-    threshold, reason = module._choose_threshold(trial, 1.0, (1.0, 1.0))
+    doubt = module._judge_doubt(trial, 1.0, (1.0, 1.0))
     top = torch.softmax(trial.stem, 1).amax(1)
-    # Nineteen answers with ten wrong are more often wrong than right; twenty are not.
-    assert threshold == pytest.approx(float(top[19]), abs=1e-4)
-    assert reason.startswith("of the 19 validation answers")
+    assert doubt.threshold == pytest.approx(float(top[10]), abs=1e-4)
+    assert (doubt.share, doubt.wrong_under, doubt.wrong_over) == (0.1, 1.0, 0.0)
+    assert "100.0% were wrong, of the others 0.0%" in doubt.reason
 
 
 def test_temperature_moves_the_threshold():
     trial = doubtful_trial()
-    threshold, _ = module._choose_threshold(trial, 1.0, (4.0, 1.0))
+    doubt = module._judge_doubt(trial, 1.0, (4.0, 1.0))
     top = torch.softmax(trial.stem / 4, 1).amax(1)
-    assert threshold == pytest.approx(float(top[19]), abs=1e-4)
+    assert doubt.threshold == pytest.approx(float(top[10]), abs=1e-4)
 
 
 def test_nothing_is_uncertain_where_all_were_right():
-    threshold, reason = module._choose_threshold(make_trial(stem=CLIPS), 0.0, (1.0, 1.0))
-    assert threshold == 0.0
-    assert "no group" in reason
+    doubt = module._judge_doubt(make_trial(stem=CLIPS), 0.0, (1.0, 1.0))
+    assert (doubt.threshold, doubt.share) == (0.0, 0.0)
 
 
 def test_standard_error_is_never_zero():

@@ -14,7 +14,14 @@ from xmoe.experts.probabilities import to_probabilities
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.predict.conformal import Conformal, fit_conformal
 from xmoe.routing.stack import Stack
-from xmoe.training.budget import Doubt, Priced, answers_at, choose_doubt, choose_price
+from xmoe.training.budget import (
+    Doubt,
+    Priced,
+    answers_at,
+    choose_doubt,
+    choose_price,
+    no_doubt,
+)
 from xmoe.training.closed import rightness
 from xmoe.training.promises import HeldTable, Promised, promise
 
@@ -100,8 +107,7 @@ class _HeldOut:
 
 def _judge_doubt(held: _HeldOut) -> Doubt:
     if not held.task.exclusive:
-        reason = "several labels: no single top probability"
-        return Doubt(threshold=0.0, share=0.0, wrong_under=0.0, wrong_over=0.0, reason=reason)
+        return no_doubt("several labels: no single top probability")
     right = rightness(held.clips, held.clip_truth, held.task)
     top: Floats = to_probabilities(held.clips, held.task).max(axis=1)
     return choose_doubt(top, right, held.units)

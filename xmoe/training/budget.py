@@ -186,12 +186,12 @@ def choose_doubt(p: Floats, right: Floats, units: Ints) -> Doubt:
         if best is None or caught - spent > best[0]:
             best = (caught - spent, threshold, under)
     if best is None:
-        return _no_doubt("the held-out answers are too few")
+        return no_doubt("the held-out answers are too few")
     _, threshold, under = best
     low, low_se = mean_and_error(wrong[under], units[under])
     high, high_se = mean_and_error(wrong[~under], units[~under])
     if low - high <= DOUBT_SE * float(np.hypot(low_se, high_se)):
-        return _no_doubt("answers of low probability were not clearly more often wrong")
+        return no_doubt("answers of low probability were not clearly more often wrong")
     share = float(under.mean())
     return Doubt(
         threshold=round(threshold, 4),
@@ -205,7 +205,7 @@ def choose_doubt(p: Floats, right: Floats, units: Ints) -> Doubt:
     )
 
 
-def _no_doubt(reason: str) -> Doubt:
+def no_doubt(reason: str) -> Doubt:
     return Doubt(threshold=0.0, share=0.0, wrong_under=0.0, wrong_over=0.0, reason=reason)
 
 

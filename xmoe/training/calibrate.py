@@ -29,6 +29,7 @@ from xmoe.mixture.calls import call_experts
 from xmoe.mixture.combine import blend, stack_replies
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import choose_experts
+from xmoe.training.budget import Doubt, choose_doubt, no_doubt
 
 SELECTORS: tuple[SelectorName, ...] = ("saliency", "cam", "feature", "energy")
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -95,15 +96,15 @@ def calibrate(
         round(fit_temperature(clean.logits_at(clean.all_ask(k)), clean.targets, clean.task), 4)
         for k in range(k_max + 1)
     )
-    threshold, doubt = _choose_threshold(clean, price, temperatures)
+    doubt = _judge_doubt(clean, price, temperatures)
     return RoutingConfig(
         budget=budget,
         k_price=price,
         selector=selector,
         window_fraction=fraction,
         temperatures=temperatures,
-        uncertain_below=threshold,
-        reasons={"windows": where, "k": how_many, "uncertain": doubt},
+        uncertain_below=doubt.threshold,
+        reasons={"windows": where, "k": how_many, "uncertain": doubt.reason},
     )
 
 
@@ -249,26 +250,15 @@ def _choose_price(trial: Trial, budget: str | float) -> tuple[float, str]:
     )
 
 
-def _choose_threshold(
-    trial: Trial, price: float, temperatures: tuple[float, ...]
-) -> tuple[float, str]:
-    """The top probability under which fewer than half of the answers were right."""
+def _judge_doubt(trial: Trial, price: float, temperatures: tuple[float, ...]) -> Doubt:
+    """The top probability under which validation answers are called uncertain."""
     if not trial.task.exclusive:
-        return 0.0, "several labels: no single top probability"
+        return no_doubt("several labels: no single top probability")
     k = choose_counts(trial.promises, price)
     scale = torch.tensor(temperatures)[k].unsqueeze(1)
     weights = choose_experts(trial.gate.clamp_min(1e-12).log(), k)
     logits = blend(trial.stem, trial.experts, weights) / scale
     pooled = trial.segments.pool(logits, len(trial.targets))
-    top = trial.task.probabilities(pooled).amax(1).numpy()
-    right = trial.task.rightness(pooled, trial.targets).numpy()
-    order = np.argsort(top)
-    running = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    below = np.nonzero(running < 0.5)[0]
-    if len(below) == 0:
-        return 0.0, "no group of validation answers was wrong more often than right"
-    last = int(below[-1])
-    threshold = float(top[order[min(last + 1, len(order) - 1)]])
-    return round(threshold, 4), (
-        f"of the {last + 1} validation answers under {threshold:.2f} fewer than half were right"
-    )
+    top = trial.task.probabilities(pooled).amax(1).double().numpy()
+    right = trial.task.rightness(pooled, trial.targets).double().numpy()
+    return choose_doubt(top, right, np.arange(len(top)))
