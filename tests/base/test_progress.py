@@ -1,10 +1,12 @@
 """A long job reports every step; a log sees few lines, a terminal sees one bar per stage."""
 
 import io
+import threading
+import time
 
 from rich.console import Console
 
-from xmoe.base.progress import BarProgress, PlainProgress, _bars, show_progress, silent
+from xmoe.base.progress import BarProgress, PlainProgress, _bars, polling, show_progress, silent
 
 
 class Terminal(io.StringIO):
@@ -71,3 +73,16 @@ def test_one_bar_per_stage():
     for stage in ("reading", "training", "reading"):
         progress(stage, 1, 2)
     assert [task.description for task in bars.tasks] == ["reading", "training"]
+
+
+def test_polling_looks_until_the_end_and_no_longer():
+    looks = []
+    with polling(lambda: looks.append(threading.get_ident()), every_s=0.01):
+        until = time.monotonic() + 20
+        while len(looks) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert len(looks) >= 2
+    assert set(looks) != {threading.get_ident()}
+    count = len(looks)
+    time.sleep(0.05)
+    assert len(looks) == count

@@ -9,6 +9,7 @@ standard error, so that standard output stays free for results.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,6 +74,24 @@ class BarProgress:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, note=note)
         self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+
+
+@contextmanager
+def polling(look: Callable[[], None], *, every_s: float) -> Iterator[None]:
+    """Call ``look`` again and again in a thread of its own, until the end."""
+    over = threading.Event()
+
+    def follow() -> None:
+        while not over.wait(every_s):
+            look()
+
+    thread = threading.Thread(target=follow, name="polling", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextmanager

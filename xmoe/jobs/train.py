@@ -10,7 +10,6 @@ nothing and is thrown away.
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from typing import Any
 
 from xmoe.base.config import RunConfig
 from xmoe.base.errors import ConfigError, XmoeError
-from xmoe.base.progress import Progress, silent
+from xmoe.base.progress import Progress, polling, silent
 from xmoe.jobs.session import ray_session
 from xmoe.run.folder import RunFolder
 from xmoe.training.session import TrainingJob, describe_row, read_history
@@ -161,23 +160,17 @@ def dict_to_job(values: dict[str, Any]) -> TrainingJob:
 @contextmanager
 def follow_history(folder: RunFolder, progress: Progress) -> Iterator[None]:
     """Show every epoch that the workers write down, while the job runs."""
-    over = threading.Event()
+    shown = 0
 
-    def follow() -> None:
-        shown = 0
-        while True:
-            last = over.wait(POLL_S)
-            rows = read_history(folder)
-            if rows and rows[-1]["epoch"] != shown:
-                shown = rows[-1]["epoch"]
-                progress("train", shown, rows[-1]["epochs"], describe_row(rows[-1]))
-            if last:
-                return
+    def look() -> None:
+        nonlocal shown
+        rows = read_history(folder)
+        if rows and rows[-1]["epoch"] != shown:
+            shown = rows[-1]["epoch"]
+            progress("train", shown, rows[-1]["epochs"], describe_row(rows[-1]))
 
-    thread = threading.Thread(target=follow, name="follow-history", daemon=True)
-    thread.start()
     try:
-        yield
+        with polling(look, every_s=POLL_S):
+            yield
     finally:
-        over.set()
-        thread.join()
+        look()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -23,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from xmoe.base.errors import ConfigError, InputError, RunFolderError, StorageError, XmoeError
 from xmoe.base.files import storage_errors
-from xmoe.base.progress import Progress, silent
+from xmoe.base.progress import Progress, polling, silent
 from xmoe.run.folder import CHECKPOINTS, RunFile, pointer_file
 from xmoe.storage.mirror import (
     SECOND_NS,
@@ -107,27 +106,21 @@ def _claimed(folder: Path, place: Place) -> Iterator[None]:
 @contextmanager
 def _following(folder: Path, place: Place, progress: Progress) -> Iterator[None]:
     """Copy what is written whenever a checkpoint was named, but for features that are in work."""
-    over = threading.Event()
+    seen: list[bytes] = []
 
-    def follow() -> None:
-        seen: list[bytes] = []
-        while not over.wait(POLL_S):
-            try:
-                paths = [path for name in POINTERS if (path := folder / name).is_file()]
-                named = [path.read_bytes() for path in paths]
-                if named != seen:
-                    push(folder, place, without=RunFile.FEATURES)
-                seen = named
-            except (OSError, XmoeError) as error:  # tried again; at the end it is an error
-                progress("publish", 0, 1, str(error))
+    def look() -> None:
+        nonlocal seen
+        try:
+            paths = [path for name in POINTERS if (path := folder / name).is_file()]
+            named = [path.read_bytes() for path in paths]
+            if named != seen:
+                push(folder, place, without=RunFile.FEATURES)
+            seen = named
+        except (OSError, XmoeError) as error:  # tried again; at the end it is an error
+            progress("publish", 0, 1, str(error))
 
-    thread = threading.Thread(target=follow, name="publish", daemon=True)
-    thread.start()
-    try:
+    with polling(look, every_s=POLL_S):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def fetch_run(run: str | Path, *, progress: Progress = silent) -> Path:
