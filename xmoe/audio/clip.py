@@ -117,9 +117,9 @@ DEFAULT_LIMITS = DecodeLimits()
 STREAM_LIMITS = replace(DEFAULT_LIMITS, max_duration_s=float("inf"), max_samples=1 << 62)
 
 
-def read_info(source: Source, *, name: str | None = None) -> AudioInfo:
+def read_info(source: Source) -> AudioInfo:
     """Read the header, after checking that all the audio it promises is there."""
-    with open_sound(source, name=name) as (sound, where):
+    with open_sound(source) as (sound, where):
         return _describe(sound, where)
 
 
@@ -250,21 +250,17 @@ def _decode(
 
 @contextmanager
 def open_blocks(
-    source: Source,
-    *,
-    block_frames: int,
-    limits: DecodeLimits = STREAM_LIMITS,
-    reading: Reading = AS_IT_IS,
+    source: Source, *, block_frames: int, reading: Reading = AS_IT_IS
 ) -> Iterator[tuple[AudioInfo, Iterator[Block], Tally]]:
     """Open a recording of any length: its header and its samples, mixed down, block by block.
 
     Blocks are [``block_frames``], the last one shorter. Only one is held; the tally counts those
     read so far. Raises ``AudioError`` as ``read_clip`` does, also while blocks are read.
     """
-    with open_sound(source, max_bytes=limits.max_bytes) as (sound, where):
+    with open_sound(source, max_bytes=STREAM_LIMITS.max_bytes) as (sound, where):
         info = _describe(sound, where, reading)
         span = _frame_range(info, 0.0, None, where)
-        _check_limits(info, span[1], limits.slowed(reading), where)
+        _check_limits(info, span[1], STREAM_LIMITS.slowed(reading), where)
         channels = info.channels if reading.channel is None else 1
         tally = Tally(info.sample_rate_hz, channels, full_scale=_full_scale(info))
 
