@@ -104,10 +104,6 @@ class SpectrogramStore:
         """Power [F, frames] of one piece."""
         return self.batch([index], [0], int(self.frames[index]))[0][0]
 
-    def whole(self, clip: int) -> Tensor:
-        """Power [F, frames] of all pieces of a clip, end to end."""
-        return torch.cat([self.piece(index) for index in self.pieces_of(clip)], 1)
-
 
 def build_store(
     path: Path,
