@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from load import Load
 from serving import Figures, free_port, measure, running
 
 from xmoe.run.folder import RunFolder
-from xmoe.serve.load import Load
 from xmoe.serve.plan.capacity import CALL_MS, read_asked, read_times
 from xmoe.serve.plan.simulate import Asked, Demand, Fleet, Outcome, Times, simulate
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from localise import Localisation, box_mask, map_batches, score_maps
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -44,7 +45,6 @@ from xmoe.base.config import (
     TrainConfig,
 )
 from xmoe.explain.faithfulness import measure_faithfulness
-from xmoe.explain.localise import Localisation, box_mask, map_batches, score_maps
 from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.scales import scales_of

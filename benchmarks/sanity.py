@@ -4,7 +4,7 @@
 
 Test clips are explained by the trained model and by models of the same shape whose weights are as
 before training. ``raw`` is the rank correlation of the two maps, ``unrelated`` that of two fresh
-models' maps (see ``xmoe/explain/sanity.py``). A method passes where the 95 % interval of ``raw``
+models' maps (see ``fresh_weights.py``). A method passes where the 95 % interval of ``raw``
 stays within 0.25 of zero. ``values`` is the plain correlation of the two maps' values, which weighs
 the few strong cells most. Where the set has boxes, the energy in them is given for both weights.
 """
@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from fresh_weights import DESTROYED, compare_maps, draw_weights
+from localise import box_mask, energy_in_box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -28,11 +30,8 @@ from xmoe.audio.dataset import load_dataset
 from xmoe.audio.sound import Sound, join_sounds
 from xmoe.audio.synth import read_boxes
 from xmoe.base.files import write_bytes
-from xmoe.explain.faithfulness import energy_in_box
-from xmoe.explain.localise import box_mask
 from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.sanity import DESTROYED, compare_maps, draw_weights
 from xmoe.explain.scales import scales_of
 from xmoe.explain.show.canvas import draw_map, draw_spectrogram
 from xmoe.explain.subject import Subject, surest_segment

@@ -41,9 +41,7 @@ from typing import Any, Self
 
 import numpy as np
 import psutil
-
-from xmoe.serve import load
-from xmoe.serve.load import Load
+from load import WARM_UP_S, Load
 
 CONTENDERS = (
     "distributed",
@@ -168,7 +166,7 @@ def spent_s(before: dict[tuple[int, float], float], after: dict[tuple[int, float
 def measure(name: str, tree: psutil.Process, target: Load, clients: int, seconds: float) -> Figures:
     """Load a contender and return what was seen; the warm-up is in neither time nor CPU."""
     readings: list[dict[tuple[int, float], float]] = []
-    timer = threading.Timer(load.WARM_UP_S, lambda: readings.append(cpu_of(tree)))
+    timer = threading.Timer(WARM_UP_S, lambda: readings.append(cpu_of(tree)))
     timer.start()
     found: dict[str, Any] = target.run(clients, seconds)
     after = cpu_of(tree)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from localise import box_mask
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -35,7 +36,6 @@ from xmoe.base.config import RoutingConfig
 from xmoe.base.files import write_bytes
 from xmoe.base.progress import show_progress
 from xmoe.experts.protocol import Inputs
-from xmoe.explain.localise import box_mask
 from xmoe.explain.scales import scales_of
 from xmoe.features.segments import Segments, eval_segments
 from xmoe.features.store import build_store

@@ -19,6 +19,7 @@ def benchmark():
     spec = importlib.util.spec_from_file_location("benchmark_saliency", FILE)
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FILE.parent))
         patch.setitem(sys.modules, "benchmark_saliency", module)
         spec.loader.exec_module(module)
         patch.setattr("xmoe.training.loop.MIN_STEPS", 2)

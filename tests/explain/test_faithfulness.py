@@ -5,9 +5,7 @@ import torch
 
 from xmoe.explain.faithfulness import (
     Filling,
-    energy_in_box,
     measure_faithfulness,
-    pointing_game,
     rank_cells,
     sample_noise_floor,
 )
@@ -18,30 +16,6 @@ from xmoe.explain.targets import ClassTarget
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
-
-
-def box():
-    mask = torch.zeros(1, 8, 10, dtype=torch.bool)
-    mask[0, 2:4, 5:10] = True
-    return mask  # an eighth of all cells
-
-
-def test_the_pointing_game_asks_where_the_peak_is():
-    hit, miss = torch.zeros(1, 8, 10), torch.zeros(1, 8, 10)
-    hit[0, 3, 7], miss[0, 4, 7] = 1.0, 1.0
-    assert pointing_game(torch.cat([hit, miss]), box().expand(2, -1, -1)).tolist() == [1.0, 0.0]
-
-
-def test_a_flat_map_points_as_well_as_chance():
-    assert pointing_game(torch.zeros(1, 8, 10), box()).tolist() == [0.125]
-    assert energy_in_box(torch.zeros(1, 8, 10), box()).tolist() == [0.125]
-
-
-def test_energy_in_box_is_the_share_within():
-    values = torch.zeros(1, 8, 10)
-    values[0, 2, 5], values[0, 0, 0] = 3.0, 1.0
-    assert energy_in_box(values, box()).tolist() == [0.75]
-    assert energy_in_box(torch.ones(1, 8, 10), box()).tolist() == [pytest.approx(0.125)]
 
 
 def test_ranks_fall_with_the_map_and_break_ties_at_random(generator):

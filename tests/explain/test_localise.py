@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.localise import box_mask, energy_in_box, map_batches, pointing_game, score_maps
 from xmoe.audio.synth_events import EventBox
-from xmoe.explain.localise import box_mask, map_batches, score_maps
 from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.scales import Scales, edges_between
@@ -38,6 +38,30 @@ def test_boxes_add_up(scales):
     assert int(box_mask(boxes, scales).sum()) == 2 + 2
 
 
+def box():
+    mask = torch.zeros(1, 8, 10, dtype=torch.bool)
+    mask[0, 2:4, 5:10] = True
+    return mask  # an eighth of all cells
+
+
+def test_the_pointing_game_asks_where_the_peak_is():
+    hit, miss = torch.zeros(1, 8, 10), torch.zeros(1, 8, 10)
+    hit[0, 3, 7], miss[0, 4, 7] = 1.0, 1.0
+    assert pointing_game(torch.cat([hit, miss]), box().expand(2, -1, -1)).tolist() == [1.0, 0.0]
+
+
+def test_a_flat_map_points_as_well_as_chance():
+    assert pointing_game(torch.zeros(1, 8, 10), box()).tolist() == [0.125]
+    assert energy_in_box(torch.zeros(1, 8, 10), box()).tolist() == [0.125]
+
+
+def test_energy_in_box_is_the_share_within():
+    values = torch.zeros(1, 8, 10)
+    values[0, 2, 5], values[0, 0, 0] = 3.0, 1.0
+    assert energy_in_box(values, box()).tolist() == [0.75]
+    assert energy_in_box(torch.ones(1, 8, 10), box()).tolist() == [pytest.approx(0.125)]
+
+
 def test_a_perfect_map_scores_one_and_a_blind_one_zero(scales):
     mask = box_mask([EventBox("tone", 0.05, 0.09, 260.0, 420.0)], scales).expand(4, -1, -1)
     perfect = score_maps("perfect", mask.float(), mask)
@@ -59,7 +83,7 @@ def test_intervals_hold_the_mean_and_shrink_with_clips(scales):
 
 def test_batches_do_not_change_a_map(model, specs, subject, monkeypatch):
     ids = torch.tensor([0, 1, 2])
-    monkeypatch.setattr("xmoe.explain.localise.BATCH", 2)
+    monkeypatch.setattr("benchmarks.localise.BATCH", 2)
     found = map_batches(subject, specs, ids, "gradcam")
     plan = model.plan(specs, subject.routing)
     whole = METHODS["gradcam"](model, specs, plan, ClassTarget((0, 1, 2)))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from xmoe.explain.faithfulness import energy_in_box, measure_faithfulness, pointing_game
+from benchmarks.localise import energy_in_box, pointing_game
+from xmoe.explain.faithfulness import measure_faithfulness
 from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.targets import ClassTarget
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from tests.fixtures.closed_runs import closed_config
 from tests.fixtures.runs import RATE_HZ, make_sound
@@ -12,7 +13,7 @@ from xmoe.audio.segment import Segment
 from xmoe.audio.sound import hold_sound
 from xmoe.base.config import RunConfig, TrainConfig
 from xmoe.explain.maps.methods import METHODS
-from xmoe.explain.survey import WATCHED, survey_store
+from xmoe.explain.survey import WATCHED, rank_correlation, survey_store
 from xmoe.features.store import SoundStore, SpectrogramStore
 from xmoe.frontend.measure import measure_segments
 from xmoe.predict.predictor import Predictor
@@ -127,3 +128,15 @@ def test_a_run_in_closed_form_is_surveyed_with_its_sound(closed):
     assert set(label) == {*METHODS, "random"}
     assert label["saliency"]["stability"] > 0.9
     json.dumps(found, allow_nan=False)
+
+
+def test_correlation_is_spearmans():
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(8, 9, generator=generator)
+    other = (one + torch.randn(8, 9, generator=generator)).relu()  # half of it ties
+    expected = spearmanr(one.flatten().numpy(), other.flatten().numpy()).statistic
+    assert rank_correlation(one, other) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_a_flat_map_is_like_nothing():
+    assert rank_correlation(torch.zeros(4, 5), torch.rand(4, 5)) == 0.0

@@ -6,15 +6,13 @@
     scales.py         bins and frames <-> Hz and seconds; where a map lies
     maps/             the methods: Grad-CAM, saliency, gradient x input, occlusion
     mask_sound.py     cells removed from the sound itself, for experts on sound
-    faithfulness.py   is a map true? pointing game, energy in box, deletion and insertion
+    faithfulness.py   is a map true? deletion and insertion
     judge.py          verdicts on the maps of one clip, compared with random maps
     asked.py          experts in a fixed order: what each says alone, and the answer without it
     reasons.py        all of it for one clip, as plain arrays
     show/             reasons as sentences, numbers, pictures, and bytes for a page
     clip.py           sentences, numbers and pictures of one clip, written to a folder
     survey.py         faithfulness of every method over a sample of clips
-    sanity.py         do fresh weights destroy a map?
-    localise.py       pointing game and energy over a set whose boxes are known
 
 A new method is one function in ``maps/methods.py``; a new question is one class in ``targets.py``.
 The letters of shapes are those of ``xmoe.mixture``.

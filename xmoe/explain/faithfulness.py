@@ -1,12 +1,11 @@
-"""Is a map true? Against known boxes, and against the model itself.
+"""Is a map true? *Deletion* and *insertion* ask the model itself.
 
-*Pointing game* and *energy in box* ask whether the map lies where the event lies. *Deletion* and
-*insertion* ask the model: when the cells that a true map ranks first are removed the answer should
-go; when they alone are restored it should return. Removed cells are filled with a sample of the
-recording's own noise floor, not with zeros, which no recording contains; for experts on sound they
-are removed from the sound too.
+When the cells that a true map ranks first are removed the answer should go; when they alone are
+restored it should return. Removed cells are filled with a sample of the recording's own noise
+floor, not with zeros, which no recording contains; for experts on sound they are removed from the
+sound too.
 
-Source: Zhang et al. 2018 (pointing game); Petsiuk et al. 2018, arXiv:1806.07421 (deletion).
+Source: Petsiuk et al. 2018, arXiv:1806.07421.
 """
 
 from __future__ import annotations
@@ -47,24 +46,6 @@ class Faithfulness:
     def insertion(self) -> Tensor:
         """Mean of what is watched as cells are restored, [B]."""
         return torch.trapezoid(self.restored, dim=1) / (self.restored.shape[1] - 1)
-
-
-def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
-    """Whether the highest cell of maps [B, F, T] lies in masks [B, F, T], as [B] in 0..1.
-
-    Where several cells are highest, it is the share of them that does, so that a flat map scores as
-    a random one would.
-    """
-    flat = maps.flatten(1)
-    top = flat == flat.amax(1, keepdim=True)
-    return (top & masks.flatten(1)).sum(1) / top.sum(1)
-
-
-def energy_in_box(maps: Tensor, masks: Tensor) -> Tensor:
-    """The share [B] of maps [B, F, T] >= 0 within masks; of a map of zeros, the area."""
-    total = maps.sum((1, 2))
-    inside = (maps * masks).sum((1, 2)) / total.clamp_min(1e-12)
-    return torch.where(total > 0, inside, masks.float().mean((1, 2)))
 
 
 class Filling:

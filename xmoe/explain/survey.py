@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from xmoe.audio.segment import Segment
@@ -26,7 +27,6 @@ from xmoe.explain.judge import RANDOM, judge_maps
 from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.reasons import alone, routing_targets
-from xmoe.explain.sanity import rank_correlation
 from xmoe.explain.subject import Subject, surest_segment
 from xmoe.explain.targets import ClassTarget, Target
 from xmoe.features.segments import eval_segments
@@ -185,6 +185,13 @@ def _survey_clip(
                 **(gains if name != RANDOM else {}),
                 **more.get(name, {}),
             )
+
+
+def rank_correlation(one: Tensor, other: Tensor) -> float:
+    """Spearman's correlation of the cells of two maps, -1..1; 0 where one is flat."""
+    cells = [values.flatten().double().cpu().numpy() for values in (one, other)]
+    flat = any(np.ptp(values) == 0.0 for values in cells)  # scipy would warn, and give NaN
+    return 0.0 if flat else float(spearmanr(*cells).statistic)
 
 
 def _summarise(row: _Row, seed: int) -> dict[str, Any]:

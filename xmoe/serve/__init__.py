@@ -3,7 +3,7 @@
 settings     what can be set
 schemas      requests and answers as they travel
 pages        the web pages, and ``page/`` with their files
-client       a client for scripts; ``load`` puts a served run under load
+client       a client for scripts
 start/       all of it on Ray Serve
 http/        routes, bodies, streams
 plan/        replicas and memory, before anything is served

@@ -12,13 +12,11 @@ Source: Adebayo et al. 2018, NeurIPS, arXiv:1810.03292.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
 from xmoe.experts.backbone import BackboneExpert
@@ -26,6 +24,7 @@ from xmoe.experts.kernels import KernelsExpert
 from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.subject import Subject
+from xmoe.explain.survey import rank_correlation
 from xmoe.explain.targets import Target
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.promise_router import PromiseRouter
@@ -93,20 +92,11 @@ def compare_maps(
     )
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> float:
-    """Spearman's correlation of the cells of two maps, -1..1; 0 where one is flat."""
-    return _correlate(spearmanr, one, other)
-
-
 def correlation(one: Tensor, other: Tensor) -> float:
     """Pearson's correlation of the cells of two maps, -1..1; 0 where one is flat."""
-    return _correlate(pearsonr, one, other)
-
-
-def _correlate(measure: Callable[..., Any], *maps: Tensor) -> float:
-    cells = [values.flatten().double().cpu().numpy() for values in maps]
-    flat = any(np.ptp(values) == 0.0 for values in cells)  # scipy would warn, and give NaN
-    return 0.0 if flat else float(measure(*cells).statistic)
+    cells = torch.stack([one.flatten(), other.flatten()]).double()
+    flat = bool((cells.amin(1) == cells.amax(1)).any())
+    return 0.0 if flat else float(torch.corrcoef(cells)[0, 1])
 
 
 def _mean(values: list[float]) -> float:

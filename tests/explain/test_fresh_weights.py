@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr
 
-from xmoe.explain.faithfulness import energy_in_box
+from benchmarks.fresh_weights import Likeness, compare_maps, correlation, draw_weights
+from benchmarks.localise import energy_in_box
 from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.sanity import (
-    Likeness,
-    compare_maps,
-    correlation,
-    draw_weights,
-    rank_correlation,
-)
 from xmoe.explain.targets import ClassTarget
 from xmoe.glance.saliency import contrast
 
@@ -90,18 +84,6 @@ def test_heads_on_random_kernels_are_drawn_and_their_order_stays(closed, heard):
     masked = MaskableSound.of(closed.frontend, sound, spec.shape[1])
     found = compare_maps(closed, [one, other], spec[None], ClassTarget(0), "gradcam", masked)
     assert abs(found.unrelated) < 0.9
-
-
-def test_correlation_is_spearmans():
-    generator = torch.Generator().manual_seed(0)
-    one = torch.randn(8, 9, generator=generator)
-    other = (one + torch.randn(8, 9, generator=generator)).relu()  # half of it ties
-    expected = spearmanr(one.flatten().numpy(), other.flatten().numpy()).statistic
-    assert rank_correlation(one, other) == pytest.approx(float(expected), abs=1e-9)
-
-
-def test_a_flat_map_is_like_nothing():
-    assert rank_correlation(torch.zeros(4, 5), torch.rand(4, 5)) == 0.0
 
 
 def test_correlation_of_values_is_pearsons():

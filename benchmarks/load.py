@@ -1,6 +1,6 @@
-"""A served run under load: ``python -m xmoe.serve.load URL FILE... -c 32 -s 10`` -> a line of JSON.
+"""A served run under load: requests per second, latencies and what came of them.
 
-Each of ``c`` clients holds one connection and sends the next recording as soon as the last is
+Each client holds one connection and sends the next recording as soon as the last is
 answered; a warm-up is not counted. Requests are prepared and answers barely parsed, because on a
 small machine a client that works hard measures itself instead of the server.
 """
@@ -8,14 +8,11 @@ small machine a client that works hard measures itself instead of the server.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-import click
 import numpy as np
 
 WARM_UP_S = 2.0
@@ -156,23 +153,3 @@ class Link:
 
     def close(self) -> None:
         self._writer.close()
-
-
-@click.command()
-@click.argument("url")
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
-@click.option("-c", "--clients", type=click.IntRange(1, 512), default=1, show_default=True)
-@click.option("-s", "--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True)
-@click.option("--token", envvar="XMOE_TOKEN", help="Taken from XMOE_TOKEN if left out.")
-def main(
-    url: str, files: tuple[Path, ...], clients: int, seconds: float, token: str | None
-) -> None:
-    """Send FILES to the service at URL from many clients at once."""
-    load = Load(url, [file.read_bytes() for file in files], token)
-    click.echo(json.dumps(load.run(clients, seconds)))
-
-
-if __name__ == "__main__":
-    main()

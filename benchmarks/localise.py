@@ -1,6 +1,9 @@
 """Recordings whose events lie in known boxes -> how well each method finds them.
 
-Beside every method stands what a random map scores: the share of the spectrogram that boxes cover.
+*Pointing game* and *energy in box* ask whether the map lies where the event lies. Beside every
+method stands what a random map scores: the share of the spectrogram that boxes cover.
+
+Source: Zhang et al. 2018 (pointing game).
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from torch import Tensor
 
 from xmoe.audio.sound import Sound
 from xmoe.audio.synth_events import EventBox
-from xmoe.explain.faithfulness import energy_in_box, pointing_game
 from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.mask_sound import MaskableSound
 from xmoe.explain.scales import Scales
@@ -50,6 +52,24 @@ def box_mask(boxes: Sequence[EventBox], scales: Scales) -> Tensor:
         columns = (seconds[1:] > box.start_s) & (seconds[:-1] < box.end_s)
         mask |= rows[:, None] & columns
     return torch.from_numpy(mask)
+
+
+def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
+    """Whether the highest cell of maps [B, F, T] lies in masks [B, F, T], as [B] in 0..1.
+
+    Where several cells are highest, it is the share of them that does, so that a flat map scores as
+    a random one would.
+    """
+    flat = maps.flatten(1)
+    top = flat == flat.amax(1, keepdim=True)
+    return (top & masks.flatten(1)).sum(1) / top.sum(1)
+
+
+def energy_in_box(maps: Tensor, masks: Tensor) -> Tensor:
+    """The share [B] of maps [B, F, T] >= 0 within masks; of a map of zeros, the area."""
+    total = maps.sum((1, 2))
+    inside = (maps * masks).sum((1, 2)) / total.clamp_min(1e-12)
+    return torch.where(total > 0, inside, masks.float().mean((1, 2)))
 
 
 def map_batches(

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from xmoe.serve.load import Load
+from benchmarks.load import Load
 
 
 class Handler(BaseHTTPRequestHandler):
