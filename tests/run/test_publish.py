@@ -287,7 +287,7 @@ def test_pointer_that_cannot_be_read_once_is_read_again(bucket, monkeypatch):
     read, failed, said = Path.read_bytes, [], []
 
     def fail_once(path):
-        if threading.current_thread().name == "publish" and not failed:
+        if threading.current_thread().name == "polling" and not failed:
             failed.append(path)
             raise OSError("busy")
         return read(path)
