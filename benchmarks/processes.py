@@ -67,7 +67,7 @@ def serve_once(run: Path, *options: str) -> str:
         first_s = time.monotonic() - began
         routers, experts = child.replicas("router"), child.replicas("expert-")
         everyone = [child.process, *child.process.children(recursive=True)]
-        router_mb, expert_mb = median(map(resident_mb, routers)), map(resident_mb, experts)
+        router_mb, expert_mb = median(map(resident_mb, routers)), [*map(resident_mb, experts)]
         all_mb = sum(map(resident_mb, everyone))
         child.process.terminate()
         asked = time.monotonic()

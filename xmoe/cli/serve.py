@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 @click.option(
     "--ingress",
     type=click.Choice(["auto", "haproxy", "python"]),
-    default="python",
+    default="auto",
     show_default=True,
-    help="What takes the requests in: Ray's own proxy, or HAProxy, where it is installed (auto).",
+    help="What takes the requests in: HAProxy where it came with Ray, or Ray's own proxy.",
 )
 @click.option("--address", help="Join the Ray cluster at HOST:PORT; left out: a Ray of its own.")
 @click.option(
