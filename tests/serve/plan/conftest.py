@@ -6,7 +6,8 @@ TIMES = Times(
     proxy_ms=1.0,
     request_ms=2.0,
     plan_ms=4.0,
-    call_ms=3.0,
-    link_ms=1.0,
+    call_ms=1.5,
+    reply_ms=1.5,
+    delay_ms=2.0,
     expert_ms={"a": 5.0, "b": 8.0},
 )

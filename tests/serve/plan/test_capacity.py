@@ -12,10 +12,13 @@ from tests.serve.plan.conftest import TIMES
 from xmoe.base.errors import ConfigError
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.serve.plan.capacity import (
+    MEASURED,
     UTILISATION,
+    Overheads,
     Target,
     find_capacity,
     first_guess,
+    overheads_of,
     read_asked,
     read_times,
     to_settings,
@@ -73,6 +76,16 @@ def test_settings_are_those_of_the_service():
     assert 0.05 <= settings.deployment_of("b").num_cpus <= 1.0
 
 
+def test_overheads_lie_on_the_line_through_those_measured():
+    small, large = MEASURED
+    assert overheads_of(small.mb / 2) == small
+    assert overheads_of(large.mb) == large
+    between = overheads_of((small.mb + large.mb) / 2)
+    assert between.proxy_ms == pytest.approx((small.proxy_ms + large.proxy_ms) / 2)
+    falling = Overheads(proxy_ms=-1.0, row_ms=-7.0).add_to(SLOW_B)
+    assert (falling.proxy_ms, falling.expert_ms) == (0.0, {"a": 0.0, "b": 13.0})
+
+
 @pytest.fixture
 def folder(tmp_path):
     write_run(tmp_path, tiny_config())
@@ -95,9 +108,12 @@ def test_whom_test_clips_asked_is_read_from_the_run(folder):
 
 
 def test_closed_run_says_what_it_costs_and_how_many_are_asked_first(closed_run, tmp_path):
-    times = read_times(RunFolder(closed_run))
-    assert times.plan_ms == 0.5
-    assert times.expert_ms == dict(zip(NAMES, COSTS_MS, strict=True))
+    times = read_times(RunFolder(closed_run), Overheads(row_ms=0.25, delay_ms=3.0))
+    assert (times.plan_ms, times.delay_ms, times.proxy_ms) == (0.5, 3.0, 0.0)
+    costs = [ms + 0.25 for ms in COSTS_MS]
+    assert times.expert_ms == pytest.approx(dict(zip(NAMES, costs, strict=True)))
+    assert times.max_rows == 32
+    assert read_times(RunFolder(closed_run)).proxy_ms == MEASURED[0].proxy_ms  # as short as those
     copied = RunFolder(shutil.copytree(closed_run, tmp_path / "run"))
     uses = [[{"name": name, "weight": 1 / 3} for name in NAMES]]
     pq.write_table(pa.table({"experts": uses}), copied.file(RunFile.TRACES))

@@ -1,8 +1,8 @@
 """A run, a rate and a latency -> replicas of router and experts, nodes, cost; found by simulation.
 
-Service times are those that the run recorded (``xmoe calibrate`` renews them on this machine). Who
-is asked is drawn from the answers to its test clips, so that experts that are asked together are
-busy together. The other costs of a request were measured once (benchmarks/plan.py).
+Service times are those that the run recorded (``xmoe calibrate`` renews them on this machine), and
+who is asked is drawn from the answers to its test clips, so that experts that are asked together
+are busy together. What a request costs beside that is in ``MEASURED``.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ from typing import Any
 
 import torch
 
+from xmoe.base.config import Frozen
 from xmoe.base.errors import ConfigError
 from xmoe.run.folder import ROUTER as ROUTER_PART
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.serve.experts.local import callable_experts
 from xmoe.serve.plan.simulate import PROXY, ROUTER, Asked, Demand, Fleet, Outcome, Times, simulate
+from xmoe.serve.router.router import SAMPLE_BYTES, bound_rows
+from xmoe.serve.settings import ServeSettings
 
-# Processor time of one request beside stem and experts, in ms: benchmarks/plan.py, docs/scale.md.
-PROXY_MS = 1.5
-REQUEST_MS = 3.0
-CALL_MS = 3.0
-LINK_MS = 1.0
 # A deployment is planned to work this share of the time; a node to be this full.
 UTILISATION = 0.6
 NODE_FULL = 0.8
@@ -35,6 +33,45 @@ MOST_TRIES = 24
 # Below this load a request waits only for its own calls, so more replicas change nothing.
 IDLE = 0.1
 GROW = 1.2
+
+
+class Overheads(Frozen):
+    """What a recording of so many MB costs beside stem and experts; named as in ``Times``.
+
+    ``row_ms`` is what each segment costs an expert beyond what the run says.
+    """
+
+    mb: float = 0.0
+    proxy_ms: float = 0.0
+    request_ms: float = 0.0
+    aside_ms: float = 0.0
+    call_ms: float = 0.0
+    reply_ms: float = 0.0
+    row_ms: float = 0.0
+    delay_ms: float = 0.0
+    tail_ms: float = 0.0
+
+    def add_to(self, times: Times) -> Times:
+        """The times of a run with these in their places."""
+        experts = {name: max(0.0, ms + self.row_ms) for name, ms in times.expert_ms.items()}
+        own = self.model_dump(exclude={"mb", "row_ms"})
+        own = {name: max(0.0, ms) for name, ms in own.items()}  # a line may leave its field
+        return times.model_copy(update=own | {"expert_ms": experts})
+
+
+# As `python benchmarks/plan.py RUN CLIP...` prints them, for spoken digits and for ESC-10.
+MEASURED = (
+    Overheads(mb=0.016, proxy_ms=4.5, request_ms=1.7, call_ms=10.9, reply_ms=3.4, row_ms=0.9),
+    Overheads(mb=0.442, proxy_ms=8.5, request_ms=26.8, call_ms=6.3, reply_ms=6.8, row_ms=2.5),
+)
+
+
+def overheads_of(mb: float) -> Overheads:
+    """What a recording of so many MB costs, on the line through the two ``MEASURED``."""
+    small, large = MEASURED
+    along = max(0.0, (mb - small.mb) / (large.mb - small.mb))
+    ends = zip(small.model_dump().items(), large.model_dump().values(), strict=True)
+    return Overheads(**{name: one + along * (other - one) for (name, one), other in ends})
 
 
 @dataclass(frozen=True)
@@ -65,8 +102,11 @@ class Capacity:
         return {name: self.cells * size for name, size in own.items()}
 
 
-def read_times(folder: RunFolder) -> Times:
-    """The service times of a run; ConfigError where it has none."""
+def read_times(folder: RunFolder, overheads: Overheads | None = None) -> Times:
+    """The service times of a run; ConfigError where it has none.
+
+    With the ``overheads`` of recordings of one of its segments, as 16-bit WAV, unless told others.
+    """
     config = folder.read_config()
     costs = config.routing.costs_ms
     if not costs:
@@ -76,18 +116,23 @@ def read_times(folder: RunFolder) -> Times:
             mend="a run fitted in closed form does: xmoe train, or xmoe calibrate RUN",
         )
     names = callable_experts(config)
-    return Times(
-        proxy_ms=PROXY_MS,
-        request_ms=REQUEST_MS,
+    settings, samples = ServeSettings(run=str(folder.path)), config.spectro.segment_samples
+    wav_bytes = SAMPLE_BYTES * samples
+    row_bytes = wav_bytes if config.model.hears_sound else 0
+    times = Times(
         plan_ms=config.routing.glance_ms,
-        call_ms=CALL_MS,
-        link_ms=LINK_MS,
         expert_ms={
             name: ms
             for name, ms in zip(config.model.expert_names, costs, strict=True)
             if name in names
         },
+        max_rows=bound_rows(config, settings, row_bytes),
+        # What is too large for the event loop is decoded in threads that let go of the interpreter.
+        router_threads=(
+            1 if samples <= settings.router.small_samples else settings.router.decode_threads
+        ),
     )
+    return (overheads or overheads_of(wav_bytes / 1e6)).add_to(times)
 
 
 def read_asked(folder: RunFolder) -> list[Asked]:
@@ -151,9 +196,9 @@ def first_guess(times: Times, share: Mapping[str, float], rate: float) -> Fleet:
     calls = sum(share.values())
     return Fleet(
         proxies=count(times.proxy_ms),
-        routers=count(times.plan_ms + times.request_ms + calls * times.call_ms / 2),
+        routers=count(times.plan_ms + times.request_ms + times.aside_ms + calls * times.call_ms),
         experts={
-            name: count(part * (times.expert_ms[name] + times.call_ms / 2))
+            name: count(part * (times.expert_ms[name] + times.reply_ms))
             for name, part in share.items()
         },
     )

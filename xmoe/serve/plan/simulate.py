@@ -1,16 +1,18 @@
 """Service times, who is asked, and replicas -> latency and load of a service, by simulation.
 
-The model is the service itself in short (docs/serving.md): a router replica plans what waits as one
-block while the next gathers; each expert gets one stacked call per block and round; a request goes
-on when its own experts have answered. A replica does one thing at a time, and any work needs one of
-``cores``. Built on SimPy's processes (Matloff, Introduction to Discrete-Event Simulation and the
-SimPy Language, 2008).
+The model is the service itself in few words (docs/serving.md): a router replica plans what waits as
+one block while the next gathers; each expert gets one stacked call per block, in the first round
+and in the further one; a request goes on when its own experts have answered. A replica does one
+thing at a time; where ``cores`` are shared, whatever runs takes turns on them, a slice each, as the
+kernel has it. Waiting that costs no processor time passes on the clock alone. Built on SimPy's
+processes (Matloff, Introduction to Discrete-Event Simulation and the SimPy Language, 2008).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ Steps = Generator[simpy.Event, Any, None]
 ROUTER = "router"
 PROXY = "proxy"
 FIRST_TO_GO = 0.2  # share of the requests that fill the queues before counting starts
+SLICE_MS = 4.0
+TAILED = 0.1  # share of the recordings that wait longer, by chance
 
 
 class Asked(Frozen):
@@ -32,28 +36,38 @@ class Asked(Frozen):
 
 
 class Times(Frozen):
-    """Processor time in ms: per recording in proxy and router, per stacked call, per segment.
+    """Processor time in ms: per recording, per stacked call, per segment; and what only waits.
 
-    Router and expert pay half of ``call_ms`` each; ``link_ms`` is what a call takes beyond all
-    processor time.
+    A router works ``request_ms`` on the way to an answer, half of it before the plan, and
+    ``aside_ms`` once the answer is sent. Of a call it pays ``call_ms``, the expert ``reply_ms``.
+    Every recording waits ``delay_ms``, and some ``tail_ms`` more on average, at no processor's
+    cost. A call takes up to ``max_rows``. A router does ``router_threads`` things at a time.
     """
 
-    proxy_ms: float
-    request_ms: float
+    proxy_ms: float = 0.0
+    request_ms: float = 0.0
+    aside_ms: float = 0.0
     plan_ms: float
-    call_ms: float
-    link_ms: float
+    call_ms: float = 0.0
+    reply_ms: float = 0.0
     expert_ms: Mapping[str, float]
+    delay_ms: float = 0.0
+    tail_ms: float = 0.0
+    max_rows: int = 32
+    router_threads: int = 1
 
 
 class Fleet(Frozen):
-    """Replicas of each deployment and cores; None where each replica has a core of its own."""
+    """How many replicas of each, over so many cores; None where each replica has one of its own.
+
+    ``others`` is how many of the cores are busy with what is no part of the service.
+    """
 
     routers: int
     experts: Mapping[str, int]
     proxies: int = 1
     cores: int | None = None
-    max_rows: int = 32
+    others: float = 0.0
 
 
 class Demand(Frozen):
@@ -88,9 +102,10 @@ class Pool:
         size: int,
         cores: simpy.Resource | None,
         rng: np.random.Generator,
+        threads: int = 1,
     ) -> None:
         self._env, self._cores, self._rng = env, cores, rng
-        self.replicas = [simpy.Resource(env) for _ in range(size)]
+        self.replicas = [simpy.Resource(env, threads) for _ in range(size)]
         self.in_hand = [0] * size
         self.busy_ms = 0.0
         self.waits_ms: list[float] = []
@@ -108,20 +123,27 @@ class Pool:
         yield from self.work(self.replicas[index], ms)
         self.in_hand[index] -= 1
 
-    def work(self, replica: simpy.Resource, ms: float) -> Steps:
-        """Wait for the replica and for a core, then hold both for so long."""
+    def work(self, replica: simpy.Resource, ms: float | Callable[[], float]) -> Steps:
+        """Wait for the replica, then have it work so long; a function is asked when it begins."""
         began = self._env.now
         with replica.request() as turn:
             yield turn
-            if self._cores is None:
-                self.waits_ms.append(self._env.now - began)
-                yield self._env.timeout(ms)
-            else:
-                with self._cores.request() as core:
-                    yield core
-                    self.waits_ms.append(self._env.now - began)
-                    yield self._env.timeout(ms)
-        self.busy_ms += ms
+            self.waits_ms.append(self._env.now - began)
+            needed_ms = ms() if callable(ms) else ms
+            self.busy_ms += needed_ms
+            yield from take_turns(self._env, self._cores, needed_ms)
+
+
+def take_turns(env: simpy.Environment, cores: simpy.Resource | None, ms: float) -> Steps:
+    """Work so long, a slice at a time on any of the cores where they are shared."""
+    if cores is None:
+        yield env.timeout(ms)
+        return
+    while ms > 0:
+        with cores.request() as core:
+            yield core
+            yield env.timeout(min(ms, SLICE_MS))
+        ms -= SLICE_MS
 
 
 class Request:
@@ -158,15 +180,13 @@ class Service:
         self.env = simpy.Environment()
         self.times, self.fleet, self.demand = times, fleet, demand
         self._rows, self._rng = rows, rng
-        cores = simpy.Resource(self.env, fleet.cores) if fleet.cores is not None else None
+        self._cores = simpy.Resource(self.env, fleet.cores) if fleet.cores is not None else None
         self.pools = {
-            name: Pool(self.env, size, cores, rng)
-            for name, size in {
-                PROXY: fleet.proxies,
-                ROUTER: fleet.routers,
-                **fleet.experts,
-            }.items()
+            name: Pool(self.env, size, self._cores, rng)
+            for name, size in {PROXY: fleet.proxies, **fleet.experts}.items()
         }
+        threads = times.router_threads
+        self.pools[ROUTER] = Pool(self.env, fleet.routers, self._cores, rng, threads)
         self._waiting: list[list[Request]] = [[] for _ in range(fleet.routers)]
         self._planning = [False] * fleet.routers
         self.answered: list[tuple[float, float]] = []  # when, and after how long
@@ -174,6 +194,8 @@ class Service:
 
     def run(self) -> None:
         """Simulate until the demand is answered."""
+        if self.fleet.others:
+            self.env.process(self._others())
         if self.demand.clients is not None:
             for _ in range(self.demand.clients):
                 self.env.process(self._client())
@@ -192,13 +214,24 @@ class Service:
         while len(self.answered) < self.demand.requests:
             yield self.env.process(self._request())
 
+    def _others(self) -> Steps:
+        while len(self.answered) < self.demand.requests:
+            yield self.env.timeout(float(self._rng.exponential(SLICE_MS / self.fleet.others)))
+            self.env.process(take_turns(self.env, self._cores, SLICE_MS))
+
+    def _delay_ms(self) -> float:
+        tailed = self._rng.random() < TAILED
+        return self.times.delay_ms + tailed * float(self._rng.exponential(self.times.tail_ms))
+
     def _request(self) -> Steps:
         """One recording: proxy, block, both rounds, the way back."""
         asked = self._rows[int(self._rng.integers(len(self._rows)))]
         request = Request(self.env, asked)
         router = self.pools[ROUTER]
+        yield self.env.timeout(self._delay_ms())
         yield from self.pools[PROXY].serve(self.times.proxy_ms)
         index = router.pick()
+        yield from router.work(router.replicas[index], self.times.request_ms / 2)
         self._waiting[index].append(request)
         if not self._planning[index]:
             self._planning[index] = True
@@ -213,24 +246,33 @@ class Service:
                 block.further = self._call(block, "further")
             yield self.env.all_of([block.further[name] for name in asked.further])
         yield from router.work(block.replica, self.times.request_ms / 2)
-        router.in_hand[index] -= 1
         self.answered.append((self.env.now, self.env.now - request.came))
+        self.env.process(self._end(block.replica, index))
+
+    def _end(self, replica: simpy.Resource, index: int) -> Steps:
+        yield from self.pools[ROUTER].work(replica, self.times.aside_ms)
+        self.pools[ROUTER].in_hand[index] -= 1
 
     def _plan(self, index: int) -> Steps:
         """Plan block after block while anything waits for this router replica."""
         replica = self.pools[ROUTER].replicas[index]
         while self._waiting[index]:
-            most = self.fleet.max_rows
-            taken, self._waiting[index] = self._waiting[index][:most], self._waiting[index][most:]
-            self.blocks.append(len(taken))
-            ms = len(taken) * (self.times.plan_ms + self.times.request_ms / 2)
-            yield from self.pools[ROUTER].work(replica, ms)
+            taken: list[Request] = []
+            yield from self.pools[ROUTER].work(replica, partial(self._take, index, taken))
             block = Block(replica, taken)
             calls = self._call(block, "first")
             for request in taken:
                 request.block, request.calls = block, calls
                 request.planned.succeed()
         self._planning[index] = False
+
+    def _take(self, index: int, taken: list[Request]) -> float:
+        """Move what waits into a block, as much as it may hold; return what planning it takes."""
+        most, waiting = self.times.max_rows, self._waiting[index]
+        taken += waiting[:most]
+        del waiting[:most]
+        self.blocks.append(len(taken))
+        return len(taken) * self.times.plan_ms
 
     def _call(self, block: Block, which: str) -> dict[str, simpy.Event]:
         """Start one stacked call to each expert that the block asks in this round."""
@@ -241,10 +283,10 @@ class Service:
         }
 
     def _ask(self, replica: simpy.Resource, name: str, segments: int) -> Steps:
-        half_ms = self.times.call_ms / 2
-        yield from self.pools[ROUTER].work(replica, half_ms)
-        yield self.env.timeout(self.times.link_ms)
-        yield from self.pools[name].serve(half_ms + segments * self.times.expert_ms[name])
+        yield from self.pools[ROUTER].work(replica, self.times.call_ms)
+        yield from self.pools[name].serve(
+            self.times.reply_ms + segments * self.times.expert_ms[name]
+        )
 
 
 def simulate(

@@ -301,10 +301,15 @@ def rows_per_block(predictor: Predictor, settings: ServeSettings) -> int:
     Bounded by the bytes of a call, and by its duration where that is known.
     """
     _, inputs = plan_noise(predictor, k=0)
+    return bound_rows(predictor.config, settings, inputs.stem_map[0].numel())
+
+
+def bound_rows(config: RunConfig, settings: ServeSettings, row_bytes: int) -> int:
+    """Return how many segments one call may carry where each is so many bytes of it."""
     rows = settings.router.max_rows
-    if map_bytes := inputs.stem_map[0].numel():
-        rows = min(rows, settings.router.max_call_bytes // map_bytes)
-    if cost_ms := sum(predictor.config.routing.costs_ms):
+    if row_bytes:
+        rows = min(rows, settings.router.max_call_bytes // row_bytes)
+    if cost_ms := sum(config.routing.costs_ms):
         rows = min(rows, int(BLOCK_SHARE * settings.faults.deadline_ms / cost_ms))
     return max(1, rows)
 
