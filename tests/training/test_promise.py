@@ -155,7 +155,7 @@ def test_the_second_round_reads_the_answer_of_the_first():
     solved = rng.random(CLIPS) < 0.5
     right = np.stack([np.zeros(CLIPS), solved, np.ones(CLIPS)], 1).astype(float)
     blind = rng.normal(size=(CLIPS, 1))
-    seeing = np.where(solved, 3.0, -3.0)[:, None] + blind
+    seeing = np.concatenate([np.where(solved, 3.0, -3.0)[:, None] + blind, blind], 1)
     depths = Depths(
         ("cheap", "dear"), (1.0, 50.0), (blind, seeing, seeing), right, np.arange(CLIPS) // 10
     )
