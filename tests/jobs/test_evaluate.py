@@ -1,5 +1,6 @@
 """Figures from Ray are those of one process, digit for digit, wherever run and recordings lie."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -127,6 +128,16 @@ def test_what_fails_on_ray_says_what_to_do(tiny_run, folder, local_ray, monkeypa
     with pytest.raises(XmoeError, match="failed on Ray") as caught:
         jobs.answer_on_ray(job, data.examples[:3], workers=1, progress=lambda *step: None)
     assert "--engine loop" in (caught.value.mend or "")
+    del caught
+
+    # Its actors would keep their processors, and the next job wait for them.
+    import ray
+
+    with session.ray_session():
+        until = time.monotonic() + 60
+        while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+            assert time.monotonic() < until
+            time.sleep(0.5)
 
 
 @pytest.mark.parametrize(

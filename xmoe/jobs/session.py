@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import tempfile
@@ -36,7 +37,11 @@ def ray_session() -> Iterator[None]:
     import ray
 
     started = not ray.is_initialized()
-    if started:
+    if not started:
+        # The executor of a job that failed lies in a cycle: until it is collected its actors keep
+        # their processors, and this job would wait for them.
+        gc.collect()
+    else:
         shorten_temp()
         trusted = os.environ.get(TRUST)  # a cluster at hand has an environment of its own
         ray.init(
