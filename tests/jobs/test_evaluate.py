@@ -128,9 +128,10 @@ def test_what_fails_on_ray_says_what_to_do(tiny_run, folder, local_ray, monkeypa
     with pytest.raises(XmoeError, match="failed on Ray") as caught:
         jobs.answer_on_ray(job, data.examples[:3], workers=1, progress=lambda *step: None)
     assert "--engine loop" in (caught.value.mend or "")
-    del caught
 
-    # Its actors would keep their processors, and the next job wait for them.
+
+def test_what_failed_before_leaves_its_processors_to_the_next(local_ray):
+    # Of the test above, whose log, kept by pytest to its end, holds Ray's executor.
     import ray
 
     with session.ray_session():

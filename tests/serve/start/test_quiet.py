@@ -17,6 +17,8 @@ def ray_logger(monkeypatch):
     logger, handler = logging.getLogger("ray"), logging.StreamHandler(io.StringIO())
     monkeypatch.setattr(logger, "handlers", [handler])
     monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "level", logging.WARNING)  # a test before may have hushed it
+    monkeypatch.setattr(logger, "_cache", {})  # of who may speak, by level
     return logger
 
 

@@ -51,7 +51,6 @@ def _point_loggers_at(stream: TextIO) -> None:
 
 @contextmanager
 def _watched(name: str, say: Callable[[str], None]) -> Iterator[None]:
-
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(name, say, over), daemon=True)
     watcher.start()
