@@ -32,8 +32,8 @@ from xmoe.training.stack import HeldOut
 
 COPIES: tuple[CopyName, ...] = ("whole", "noisy")
 # Right or wrong says little of few clips: an answer that just fails counts as one far off. Of 1,
-# 0.7, 0.5, 0.3 and 0.15, half the temperature routes best on held-out clips of fifteen runs: 1.8
-# points over the same milliseconds spent blindly, in place of 1.3.
+# 0.7, 0.5, 0.3 and 0.15, half the temperature routes best on held-out clips (docs/ablation.md has
+# it beside right or wrong).
 SOFTNESS = 0.5
 _NAMES, _CLIPS = "names", "clips"
 _ARRAYS = ("logits", "glance", "rows", "units", "clips")
