@@ -1,16 +1,17 @@
 """Does `xmoe plan` tell the truth? A measured load beside the simulated one, on this machine.
 
-python benchmarks/plan.py RUN CLIP... [--clients 1 4 16 32] [--seconds 30]
+python benchmarks/plan.py RUN CLIP... [--clients 1 4 16 32] [--seconds 30] [--ingress haproxy]
 
-``xmoe serve`` (distributed, Ray's own proxy) is asked by closed-loop clients; the simulation has
+``xmoe serve`` (distributed) is asked by closed-loop clients; the simulation has
 the same clients, one replica of each and the cores of this machine. CLIPs are test clips of the
 run, of one segment each. What a request costs beside stem and experts is fitted first:
 
 work   processor time of proxy, router and experts, as their processes used it under the most
        clients. What one client's requests cost more is that of their calls, which they do not share
        with a block: the router and the experts say how many there were.
-delay  what one client waited longer than its work takes (median, and the tail beyond it). Where it
-       waited less, the router did that much of its work after the answer.
+delay  what one client waited longer than its work takes (median). Where it waited less, the router
+       did that much of its work after the answer.
+spread how much the work varies: as much as one client's p99 lies above its median.
 
 So the first row takes its latency from the measurement and the last one its processor time; all
 else is predicted. Prints the overheads, as `xmoe.serve.plan.capacity.MEASURED` holds them, the
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import threading
 import urllib.request
@@ -38,11 +38,13 @@ from serving import free_port, running
 
 from xmoe.run.folder import RunFolder
 from xmoe.serve.plan.capacity import Overheads, read_asked, read_times
-from xmoe.serve.plan.simulate import TAILED, Asked, Demand, Fleet, Outcome, Times, simulate
+from xmoe.serve.plan.simulate import Asked, Demand, Fleet, Outcome, Times, simulate
 from xmoe.serve.router.router import SAMPLE_BYTES
 
 ROLES = {
     "ray::ProxyActor": "proxy",
+    "ray::HAProxyManager": "proxy",
+    "/bin/haproxy": "proxy",
     "ray::ServeReplica:xmoe:router": "router",
     "ray::ServeReplica:xmoe:expert-": "experts",
 }
@@ -50,7 +52,8 @@ OTHERS = "others"
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 FIGURES = ("p50_ms", "p99_ms", "per_second")
 SHARED = 0.05  # calls a request fewer, from which what they cost can be told
-TRIES = 6
+SPREAD = 0.5  # where the search begins
+TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -88,17 +91,16 @@ def find_overheads(known: Times, rows: Sequence[Asked], seen: Sequence[Seen]) ->
         reply_ms=reply_ms,
         row_ms=(experts_ms - inferred_ms) / max(segments, 1e-9),
     )
-    alone, missing_ms, tail_ms = fleet_of(known, most.others), 0.0, 0.0
+    alone, missing_ms, spread = fleet_of(known, most.others), 0.0, SPREAD
     for _ in range(TRIES):
         aside_ms = min(beside_ms, max(0.0, -missing_ms))
         own = {"request_ms": beside_ms - aside_ms, "aside_ms": aside_ms}
-        own |= {"delay_ms": max(0.0, missing_ms), "tail_ms": tail_ms}
+        own |= {"delay_ms": max(0.0, missing_ms), "spread": spread}
         found = found.model_copy(update=own)
         told = simulate(found.add_to(known), alone, rows, Demand(clients=1, requests=2000))
         missing_ms += one.p50_ms - told.p50_ms
-        beyond_ms = (one.p99_ms - one.p50_ms) - (told.p99_ms - told.p50_ms)
-        # An exponential's mean from what one in a hundred exceeds, of those that wait longer.
-        tail_ms = max(0.0, tail_ms + beyond_ms / math.log(100.0 * TAILED))
+        beyond_ms = told.p99_ms - told.p50_ms
+        spread *= (one.p99_ms - one.p50_ms) / max(beyond_ms, 1e-9)
     return found
 
 
@@ -163,13 +165,13 @@ def measure(url: str, load: Load, clients: int, seconds: float) -> Seen:
 
 
 def measure_all(
-    run: Path, clips: Sequence[bytes], clients: Sequence[int], seconds: float
+    run: Path, clips: Sequence[bytes], clients: Sequence[int], seconds: float, ingress: str
 ) -> list[Seen]:
     """Return what each number of clients saw of one `xmoe serve`."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     load = Load(url, clips)
-    with running("distributed", run, port, load, ingress="python"):
+    with running("distributed", run, port, load, ingress=ingress):
         return [measure(url, load, count, seconds) for count in clients]
 
 
@@ -188,9 +190,11 @@ def main() -> None:
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 32])
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--ingress", choices=("haproxy", "python"), default="haproxy")
     given = parser.parse_args()
     bodies = [clip.read_bytes() for clip in given.clips]
-    seen = measure_all(given.run, bodies, sorted({1, *given.clients}), given.seconds)
+    clients = sorted({1, *given.clients})
+    seen = measure_all(given.run, bodies, clients, given.seconds, given.ingress)
     folder = RunFolder(given.run)
     known, rows = read_times(folder, Overheads()), read_asked(folder)
     found = find_overheads(known, rows, seen)

@@ -55,12 +55,13 @@ def test_work_after_the_answer_costs_a_core_and_not_the_one_who_asked():
     assert found.cpu_ms == pytest.approx(plain.cpu_ms + 3.0)
 
 
-def test_some_wait_longer_by_chance():
-    times = TIMES.model_copy(update={"tail_ms": 20.0})
-    found = simulate(times, fleet(), [Asked()], Demand(clients=1, requests=5000))
-    assert found.p50_ms == pytest.approx(9.0)
-    # One in ten by an exponential of 20 ms: one in a hundred by more than 20 * ln 10.
-    assert found.p99_ms == pytest.approx(9.0 + 46.1, rel=0.1)
+def test_work_varies_by_its_spread():
+    """Work of 9 ms on average, one exponential: the median is ln 2 of it, p99 ln 100."""
+    times = Times(proxy_ms=9.0, plan_ms=0.0, expert_ms={}, spread=1.0)
+    found = simulate(times, fleet(), [Asked()], Demand(clients=1, requests=20_000))
+    assert found.cpu_ms == pytest.approx(9.0, rel=0.03)
+    assert found.p50_ms == pytest.approx(9.0 * np.log(2.0), rel=0.03)
+    assert found.p99_ms == pytest.approx(9.0 * np.log(100.0), rel=0.05)
 
 
 def test_router_with_threads_has_more_than_one_core():

@@ -49,7 +49,7 @@ class Overheads(Frozen):
     reply_ms: float = 0.0
     row_ms: float = 0.0
     delay_ms: float = 0.0
-    tail_ms: float = 0.0
+    spread: float = 0.0
 
     def add_to(self, times: Times) -> Times:
         """The times of a run with these in their places."""

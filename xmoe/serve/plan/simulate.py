@@ -25,7 +25,6 @@ ROUTER = "router"
 PROXY = "proxy"
 FIRST_TO_GO = 0.2  # share of the requests that fill the queues before counting starts
 SLICE_MS = 4.0
-TAILED = 0.1  # share of the recordings that wait longer, by chance
 
 
 class Asked(Frozen):
@@ -40,8 +39,9 @@ class Times(Frozen):
 
     A router works ``request_ms`` on the way to an answer, half of it before the plan, and
     ``aside_ms`` once the answer is sent. Of a call it pays ``call_ms``, the expert ``reply_ms``.
-    Every recording waits ``delay_ms``, and some ``tail_ms`` more on average, at no processor's
-    cost. A call takes up to ``max_rows``. A router does ``router_threads`` things at a time.
+    Every recording waits ``delay_ms`` at no processor's cost. No two pieces of work take the same
+    time: ``spread`` is their deviation over their mean. A call takes up to ``max_rows``. A router
+    does ``router_threads`` things at a time.
     """
 
     proxy_ms: float = 0.0
@@ -52,7 +52,7 @@ class Times(Frozen):
     reply_ms: float = 0.0
     expert_ms: Mapping[str, float]
     delay_ms: float = 0.0
-    tail_ms: float = 0.0
+    spread: float = 0.0
     max_rows: int = 32
     router_threads: int = 1
 
@@ -79,7 +79,10 @@ class Demand(Frozen):
 
 
 class Outcome(Frozen):
-    """Result: latencies in ms, answers a second, the share of time that replicas work."""
+    """Result: latencies in ms, answers a second, the share of time that replicas work.
+
+    ``wait_ms`` is how long a recording waits for each deployment in all, on average.
+    """
 
     p50_ms: float
     p99_ms: float
@@ -102,13 +105,14 @@ class Pool:
         size: int,
         cores: simpy.Resource | None,
         rng: np.random.Generator,
+        *,
+        spread: float = 0.0,
         threads: int = 1,
     ) -> None:
-        self._env, self._cores, self._rng = env, cores, rng
+        self._env, self._cores, self._rng, self._spread = env, cores, rng, spread
         self.replicas = [simpy.Resource(env, threads) for _ in range(size)]
         self.in_hand = [0] * size
-        self.busy_ms = 0.0
-        self.waits_ms: list[float] = []
+        self.busy_ms = self.waited_ms = 0.0
 
     def pick(self) -> int:
         """Choose a replica and add to its load; the caller lessens ``in_hand`` afterwards."""
@@ -128,10 +132,17 @@ class Pool:
         began = self._env.now
         with replica.request() as turn:
             yield turn
-            self.waits_ms.append(self._env.now - began)
-            needed_ms = ms() if callable(ms) else ms
+            self.waited_ms += self._env.now - began
+            needed_ms = self._vary(ms() if callable(ms) else ms)
             self.busy_ms += needed_ms
             yield from take_turns(self._env, self._cores, needed_ms)
+
+    def _vary(self, ms: float) -> float:
+        """A time from the gamma distribution around this one."""
+        if not self._spread:
+            return ms
+        variance = self._spread**2
+        return ms * variance * float(self._rng.standard_gamma(1.0 / variance))
 
 
 def take_turns(env: simpy.Environment, cores: simpy.Resource | None, ms: float) -> Steps:
@@ -182,11 +193,16 @@ class Service:
         self._rows, self._rng = rows, rng
         self._cores = simpy.Resource(self.env, fleet.cores) if fleet.cores is not None else None
         self.pools = {
-            name: Pool(self.env, size, self._cores, rng)
-            for name, size in {PROXY: fleet.proxies, **fleet.experts}.items()
+            name: Pool(
+                self.env,
+                size,
+                self._cores,
+                rng,
+                spread=times.spread,
+                threads=times.router_threads if name == ROUTER else 1,
+            )
+            for name, size in {PROXY: fleet.proxies, ROUTER: fleet.routers, **fleet.experts}.items()
         }
-        threads = times.router_threads
-        self.pools[ROUTER] = Pool(self.env, fleet.routers, self._cores, rng, threads)
         self._waiting: list[list[Request]] = [[] for _ in range(fleet.routers)]
         self._planning = [False] * fleet.routers
         self.answered: list[tuple[float, float]] = []  # when, and after how long
@@ -219,16 +235,12 @@ class Service:
             yield self.env.timeout(float(self._rng.exponential(SLICE_MS / self.fleet.others)))
             self.env.process(take_turns(self.env, self._cores, SLICE_MS))
 
-    def _delay_ms(self) -> float:
-        tailed = self._rng.random() < TAILED
-        return self.times.delay_ms + tailed * float(self._rng.exponential(self.times.tail_ms))
-
     def _request(self) -> Steps:
         """One recording: proxy, block, both rounds, the way back."""
         asked = self._rows[int(self._rng.integers(len(self._rows)))]
         request = Request(self.env, asked)
         router = self.pools[ROUTER]
-        yield self.env.timeout(self._delay_ms())
+        yield self.env.timeout(self.times.delay_ms)
         yield from self.pools[PROXY].serve(self.times.proxy_ms)
         index = router.pick()
         yield from router.work(router.replicas[index], self.times.request_ms / 2)
@@ -310,8 +322,7 @@ def simulate(
             for name, pool in service.pools.items()
         },
         wait_ms={
-            name: float(np.percentile(pool.waits_ms, 99)) if pool.waits_ms else 0.0
-            for name, pool in service.pools.items()
+            name: pool.waited_ms / len(service.answered) for name, pool in service.pools.items()
         },
         rows=float(np.mean(service.blocks)),
     )
