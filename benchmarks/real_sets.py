@@ -220,11 +220,15 @@ def summarise(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         fixed = figures["accuracy_at_fixed_k"]
         return float(fixed[max(fixed, key=int)])
 
+    def one_dead(figures: Mapping[str, Any]) -> float:
+        dead = figures["dead"].get("1")
+        return float(dead["mean"]) if dead else every(figures)
+
     folds = [figures["accuracy"] for name, figures in found.items() if name.startswith("esc10")]
     lines = [
         f"mean over the sets: mixture at its budget {mean(lambda f: f['accuracy']):.1f} %, all "
-        f"experts {mean(every):.1f} %, best expert alone "
-        f"{mean(lambda f: max(f['alone'].values())):.1f} %, the one that held-out clips would pick "
+        f"experts {mean(every):.1f} %, with one of them dead {mean(one_dead):.1f} %, best "
+        f"expert alone {mean(lambda f: max(f['alone'].values())):.1f} %, the one that held-out clips would pick "
         f"{mean(lambda f: f['picked']):.1f} %, ridge "
         f"{mean(lambda f: f['baseline_accuracy']):.1f} %; at 35 % of the milliseconds "
         f"{mean(lambda f: f['at_share']['0.35']['routed']):.1f} %, spent blindly "
