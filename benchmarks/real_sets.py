@@ -228,8 +228,8 @@ def summarise(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = [
         f"mean over the sets: mixture at its budget {mean(lambda f: f['accuracy']):.1f} %, all "
         f"experts {mean(every):.1f} %, with one of them dead {mean(one_dead):.1f} %, best "
-        f"expert alone {mean(lambda f: max(f['alone'].values())):.1f} %, the one that held-out clips would pick "
-        f"{mean(lambda f: f['picked']):.1f} %, ridge "
+        f"expert alone {mean(lambda f: max(f['alone'].values())):.1f} %, the one that held-out "
+        f"clips would pick {mean(lambda f: f['picked']):.1f} %, ridge "
         f"{mean(lambda f: f['baseline_accuracy']):.1f} %; at 35 % of the milliseconds "
         f"{mean(lambda f: f['at_share']['0.35']['routed']):.1f} %, spent blindly "
         f"{mean(lambda f: f['at_share']['0.35']['random']):.1f} %; at the price that keeps 99 % on "
