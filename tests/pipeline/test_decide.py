@@ -9,7 +9,8 @@ import pytest
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import AudioError, ConfigError, DatasetError
 from xmoe.pipeline.decide import decide, keep_readable
-from xmoe.run.folder import RunFolder
+from xmoe.policy.policy import Choice, Policy
+from xmoe.run.folder import RunFile, RunFolder
 
 BROKEN = {
     "00.wav": "not_audio",
@@ -48,6 +49,20 @@ def test_what_was_decided_is_taken_up_where_a_run_resumes(tones, request_for, tm
     assert first == RunFolder(tmp_path).read_config()
     again = decide_in(request_for(tones, tmp_path, resume=True, profiler=refuse))
     assert again == (first, dataset)
+
+
+def test_policy_chooses_the_fit_and_a_resumed_run_keeps_it(
+    tones, request_for, tmp_path, monkeypatch
+):
+    both = Choice(name="fit", value="both", reason="loud")
+    monkeypatch.setattr("xmoe.pipeline.decide.decide_fit", lambda profile: both)
+    asked = {"fit_by_policy": True, "train": {"fit": "closed"}}
+    config, _ = decide_in(request_for(tones, tmp_path, **asked))
+    assert config.train.fit == "both"
+    policy = RunFolder(tmp_path).read_record(RunFile.POLICY, Policy)
+    assert policy.choices[-1] == both
+    again, _ = decide_in(request_for(tones, tmp_path, resume=True, **asked))
+    assert again == config
 
 
 @pytest.mark.parametrize(

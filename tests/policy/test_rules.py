@@ -3,7 +3,7 @@
 import pytest
 
 from xmoe.policy.records import PolicyOverrides
-from xmoe.policy.rules import decide_spectro
+from xmoe.policy.rules import decide_fit, decide_spectro
 
 NONE = PolicyOverrides()
 
@@ -270,3 +270,19 @@ def test_a_given_band_picks_a_rate_that_holds_it(make_profile):
 def test_a_given_low_band_lowers_the_rate(make_profile):
     profile = make_profile(fs_mode_hz=48_000, fmax_eff_hz=22_000.0)
     assert decide(profile, band_hz=(50.0, 3000.0))[0].sample_rate_hz == 8000
+
+
+@pytest.mark.parametrize(
+    ("snr_db", "clips", "fit", "why"),
+    [
+        (-8.2, 1200, "both", "median SNR -8.2 dB: in noise louder than the sounds"),
+        (-4.9, 70, "closed", "70 training clips are too few"),
+        (0.0, 1200, "closed", "median SNR 0.0 dB: random kernels do well"),
+    ],
+)
+def test_a_network_is_trained_too_where_noise_is_loud_and_clips_are_many(
+    make_profile, snr_db, clips, fit, why
+):
+    choice = decide_fit(make_profile(snr_db=snr_db, splits={"train": clips, "val": 26}))
+    assert choice.value == fit
+    assert why in choice.reason

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 FRONTENDS = ("stft", "logmel", "pcen", "cqt", "cwt")
 TASKS = ("single_label", "multi_label")
-FIT_HELP = "In closed form (the default), by gradient (as with --epochs), or one after the other."
+FIT_HELP = (
+    "In closed form, by gradient (as with --epochs), or both, one after the other. If left out the "
+    "policy chooses: closed, or both where noise is louder than the sounds."
+)
 
 
 # One option for each choice of the policy; what is not given stays the policy's.
@@ -142,6 +145,7 @@ def make_request(dataset: Path | str, out: Path, asked: Mapping[str, Any]) -> Fi
         test_fold=asked["test_fold"],
         task=asked["task"],
         budget=asked["budget"],
+        fit_by_policy=asked["fit"] is None and not trained,
         train=TrainConfig(num_workers=asked["workers"], **train),
         policy=asked["policy"],
         overrides=PolicyOverrides(**wishes),

@@ -114,11 +114,11 @@ class MoEAudioClassifier:
     ) -> MoEAudioClassifier:
         """Profile the recordings, choose settings for them, train, calibrate and evaluate.
 
-        Everything is written to ``out_dir``. ``fit`` is ``closed`` (the default) or ``gradient``
-        (where ``epochs`` are given); ``backbones`` are cards of pretrained networks that may become
-        experts; the rest is explained in ``TrainConfig``, ``PolicyOverrides`` and ``FitRequest``.
-        Raises DatasetError, ConfigError, AudioError (``strict`` only) or StorageError, each naming
-        what is wrong and how to fix it.
+        Everything is written to ``out_dir``. ``fit`` is the policy's choice unless given, and
+        ``gradient`` where ``epochs`` are; ``backbones`` are cards of pretrained networks that may
+        become experts; the rest is explained in ``TrainConfig``, ``PolicyOverrides`` and
+        ``FitRequest``. Raises DatasetError, ConfigError, AudioError (``strict`` only) or
+        StorageError, each naming what is wrong and how to fix it.
         """
         train = TrainConfig(
             fit=fit or ("closed" if epochs is None else "gradient"),
@@ -136,6 +136,7 @@ class MoEAudioClassifier:
             task=self.task,
             budget=self.budget,
             train=train,
+            fit_by_policy=fit is None and epochs is None,
             policy=policy or ("race" if self.auto_config else "rule"),
             overrides=PolicyOverrides.model_validate(overrides),
             backbones=read_cards(backbones, trust),

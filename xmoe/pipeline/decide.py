@@ -18,7 +18,8 @@ from xmoe.base.errors import AudioError, ConfigError
 from xmoe.base.files import write_json
 from xmoe.base.progress import Progress, silent
 from xmoe.pipeline.request import FitRequest
-from xmoe.policy.policy import Policy, choose_policy
+from xmoe.policy.policy import Choice, Policy, choose_policy
+from xmoe.policy.rules import decide_fit
 from xmoe.profile.assemble import ProfileResult
 from xmoe.profile.profile import write_clip_table
 from xmoe.run.folder import RunFile, RunFolder
@@ -57,8 +58,14 @@ def decide(
         seed=request.train.seed,
         progress=progress,
     )
-    config = make_config(policy, dataset, request.train)
-    if request.train.fit != "gradient":
+    fit = Choice.given("fit", request.train.fit)
+    if request.fit_by_policy:
+        fit = decide_fit(result.profile)
+        say(progress, "fit", [f"{fit.value}: {fit.reason}"])
+    policy = policy.model_copy(update={"choices": (*policy.choices, fit)})
+    train = request.train.model_copy(update={"fit": fit.value})
+    config = make_config(policy, dataset, train)
+    if train.fit != "gradient":
         parse_budget(request.budget, MOST_EXPERTS)
     else:
         check_budget(request.budget, config.model.k_max)
@@ -124,6 +131,8 @@ def resume_config(folder: RunFolder, dataset: Dataset, request: FitRequest) -> R
             mend="resume with the data set that the run was begun with",
         )
     wanted = request.train.model_dump()
+    if request.fit_by_policy:
+        wanted["fit"] = config.train.fit
     free = {"device", "num_workers"}
     if (config.train.fit, request.train.fit) == ("closed", "both"):
         free = wanted.keys() - {"seed"}  # the others are for gradients

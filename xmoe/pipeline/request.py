@@ -41,6 +41,7 @@ class FitRequest:
 
     ``policy``: ``race`` measures the candidates that the rules leave, ``rule`` does not;
     ``overrides`` replace its choices. ``backbones`` are networks that may be asked.
+    ``fit_by_policy`` lets the policy choose ``train.fit``.
     ``strict`` makes an unreadable recording an error; ``samples`` are a few test clips in the run.
     ``engine`` runs the training job, ``profiler`` the profile, ``measurer`` the features.
     """
@@ -52,6 +53,7 @@ class FitRequest:
     task: TaskName | None = None
     budget: str | float = "accuracy"
     train: TrainConfig = field(default_factory=TrainConfig)
+    fit_by_policy: bool = False
     policy: Literal["race", "rule"] = "race"
     overrides: PolicyOverrides = field(default_factory=PolicyOverrides)
     backbones: tuple[BackboneSpec, ...] = ()

@@ -38,6 +38,8 @@ STEADY_TRANSIENT = 0.1
 WINDOW_HOPS, LEAST_WINDOW_HOPS, WINDOW_S = 2.5, 2.0, 0.025
 PADDED_FFT, SHORTEST_FFT, SHORTEST_WINDOW = 4, 32, 16
 NEAR_POWER = 1.1
+# Where noise is louder than the sounds CNNs find what random kernels miss, given enough clips.
+LOUD_NOISE_DB, ENOUGH_CLIPS = 0.0, 500
 
 
 def decide_spectro(
@@ -201,6 +203,22 @@ def _hop(profile: Profile, segment_s: float) -> tuple[float, str]:
         hop_s = STEADY_HOP_S
         why = f"the sounds are steady (transient score {profile.transient:.2f}), frequency matters"
     return hop_s, why
+
+
+def decide_fit(profile: Profile) -> Choice:
+    """Whether a network is trained by gradient beside what is fitted in closed form."""
+    clips = profile.splits.get("train", 0)
+    noise = f"median SNR {profile.snr_db:.1f} dB"
+    if profile.snr_db >= LOUD_NOISE_DB:
+        return Choice(name="fit", value="closed", reason=f"{noise}: random kernels do well")
+    if clips < ENOUGH_CLIPS:
+        reason = f"{noise}, but {clips} training clips are too few to train a network on"
+        return Choice(name="fit", value="closed", reason=reason)
+    reason = (
+        f"{noise}: in noise louder than the sounds a network trained by gradient may hear more; it "
+        f"is kept where validation clips say so"
+    )
+    return Choice(name="fit", value="both", reason=reason)
 
 
 def lowest_mel_row_hz(band_hz: tuple[float, float], num_bins: int) -> float:
