@@ -82,6 +82,9 @@ def test_overheads_lie_on_the_line_through_those_measured():
     assert overheads_of(large.mb) == large
     between = overheads_of((small.mb + large.mb) / 2)
     assert between.proxy_ms == pytest.approx((small.proxy_ms + large.proxy_ms) / 2)
+    beyond = overheads_of(2 * large.mb)
+    assert beyond.spread == large.spread
+    assert beyond.request_ms > large.request_ms
     falling = Overheads(proxy_ms=-1.0, row_ms=-7.0).add_to(SLOW_B)
     assert (falling.proxy_ms, falling.expert_ms) == (0.0, {"a": 0.0, "b": 13.0})
 
