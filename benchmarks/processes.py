@@ -107,6 +107,7 @@ def main() -> None:
     settings = {"run": run}
     processes: dict[str, tuple[object, ...]] = {
         "Ray Serve alone": ("", ""),
+        "Ray Serve and torch": ("torch", "device", "cpu"),
         "an expert": ("xmoe.serve.experts.expert_replica", "ExpertReplica", settings, expert),
         "the router": ("xmoe.serve.start.router_replica", "RouterReplica", settings, {}),
     }
