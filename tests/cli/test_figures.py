@@ -46,6 +46,8 @@ def test_answers_mark_doubt_and_errors():
     lines = shown(answers_table([sure, unsure, broken])).splitlines()
     assert any("whale " in line and "0.988" in line and "low 0.75" in line for line in lines)
     assert any("ship ?" in line for line in lines)
+    assert any("? uncertain" in line for line in lines)
+    assert "uncertain" not in shown(answers_table([sure, broken]))
     assert any("c.wav" in line and "no samples" in line for line in lines)
 
 

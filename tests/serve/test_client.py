@@ -1,18 +1,21 @@
 """The client against the application behind a real socket."""
 
 import asyncio
+import io
 import json
 import shutil
 import socket
 import subprocess
 import threading
+import urllib.error
+from email.message import Message
 
 import numpy as np
 import pytest
 import uvicorn
 
 from xmoe.base.errors import InputError, XmoeError
-from xmoe.serve.client import Client
+from xmoe.serve.client import Client, read_refusal
 from xmoe.serve.guard.tokens import single
 from xmoe.serve.http.api import build_app
 from xmoe.serve.router.fanout import TooFewExperts
@@ -82,6 +85,12 @@ def test_busy_service_is_asked_again(served, client, wav, sound, monkeypatch):
     monkeypatch.setattr(served[1], "classify_bytes", busy_once)
     assert client.classify(wav(sound()))["label"]
     assert len(calls) == 2
+
+
+def test_an_address_without_the_path_of_the_application():
+    said = io.BytesIO(b"Path '/v1/classify' not found.")
+    error = urllib.error.HTTPError("http://127.0.0.1:8000/v1/classify", 404, "", Message(), said)
+    assert "answered 404 (give the whole address" in str(read_refusal(error))
 
 
 def test_nobody_there():

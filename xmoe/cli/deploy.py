@@ -201,6 +201,7 @@ def open_releases(
     stage = ServeStage(place, within_s=asked["within_s"], say=say)
     releases = Releases(Registry(asked["registry"], place.name), stage, say=say)
     session().resume_hint = "what runs is unknown until: xmoe rollback"
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # of the cluster
     with connected_to(place.address):
         logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its steps are told in our words
         around = look_around()

@@ -76,17 +76,19 @@ def _ms(value: float | None) -> str:
 
 def answers_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """One line per recording: the answer, how sure, how many experts and which."""
-    cells = []
+    cells, answer = [], "answer"
     for row in rows:
         if "error" in row:
             cells.append((row["file"], "-", "-", "-", row["what"]))
             continue
+        if row["uncertain"]:
+            answer = "answer (? uncertain)"
         experts = ", ".join(f"{use['name']} {use['weight']:.2f}" for use in row["experts"])
         label = ";".join(row["labels"]) or row["label"]
         doubt = " ?" if row["uncertain"] else ""
         probability = f"{row['probability']:.3f}"
         cells.append((row["file"], label + doubt, probability, f"{row['k']:.1f}", experts))
-    return make_table("", ("file", "answer", "p", "K", "experts"), cells)
+    return make_table("", ("file", answer, "p", "K", "experts"), cells)
 
 
 def explanations_tables(survey: Mapping[str, Any]) -> list[Table]:

@@ -127,6 +127,8 @@ def read_refusal(error: urllib.error.HTTPError) -> XmoeError:
         what, mend = f"{body['message']} ({body['code']})", body["hint"]
     except (OSError, ValueError, KeyError, TypeError):
         what, mend = f"the service answered {error.code}", None
+        if error.code == 404:  # Serve's own: no application at this path
+            mend = "give the whole address that xmoe serve or xmoe deploy printed, as .../xmoe"
     kind = InputError if 400 <= error.code < 500 and error.code not in BUSY else XmoeError
     return kind(what, mend=mend)
 

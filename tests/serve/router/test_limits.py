@@ -96,6 +96,9 @@ def test_milliseconds_need_a_run_that_knows_them():
 
 @pytest.mark.parametrize("text", ["ms", "-1ms", "nanms", "20 s", "20ms ", "cheap"])
 def test_other_words_are_no_budget(text):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError) as caught:
         Limits(budget=text)
+    (error,) = caught.value.errors()
+    assert error["loc"] == ("budget",)
+    assert error["msg"].endswith("or a mean cost such as 20ms")
     assert Limits(budget="2.5").budget == 2.5

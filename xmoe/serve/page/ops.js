@@ -85,7 +85,7 @@ function showAsked(asked) {
 
 function showDrift(drift) {
   byId("drift-words").textContent = drift.watching
-    ? `${drift.verdict}: ${drift.recordings} recordings heard, ${drift.training_recordings} in training; ` +
+    ? `${drift.verdict}: ${drift.recordings} recordings measured, ${drift.training_recordings} in training; ` +
       `judged from ${drift.at_least}, over 0.1 is moderate, over 0.25 drifted`
     : drift.reason;
   byId("features").hidden = !drift.watching;

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from xmoe.base.config import ASK_ALL, LATENCY_K, Frozen, RoutingConfig
@@ -18,6 +19,21 @@ from xmoe.glance.router import choose_counts, count_costs
 PRICES = (0.0, *(10.0 ** (step / 8 - 4) for step in range(33)))
 MS = "ms"
 Milliseconds = Annotated[str, Field(pattern=r"^\d+(\.\d+)?ms$")]
+
+
+def _name_all_forms(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """One message for a budget of no form; pydantic has one for each, and the first misleads."""
+    try:
+        return check(value)
+    except ValidationError:
+        forms = "latency, accuracy, all, a mean number of experts, or a mean cost such as 20ms"
+        raise PydanticCustomError("budget", forms) from None
+
+
+Budget = Annotated[
+    Literal["latency", "accuracy", "all"] | Annotated[float, Field(ge=0.0)] | Milliseconds,
+    WrapValidator(_name_all_forms),
+]
 
 
 class Limits(Frozen):
@@ -31,12 +47,7 @@ class Limits(Frozen):
     """
 
     k_max: int | None = Field(default=None, ge=0)
-    budget: (
-        Literal["latency", "accuracy", "all"]
-        | Annotated[float, Field(ge=0.0)]
-        | Milliseconds
-        | None
-    ) = None
+    budget: Budget | None = None
 
     @property
     def budget_ms(self) -> float | None:

@@ -40,7 +40,7 @@ BEYOND_A_STREAM_S = 60.0
 DRAIN_S = 10.0
 LOG = logging.getLogger("xmoe.serve")
 HERE = Place()
-# One event loop per replica and logs written in blocks: see docs/serving.md for what each is worth.
+# One event loop per replica, and logs written in blocks.
 # Routers are drained first, so replicas need not linger for 30 s before they end.
 # Ray kills a proxy that is not ready in time and starts it anew; 5 s are too few on a busy machine.
 FAST = {

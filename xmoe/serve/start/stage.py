@@ -97,9 +97,8 @@ class ServeStage:
                     return wrong
         if not routers:
             return "no router answers"
-        self._say(
-            f"smoke     {len(rehearsal.recordings)} recordings, {routers} routers: same answers"
-        )
+        told = f"{routers} router" + "s" * (routers > 1)
+        self._say(f"smoke     {len(rehearsal.recordings)} recordings, {told}: same answers")
         return None
 
     def try_out(self, plan: TrialPlan | None) -> None:
