@@ -1,5 +1,8 @@
 """``xmoe deploy`` and its kin: options, settings, what is refused before a cluster is asked."""
 
+import socket
+from contextlib import nullcontext
+
 import pytest
 
 from tests.fixtures.runs import write_figures, write_run
@@ -8,6 +11,7 @@ from xmoe.cli.deploy import make_settings, read_settings
 from xmoe.serve.deploy.registry import Change, Registry, State, TrialPlan, Version
 from xmoe.serve.settings import ServeSettings
 from xmoe.serve.start import cluster
+from xmoe.serve.start.stage import ServeStage
 
 ASKED = {"settings_file": None, "topology": None, "token_file": None}
 
@@ -62,6 +66,19 @@ def test_unknown_setting_is_refused_before_anything_is_sent(run_json, make_run, 
         "deploy", make_run("new", 90), "--registry", tmp_path / "r", "--settings", file
     )
     assert (code, fields["where"]) == (2, "router.replcas")
+
+
+def test_port_in_use_is_refused_before_serve_is_started(run_json, make_run, tmp_path, monkeypatch):
+    monkeypatch.delenv("XMOE_TOKEN", raising=False)
+    monkeypatch.setattr(cluster, "connected_to", nullcontext)
+    monkeypatch.setattr(cluster, "look_around", lambda: None)
+    monkeypatch.setattr(ServeStage, "runs", lambda stage, app: False)
+    run, registry = make_run("good", 90), tmp_path / "registry"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, fields = run_json("deploy", run, "--registry", registry, "--port", port)
+    assert (code, fields["what"]) == (2, f"port {port} of 127.0.0.1 is in use")
+    assert not registry.exists()
 
 
 @pytest.mark.usefixtures("no_cluster")

@@ -194,7 +194,7 @@ def open_releases(
     from xmoe.serve.deploy.registry import Registry
     from xmoe.serve.deploy.release import Releases
     from xmoe.serve.start.cluster import check_room, connected_to, look_around
-    from xmoe.serve.start.session import check_address, http_options, start_serve
+    from xmoe.serve.start.session import check_address, check_port, http_options, start_serve
     from xmoe.serve.start.stage import ServeStage
 
     place = place_of(asked)
@@ -213,6 +213,7 @@ def open_releases(
             assert order is not None
             releases.check(order)
             if around is None:
+                check_port(asked["host"], asked["port"])
                 start_serve(http_options(settings, asked["host"], asked["port"]))
             else:
                 check_address(around.http_options.host or asked["host"], settings)

@@ -81,8 +81,8 @@ def connected_to(address: str | None) -> Iterator[None]:
             raise ConfigError(
                 f"no cluster can be joined at {address}: {str(error).splitlines()[0]}",
                 where="--address",
-                mend="give the HOST:PORT that `ray start --head` printed, with RAY_AUTH_MODE=token "
-                "where the cluster asks for its token",
+                mend="start one with `ray start --head`, or give the HOST:PORT that it printed; "
+                "with RAY_AUTH_MODE=token where the cluster asks for its token",
             ) from error
     try:
         yield
