@@ -40,7 +40,7 @@ class Frontend:
         self._plans: dict[int, list[_Slices]] = {}
 
     def power(self, samples: Floats) -> Floats:
-        """Return power [F, S // hop + 1]."""
+        """Power [F, S // hop + 1]."""
         frames = len(samples) // self.hop + 1
         return (self._stft if self.kind == "stft" else self._filter)(samples, frames)
 
@@ -68,7 +68,7 @@ class Frontend:
         return np.concatenate(rows).astype(np.float32)
 
     def _plan(self, period: int) -> list[_Slices]:
-        """Return the filters for clips that fill at most ``period`` frames, low ones first."""
+        """The filters for clips that fill at most ``period`` frames, low ones first."""
         centers, half = self._tables["centers_hz"], self._tables["half_band_hz"]
         size = period * self.hop
         step_hz = self.rate_hz / size
@@ -98,7 +98,7 @@ class Frontend:
 
 
 def next_smooth(least: int, factors: tuple[int, ...] = (2, 3, 5)) -> int:
-    """Return the smallest integer >= ``least`` whose only prime factors are ``factors``."""
+    """The smallest integer >= ``least`` whose only prime factors are ``factors``."""
     number = max(1, least)
     while True:
         rest = number

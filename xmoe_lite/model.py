@@ -61,7 +61,7 @@ class Model:
             raise LiteError(f"{folder}: {what}: export the run again") from error
 
     def predict(self, samples: Floats, sample_rate_hz: int) -> dict[str, Any]:
-        """Return the answer to samples [S]: label, probabilities, and experts asked on average."""
+        """The answer to samples [S]: label, probabilities, and experts asked on average."""
         samples = np.asarray(samples, np.float32)
         if samples.ndim != 1 or len(samples) < SHORTEST_S * sample_rate_hz:
             raise LiteError(f"samples of shape {samples.shape} are no 10 ms of one channel")

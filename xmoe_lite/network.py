@@ -44,7 +44,7 @@ def _open_onnx(path: Path, file: Mapping[str, Any]) -> Runner:
 
 
 def _open_litert(path: Path, file: Mapping[str, Any]) -> Runner:
-    """Return what runs a LiteRT file whose first output is the one that is read."""
+    """What runs a LiteRT file whose first output is the one that is read."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -79,7 +79,7 @@ class Network:
         self._least = round((card["least_s"] or card["window_s"]) * card["sample_rate_hz"])
 
     def score(self, pieces: Sequence[Floats], rate_hz: int, *, apart: bool) -> Floats:
-        """Return scores [C]; windows overlap as the card says, or lie ``apart`` in each piece."""
+        """Scores [C]; windows overlap as the card says, or lie ``apart`` in each piece."""
         windows = [window for piece in pieces for window in self._cut(piece, rate_hz, apart)]
         table = np.concatenate(
             [
@@ -108,7 +108,7 @@ class Network:
         return [cut[: self._window] for cut in cuts]
 
     def _embed(self, windows: Sequence[Floats]) -> Floats:
-        """Return the embeddings [n, D] of windows of one length."""
+        """The embeddings [n, D] of windows of one length."""
         sound, most = self._fit(np.stack(windows)), self.card["most_batch"]
         parts = []
         for first in range(0, len(sound), most):
@@ -119,7 +119,7 @@ class Network:
         return np.concatenate(parts)
 
     def _fit(self, sound: Floats) -> Floats:
-        """Return windows [n, S] at the level and of the length that the network takes."""
+        """Windows [n, S] at the level and of the length that the network takes."""
         kind = self.card["normalise"]
         if kind != "none":
             level = np.abs(sound).max(1) if kind == "peak" else np.sqrt((sound**2).mean(1))
@@ -138,7 +138,7 @@ def _run_file(file: Mapping[str, Any], runner: Runner, values: Floats) -> Floats
 
 
 def _overlap(duration_s: float, card: Mapping[str, Any]) -> list[Span]:
-    """Return windows of a grid, the last one aligned to the end."""
+    """Windows of a grid, the last one aligned to the end."""
     pace = card["speed_factor"]
     span_s, margin_s = card["window_s"] / pace, card["edge_s"] / pace
     step_s = (card["hop_s"] or card["window_s"] / 2) / pace
@@ -152,7 +152,7 @@ def _overlap(duration_s: float, card: Mapping[str, Any]) -> list[Span]:
 
 
 def _spread(duration_s: float, card: Mapping[str, Any]) -> list[Span]:
-    """Return as many windows as fit a duration best, side by side."""
+    """As many windows as fit a duration best, side by side."""
     span_s = card["window_s"] / card["speed_factor"]
     if duration_s <= span_s:
         return [(0.0, duration_s)]
@@ -162,7 +162,7 @@ def _spread(duration_s: float, card: Mapping[str, Any]) -> list[Span]:
 
 
 def choose_runs(scores: Floats, width: int, count: int) -> list[int]:
-    """Return the ``count`` best runs of ``width`` windows of scores [N] as rising indices.
+    """The ``count`` best runs of ``width`` windows of scores [N] as rising indices.
 
     Runs do not overlap; one that no longer fits beside those before it is the first one again.
     """

@@ -47,7 +47,7 @@ class Router:
         self.allowed: list[int] = np.flatnonzero(record["allowed"]).tolist()
 
     def answer(self, stem: Floats, evidence: Floats, ask: Ask) -> Said:
-        """Return the answer to a segment of which the stem says ``stem`` [C], ``evidence`` [G]."""
+        """The answer to a segment of which the stem says ``stem`` [C], ``evidence`` [G]."""
         replies: dict[int, Floats] = {}
         count = self._choose(self.promise(evidence, 0)[: self.first_most + 1], 0)
         shares = self._hear(self.share(count), replies, ask)
@@ -64,13 +64,13 @@ class Router:
         return self._combine(stem, shares, replies)
 
     def promise(self, evidence: Floats, depth: int) -> Floats:
-        """Return promises [K + 1] once ``depth`` experts have answered."""
+        """Promises [K + 1] once ``depth`` experts have answered."""
         seen = ((evidence - self.mean[depth]) / self.scale[depth]).clip(-_REACH, _REACH)
         odds = self.weights[depth] @ seen + self.bias[depth]
         return np.asarray(1.0 / (1.0 + np.exp(-odds)), np.float32)
 
     def share(self, count: int, lost: Collection[int] = ()) -> dict[int, float]:
-        """Return the weights, one in all, of the ``count`` experts that are asked first."""
+        """The weights, one in all, of the ``count`` experts that are asked first."""
         chosen = [index for index in self.allowed if index not in lost][:count]
         row = self.shares[min(count, self.most), 1:]
         own = {index: max(float(row[index]), _LEAST_SHARE) for index in chosen}
@@ -101,7 +101,7 @@ class Router:
         return Said(logits, len(shares), len(own))
 
     def _describe(self, said: Floats, mixed: Floats) -> Floats:
-        """Return the numbers [8] of an answer ``mixed`` [C] by those who gave it, [1 + k, C]."""
+        """The numbers [8] of an answer ``mixed`` [C] by those who gave it, [1 + k, C]."""
         belief, own = self._believe(mixed), self._believe(said)
         ranked = np.zeros(_TOP, np.float32)
         top = np.sort(belief)[::-1][:_TOP]
@@ -115,7 +115,7 @@ class Router:
         return np.array([*np.log(odds / (1.0 - odds)), *numbers], np.float32)
 
     def _believe(self, logits: Floats) -> Floats:
-        """Return how much each class counts, [..., C]."""
+        """How much each class counts, [..., C]."""
         if not self.exclusive:
             p = 1.0 / (1.0 + np.exp(-logits))
             return np.asarray(p / np.maximum(p.sum(-1, keepdims=True), 1e-6))

@@ -25,7 +25,7 @@ class LiteError(ValueError):
 
 
 def read_sound(path: str | Path) -> tuple[Floats, int]:
-    """Return the samples [S] of a file, channels averaged, and its rate in Hz.
+    """The samples [S] of a file, channels averaged, and its rate in Hz.
 
     With the package soundfile whatever that reads, else WAV in PCM.
     """
@@ -63,7 +63,7 @@ def _mix(samples: Floats) -> Floats:
 
 
 def cut_segments(samples: Floats, rate_hz: int, segment_s: float, hop_s: float) -> list[Floats]:
-    """Return the segments of a recording: every hop, the last one flush with its end."""
+    """The segments of a recording: every hop, the last one flush with its end."""
     length, hop = (max(1, round(step_s * rate_hz)) for step_s in (segment_s, hop_s))
     last = max(0, len(samples) - length)
     starts = [*range(0, last + 1, hop)]
@@ -73,14 +73,14 @@ def cut_segments(samples: Floats, rate_hz: int, segment_s: float, hop_s: float) 
 
 
 def in_16_bits(samples: Floats) -> Floats:
-    """Return samples in 32 767 levels of their own peak, as experts are sent them."""
+    """Samples in 32 767 levels of their own peak, as experts are sent them."""
     scale = np.float32(max(float(np.abs(samples).max()), 1e-8) / 32767)
     levels: Floats = np.rint(samples / scale) * scale
     return levels
 
 
 def cut_spans(samples: Floats, rate_hz: int, spans: list[Span]) -> list[Floats]:
-    """Return the samples of each span (start, end in s), at least one each."""
+    """The samples of each span (start, end in s), at least one each."""
     pieces = []
     for start_s, end_s in spans:
         first = min(max(round(start_s * rate_hz), 0), len(samples) - 1)
@@ -90,7 +90,7 @@ def cut_spans(samples: Floats, rate_hz: int, spans: list[Span]) -> list[Floats]:
 
 
 def resample(samples: Floats, from_hz: int, to_hz: int) -> Floats:
-    """Return ``ceil(S * to_hz / from_hz)`` samples; LiteError for rates without a common step."""
+    """``ceil(S * to_hz / from_hz)`` samples; LiteError for rates without a common step."""
     if from_hz == to_hz:
         return samples
     common = math.gcd(from_hz, to_hz)
@@ -115,7 +115,7 @@ def _reach(up: int, down: int) -> int:
 
 @lru_cache(maxsize=16)
 def _kernels(up: int, down: int) -> Floats:
-    """Return [span, steps * up]: what each sample of a piece adds to those that come out of it."""
+    """[span, steps * up]: what each sample of a piece adds to those that come out of it."""
     half, band = _reach(up, down), min(up, down) * _ROLLOFF
     place = np.arange(-half, half + down) / down
     # torchaudio has these in 32 bits, and its kernels are those that the experts were fitted with.

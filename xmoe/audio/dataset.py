@@ -93,7 +93,7 @@ class Dataset:
         return locate(self.elsewhere.get(example.clip_id, self.root), example.filepath)
 
     def fetch(self) -> Dataset:
-        """Return the set on this machine, to which what is in an object store is fetched."""
+        """The set on this machine, to which what is in an object store is fetched."""
         fetch_named(self.source, {example.filepath for example in self.examples})
         return replace(self, root=local_path(self.source)) if self.source else self
 
@@ -145,7 +145,7 @@ def load_dataset(
 
 
 def empty_dataset(root: str | Path, classes: tuple[str, ...], task: TaskName) -> Dataset:
-    """Return a set of which only the place is known, a folder or an address."""
+    """A set of which only the place is known, a folder or an address."""
     source = str(root) if is_address(root) else ""
     here = local_path(source) if source else Path(root)
     return Dataset(here.resolve(), (), classes, task, source=source)

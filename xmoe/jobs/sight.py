@@ -16,7 +16,7 @@ MEND = "mount it there under the same path, or use an s3:// or gs:// address"
 
 
 def find_unseen(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (node, path) for every local path that a node of the cluster does not see."""
+    """(node, path) for every local path that a node of the cluster does not see."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -38,7 +38,7 @@ def find_unseen(paths: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def missing_here(paths: Sequence[str]) -> list[str]:
-    """Return the paths that this machine does not see."""
+    """The paths that this machine does not see."""
     return [path for path in paths if not Path(path).exists()]
 
 

@@ -63,7 +63,7 @@ def is_here(address: str) -> bool:
 
 
 def default_python(address: str) -> str:
-    """Return the interpreter to use: this one where the cluster may be here, else ``python``."""
+    """The interpreter to use: this one where the cluster may be here, else ``python``."""
     return sys.executable if is_here(address) else "python"
 
 
@@ -87,7 +87,7 @@ def check_paths(paths: Sequence[str], working_dir: Path | None) -> None:
 
 
 def make_entrypoint(request: JobRequest) -> str:
-    """Return the shell command of a job: first see the paths, then do the work."""
+    """The shell command of a job: first see the paths, then do the work."""
     work = shlex.join([request.python, "-m", "xmoe", *request.args])
     if not request.sees:
         return work
@@ -96,7 +96,7 @@ def make_entrypoint(request: JobRequest) -> str:
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """Return a client of the cluster's dashboard; ConfigError where it cannot be reached."""
+    """A client of the cluster's dashboard; ConfigError where it cannot be reached."""
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
@@ -157,7 +157,7 @@ def stop(client: JobSubmissionClient, job_id: str) -> None:
 
 
 def describe_commands(address: str, job_id: str) -> list[str]:
-    """Return the commands that follow and stop a job later."""
+    """The commands that follow and stop a job later."""
     where = f"--address {shlex.quote(address)} {job_id}"
     return [f"follow it: ray job logs {where} --follow", f"stop it: ray job stop {where}"]
 

@@ -73,14 +73,14 @@ def train_with_ray(job: TrainingJob, progress: Progress = silent) -> None:
 
 
 def resources_of_nodes(name: str) -> list[int]:
-    """Return how much of a resource each living node has."""
+    """How much of a resource each living node has."""
     import ray
 
     return [int(node["Resources"].get(name, 0)) for node in ray.nodes() if node["Alive"]]
 
 
 def share_of_cpus(cpus: Sequence[int], fewest: int, most: int) -> int:
-    """Return the processors of each worker on nodes with ``cpus``: as many as fit ``most`` workers.
+    """The processors of each worker on nodes with ``cpus``: as many as fit ``most`` workers.
 
     Raises ConfigError where there are fewer processors than the ``fewest`` workers.
     """
@@ -140,7 +140,7 @@ def train_worker(settings: dict[str, Any]) -> None:
 
 
 def job_to_dict(job: TrainingJob) -> dict[str, Any]:
-    """Return a job as plain values."""
+    """A job as plain values."""
     return {
         "run": str(job.run.resolve()),
         "config": job.config.model_dump(mode="json"),
@@ -149,7 +149,7 @@ def job_to_dict(job: TrainingJob) -> dict[str, Any]:
 
 
 def dict_to_job(values: dict[str, Any]) -> TrainingJob:
-    """Return the job that ``job_to_dict`` wrote down."""
+    """The job that ``job_to_dict`` wrote down."""
     return TrainingJob(
         run=Path(values["run"]),
         config=RunConfig.model_validate(values["config"]),

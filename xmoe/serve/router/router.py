@@ -305,7 +305,7 @@ def rows_per_block(predictor: Predictor, settings: ServeSettings) -> int:
 
 
 def bound_rows(config: RunConfig, settings: ServeSettings, row_bytes: int) -> int:
-    """Return how many segments one call may carry where each is so many bytes of it."""
+    """How many segments one call may carry where each is so many bytes of it."""
     rows = settings.router.max_rows
     if row_bytes:
         rows = min(rows, settings.router.max_call_bytes // row_bytes)
