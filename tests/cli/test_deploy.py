@@ -11,8 +11,9 @@ from xmoe.cli.deploy import make_settings, read_settings
 from xmoe.serve.deploy.registry import Change, Registry, State, TrialPlan, Version
 from xmoe.serve.settings import ServeSettings
 from xmoe.serve.start import cluster
-from xmoe.serve.start.stage import ServeStage
 
+# Ray Serve warns when it is imported, here or by whoever came before.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ASKED = {"settings_file": None, "topology": None, "token_file": None}
 
 
@@ -72,7 +73,7 @@ def test_port_in_use_is_refused_before_serve_is_started(run_json, make_run, tmp_
     monkeypatch.delenv("XMOE_TOKEN", raising=False)
     monkeypatch.setattr(cluster, "connected_to", nullcontext)
     monkeypatch.setattr(cluster, "look_around", lambda: None)
-    monkeypatch.setattr(ServeStage, "runs", lambda stage, app: False)
+    monkeypatch.setattr("xmoe.serve.start.stage.ServeStage.runs", lambda stage, app: False)
     run, registry = make_run("good", 90), tmp_path / "registry"
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
