@@ -16,6 +16,7 @@ from tests.fixtures.closed import (
     mixed,
     scenes,
     tiny_card,
+    voices,
 )
 from tests.fixtures.fitted import fitted, small, tone, tones, write_tones
 from xmoe.base.config import TrainConfig
@@ -36,6 +37,7 @@ __all__ = [
     "tiny_card",
     "tone",
     "tones",
+    "voices",
     "write_tones",
 ]
 

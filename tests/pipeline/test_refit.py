@@ -163,10 +163,10 @@ def test_what_is_no_spec_is_refused_with_the_reason(run, tmp_path, change, said)
 @pytest.fixture
 def parted(scenes, tmp_path):
     """Return a folder with the scenes of some sources, and one with those of the others."""
-    return part(scenes, tmp_path)
+    return split_sources(scenes, tmp_path)
 
 
-def part(scenes, tmp_path):
+def split_sources(scenes, tmp_path):
     header, *rows = (scenes / "metadata.csv").read_text().splitlines()
     roots = tmp_path / "first", tmp_path / "later"
     for root in roots:
@@ -215,6 +215,24 @@ def test_clips_that_are_added_give_the_heads_of_training_on_all_at_once(
     assert Predictor.load(young).predict(sound(), RATE_HZ).label in CLASSES
     with pytest.raises(DatasetError, match="nothing is new"):
         update_run(young, more)
+
+
+@pytest.mark.usefixtures("few_families", "undrawn")
+def test_copies_at_other_speeds_grow_with_clips_and_experts(voices, tmp_path):
+    first, later = split_sources(voices, tmp_path)
+    run, asked = tmp_path / "run", PolicyOverrides(experts=("broadband",))
+    fit_run(ask_closed(first, run, overrides=asked))
+    fit_run(ask_closed(voices, tmp_path / "at_once", overrides=asked))
+    update_run(run, load_more(later, None, "single_label"))
+    assert len(read_kept(RunFolder(run)).whole.copied_rows()) == 2 * 48
+    again, at_once = tensors_of(run), tensors_of(tmp_path / "at_once")
+    for part in again.keys() - {ROUTER}:
+        torch.testing.assert_close(again[part], at_once[part], atol=1e-6, rtol=1e-6)
+    spec = read_spec("transient", RunFolder(run)).model_copy(update={"kernels": 2})
+    add_expert(run, spec, [first, later])
+    assert read_kept(RunFolder(run)).holds([spec])
+    choice = RunFolder(run).read_record(RunFile.POLICY, Policy).choices[-1]
+    assert (choice.name, choice.value) == ("speeds", [0.9, 1.1])
 
 
 def test_wherever_an_update_stops_the_run_answers_and_the_next_one_ends_it(
@@ -359,7 +377,7 @@ def test_few_windows_are_looked_for_in_new_clips_alone(
     priced, tiny_card, loud_scenes, tmp_path, monkeypatch
 ):
     priced(0.2)
-    first, later = part(loud_scenes, tmp_path)
+    first, later = split_sources(loud_scenes, tmp_path)
     run = tmp_path / "run"
     fit_run(ask_closed(first, run, backbones=read_cards([tiny_card])))
     *_, few = RunFolder(run).read_config().model.experts

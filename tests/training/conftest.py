@@ -1,6 +1,6 @@
 """Tones in noise as recordings and as stores."""
 
-from tests.fixtures.closed import closed_fit, closed_job, few_families, leaky, mixed, scenes
+from tests.fixtures.closed import closed_fit, closed_job, few_families, leaky, mixed, scenes, voices
 from tests.fixtures.mixtures import build, make_specs, model, specs
 from tests.fixtures.tones import (
     assert_same,
@@ -36,4 +36,5 @@ __all__ = [
     "stores",
     "tones",
     "trained",
+    "voices",
 ]

@@ -1,15 +1,18 @@
 """A mixture in closed form: who is taken and in what order, judged by sources left out alone."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.fixtures.closed import COSTS_MS, OF_A_SOURCE, SOURCES, SPECTRO
+from tests.fixtures.runs import RATE_HZ
+from xmoe.audio.dataset import load_dataset
 from xmoe.experts.probabilities import to_probabilities
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.training import closed, kernel_features
-from xmoe.training.closed import fit_closed, rightness, spread
+from xmoe.training.closed import ClosedJob, fit_closed, rightness, spread
 from xmoe.training.ears import StemSpec
 
 
@@ -87,6 +90,24 @@ def test_candidates_are_searched_on_some_clips_and_fitted_on_all(closed_job, mon
     fitted = fit_closed(closed_job)
     assert len(fitted.features.examples) == KNOWN
     assert all(len(head.held_out) == len(fitted.targets.rows) for head in fitted.heads.values())
+
+
+@pytest.mark.usefixtures("few_families")
+def test_copies_at_other_speeds_stay_where_sources_differ_in_pitch(voices, tmp_path):
+    fitted = fit_closed(ClosedJob(load_dataset(voices), SPECTRO, tmp_path / "features", RATE_HZ))
+    assert fitted.features.copied.examples == fitted.features.examples
+    assert fitted.speeds.endswith("less")
+    gain, error = map(float, re.findall(r"\d\.\d+", fitted.speeds)[-2:])
+    assert gain > max(error, 0.01)
+    for name in (STEM_NAME, *fitted.names):
+        assert len(fitted.heads[name].held_out) == len(fitted.targets.rows)
+        assert len(fitted.heads[name].targets.copies) == 2 * len(fitted.targets.rows)
+
+
+def test_copies_at_other_speeds_go_where_pitch_is_the_class(closed_fit):
+    assert closed_fit.features.copied is None
+    assert closed_fit.speeds.endswith("more")
+    assert all(not len(head.targets.copies) for head in closed_fit.heads.values())
 
 
 def test_some_clips_are_drawn_by_seed_in_their_order(closed_job):

@@ -20,6 +20,7 @@ from xmoe.base.task import task_of
 from xmoe.experts.kernels import KernelsEar, KernelsExpert
 from xmoe.experts.probabilities import log_losses
 from xmoe.experts.protocol import Inputs
+from xmoe.experts.ridge import RidgeProblem
 from xmoe.training import heads
 from xmoe.training.heads import (
     Targets,
@@ -117,7 +118,7 @@ def test_rows_that_count_less_pull_the_head_less():
 def test_copies_are_answered_without_their_group():
     features, targets = make()
     fit = fit_head(features, targets)
-    assert fit.answer_copies(features, targets, np.arange(len(features))) == pytest.approx(
+    assert fit.answer_copies(features, np.arange(len(features))) == pytest.approx(
         fit.held_out, abs=1e-6
     )
 
@@ -126,9 +127,41 @@ def test_copies_of_summed_rows_are_answered_without_their_fold():
     features, targets = make()
     blocks = [features[:50], features[50:]]
     fit = fit_head_from_blocks(lambda: iter(blocks), targets)
-    assert fit.answer_copies(features, targets, np.arange(len(features))) == pytest.approx(
+    assert fit.answer_copies(features, np.arange(len(features))) == pytest.approx(
         fit.held_out, abs=1e-6
     )
+
+
+def add_copies(targets, rng):
+    owners = rng.permutation(CLIPS)[: CLIPS // 2]
+    return replace(targets, copies=np.concatenate([owners, owners]))
+
+
+@pytest.mark.parametrize("fit", [fit_head, lambda x, t: fit_head_from_blocks(lambda: iter([x]), t)])
+def test_copies_that_are_fitted_on_tell_nothing_of_their_own_rows(fit, rng):
+    _, targets = make()
+    targets = add_copies(targets, rng)
+    chance = rng.normal(size=(CLIPS, 200)).astype(np.float32)
+    head = fit(np.concatenate([chance, chance[targets.copies]]), targets)
+    assert head.held_out.shape == targets.rows.shape
+    right = (head.held_out.argmax(1) == targets.rows.argmax(1)).mean()
+    assert right < 0.5
+    known = head.answer_copies(chance, np.arange(CLIPS))
+    assert known == pytest.approx(head.held_out, abs=1e-6)
+
+
+def test_a_copy_counts_by_half(rng):
+    features, targets = make(noise=3.0)
+    targets = add_copies(targets, rng)
+    copies = features[targets.copies] + 0.1 * rng.normal(size=(CLIPS, FEATURES))
+    every = np.concatenate([features, copies.astype(np.float32)])
+    weights = np.repeat([1.0, 0.5], CLIPS)
+    exact = RidgeProblem(every, targets.with_copies().rows, weights=weights)
+    head = fit_head(every, targets)
+    assert head.head.weights == pytest.approx(exact.fit(head.penalty).weights, abs=1e-12)
+    summed = fit_head_from_blocks(lambda: iter([every[:50], every[50:]]), targets)
+    same = exact.fit(summed.penalty * len(every) / weights.sum())
+    assert summed.head.weights == pytest.approx(same.weights, abs=1e-9)
 
 
 @pytest.mark.parametrize("most", [CLIPS, CLIPS - 1])

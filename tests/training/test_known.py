@@ -11,8 +11,9 @@ from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.config import KernelsSpec
 from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
 from xmoe.training import kernel_features, known
-from xmoe.training.kernel_features import Source, measure_features
+from xmoe.training.kernel_features import Source, feature_file, measure_features
 from xmoe.training.known import Known, find_again, read_known
+from xmoe.training.pieces import SPEEDS
 
 RATE_HZ = 8000
 SPECS = [
@@ -74,6 +75,21 @@ def test_where_networks_looked_comes_back(kept, tmp_path, rng):
     assert (again.whole.focus["whole"] == focus["whole"]).all()
     assert (again.noisy.focus["noisy"] == focus["noisy"]).all()
     assert again.whole.segment_s == 0.3
+
+
+def test_copies_at_other_speeds_come_back_and_are_kept(kept, dataset, tmp_path):
+    source = Source(dataset, 0.3, kept.whole.folder)
+    copied = measure_features(source, dataset.examples[:3], SPECS, copies=list(SPEEDS))
+    kept = Known(replace(kept.whole, copied=copied), kept.noisy)
+    kept.save(tmp_path / "known.parquet")
+    kept.prune(SPECS[:1])
+    again = read_known(tmp_path / "known.parquet", kept.whole.folder, 0.3)
+    assert again.whole.copied.examples == dataset.examples[:3]
+    assert again.whole.copied_rows().tolist() == [0, 1, 2] * len(SPEEDS)
+    assert again.holds(SPECS[:1])
+    assert np.concatenate(list(again.whole.to_fit(SPECS[0]))).shape[0] == 10
+    feature_file(copied.folder / copied.keys[0], SPECS[0], "slow").unlink()
+    assert not again.holds(SPECS[:1])
 
 
 def test_a_run_that_kept_nothing_and_a_torn_table_are_refused(kept, tmp_path):

@@ -16,7 +16,7 @@ from xmoe.mixture.combine import combine, stack_replies
 from xmoe.mixture.promise_router import renew_evidence
 from xmoe.routing.promise import ANSWER_NUMBERS
 from xmoe.training import observe as observe_module
-from xmoe.training.observe import glance_at, measure_noisy, observe, read_pieces, rows_of
+from xmoe.training.observe import glance_at, measure_noisy, observe, read_pieces
 from xmoe.training.promises import HeldTable, describe_depths
 
 
@@ -65,7 +65,7 @@ def test_evidence_and_answers_are_made_as_they_are_served(mixed):
 
 def test_of_many_clips_as_many_are_watched_as_can_be(mixed, monkeypatch):
     monkeypatch.setattr(observe_module, "MOST_CLIPS", 5)
-    rows = rows_of(mixed.fitted, measure_noisy(mixed.fitted))
+    rows = mixed.fitted.features.rows_of(measure_noisy(mixed.fitted))
     owners = mixed.fitted.features.owners
     assert len(set(owners[rows].tolist())) == 5
     for clip in set(owners[rows].tolist()):

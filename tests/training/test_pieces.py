@@ -29,6 +29,15 @@ def test_copies_are_quieter_parts_or_noisier_and_repeat(clip):
     assert all((one == other).all() for one, other in zip(again, noisy, strict=True))
 
 
+@pytest.mark.parametrize(("copy", "tenths"), [("slow", 9), ("fast", 11)])
+def test_a_copy_at_another_speed_has_another_pitch_and_length(copy, tenths):
+    tone = np.sin(2 * np.pi * 500 * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)
+    (heard,) = copy_pieces([tone], copy, 5)
+    assert len(heard) == pytest.approx(10 * RATE_HZ / tenths, abs=1)
+    peak = np.abs(np.fft.rfft(heard)).argmax() * RATE_HZ / len(heard)
+    assert peak == pytest.approx(50 * tenths, abs=1)
+
+
 def test_of_a_long_recording_eight_segments_are_enough(clip):
     pieces = cut_training(clip, 0.01)
     assert len(pieces) == 8

@@ -35,6 +35,7 @@ from xmoe.training.ears import StemSpec
 from xmoe.training.kernel_features import Features, feature_key
 from xmoe.training.known import Known
 from xmoe.training.observe import measure_noisy, observe, router_of
+from xmoe.training.pieces import SPEEDS
 from xmoe.training.promises import HeldTable
 
 
@@ -94,7 +95,9 @@ def settle_fit(
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
     table.save(folder.file(RunFile.HELD_OUT))
     policy = folder.read_record(RunFile.POLICY, Policy)
-    folder.write_record(RunFile.POLICY, with_selection(policy, settings, fitted.rows))
+    folder.write_record(
+        RunFile.POLICY, with_selection(policy, settings, fitted.rows, choose_speeds(fitted))
+    )
     write_routing(folder, config, model, settled)
     return config, settled
 
@@ -159,6 +162,7 @@ def describe_fit(fitted: Fitted) -> dict[str, object]:
         "schema_version": 1,
         "sources": fitted.sources,
         "judged": fitted.judged,
+        "speeds": fitted.speeds,
         "clips": len(fitted.features.examples),
         "segments": len(fitted.targets.rows),
         "sample_rate_hz": fitted.job.sample_rate_hz,
@@ -176,8 +180,15 @@ def describe_routing(stacks: Sequence[Stack], settled: Settled) -> dict[str, obj
     }
 
 
-def with_selection(policy: Policy, model: ModelConfig, rows: Sequence[StackRow]) -> Policy:
-    """The policy with the selected experts and the table of all candidates."""
+def choose_speeds(fitted: Fitted) -> Choice:
+    value = [] if fitted.features.copied is None else [speed / 10 for speed in SPEEDS.values()]
+    return Choice(name="speeds", value=value, reason=fitted.speeds, source="race")
+
+
+def with_selection(
+    policy: Policy, model: ModelConfig, rows: Sequence[StackRow], *others: Choice
+) -> Policy:
+    """The policy with the selected experts, the table of all candidates and ``others`` chosen."""
     names = model.expert_names
     reasons = "; ".join(f"{row.name}: {row.reason}" for row in rows if row.name in names)
     chosen = {
@@ -186,7 +197,8 @@ def with_selection(policy: Policy, model: ModelConfig, rows: Sequence[StackRow])
             name="k_max", value=len(names), reason="any number of them may be asked", source="race"
         ),
     }
-    choices = tuple(chosen.get(choice.name, choice) for choice in policy.choices)
+    chosen |= {choice.name: choice for choice in others}
+    choices = {choice.name: choice for choice in policy.choices} | chosen
     return policy.model_copy(
         update={
             "experts": names,
@@ -194,7 +206,7 @@ def with_selection(policy: Policy, model: ModelConfig, rows: Sequence[StackRow])
             "masked_experts": (),
             "mask_reasons": {},
             "expert_priors": {},
-            "choices": choices,
+            "choices": tuple(choices.values()),
             "candidates": tuple(rows),
         }
     )

@@ -31,12 +31,20 @@ from xmoe.pipeline.settle import Settled
 from xmoe.policy.families import list_families
 from xmoe.policy.records import StackRow
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.training.closed import ClosedJob, Fitted, hears_few, spread
+from xmoe.training.closed import (
+    COPIED_ROWS,
+    ClosedJob,
+    Fitted,
+    hears_few,
+    measure_copies,
+    spread,
+)
 from xmoe.training.dear import list_backbones
-from xmoe.training.ears import SoundSpec, Spec, StemSpec
+from xmoe.training.ears import SoundSpec, Spec, StemSpec, pick_kernels
 from xmoe.training.kernel_features import Features, FileDigests, extend_features, measure_features
 from xmoe.training.known import Known, find_again, read_known
 from xmoe.training.observe import MOST_CLIPS, look_where_noisy
+from xmoe.training.pieces import SPEEDS
 from xmoe.training.promises import HeldTable, read_table
 from xmoe.training.refit import refit, refit_beside
 
@@ -118,6 +126,10 @@ class _Run:
         wanted = self.measured(specs)
         extend_features(whole, job.source, wanted, "whole", progress=progress)
         extend_features(noisy, job.source, wanted, "noisy", progress=progress)
+        if whole.copied is not None:
+            for copy in SPEEDS:
+                heard = pick_kernels(wanted)
+                extend_features(whole.copied, job.source, heard, copy, progress=progress)
         fitted = fit(job, whole, specs, self.record, progress=progress)
         settled, tried = self.finish(fitted, noisy, progress), tuple(spec.name for spec in new)
         return Grown(settled, fitted.rows, len(whole.examples), tried=tried)
@@ -256,6 +268,9 @@ def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) 
         raise ConfigError(what, where=str(run.folder.file(RunFile.KNOWN)), mend=mend)
     job = run.job(replace(more, classes=run.config.classes))
     new = measure_features(job.source, fresh, specs, progress=progress)
+    if known.whole.copied is not None:
+        some = spread(new.examples, COPIED_ROWS, job.seed)
+        new = replace(new, copied=measure_copies(job, some, run.specs, progress))
     features = known.whole.join(new)
     fitted = refit(job, features, run.specs, run.record, progress=progress)
     watched = spread(new.examples, MOST_CLIPS, job.seed)

@@ -25,12 +25,13 @@ from xmoe.frontend.threads import one_thread
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.policy.families import list_families
 from xmoe.policy.policy import NO_OVERRIDES
+from xmoe.policy.race import mean_and_error
 from xmoe.policy.records import PolicyOverrides, StackRow
 from xmoe.routing.stack import Stack
 from xmoe.training.costs import CostBook, measure_ms
 from xmoe.training.dear import fitted_stem, list_backbones, look_where, select_in_tiers
-from xmoe.training.ears import SoundSpec, Spec, StemSpec
-from xmoe.training.heads import HeadFit, Targets, fit_either
+from xmoe.training.ears import SoundSpec, Spec, StemSpec, pick_kernels
+from xmoe.training.heads import NO_ROWS, HeadFit, Targets, fit_either
 from xmoe.training.hold_out import HoldOut, choose_judges, plan_hold_out
 from xmoe.training.kernel_features import (
     WORKERS,
@@ -41,10 +42,13 @@ from xmoe.training.kernel_features import (
     measure_features,
     run_here,
 )
+from xmoe.training.pieces import SPEEDS
 from xmoe.training.stack import HeldOut, fit_stack
 
 # Of 1,000, 600 and 400, the fewest that cost no accuracy on held-out clips of the spoken digits.
 SEARCH_CLIPS = 600
+# Heads cost the cube of rows; of 400 and 600 that have copies at other speeds too, no worse.
+COPIED_ROWS = 400
 HEADS_AT_ONCE = min(WORKERS, 4)  # each holds an eigenbasis in memory
 # An expert that weighs less than this changes no answer.
 LEAST_WEIGHT = 1e-3
@@ -89,7 +93,8 @@ class Fitted:
     ``specs`` are the experts in the order in which they are asked; ``heads`` and ``ms`` are by
     name, the stem's under ``stem``. ``stacks[k]`` weighs the stem and the first k experts. ``rows``
     is the table of all candidates, ``dropped`` why other families are no candidates; ``judged`` and
-    ``sources`` tell how answers were held out.
+    ``sources`` tell how answers were held out, ``speeds`` why heads are fitted on copies at other
+    speeds or not.
     """
 
     job: ClosedJob
@@ -104,6 +109,7 @@ class Fitted:
     dropped: Mapping[str, str]
     judged: str
     sources: str
+    speeds: str
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -117,45 +123,103 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
     cheap = pick_wanted(candidates, job.wishes)
     dear = list_backbones(job.backbones, job.spectro.segment_s)
     searched = spread(known, SEARCH_CLIPS, job.seed)
-    few, targets, plan, judged, heads = _fit_all(job, searched, [*cheap, *dear], progress)
+    fits = _fit_all(job, searched, [*cheap, *dear], progress)
     ms = measure_costs([*cheap, *dear], job, progress)
-    held = hold_out(heads, targets, plan.units[few.owners])
+    held = fits.hold_out()
     names = [spec.name for spec in dear]
     selection, first, added = select_in_tiers(held, ms, dear=names, always=[STEM_NAME])
     first = first[: most_wanted(job.wishes, len(added))]
     taken = [*first, *added]
     progress("experts", 1, 1, f"{', '.join(taken)} of {len(cheap) + len(dear)} candidates")
     specs = [by_name([*cheap, *dear])[name] for name in taken]
-    features = few
+    fits, speeds = _choose_speeds(job, fits, specs, progress)
     if len(known) > len(searched):
-        features, targets, plan, judged, heads = _fit_all(job, known, specs, progress)
-    units = plan.units[features.owners]
-    kept = weigh_by_depth(hold_out(heads, targets, units), first, added)
+        fits = _fit_all(job, known, specs, progress, copied=fits.features.copied)
+    kept = weigh_by_depth(fits.hold_out(), first, added)
     return Fitted(
         job=job,
         specs=tuple(spec for spec in specs if spec.name in kept[-1].weights),
-        features=features,
-        targets=targets,
-        units=units,
-        heads={name: heads[name] for name in kept[-1].weights},
+        features=fits.features,
+        targets=fits.targets,
+        units=fits.units,
+        heads={name: fits.heads[name] for name in kept[-1].weights},
         ms=ms,
         stacks=kept,
         rows=selection.rows,
         dropped=dropped,
-        judged=judged,
-        sources=plan.words,
+        judged=fits.judged,
+        sources=fits.plan.words,
+        speeds=speeds,
     )
 
 
-def _fit_all(
-    job: ClosedJob, clips: Sequence[Example], specs: Sequence[SoundSpec], progress: Progress
-) -> tuple[Features, Targets, HoldOut, str, dict[str, HeadFit]]:
+@dataclass(frozen=True)
+class _Fits:
     """Features of clips, the targets of heads, how they are held out and judged, and the heads."""
+
+    features: Features
+    targets: Targets
+    plan: HoldOut
+    judged: str
+    heads: Mapping[str, HeadFit]
+
+    @property
+    def units(self) -> Ints:
+        return self.plan.units[self.features.owners]
+
+    def hold_out(self) -> HeldOut:
+        return hold_out(self.heads, self.targets, self.units)
+
+
+def _fit_all(
+    job: ClosedJob,
+    clips: Sequence[Example],
+    specs: Sequence[SoundSpec],
+    progress: Progress,
+    *,
+    copied: Features | None = None,
+) -> _Fits:
     stem = StemSpec(spectro=job.spectro)
     features = measure_features(job.source, clips, [stem, *specs], progress=progress)
+    features = replace(features, copied=copied)
     targets, plan, judged, first = read_targets(job, features, stem)
     features, heads = fit_all_heads(job, features, specs, targets, progress, first=first)
-    return features, targets, plan, judged, heads
+    return _Fits(features, targets, plan, judged, heads)
+
+
+def _choose_speeds(
+    job: ClosedJob, alone: _Fits, specs: Sequence[SoundSpec], progress: Progress
+) -> tuple[_Fits, str]:
+    """Fit heads on copies at other speeds too; keep them where held-out answers gain, and say why.
+
+    Nobody asks a copy, so what they gain is judged on the clips as they are; and without networks,
+    so that one that is added later finds the heads that it would have found.
+    """
+    examples = alone.features.examples
+    names = [STEM_NAME, *(spec.name for spec in specs if isinstance(spec, KernelsSpec))]
+    most = COPIED_ROWS * len(examples) // len(alone.targets.rows)
+    copied = measure_copies(job, spread(examples, most, job.seed), specs, progress)
+    more = _fit_all(job, examples, specs, progress, copied=copied)
+    losses = []
+    for fits in (alone, more):
+        held = hold_out({name: fits.heads[name] for name in names}, alone.targets, alone.units)
+        losses.append(held.losses(fit_stack(held, names).combine(held.logits)))
+    gain, error = mean_and_error(losses[0] - losses[1], held.units)
+    words = (
+        f"held-out log loss {losses[1].mean():.3f} with copies at 0.9 and 1.1 of the speed, "
+        f"{losses[0].mean():.3f} without: {abs(gain):.3f} ± {error:.3f} "
+        f"{'less' if gain > 0 else 'more'}"
+    )
+    progress("speeds", 1, 1, words)
+    return (more if gain > 0 else alone), words
+
+
+def measure_copies(
+    job: ClosedJob, examples: Sequence[Example], specs: Sequence[SoundSpec], progress: Progress
+) -> Features:
+    """Features of copies at other speeds."""
+    heard, copies = [StemSpec(spectro=job.spectro), *pick_kernels(specs)], list(SPEEDS)
+    return measure_features(job.source, examples, heard, copies=copies, progress=progress)
 
 
 def fit_all_heads(
@@ -172,7 +236,7 @@ def fit_all_heads(
     ``first`` is the stem's where it is fitted already.
     """
     stem = StemSpec(spectro=job.spectro)
-    heads = {STEM_NAME: first or fit_either(partial(features.blocks, stem), targets)}
+    heads = {STEM_NAME: first or fit_one(features, stem, targets)}
     if hears_few(specs):
         belief = job.task.belief(torch.from_numpy(heads[STEM_NAME].held_out).float())
         fitted = fitted_stem(job.spectro, heads[STEM_NAME])
@@ -229,9 +293,15 @@ def read_targets(
     shares = 1.0 / features.counts[owners]
     everyone = np.ones(len(rows), dtype=bool)
     targets = Targets(
-        rows, plan.groups[owners], everyone, task, shares=shares, balanced=job.balanced
+        rows,
+        plan.groups[owners],
+        everyone,
+        task,
+        shares=shares,
+        balanced=job.balanced,
+        copies=features.copied_rows(),
     )
-    first = fit_either(lambda: features.blocks(stem), targets)
+    first = fit_one(features, stem, targets)
     right = rightness(first.held_out, rows, task)
     per_clip = np.bincount(owners, right) / np.bincount(owners)
     judges, words = choose_judges(plan, per_clip)
@@ -248,14 +318,18 @@ def fit_heads(
     """
     heads = {}
     with one_thread(), ThreadPoolExecutor(HEADS_AT_ONCE, thread_name_prefix="heads") as pool:
-        tasks = [
-            pool.submit(fit_either, partial(features.blocks, spec), targets)
-            for spec in specs.values()
-        ]
+        tasks = [pool.submit(fit_one, features, spec, targets) for spec in specs.values()]
         for done, (name, task) in enumerate(zip(specs, tasks, strict=True), 1):
             heads[name] = task.result()
             progress("heads", done, len(specs))
     return heads
+
+
+def fit_one(features: Features, spec: Spec, targets: Targets) -> HeadFit:
+    """The head of a spec; that of a network is fitted on the clips alone."""
+    if isinstance(spec, BackboneSpec):
+        return fit_either(partial(features.blocks, spec), replace(targets, copies=NO_ROWS))
+    return fit_either(partial(features.to_fit, spec), targets)
 
 
 def measure_costs(

@@ -7,6 +7,7 @@ of any of them needs no second pass.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -91,6 +92,11 @@ def build_ear(spec: Spec, segment_s: float) -> Ear:
     if isinstance(spec, StemSpec):
         return StemEar(spec)
     return WindowsEar(spec, segment_s) if isinstance(spec, BackboneSpec) else KernelsEar(spec)
+
+
+def pick_kernels(specs: Sequence[Spec]) -> list[KernelsSpec | StemSpec]:
+    """Specs whose heads may be fitted on copies at other speeds: networks would cost too much."""
+    return [spec for spec in specs if not isinstance(spec, BackboneSpec)]
 
 
 def seen_by(spec: Spec) -> list[object]:

@@ -8,7 +8,7 @@ computed the features changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from xmoe.experts.ridge import Bools, Floats, Head, Ints, RidgeProblem
 from xmoe.training.promise import fold_units
 
 MOST_IN_MEMORY = 3000  # rows; the eigendecomposition grows with their cube
+# Of 1 and 0.5 each, for two copies of a row, the better on held-out answers.
+COPY_WEIGHT = 0.5
+NO_ROWS: Ints = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Targets:
 
     ``judges`` [n] are the rows whose held-out answers choose penalty and sharpness. ``shares`` [n]
     are the rows' weights, 1 without: rows of a long recording count less. ``balanced`` makes every
-    class count the same.
+    class count the same. ``copies`` [m] are rows of which heads are also fitted on copies at other
+    speeds; the features of these follow those of the n rows.
     """
 
     rows: Floats
@@ -39,12 +43,24 @@ class Targets:
     task: Task
     shares: Floats | None = None
     balanced: bool = False
+    copies: Ints = field(default_factory=lambda: NO_ROWS)
 
     @property
     def weights(self) -> Floats:
         """How much each row counts [n]."""
         shares = np.ones(len(self.rows)) if self.shares is None else self.shares
         return balanced_weights(self.rows) * shares if self.balanced else shares
+
+    def with_copies(self) -> Targets:
+        """The rows and their copies [n + m], which judge nothing and count less."""
+        if not len(self.copies):
+            return self
+        count = len(self.rows)
+        every = self.pick(np.concatenate([np.arange(count), self.copies]))
+        shares = np.ones(len(every.rows)) if every.shares is None else every.shares
+        shares[count:] *= COPY_WEIGHT
+        every.judges[count:] = False
+        return replace(every, shares=shares)
 
     def pick(self, kept: Ints) -> Targets:
         shares = None if self.shares is None else self.shares[kept]
@@ -60,67 +76,69 @@ class Targets:
 
 @dataclass(frozen=True)
 class HeadFit:
-    """A fitted head, its penalty and sharpness, and ``held_out`` logits [n, C] of its rows."""
+    """A head fitted to ``targets``, its penalty and sharpness, and ``held_out`` logits [n, C]."""
 
     head: Head
     penalty: float
     sharpness: float
     held_out: Floats
-    task: Task
+    targets: Targets
     problem: RidgeProblem | None = None
     by_fold: GramFit | None = None
 
     def answer(self, features: Floats32) -> Floats:
         """Logits [m, C] of features [m, D] of clips it was not fitted on."""
-        return to_logits(self.head.predict(features), self.sharpness, self.task)
+        return to_logits(self.head.predict(features), self.sharpness, self.targets.task)
 
-    def answer_copies(self, copies: Floats32, targets: Targets, owners: Ints) -> Floats:
-        """Logits [m, C] of copies [m, D] of rows ``owners`` [m], each without its group.
-
-        ``targets`` are those it was fitted to.
-        """
+    def answer_copies(self, copies: Floats32, owners: Ints) -> Floats:
+        """Logits [m, C] of copies [m, D] of rows ``owners`` [m], each without its group."""
         if self.by_fold is not None:
-            scores = self.by_fold.answer_held_out(copies, gather_folds(targets)[owners])
-            return to_logits(scores, self.sharpness, self.task)
-        assert self.problem is not None
-        scores = self.problem.answer_copies(copies, owners, targets.groups, self.penalty)
-        return to_logits(scores, self.sharpness, self.task)
+            scores = self.by_fold.answer_held_out(copies, gather_folds(self.targets)[owners])
+        else:
+            assert self.problem is not None
+            groups = self.targets.with_copies().groups
+            scores = self.problem.answer_copies(copies, owners, groups, self.penalty)
+        return to_logits(scores, self.sharpness, self.targets.task)
 
     def sharp_head(self) -> tuple[Tensor, Tensor]:
         """Weights [D, C] and bias [C] that include the sharpness: features -> logits."""
-        middle = 0.0 if self.task.exclusive else 0.5
+        middle = 0.0 if self.targets.task.exclusive else 0.5
         weight = torch.from_numpy(self.sharpness * self.head.weights).float()
         bias = torch.from_numpy(self.sharpness * (self.head.bias - middle)).float()
         return weight, bias
 
 
 def fit_either(read: Callable[[], Iterator[Floats32]], targets: Targets) -> HeadFit:
-    """Fit a head on blocks [b, D] of features: all in memory where they are few, else summed."""
+    """Fit a head on blocks [b, D] of features: all in memory where rows are few, else summed."""
     if len(targets.rows) <= MOST_IN_MEMORY:
         return fit_head(np.concatenate(list(read())), targets)
     return fit_head_from_blocks(read, targets)
 
 
 def fit_head(features: Floats32, targets: Targets) -> HeadFit:
-    """Fit a head on features [n, D] that fit into memory."""
-    problem = RidgeProblem(features, targets.rows, weights=targets.weights)
-    penalty = problem.best_penalty(targets.groups, judged=targets.judges)
-    held = problem.leave_out(targets.groups, penalty)
+    """Fit a head on features [n + m, D] that fit into memory."""
+    every = targets.with_copies()
+    problem = RidgeProblem(features, every.rows, weights=every.weights)
+    penalty = problem.best_penalty(every.groups, judged=every.judges)
+    held = problem.leave_out(every.groups, penalty)[: len(targets.rows)]
     sharpness = fit_sharpness(held[targets.judges], targets.rows[targets.judges], targets.task)
     logits = to_logits(held, sharpness, targets.task)
-    return HeadFit(problem.fit(penalty), penalty, sharpness, logits, targets.task, problem)
+    return HeadFit(problem.fit(penalty), penalty, sharpness, logits, targets, problem)
 
 
 def fit_head_from_blocks(read: Callable[[], Iterator[Floats32]], targets: Targets) -> HeadFit:
     """Fit a head on blocks [b, D] of features; ``read`` is called twice, one block is held."""
-    folds = gather_folds(targets)
-    sums = sum_blocks(_as_blocks(read(), targets, folds), num_folds=int(folds.max()) + 1)
-    fit = fit_sums(sums, judged=np.unique(folds[targets.judges]).tolist())
-    blocks = _as_blocks(read(), targets, folds)
-    held = np.concatenate([fit.answer_held_out(block.features, block.folds) for block in blocks])
+    every, folds = targets.with_copies(), gather_folds(targets)
+    judged = np.unique(folds[targets.judges]).tolist()
+    folds = np.concatenate([folds, folds[targets.copies]])
+    sums = sum_blocks(_as_blocks(read(), every, folds), num_folds=int(folds.max()) + 1)
+    fit = fit_sums(sums, judged=judged)
+    blocks = _as_blocks(read(), every, folds)
+    answers = [fit.answer_held_out(block.features, block.folds) for block in blocks]
+    held = np.concatenate(answers)[: len(targets.rows)]
     sharpness = fit_sharpness(held[targets.judges], targets.rows[targets.judges], targets.task)
     logits = to_logits(held, sharpness, targets.task)
-    return HeadFit(fit.head, fit.penalty, sharpness, logits, targets.task, by_fold=fit)
+    return HeadFit(fit.head, fit.penalty, sharpness, logits, targets, by_fold=fit)
 
 
 def gather_folds(targets: Targets) -> Ints:

@@ -1,11 +1,11 @@
 """Recordings -> features of every candidate expert, computed in one pass and cached.
 
 A recording is decoded once for all candidates and cut into segments as for an answer; features are
-of whole segments, and on request of their loudest part and under noise. The cache knows blocks of
-recordings by the hash of their files and candidates by the hash of what they see, so training
-again, or with one more candidate, computes only what is new. Workers share out whole blocks, and
-sums are taken over blocks in their order: the number of workers changes no weight. Only one block
-is in memory while it is computed.
+of whole segments, and on request of their loudest part, under noise and at other speeds. The cache
+knows blocks of recordings by the hash of their files and candidates by the hash of what they see,
+so training again, or with one more candidate, computes only what is new. Workers share out whole
+blocks, and sums are taken over blocks in their order: the number of workers changes no weight. Only
+one block is in memory while it is computed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from xmoe.base.progress import Progress, silent
 from xmoe.experts.kernels import Floats32
 from xmoe.frontend.threads import one_thread
 from xmoe.training.ears import Spec, build_ear, pool_windows, seen_by
-from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
+from xmoe.training.pieces import SPEEDS, CopyName, copy_pieces, cut_training, seed_of
 
 Ints = npt.NDArray[np.int64]
 
@@ -52,6 +52,8 @@ class Features:
     ``homes[i]``; its file has the SHA-256 sum ``digests[i]``. ``bad`` are unusable recordings,
     which are not among the examples. ``focus`` [rows, columns] is, by copy, the saliency of each
     moment of a row, for specs that hear salient windows alone; NaN where it is not computed yet.
+    ``copied`` are those of the examples, in their order, on whose copies at other speeds heads are
+    fitted as well; networks are not.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class Features:
     bad: tuple[Quarantined, ...]
     segment_s: float = 1.0
     focus: Mapping[CopyName, Floats32] = field(default_factory=dict)
+    copied: Features | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -91,12 +94,32 @@ class Features:
                 copy: np.pad(focus, ((0, rows), (0, 0)), constant_values=np.nan)
                 for copy, focus in self.focus.items()
             },
+            self.copied and other.copied and self.copied.join(other.copied),
         )
 
     @property
     def owners(self) -> Ints:
         """The example [rows] of each row."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def rows_of(self, other: Features) -> Ints:
+        """Rows, in their order, of the examples that ``other`` has too."""
+        ids = {example.clip_id for example in other.examples}
+        among = np.array([example.clip_id in ids for example in self.examples])
+        return np.flatnonzero(among[self.owners])
+
+    def copied_rows(self) -> Ints:
+        """Of which row each row at another speed [m] is a copy, as ``to_fit`` yields them."""
+        if self.copied is None:
+            return np.empty(0, np.int64)
+        return np.tile(self.rows_of(self.copied), len(SPEEDS))
+
+    def to_fit(self, spec: Spec) -> Iterator[Floats32]:
+        """Yield features [b, D] block by block, then those of the copies, speed by speed."""
+        yield from self.blocks(spec)
+        if self.copied is not None:
+            for copy in SPEEDS:
+                yield from self.copied.blocks(spec, copy)
 
     def looked(self, *copies: CopyName) -> npt.NDArray[np.bool_]:
         """For which rows [rows] saliency is known in all ``copies``."""

@@ -2,9 +2,9 @@
 
 A table in the run lists the clips with the hash of each file and, where a network hears salient
 windows alone, their saliency over time. Their features stay in the run's feature cache: those of
-the stem and of its experts, and of the noisy copies that promises were fitted on. Gram matrices
-would be no smaller until there are more clips than can be kept, and held-out answers could not be
-made from them.
+the stem and of its experts, of copies at other speeds that heads were fitted on, and of the noisy
+copies that promises were fitted on. Gram matrices would be no smaller until there are more clips
+than can be kept, and held-out answers could not be made from them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,20 @@ import pyarrow.parquet as pq
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import ConfigError, DatasetError, RunFolderError
 from xmoe.base.files import TRAIN_AGAIN, storage_errors, write_bytes
-from xmoe.training.ears import Spec
+from xmoe.training.ears import Spec, pick_kernels
 from xmoe.training.kernel_features import ROWS_FILE, Features, FileDigests, feature_file
-from xmoe.training.pieces import CopyName
+from xmoe.training.pieces import SPEEDS, CopyName
 
 # Features of more bytes are not kept.
 MOST_KEPT = 1 << 30
 SHOWN = 3  # file names in a message
 _EXAMPLE = tuple(field.name for field in fields(Example))
+# Where the features of a copy are, and the saliency that networks heard it by.
+_COLUMNS: dict[CopyName, tuple[str, str]] = {
+    "whole": ("block", "focus"),
+    "noisy": ("noisy_block", "noisy_focus"),
+    "fast": ("copied_block", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,8 @@ class Known:
 
     def save(self, path: Path) -> None:
         whole, noisy = self.whole, self.noisy
-        ids = [example.clip_id for example in noisy.examples]
-        homes = dict(zip(ids, noisy.homes, strict=True))
-        noisy_focus = dict(zip(ids, _pack_focus(noisy, "noisy"), strict=True))
+        homes, copied = _find_homes(noisy), _find_homes(whole.copied)
+        noisy_focus = dict(zip(homes, _pack_focus(noisy, "noisy"), strict=True))
         columns = zip(
             whole.examples,
             whole.digests,
@@ -57,6 +62,7 @@ class Known:
             | {"sha256": digest, "segments": int(count), "block": home, "focus": focus}
             | {"noisy_block": homes.get(example.clip_id)}
             | {"noisy_focus": noisy_focus.get(example.clip_id)}
+            | {"copied_block": copied.get(example.clip_id)}
             for example, digest, count, home, focus in columns
         ]
         sink = pa.BufferOutputStream()
@@ -68,15 +74,17 @@ class Known:
         return all(path.is_file() for path in self.files(specs))
 
     def files(self, specs: Sequence[Spec]) -> list[Path]:
-        parts: tuple[tuple[Features, CopyName], ...] = (
-            (self.whole, "whole"),
-            (self.noisy, "noisy"),
-        )
+        parts: list[tuple[Features, CopyName, Sequence[Spec]]] = [
+            (self.whole, "whole", specs),
+            (self.noisy, "noisy", specs),
+        ]
+        if self.whole.copied is not None:
+            parts += [(self.whole.copied, copy, pick_kernels(specs)) for copy in SPEEDS]
         return [
             feature_file(one.folder / key, spec, copy)
-            for one, copy in parts
+            for one, copy, heard in parts
             for key in one.keys
-            for spec in specs
+            for spec in heard
         ]
 
     def prune(self, specs: Sequence[Spec]) -> int:
@@ -116,6 +124,8 @@ def read_known(path: Path, cache: Path, segment_s: float) -> Known:
         noisy_rows = [row for row in rows if row["noisy_block"]]
         whole = _gather(cache, segment_s, rows, "whole")
         noisy = _gather(cache, segment_s, noisy_rows, "noisy")
+        if copied_rows := [row for row in rows if row.get("copied_block")]:
+            whole = replace(whole, copied=_gather(cache, segment_s, copied_rows, "fast"))
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         what = f"cannot be read: {error}"
         raise RunFolderError(what, where=str(path), mend=TRAIN_AGAIN) from error
@@ -125,7 +135,7 @@ def read_known(path: Path, cache: Path, segment_s: float) -> Known:
 def _gather(
     cache: Path, segment_s: float, rows: Sequence[dict[str, Any]], copy: CopyName
 ) -> Features:
-    home, focus = ("block", "focus") if copy == "whole" else ("noisy_block", "noisy_focus")
+    home, focus = _COLUMNS[copy]
     known = [{name: row[name] for name in _EXAMPLE} for row in rows]
     features = Features(
         cache,
@@ -140,6 +150,14 @@ def _gather(
         return features
     table = np.frombuffer(b"".join(row[focus] for row in rows), np.float32)
     return replace(features, focus={copy: table.reshape(int(features.counts.sum()), -1)})
+
+
+def _find_homes(features: Features | None) -> dict[str, str]:
+    """The block of each example, by its id."""
+    if features is None:
+        return {}
+    ids = [example.clip_id for example in features.examples]
+    return dict(zip(ids, features.homes, strict=True))
 
 
 def _pack_focus(features: Features, copy: CopyName) -> list[bytes | None]:

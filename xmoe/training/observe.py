@@ -54,7 +54,7 @@ def look_where_noisy(fitted: Fitted, noisy: Features) -> Features:
         return noisy
     job, head, stem = fitted.job, fitted.heads[STEM_NAME], StemSpec(spectro=fitted.job.spectro)
     copies = noisy.table(stem, "noisy")
-    logits = head.answer_copies(copies, fitted.targets, rows_of(fitted, noisy))
+    logits = head.answer_copies(copies, fitted.features.rows_of(noisy))
     belief = job.task.belief(torch.from_numpy(logits).float())
     own = fitted_stem(job.spectro, head)
     return look_where(job.source, noisy, own, {"noisy": belief}, spectro=job.spectro)
@@ -73,7 +73,7 @@ def observe(
     It holds the clips of ``noisy`` that judge, and their noisy copies. Clips in the table
     ``before`` need no recording: their saliency and conditions are taken from there.
     """
-    rows, seen = rows_of(fitted, noisy), {} if before is None else before.glances()
+    rows, seen = fitted.features.rows_of(noisy), {} if before is None else before.glances()
     at_hand = {example.clip_id for example in fitted.job.dataset.examples} | seen.keys()
     usable = [example.clip_id in at_hand for example in fitted.features.examples]
     clips = fitted.features.owners[rows]
@@ -99,19 +99,12 @@ def observe(
     )
 
 
-def rows_of(fitted: Fitted, noisy: Features) -> Ints:
-    """Rows, in their order, of the fitted clips that ``noisy`` has too."""
-    ids = {example.clip_id for example in noisy.examples}
-    among = np.array([example.clip_id in ids for example in fitted.features.examples])
-    return np.flatnonzero(among[fitted.features.owners])
-
-
 def answer_noisy(fitted: Fitted, noisy: Features, picked: Ints, kept: Ints) -> Floats:
     """Held-out logits [1 + E, n, C] of the noisy rows ``kept`` [n], copies of ``picked``."""
 
     def answer(name: str, spec: Spec) -> Floats:
         table = noisy.table(spec, "noisy")[kept]
-        return fitted.heads[name].answer_copies(table, fitted.targets, picked)
+        return fitted.heads[name].answer_copies(table, picked)
 
     stem = answer(STEM_NAME, StemSpec(spectro=fitted.job.spectro))
     return np.stack([stem, *(answer(spec.name, spec) for spec in fitted.specs)])

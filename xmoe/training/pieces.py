@@ -1,4 +1,4 @@
-"""Recordings -> the segments that heads are fitted on, whole, in part or under noise."""
+"""Recordings -> the segments that heads are fitted on, and copies of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import numpy as np
 
 from xmoe.audio.clip import Clip
 from xmoe.audio.dataset import Example
+from xmoe.audio.resample import resample
 from xmoe.audio.segment import Grid, Samples
 from xmoe.policy.copies import loudest_part, noisy_copy
 
-CopyName = Literal["whole", "part", "noisy"]
+CopyName = Literal["whole", "part", "noisy", "slow", "fast"]
+
+# In tenths of the speed (Ko 2015, Interspeech): another voice, animal or engine at another pitch.
+SPEEDS: dict[CopyName, int] = {"slow": 9, "fast": 11}
 
 # Enough segments of a long recording, spread evenly.
 MOST_SEGMENTS = 8
@@ -30,9 +34,11 @@ def cut_training(clip: Clip, segment_s: float) -> list[Samples]:
 
 
 def copy_pieces(pieces: Sequence[Samples], copy: CopyName, seed: int) -> list[Samples]:
-    """Pieces as they are, their loudest parts of random lengths, or under noise."""
+    """Pieces as they are, parts of random lengths, the loudest, under noise, or at other speeds."""
     if copy == "whole":
         return list(pieces)
+    if copy in SPEEDS:
+        return [resample(samples, from_hz=SPEEDS[copy], to_hz=10) for samples in pieces]
     rng = np.random.default_rng(seed)
     if copy == "noisy":
         return [noisy_copy(samples, rng) for samples in pieces]

@@ -107,6 +107,7 @@ def _fit_all(
         dropped=record["dropped"],
         judged=judged,
         sources=plan.words,
+        speeds=record.get("speeds", ""),
     )
     return fitted, hold_out(heads, targets, fitted.units)
 
