@@ -35,7 +35,7 @@ help: ## Print this list
 
 setup: $(INSTALLED) ## Make .venv and install everything from the hash lock (once)
 
-setup-extras: $(EXTRAS) ## Add the extras: annotations, bench, hf, tune
+setup-extras: $(EXTRAS) ## Add the extras: annotations, bench, hf
 
 setup-backbones: $(BACKBONES) ## Add the weights of two pretrained networks, for their tests
 

@@ -25,7 +25,6 @@ BUNDLES = {
         "tests/jobs/",
         "tests/deployments/",
         "tests/benchmarks/test_serving.py",
-        "tests/cli/test_tune.py",
         "tests/serve/test_autoscaling.py",
         "tests/serve/test_faults.py",
         "tests/serve/start/",

@@ -39,7 +39,7 @@ def test_a_wheel_says_what_it_needs_and_how_it_is_called(built):
     assert said["Name"] == "xmoe"
     assert said["Requires-Python"] == ">=3.11"
     assert said["Description-Content-Type"] == "text/markdown"
-    assert {"onnx", "litert", "hf", "tune"} <= set(said.get_all("Provides-Extra"))
+    assert {"onnx", "litert", "hf"} <= set(said.get_all("Provides-Extra"))
     needed = [one for one in said.get_all("Requires-Dist") if "extra" not in one]
     assert any(one.startswith("torch==") for one in needed)
     (points,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]

@@ -45,7 +45,6 @@ COMMANDS = {
     "suggest",
     "synth",
     "train",
-    "tune",
     "update",
     "versions",
 }

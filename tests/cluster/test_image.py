@@ -89,7 +89,7 @@ def test_everything_that_is_copied_is_sent_to_the_builder():
 
 def test_lock_of_the_image_holds_hashes_and_no_tools_for_developers():
     packages = {line.split("==")[0] for line in LOCK.splitlines() if "==" in line}
-    assert {"torch", "torchaudio", "ray", "optuna", "hatchling"} <= packages
+    assert {"torch", "torchaudio", "ray", "hatchling"} <= packages
     assert not packages & {"pytest", "mypy", "ruff", "moto", "quantus"}
     assert LOCK.count("--hash=sha256:") > len(packages)
     assert "://" not in LOCK

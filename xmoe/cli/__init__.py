@@ -34,7 +34,6 @@ from xmoe.cli.submit import submit
 from xmoe.cli.suggest import suggest
 from xmoe.cli.synth import synth
 from xmoe.cli.train import train
-from xmoe.cli.tune import tune
 
 
 @click.group(epilog=EXIT_CODES_HELP, context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +46,6 @@ def cli() -> None:
     xmoe annotations DIR --out SET            cut a set from annotated long recordings
     xmoe profile DIR                          measure a set of recordings
     xmoe train --dataset DIR --out RUN        decide, train, evaluate
-    xmoe tune --dataset DIR --out FOLDER      try settings: accuracy against cost
     xmoe infer RUN FILE...                    answer for recordings
     xmoe explain RUN FILE --out DIR           show why
     xmoe report RUN                           one page on all of it
@@ -73,7 +71,6 @@ for _command in (
     cut_annotations,
     profile,
     train,
-    tune,
     evaluate,
     infer,
     explain,

@@ -83,7 +83,6 @@ override_options = all_of(
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--strict", is_flag=True, help="Make a recording that cannot be read an error.")
 @click.option("--no-samples", is_flag=True, help="Keep no test clips in the run to try it with.")
-@click.option("--settings", "settings_file", type=EXISTING_FILE, help="What `xmoe tune` chose.")
 @override_options
 def train(*, dataset: Path | str, out: Path | str, **asked: Any) -> Reply:
     """Profile the recordings, choose settings for them, train, and evaluate on the test split.
@@ -91,7 +90,7 @@ def train(*, dataset: Path | str, out: Path | str, **asked: Any) -> Reply:
     Writes everything to --out. With --fit both a run that was fitted in closed form answers before
     a network is trained beside it, which is kept where validation clips say that it pays; --resume
     --fit both does so for an older run. After Ctrl-C --resume continues. Options from --frontend
-    on replace a choice of the policy, or of --settings.
+    on replace a choice of the policy.
     """
     from xmoe.base.progress import show_progress
     from xmoe.pipeline.fit import fit_run
@@ -122,7 +121,6 @@ def say_state(out: Path) -> str:
 
 
 def make_request(dataset: Path | str, out: Path, asked: Mapping[str, Any]) -> FitRequest:
-    """The request; an option replaces what a file of settings says."""
     from xmoe.base.config import TrainConfig
     from xmoe.pipeline.request import FitRequest, read_cards
     from xmoe.policy.policy import PolicyOverrides
@@ -130,14 +128,7 @@ def make_request(dataset: Path | str, out: Path, asked: Mapping[str, Any]) -> Fi
     names = PolicyOverrides.model_fields
     wishes = {name: asked[name] for name in names if asked[name] is not None}
     train = {name: asked[name] for name in ("epochs", "batch_size", "seed", "device")}
-    trained = asked["epochs"] is not None or asked["settings_file"] is not None
-    train["fit"] = asked["fit"] or ("gradient" if trained else "closed")
-    if asked["settings_file"] is not None:
-        from xmoe.tuning.search import read_settings
-
-        tuned = read_settings(asked["settings_file"])
-        wishes = tuned.overrides.model_dump(exclude_none=True) | wishes
-        train["learning_rate"] = tuned.learning_rate
+    train["fit"] = asked["fit"] or ("closed" if asked["epochs"] is None else "gradient")
     request = FitRequest(
         dataset_dir=dataset,
         metadata_csv=asked["metadata"],
@@ -145,7 +136,7 @@ def make_request(dataset: Path | str, out: Path, asked: Mapping[str, Any]) -> Fi
         test_fold=asked["test_fold"],
         task=asked["task"],
         budget=asked["budget"],
-        fit_by_policy=asked["fit"] is None and not trained,
+        fit_by_policy=asked["fit"] is None and asked["epochs"] is None,
         train=TrainConfig(num_workers=asked["workers"], **train),
         policy=asked["policy"],
         overrides=PolicyOverrides(**wishes),

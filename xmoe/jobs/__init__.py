@@ -1,4 +1,4 @@
-"""The same work on Ray: profiling, training and tuning over many processes or machines.
+"""The same work on Ray: profiling, training, evaluating and answering on many machines.
 
 Everything here is a shell around plain functions of the packages below; nothing below imports Ray.
 """

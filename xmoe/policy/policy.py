@@ -1,7 +1,7 @@
 """Profile (and training clips) -> Policy: rules first, then a race of the remaining front ends.
 
-Cheaper and more limited than tuning: it looks at clips of the train split only, once, with a
-classifier in closed form. The same seed gives the same policy.
+It looks at clips of the train split only, once, with a classifier in closed form. The same seed
+gives the same policy.
 """
 
 from __future__ import annotations
