@@ -33,7 +33,6 @@ def test_accuracy_against_cost_shows_the_run_among_fixed_numbers_and_single_expe
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (4.0, 0.78)
     assert [line.get_xdata()[0] for line in alone] == [3.0, 6.0]
     assert "78.0% for 4.0 ms" in figure.get_suptitle()
-    assert draw_accuracy_by_ms(metrics, "a set").get_suptitle() == "a set"
 
 
 def test_k_is_averaged_over_equally_many_clips():

@@ -70,7 +70,6 @@ def background_of(classes: Sequence[str], named: Collection[str] | None = None) 
 
 
 def choose_thresholds(predictor: Predictor, store: SpectrogramStore) -> Thresholds:
-    """The thresholds that the validation clips of a store support."""
     p, truth, clips = _answer_segments(predictor, store)
     return find_thresholds(
         p, truth, clips, classes=predictor.config.classes, exclusive=predictor.task.exclusive

@@ -98,7 +98,6 @@ class Cutter:
 
     @property
     def received(self) -> int:
-        """Number of samples so far."""
         return self._first + self._end - self._begin
 
     @property
@@ -108,7 +107,6 @@ class Cutter:
         return max(0, self.received - ((count - 1) * grid.hop + grid.length if count else 0))
 
     def push(self, block: Samples) -> None:
-        """Append samples [n]."""
         self._let_go()
         if self._end + len(block) > len(self._held):
             held = self._held[self._begin : self._end]

@@ -53,7 +53,6 @@ class Checked:
 
 
 def check_backbone(card: BackboneCard, folder: Path, *, trust: Collection[str] = ()) -> Checked:
-    """Open a network, feed it synthetic sounds, and say what is wrong."""
     try:
         backbone = load_backbone(card, folder, trust=trust)
         wide = load_backbone(card, folder, trust=trust, threads=2)

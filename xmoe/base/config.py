@@ -80,12 +80,10 @@ class SpectroConfig(Frozen):
 
     @property
     def segment_samples(self) -> int:
-        """S: samples in one segment."""
         return round(self.segment_s * self.sample_rate_hz)
 
     @property
     def num_frames(self) -> int:
-        """T: frames in one segment."""
         return self.segment_samples // self.hop_length + 1
 
     @property
@@ -227,7 +225,6 @@ class ModelConfig(Frozen):
         return any(spec.kind != "cnn" for spec in self.experts)
 
     def spec_of(self, name: str) -> ExpertSpec:
-        """The expert of that name; KeyError if there is none."""
         for spec in self.experts:
             if spec.name == name:
                 return spec

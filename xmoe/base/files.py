@@ -52,7 +52,6 @@ def to_json(value: Any) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as canonical JSON, atomically."""
     write_bytes(path, to_json(value).encode())
 
 

@@ -173,7 +173,6 @@ class Ledger:
         self._note(f"_done/{receipt.shard:05d}.json", to_json(receipt))
 
     def finish(self, plan: BatchPlan, receipts: Iterable[Receipt], repeated: Sequence[str]) -> None:
-        """Write the quarantine and the manifest of a complete job."""
         ordered = sorted(receipts, key=lambda receipt: receipt.shard)
         bad = [Quarantined(*row) for receipt in ordered for row in receipt.bad]
         (self.output / QUARANTINE).write(quarantine_bytes(bad))

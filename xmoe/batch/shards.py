@@ -75,6 +75,5 @@ class ShardWorker:
 
 
 def work_here(job: ShardJob, shards: Sequence[Shard]) -> Generator[Receipt]:
-    """Answer shards in this process, one after another."""
     worker = ShardWorker(job)
     yield from map(worker, shards)

@@ -5,14 +5,14 @@ software is released.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmoe.cli.options import EXISTING_FILE, Percent, command, session
+from xmoe.cli.options import EXISTING_FILE, Percent, all_of, command, session
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
@@ -21,41 +21,34 @@ if TYPE_CHECKING:
     from xmoe.serve.settings import ServeSettings
     from xmoe.serve.start.stage import ServeStage
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 EVERYTHING = 1.0
 
 
-def release_options(function: Function) -> Function:
-    """Add the registry, and which application on which cluster."""
-    for option in (
-        click.option(
-            "--within",
-            "within_s",
-            type=click.FloatRange(1.0),
-            default=600.0,
-            show_default=True,
-            help="Seconds until a version must be ready.",
-        ),
-        click.option("--why", default="", help="Kept in the registry."),
-        click.option("--name", default="xmoe", show_default=True, help="The application's name."),
-        click.option(
-            "--address",
-            envvar="RAY_ADDRESS",
-            default="auto",
-            show_default=True,
-            help="HOST:PORT of the Ray cluster; auto is the one that runs on this machine.",
-        ),
-        registry_option,
-    ):
-        function = option(function)
-    return function
-
-
-registry_option = click.option(
-    "--registry",
-    envvar="XMOE_REGISTRY",
-    required=True,
-    help="Folder of versions that every node sees, or an s3:// or gs:// address.",
+# The registry, and which application on which cluster.
+release_options = all_of(
+    click.option(
+        "--registry",
+        envvar="XMOE_REGISTRY",
+        required=True,
+        help="Folder of versions that every node sees, or an s3:// or gs:// address.",
+    ),
+    click.option(
+        "--address",
+        envvar="RAY_ADDRESS",
+        default="auto",
+        show_default=True,
+        help="HOST:PORT of the Ray cluster; auto is the one that runs on this machine.",
+    ),
+    click.option("--name", default="xmoe", show_default=True, help="The application's name."),
+    click.option("--why", default="", help="Kept in the registry."),
+    click.option(
+        "--within",
+        "within_s",
+        type=click.FloatRange(1.0),
+        default=600.0,
+        show_default=True,
+        help="Seconds until a version must be ready.",
+    ),
 )
 
 
@@ -122,6 +115,7 @@ def deploy(*, run: str, shadow: bool, canary: float | None, **asked: Any) -> Rep
 
 def make_settings(run: str, served: ServeSettings | None, asked: dict[str, Any]) -> ServeSettings:
     """Return how a run is served: by a file, else as the version before, and by the options."""
+    from xmoe.run.remote import fetched
     from xmoe.serve.start.build import check_settings
 
     file = asked["settings_file"]
@@ -130,7 +124,8 @@ def make_settings(run: str, served: ServeSettings | None, asked: dict[str, Any])
         given = read_settings(file)
     elif served is not None:
         given = served.model_dump(mode="json")
-        known = set(experts_of(run))
+        with fetched(run, []) as folder:
+            known = folder.read_config().model.expert_names
         given["experts"] = {n: e for n, e in given["experts"].items() if n in known}
     given["run"] = run
     if asked["topology"] is not None:
@@ -138,14 +133,6 @@ def make_settings(run: str, served: ServeSettings | None, asked: dict[str, Any])
     if asked["token_file"] is not None:
         given.setdefault("http", {})["token_file"] = str(asked["token_file"].resolve())
     return check_settings(given)
-
-
-def experts_of(run: str) -> tuple[str, ...]:
-    """Return the names of a run's experts."""
-    from xmoe.run.remote import fetched
-
-    with fetched(run, []) as folder:
-        return folder.read_config().model.expert_names
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -179,7 +166,6 @@ def check_before(settings: ServeSettings, asked: dict[str, Any]) -> None:
 
 
 def place_of(asked: dict[str, Any]) -> Any:
-    """Return the application and its cluster as a record."""
     from xmoe.serve.start.cluster import Place
 
     return Place(address=asked["address"], name=asked["name"], replace=True)
@@ -221,7 +207,6 @@ def open_releases(
 
 
 def say(line: str) -> None:
-    """Print one step on the error stream, unless nothing is to be said."""
     if not session().quiet:
         click.echo(line, err=True)
 
@@ -280,20 +265,17 @@ def versions(*, trial: bool, **asked: Any) -> Reply:
 
 
 def alias_of(state: State, number: int) -> str:
-    """Return what a version is to the application."""
     names = {state.rolling: "rolling out", state.candidate: "candidate"}
     return {state.production: "production", **names}.get(number, "")
 
 
 def describe_change(state: State) -> str:
-    """Return the last change in one line."""
     change = state.change
     told = f"{change.what} {change.version or ''} {change.at} {change.by}".strip()
     return told + "".join(f"; {text}" for text in (change.why, change.note) if text)
 
 
 def describe_state(state: State, stage: ServeStage) -> Reply:
-    """Return the reply of a command that changed what is served."""
     address = stage.address
     shown = [describe_change(state)]
     if state.served is not None:

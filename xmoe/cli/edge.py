@@ -61,7 +61,6 @@ class Failure:
     code: str | None = None
 
     def reply(self) -> Reply:
-        """Fields of a failed command: ``ok`` false and what, where, mend."""
         fields = {key: value for key, value in vars(self).items() if value is not None}
         return Reply({"ok": False, **fields}, exit_code=self.exit_code)
 

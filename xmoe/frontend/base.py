@@ -37,7 +37,6 @@ class Frontend(nn.Module):
         return self.config.num_bins
 
     def num_frames(self, num_samples: int) -> int:
-        """T for a waveform of ``num_samples``."""
         return num_samples // self.config.hop_length + 1
 
     def macs(self, num_frames: int) -> float:

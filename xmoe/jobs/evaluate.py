@@ -135,7 +135,6 @@ def read_outcomes(table: pa.Table) -> dict[int, tuple[Answered | None, list[Quar
 
 
 def to_bytes(answered: Answered) -> bytes:
-    """The bytes of an .npz file."""
     buffer = io.BytesIO()
     np.savez(buffer, **{**vars(answered), "clip_ids": np.array(answered.clip_ids)})
     return buffer.getvalue()

@@ -38,12 +38,10 @@ def find_unseen(paths: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def missing_here(paths: Sequence[str]) -> list[str]:
-    """The paths that this machine does not see."""
     return [path for path in paths if not Path(path).exists()]
 
 
 def main(paths: Sequence[str]) -> int:
-    """Say what is not seen and where; return the exit code."""
     unseen = find_unseen(paths)
     for node, path in unseen:
         print(f"xmoe: {path}: node {node} does not see it", file=sys.stderr)  # noqa: T201

@@ -117,7 +117,6 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 def submit(client: JobSubmissionClient, request: JobRequest) -> str:
-    """Hand the job in and return its id."""
     runtime: dict[str, Any] = {"env_vars": dict(request.env)} if request.env else {}
     if request.working_dir is not None:
         runtime["working_dir"] = str(request.working_dir)
@@ -152,12 +151,10 @@ def follow(client: JobSubmissionClient, job_id: str, show: Show) -> JobEnd:
 
 
 def stop(client: JobSubmissionClient, job_id: str) -> None:
-    """Tell a job to stop."""
     client.stop_job(job_id)
 
 
 def describe_commands(address: str, job_id: str) -> list[str]:
-    """The commands that follow and stop a job later."""
     where = f"--address {shlex.quote(address)} {job_id}"
     return [f"follow it: ray job logs {where} --follow", f"stop it: ray job stop {where}"]
 

@@ -140,7 +140,6 @@ def train_worker(settings: dict[str, Any]) -> None:
 
 
 def job_to_dict(job: TrainingJob) -> dict[str, Any]:
-    """A job as plain values."""
     return {
         "run": str(job.run.resolve()),
         "config": job.config.model_dump(mode="json"),
@@ -149,7 +148,6 @@ def job_to_dict(job: TrainingJob) -> dict[str, Any]:
 
 
 def dict_to_job(values: dict[str, Any]) -> TrainingJob:
-    """The job that ``job_to_dict`` wrote down."""
     return TrainingJob(
         run=Path(values["run"]),
         config=RunConfig.model_validate(values["config"]),

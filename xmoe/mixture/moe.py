@@ -326,7 +326,6 @@ def split_weights(model: MoE) -> dict[str, dict[str, Tensor]]:
 
 
 def load_weights_into(model: MoE, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Load weights grouped by ``split_weights``."""
     model.stem.load_state_dict(dict(groups[STEM]))
     model.router.load_state_dict(dict(groups[ROUTER]))
     for name, expert in model.experts.items():

@@ -92,27 +92,15 @@ def ask_further(
     """
     if not isinstance(model.router, PromiseRouter):
         return None
-    counts = count_further(model.router, plan, replies, routing, k_max=k_max)
+    renewed = renew_promises(model.router, plan, replies)
+    chosen = choose_counts(renewed, routing.k_price, k_max, costs_ms=routing.costs_ms)
+    counts = torch.maximum(chosen, plan.k)
     more = counts > plan.k
     if not bool(more.any()):
         return None
     preference = plan.preference if lost is None else plan.preference.without(lost)
     weights = torch.where(more.unsqueeze(1), preference.choose(counts), plan.weights)
     return replace(plan, weights=weights)
-
-
-def count_further(
-    router: PromiseRouter,
-    plan: Plan,
-    replies: Mapping[str, ExpertReply],
-    routing: RoutingConfig,
-    *,
-    k_max: int | None = None,
-) -> Tensor:
-    """How many experts [B] are worth asking in all, now that the first have answered."""
-    renewed = renew_promises(router, plan, replies)
-    chosen = choose_counts(renewed, routing.k_price, k_max, costs_ms=routing.costs_ms)
-    return torch.maximum(chosen, plan.k)
 
 
 def renew_promises(router: PromiseRouter, plan: Plan, replies: Mapping[str, ExpertReply]) -> Tensor:

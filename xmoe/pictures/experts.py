@@ -65,7 +65,6 @@ def _say_usage(usage: Mapping[str, Any]) -> str:
 
 
 def draw_k_histogram(usage: Mapping[str, Any]) -> Figure:
-    """``k_histogram`` {K: clips} and ``mean_k`` of ``expert_usage.json``."""
     counts = {int(k): int(count) for k, count in usage["k_histogram"].items()}
     if not counts:
         raise ValueError("no clips to draw")

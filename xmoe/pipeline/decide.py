@@ -20,7 +20,6 @@ from xmoe.base.progress import Progress, silent
 from xmoe.pipeline.request import FitRequest
 from xmoe.policy.policy import Choice, Policy, choose_policy
 from xmoe.policy.rules import decide_fit
-from xmoe.profile.assemble import ProfileResult
 from xmoe.profile.profile import write_clip_table
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.budget import parse_budget
@@ -45,8 +44,10 @@ def decide(
     result = request.profiler(dataset, workers=THREADS, progress=progress)
     record_quarantine(folder, result.quarantined, strict=request.strict)
     say(progress, "quarantine", describe_quarantine(result.quarantined, folder))
-    dataset, findings = check_readable(dataset, result)
-    warnings = [*findings, *result.profile.warnings]
+    findings = check_content(dataset, result.hashes, result.silent)
+    raise_on_errors(findings)
+    dataset = keep_readable(dataset, result.hashes)
+    warnings = [*map(str, findings), *result.profile.warnings]
     say(progress, "warning", warnings)
     write_json(folder.file(RunFile.PROFILE), result.profile)
     write_clip_table(folder.file(RunFile.CLIPS), result.stats)
@@ -90,16 +91,6 @@ def read_checked(request: FitRequest, *, progress: Progress = silent) -> Dataset
     raise_on_errors(findings)
     say(progress, "data", [*dataset.notes, *map(str, findings)])
     return dataset
-
-
-def check_readable(dataset: Dataset, result: ProfileResult) -> tuple[Dataset, list[str]]:
-    """The profiled data set without unreadable clips, and warnings about its content.
-
-    Raises DatasetError where the content forbids training.
-    """
-    findings = check_content(dataset, result.hashes, result.silent)
-    raise_on_errors(findings)
-    return keep_readable(dataset, result.hashes), [str(finding) for finding in findings]
 
 
 def keep_readable(dataset: Dataset, readable: Collection[str]) -> Dataset:

@@ -72,7 +72,6 @@ class Answered(_Clips):
 
     @classmethod
     def join(cls, blocks: Sequence[Answered]) -> Answered:
-        """Answers of blocks in their order as one."""
         columns = {
             name: np.concatenate([getattr(block, name) for block in blocks])
             for name in cls.__dataclass_fields__
@@ -120,7 +119,6 @@ def answer_here(
     *,
     progress: Progress = silent,
 ) -> tuple[Answered | None, list[Quarantined]]:
-    """Answer clips in this process, as ``Answerer``."""
     with temporary_store(predictor, dataset, examples, progress=progress) as (store, bad):
         return answer_store(predictor, store, progress=progress) if len(store) else None, bad
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock
-
 from xmoe.audio.dataset import SPLITS, Dataset
 from xmoe.base.config import BackboneSpec, RunConfig, SpectroConfig
 from xmoe.base.errors import ConfigError, DatasetError
@@ -143,8 +141,7 @@ def build_stores(
 ) -> dict[str, SpectrogramStore]:
     """Spectrograms of splits in the folder ``where``, built where they are not there yet.
 
-    They are built once, however many processes ask at the same time. Raises DatasetError where a
-    split has no readable clip.
+    Raises DatasetError where a split has no readable clip.
     """
     frontend = build_frontend(spectro)
     stores = {}
@@ -152,19 +149,17 @@ def build_stores(
         examples, path = dataset.split(split), where / split
         with storage_errors(where):
             where.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(str(path.with_suffix(".lock"))).acquire()
-        with lock:
-            clip_ids = [example.clip_id for example in examples]
-            if not matches(path, frontend, clip_ids, with_sound=with_sound):
-                build_store(
-                    path,
-                    dataset,
-                    examples,
-                    frontend,
-                    by_segment=split != "train",
-                    with_sound=with_sound and split != "train",
-                    progress=progress,
-                )
+        clip_ids = [example.clip_id for example in examples]
+        if not matches(path, frontend, clip_ids, with_sound=with_sound):
+            build_store(
+                path,
+                dataset,
+                examples,
+                frontend,
+                by_segment=split != "train",
+                with_sound=with_sound and split != "train",
+                progress=progress,
+            )
         stores[split] = open_store(path)
         if not len(stores[split]):
             what = f"the {split} split has no readable recording"

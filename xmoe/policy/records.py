@@ -52,7 +52,6 @@ class Choice(Frozen):
 
     @classmethod
     def given(cls, name: str, value: Any) -> Choice:
-        """A choice that the user made."""
         return cls(name=name, value=value, reason="given", source="user")
 
 

@@ -21,7 +21,6 @@ FLOOR_SHOWN_DB = 110.0
 
 
 def render_profile(profile: Profile) -> Figure:
-    """Spectrum above; durations, SNR, sample rates and classes below."""
     figure = new_figure(11, 7.2)
     grid = figure.add_gridspec(2, 4, height_ratios=(1.35, 1.0), width_ratios=(1, 1, 0.8, 1.3))
     _draw_psd(figure.add_subplot(grid[0, :]), profile)

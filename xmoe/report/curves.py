@@ -49,7 +49,7 @@ def draw_accuracy_by_k(metrics: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def draw_accuracy_by_ms(metrics: Mapping[str, Any], title: str = "") -> Figure:
+def draw_accuracy_by_ms(metrics: Mapping[str, Any]) -> Figure:
     """Accuracy against milliseconds of a core: routed, blindly chosen, each expert.
 
     Reads ``curve``, ``accuracy_at_fixed_k``, ``ms_at_fixed_k``, ``alone``, ``ms_alone``,
@@ -59,7 +59,7 @@ def draw_accuracy_by_ms(metrics: Mapping[str, Any], title: str = "") -> Figure:
     order = sorted(fixed, key=int)
     curve = sorted((point["mean_ms"], point["accuracy"]) for point in metrics["curve"])
     every, mean_ms = ms[order[-1]], metrics["mean_ms"]
-    words = title or (
+    words = (
         f"{metrics['accuracy']:.1%} for {mean_ms:.1f} ms a segment; "
         f"all {order[-1]} experts {fixed[order[-1]]:.1%} for {every:.1f} ms"
     )

@@ -114,11 +114,9 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def write_record(self, name: str, record: Any) -> None:
-        """Write a record, or any JSON value, as ``name``."""
         write_json(self.file(name), record)
 
     def read_record(self, name: str, kind: type[Record]) -> Record:
-        """Read and validate a record."""
         try:
             return kind.model_validate(read_json(self.file(name)))
         except ValidationError as error:

@@ -67,7 +67,6 @@ class Client:
         return self._post("/v1/explain", audio, {"output": "png", "picture": picture})
 
     def model(self) -> dict[str, Any]:
-        """What is served: labels, front end, experts."""
         described: dict[str, Any] = json.loads(self._send("/v1/model", None))
         return described
 
@@ -111,7 +110,6 @@ class Client:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a file; InputError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -121,7 +119,6 @@ def read_file(path: Path) -> bytes:
 
 
 def read_refusal(error: urllib.error.HTTPError) -> XmoeError:
-    """The exception for a refused request."""
     try:
         body = json.loads(error.read())
         what, mend = f"{body['message']} ({body['code']})", body["hint"]

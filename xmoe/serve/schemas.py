@@ -52,7 +52,6 @@ class Options(Limits):
 
     @property
     def limits(self) -> Limits:
-        """The options that concern the router."""
         return Limits(k_max=self.k_max, budget=self.budget)
 
 
@@ -108,7 +107,6 @@ class StreamStart(Limits):
 
     @property
     def options(self) -> Options:
-        """The options of each window."""
         return Options(k_max=self.k_max, budget=self.budget, deadline_ms=self.deadline_ms)
 
 

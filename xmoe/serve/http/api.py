@@ -103,7 +103,6 @@ def build_app(service: Service, *, tokens: Allowances = NOBODY) -> ASGIApp:
 
 
 def build_routes(service: Service) -> FastAPI:
-    """The routes without the door."""
     address = service.settings.http.public_url
     app = Application(
         title="xmoe",

@@ -116,7 +116,6 @@ class Corrections:
 
     @property
     def kept(self) -> Literal["off", "hash", "sound"]:
-        """What is kept of a recording."""
         if self.folder is None:
             return "off"
         return "sound" if self.keeps_sounds else "hash"

@@ -69,7 +69,6 @@ class Explainer:
     def draw(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
     ) -> bytes:
-        """The requested picture as PNG."""
         from xmoe.explain.show.render import PICTURES
         from xmoe.pictures.style import to_png
 
@@ -80,7 +79,6 @@ class Explainer:
     def _find(
         self, samples: npt.NDArray[np.float32], sample_rate_hz: int, asked: ExplainOptions
     ) -> Reasons:
-        """The reasons for the answer to one segment."""
         predictor = self._load()
         with self._lock:  # gradients of one clip at a time
             segment, spec, sound = pick_segment(predictor, samples, sample_rate_hz, asked.at_s)

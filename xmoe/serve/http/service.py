@@ -205,7 +205,6 @@ class Service:
         return answer
 
     def _prepare(self, heard: Heard, options: Options) -> Prepared:
-        """Cut a recording into segments and collect doubts about it."""
         samples, rate = heard.samples, heard.sample_rate_hz
         self._check_length(len(samples), rate)
         decoded = time.monotonic()
@@ -339,7 +338,6 @@ class Service:
         return check_samples(np.asarray(request.samples, np.float64), request.sample_rate_hz)
 
     async def correct(self, data: bytes, given: Correction, by: str) -> Corrected:
-        """Write down what a user says about the answer to a recording."""
         clip = await self._read_then(lambda: self.decode(data), lambda clip: clip, None)
         charge(clip.duration_s)
         keep = functools.partial(self.corrections.keep, data, clip, given, by)

@@ -93,7 +93,6 @@ class Tensor(NamedTuple):
         return Tensor("BYTES", best)
 
     def pack(self) -> bytes:
-        """The bytes of the binary extension."""
         if self.datatype != "BYTES":
             return np.asarray(self.values, TYPES[self.datatype]).tobytes()
         texts = [str(value).encode() for value in self.values]
@@ -103,7 +102,6 @@ class Tensor(NamedTuple):
 def split_request(
     data: bytes, length: str | None, http: HttpSettings
 ) -> tuple[InferRequest, bytes | None]:
-    """A request, and the bytes of its input where they follow the JSON."""
     if length == "0":
         tensor = InputTensor(name="recording", shape=[1], datatype="BYTES")
         return InferRequest(inputs=[tensor]), len(data).to_bytes(4, "little") + data

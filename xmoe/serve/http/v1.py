@@ -54,53 +54,33 @@ EXPECTED: tuple[type[Exception], ...] = (
 Asked = TypeVar("Asked", bound=Limits)
 AsQuery = Annotated[Options, Query()]
 GZIP = b"\x1f\x8b"
-BINARY = {"schema": {"type": "string", "format": "binary"}}
-RECORDING: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "One recording: the file itself, a form with one file, or its samples.",
-        "content": {
-            "audio/*": BINARY,
-            "application/octet-stream": BINARY,
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"file": BINARY["schema"]}}
-            },
-            "application/json": {"schema": SamplesRequest.model_json_schema()},
-        },
-    }
-}
-CORRECTION: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "The recording, and what is said of its answer.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "file": BINARY["schema"],
-                        "correction": Correction.model_json_schema(),
-                    },
-                }
-            }
-        },
-    }
-}
+FILE = {"type": "string", "format": "binary"}
+BINARY = {"schema": FILE}
+
+
+def body_of(words: str, parts: Mapping[str, Any], **kinds: Any) -> dict[str, Any]:
+    """How the schema describes a body: a form of ``parts``, or one of other ``kinds``."""
+    form = {"multipart/form-data": {"schema": {"type": "object", "properties": parts}}}
+    return {"requestBody": {"required": True, "description": words, "content": {**kinds, **form}}}
+
+
+RECORDING = body_of(
+    "One recording: the file itself, a form with one file, or its samples.",
+    {"file": FILE},
+    **{
+        "audio/*": BINARY,
+        "application/octet-stream": BINARY,
+        "application/json": {"schema": SamplesRequest.model_json_schema()},
+    },
+)
+CORRECTION = body_of(
+    "The recording, and what is said of its answer.",
+    {"file": FILE, "correction": Correction.model_json_schema()},
+)
+FILES = body_of(
+    "Several recordings, one file part each.", {"files": {"type": "array", "items": FILE}}
+)
 READINESS: dict[str, Any] = {"model": Readiness, "description": "what each expert answered"}
-FILES: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "Several recordings, one file part each.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"files": {"type": "array", "items": BINARY["schema"]}},
-                }
-            }
-        },
-    }
-}
 
 
 def is_form(request: Request) -> bool:

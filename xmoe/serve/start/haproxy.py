@@ -59,7 +59,6 @@ main()
 
 
 def is_there() -> bool:
-    """Whether Ray brought an HAProxy."""
     return find_binary() is not None
 
 

@@ -130,7 +130,6 @@ class RouterReplica:
         return (await self.service.answer_bytes(data, checked)).model_dump(mode="json")
 
     async def report(self) -> dict[str, Any]:
-        """This router's report, for another that speaks for all."""
         return self.service.operations.report().model_dump(mode="json")
 
     async def try_out(self, plan: dict[str, Any] | None) -> None:
@@ -214,7 +213,6 @@ def find_siblings() -> Siblings | None:
 
 
 def find_weights(settings: ServeSettings) -> Weights:
-    """The weights that are served now."""
     with fetched(settings.run, [], which=settings.which) as folder:
         return Weights(settings.run, settings.which, hash_weights(folder, settings.which))
 

@@ -165,7 +165,6 @@ def serving(
 
 
 def http_options(settings: ServeSettings, host: str, port: int) -> dict[str, Any]:
-    """The HTTP options of a Serve that is started for a run."""
     limit_s = settings.http.max_stream_s + BEYOND_A_STREAM_S
     return {"host": host, "port": port, "request_timeout_s": limit_s}
 

@@ -6,9 +6,10 @@ says what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from xmoe.annotate.events import MergeRules
 from xmoe.annotate.recording import merge_rules
@@ -17,6 +18,7 @@ from xmoe.base.config import RunConfig
 from xmoe.base.errors import RunFolderError
 from xmoe.policy.records import Policy
 from xmoe.predict.samples import Sample, read_samples
+from xmoe.profile.clip_stats import ClipStats
 from xmoe.profile.profile import Profile, read_clip_table, read_profile
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.run.remote import fetched, hash_weights
@@ -24,6 +26,7 @@ from xmoe.serve.schemas import TrainingSummary
 from xmoe.serve.settings import ServeSettings
 from xmoe.serve.watch.reference import Reference
 
+Value = TypeVar("Value")
 FILES = (RunFile.POLICY, RunFile.PROFILE, RunFile.CLIPS, RunFile.EVENTS, RunFile.SAMPLES)
 NO_TABLE = f"the run has no {RunFile.CLIPS} that can be read, so there is nothing to compare with"
 
@@ -62,21 +65,21 @@ def _read_folder(folder: RunFolder, settings: ServeSettings, config: RunConfig) 
     return About(
         name=PurePosixPath(settings.run).name,
         weights_sha256=hash_weights(folder, settings.which),
-        mask_reasons=read_mask_reasons(folder),
-        training=read_training(folder),
+        mask_reasons=read_or({}, lambda: folder.read_record(RunFile.POLICY, Policy).mask_reasons),
+        training=read_or(None, lambda: summarise(read_profile(folder.file(RunFile.PROFILE)))),
         reference=reference,
         no_reference=missing,
         event_rules=merge_rules(read_thresholds(folder, config.classes)),
-        samples=try_samples(folder),
+        samples=read_or((), lambda: read_samples(folder)),
     )
 
 
-def try_samples(folder: RunFolder) -> Sequence[Sample]:
-    """Clips to try a run with; none where they cannot be read."""
+def read_or(otherwise: Value, read: Callable[[], Value]) -> Value:
+    """What a run says, or ``otherwise`` where its folder lacks it."""
     try:
-        return read_samples(folder)
+        return read()
     except RunFolderError:
-        return ()
+        return otherwise
 
 
 def read_known(run: str, samples: Sequence[Sample]) -> frozenset[str]:
@@ -87,24 +90,7 @@ def read_known(run: str, samples: Sequence[Sample]) -> frozenset[str]:
         return known_sounds(folder) | {sample.sound_sha256 for sample in samples}
 
 
-def read_mask_reasons(folder: RunFolder) -> dict[str, str]:
-    """Why each masked expert is masked; empty where the folder has no policy."""
-    try:
-        return folder.read_record(RunFile.POLICY, Policy).mask_reasons
-    except RunFolderError:
-        return {}
-
-
-def read_training(folder: RunFolder) -> TrainingSummary | None:
-    """The training set in short, None where the folder has no profile."""
-    try:
-        profile = read_profile(folder.file(RunFile.PROFILE))
-    except RunFolderError:
-        return None
-    return _summarise(profile)
-
-
-def _summarise(profile: Profile) -> TrainingSummary:
+def summarise(profile: Profile) -> TrainingSummary:
     return TrainingSummary(
         clips=profile.num_clips,
         duration_s=profile.total_duration_s,
@@ -118,8 +104,5 @@ def _summarise(profile: Profile) -> TrainingSummary:
 
 def read_reference(folder: RunFolder, config: RunConfig) -> tuple[Reference | None, str]:
     """What incoming recordings are compared with, or None and the reason."""
-    try:
-        rows = read_clip_table(folder.file(RunFile.CLIPS))
-    except RunFolderError:
-        return None, NO_TABLE
+    rows: list[ClipStats] = read_or([], lambda: read_clip_table(folder.file(RunFile.CLIPS)))
     return (Reference.of(rows, config.classes), "") if rows else (None, NO_TABLE)

@@ -156,7 +156,6 @@ class Operations:
         self._registry = Kept(self._read_registry, kept_s=REGISTRY_KEPT_S)
 
     def report(self) -> RouterReport:
-        """This router's own report."""
         fanout, meter, drift = self._router.fanout, self._router.meter, self._incoming.drift
         names, trial = callable_experts(self._router.config), self._trial()
         return RouterReport(
@@ -244,7 +243,6 @@ class Operations:
 
 
 def load_of(routers: Sequence[RouterReport]) -> Load:
-    """The load of several routers together."""
     requests = sum((one.requests for one in routers), Calls())
     return Load(
         requests=requests.calls,

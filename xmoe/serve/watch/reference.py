@@ -43,7 +43,6 @@ class Measure:
         return float(np.log2(max(value, 1e-3))) if self.by_ratio else value
 
     def value(self, place: float) -> float:
-        """The inverse of ``place``."""
         return float(2.0**place) if self.by_ratio else place
 
 
