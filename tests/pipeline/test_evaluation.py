@@ -65,9 +65,9 @@ def answers(predictor, store):
 
 
 def test_clips_are_answered_as_the_predictor_answers(evaluation, answers):
-    for row, answer in zip(evaluation.probabilities, answers, strict=True):
-        assert row.tolist() == list(answer.probabilities.values())
-    assert evaluation.k.tolist() == [answer.k for answer in answers]
+    rows = evaluation.traces["probabilities"].to_pylist()
+    assert rows == [list(answer.probabilities.values()) for answer in answers]
+    assert evaluation.traces["k"].to_pylist() == [answer.k for answer in answers]
 
 
 def test_metrics_count_right_answers_and_experts(evaluation, answers, store):

@@ -29,7 +29,7 @@ from xmoe.audio.sound import Sound, join_sounds
 from xmoe.base.errors import AudioError
 from xmoe.batch.inputs import place_of
 from xmoe.batch.ledger import Format
-from xmoe.predict.answer import Answer, SegmentAnswers
+from xmoe.predict.answer import Answer
 from xmoe.predict.predictor import Predictor
 
 Row = dict[str, Any]
@@ -102,8 +102,7 @@ def _answer_waiting(
             yield name, decoded
             continue
         last = first + len(decoded[0])
-        own = SegmentAnswers(*(value[first:last] for value in vars(answers).values()))
-        yield name, predictor.summarise(own, warnings=doubts)
+        yield name, predictor.summarise(answers.rows(first, last), warnings=doubts)
         first = last
 
 

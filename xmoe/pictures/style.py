@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 Shares = npt.NDArray[np.float64]
 
 INK, QUIET = "#22313f", "#8a949e"
-BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+BLUE, ORANGE, RED = "#0072b2", "#e69f00", "#d55e00"
 HEAT = "Blues"
 LABEL_LENGTH = 24
 

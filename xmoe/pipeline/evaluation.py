@@ -38,16 +38,12 @@ from xmoe.predict.predictor import Predictor
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers of one split: ``probabilities`` [n, C], ``targets`` [n] or [n, C], K, weights [n, E].
+    """What answers to one split are worth.
 
     ``metrics`` as from ``compute_metrics`` plus mean K and fixed-K figures; ``usage`` is what
     ``expert_usage.json`` holds; ``traces`` has one row per clip.
     """
 
-    probabilities: npt.NDArray[np.float64]
-    targets: npt.NDArray[np.generic]
-    k: npt.NDArray[np.float64]
-    weights: npt.NDArray[np.float64]
     metrics: dict[str, Any]
     usage: dict[str, Any]
     traces: pa.Table
@@ -180,10 +176,6 @@ def judge(
             for k, p in enumerate(clips.fixed.swapaxes(0, 1))
         }
     return Evaluation(
-        probabilities=clips.probabilities,
-        targets=clips.targets,
-        k=clips.k,
-        weights=clips.weights,
         metrics=metrics,
         usage=measure_usage(clips, truth, config.model.expert_names, config.classes),
         traces=_trace_table(clips, truth, predictor),

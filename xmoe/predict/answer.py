@@ -56,6 +56,9 @@ class SegmentAnswers:
     missing: Tensor
     saliency_share: Tensor
 
+    def rows(self, first: int, last: int) -> SegmentAnswers:
+        return SegmentAnswers(*(column[first:last] for column in vars(self).values()))
+
 
 def join_answers(parts: Sequence[SegmentAnswers]) -> SegmentAnswers:
     if len(parts) == 1:

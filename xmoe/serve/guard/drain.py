@@ -16,11 +16,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xmoe.serve.guard.auth import route_of, to_response
+from xmoe.serve.guard.auth import HEALTH, route_of, to_response
 from xmoe.serve.guard.problems import HttpProblem, busy, draining
 
 ALIVE_PATHS = frozenset({"/healthz", "/v2/health/live"})
-HEALTH_PATHS = ALIVE_PATHS | {"/readyz", "/v2/health/ready"}
 LOOK_S = 0.02
 # Read of a refused body, so that the client sees the answer and not a broken pipe.
 MOST_DROPPED_BYTES = 1 << 20
@@ -64,7 +63,7 @@ class Gate:
             return
         self.inside += 1
         try:
-            if scope["type"] == "websocket" or route_of(scope) in HEALTH_PATHS:
+            if scope["type"] == "websocket" or route_of(scope) in HEALTH:
                 await self._app(scope, receive, send)
             elif self._counted < self._most:
                 await self._take_turn(scope, receive, send)

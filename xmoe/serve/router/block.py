@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class Block:
             self._replied = set(replies)
         if self._answers is None or not self._complete[first:last].all():
             return None
-        return slice_answers(self._answers, first, last)
+        return self._answers.rows(first, last)
 
     def renewed(self, first: int, last: int) -> Tensor | None:
         """What more experts promise to some rows, as of the last call to ``answers``."""
@@ -102,8 +102,3 @@ class Seat:
         wanted = plan if block.wanted is block.plan else slice_rows(block.wanted, *rows)
         inputs = slice_rows(block.inputs, *rows)
         return Share(wanted, plan, inputs, self.calls, *rows, self.deadline)
-
-
-def slice_answers(answers: SegmentAnswers, first: int, last: int) -> SegmentAnswers:
-    parts = (getattr(answers, field.name)[first:last] for field in fields(answers))
-    return SegmentAnswers(*parts)
