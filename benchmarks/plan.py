@@ -2,9 +2,9 @@
 
 python benchmarks/plan.py RUN CLIP... [--clients 1 4 16 32] [--seconds 30] [--ingress haproxy]
 
-``xmoe serve`` (distributed) is asked by closed-loop clients; the simulation has
-the same clients, one replica of each and the cores of this machine. CLIPs are test clips of the
-run, of one segment each. What a request costs beside stem and experts is fitted first:
+``xmoe serve`` (distributed) is asked by closed-loop clients; the simulation has the same clients,
+one replica of each and the cores of this machine. CLIPs are test clips of the run, of one segment
+each. What a request costs beside stem and experts is fitted first:
 
 work   processor time of proxy, router and experts, as their processes used it under the most
        clients. What one client's requests cost more is that of their calls, which they do not share
