@@ -91,6 +91,16 @@ def test_two_trials_at_once_are_refused(run_json, make_run, tmp_path):
     assert code == 2
 
 
+def test_a_missing_registry_says_which_variable_may_name_it(run_json, monkeypatch):
+    monkeypatch.delenv("XMOE_REGISTRY", raising=False)
+    code, fields = run_json("rollback")
+    assert (code, "--registry" in fields["what"], "XMOE_REGISTRY" in fields["what"]) == (
+        2,
+        True,
+        True,
+    )
+
+
 def test_settings_are_those_of_the_served_version_unless_given(make_run, tmp_path):
     run = str(make_run("new", 90))
     before = ServeSettings(

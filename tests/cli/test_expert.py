@@ -47,6 +47,14 @@ def test_a_budget_in_milliseconds_is_written_to_the_run(run, capsys):
     assert MoEAudioClassifier.load(run, device="cpu").budget == "2ms"
 
 
+def test_what_the_budget_buys_is_said_once(run, capsys):
+    with pytest.raises(SystemExit):
+        main(["calibrate", str(run), "--budget", "2ms"])
+    said = capsys.readouterr()
+    line = RunFolder(run).read_config().routing.reasons["k"]
+    assert (said.out + said.err).count(line) == 1
+
+
 def test_an_expert_goes_and_a_stranger_is_refused(run, capsys):
     name = RunFolder(run).read_config().model.expert_names[-1]
     code, _ = call(capsys, "expert", "remove", run, name)

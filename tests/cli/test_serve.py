@@ -1,10 +1,11 @@
 """``xmoe serve``: options to settings, what is printed, addresses that need a token."""
 
+import tempfile
 from contextlib import contextmanager
 
 import pytest
 
-from xmoe.cli.serve import describe_start
+from xmoe.cli.serve import describe_start, open_log
 from xmoe.serve.settings import CorrectionSettings, HttpSettings, ServeSettings
 from xmoe.serve.start import session
 from xmoe.serve.start.cluster import Place
@@ -63,10 +64,18 @@ def test_address_of_a_store_is_left_as_it_is(served, run_json):
 
 
 def test_others_are_not_let_in_without_a_token(served, run_json, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     code, fields = run_json("serve", tmp_path, "--host", "0.0.0.0")
     assert (code, fields["where"]) == (2, "--host")
+    assert not list(tmp_path.iterdir())  # no log of a service that never began
     monkeypatch.setenv("XMOE_TOKEN", "0123456789abcdef")
     assert run_json("serve", tmp_path, "--host", "0.0.0.0")[0] == 0
+
+
+def test_log_with_a_line_in_it_stays(tmp_path):
+    with open_log(tmp_path / "log") as log:
+        log.write("why")
+    assert (tmp_path / "log").read_text() == "why"
 
 
 def test_line_to_try_carries_the_way_to_the_token_not_the_token(tmp_path, monkeypatch):

@@ -29,12 +29,14 @@ release_options = all_of(
     click.option(
         "--registry",
         envvar="XMOE_REGISTRY",
+        show_envvar=True,
         required=True,
         help="Folder of versions that every node sees, or an s3:// or gs:// address.",
     ),
     click.option(
         "--address",
         envvar="RAY_ADDRESS",
+        show_envvar=True,
         default="auto",
         show_default=True,
         help="HOST:PORT of the Ray cluster; auto is the one that runs on this machine.",

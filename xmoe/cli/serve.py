@@ -6,8 +6,10 @@ import os
 import shlex
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
@@ -119,12 +121,23 @@ def serve(
     log = Path(tempfile.gettempdir()) / f"xmoe-serve-{os.getpid()}.log"
     say(f"log      {log}")
     service = serving(settings, host=host, port=port, ingress=ingress, place=place)
-    with log.open("w", encoding="utf-8") as kept, quietly(service, kept, name=name, say=say) as url:
+    with open_log(log) as kept, quietly(service, kept, name=name, say=say) as url:
         for line in describe_start(url, settings):
             click.echo(line, err=True)
         wait_for_signal()
         say("draining ...")
     return Reply({"ok": True, "run": run, "address": url, "topology": topology})
+
+
+@contextmanager
+def open_log(path: Path) -> Iterator[TextIO]:
+    """A new file, removed at the end if nothing was written: a service that refused to start."""
+    try:
+        with path.open("w", encoding="utf-8") as log:
+            yield log
+    finally:
+        if not path.stat().st_size:
+            path.unlink()
 
 
 def describe_start(address: str, settings: ServeSettings) -> list[str]:

@@ -25,7 +25,13 @@ OUTPUTS = ("out", "output")  # options whose paths are written
 
 
 @command("submit", takes_command=True)
-@click.option("--address", envvar="RAY_API_SERVER_ADDRESS", default="http://127.0.0.1:8265")
+@click.option(
+    "--address",
+    envvar="RAY_API_SERVER_ADDRESS",
+    show_envvar=True,
+    default="http://127.0.0.1:8265",
+    show_default=True,
+)
 @click.option("--working-dir", type=EXISTING_FOLDER, help="Code to upload; nothing if left out.")
 @click.option("--python", help="The interpreter there; this one if the cluster is here.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="For the job; may be repeated.")

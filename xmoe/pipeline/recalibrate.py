@@ -73,7 +73,7 @@ def recalibrate(
     if without:
         table.save(folder.file(RunFile.HELD_OUT))
     folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
-    progress("costs", 1, 1, settled.priced.reason)
+    progress("costs", 1, 1)
     return settled
 
 
