@@ -54,7 +54,7 @@ def coloured_noise(
     return np.asarray(noise / np.sqrt(np.mean(noise**2)))
 
 
-def clip_peaks(samples: npt.NDArray[FloatT], *, fraction: float) -> npt.NDArray[FloatT]:
+def clip_peaks(samples: npt.NDArray[FloatT], fraction: float) -> npt.NDArray[FloatT]:
     """Clip the loudest ``fraction`` of the samples at one level, which becomes the new peak."""
     if fraction <= 0.0 or len(samples) == 0:
         return samples.copy()

@@ -143,6 +143,8 @@ def annotate_file(
         background=background,
     )
     threads = options["threads"] or min(MOST_THREADS, os.cpu_count() or 1)
+    formats: Any = tuple(dict.fromkeys(options["formats"])) or ("csv",)
+    formats = FORMATS if "all" in formats else formats
     out, stem = base.parent, base.name
     asked = AnnotateOptions(
         hop_s=options["hop"] or 0.0,
@@ -166,7 +168,7 @@ def annotate_file(
         out,
         rows,
         stem=stem,
-        formats=pick_formats(options["formats"]),
+        formats=formats,
         band_hz=(spectro.fmin_hz, spectro.fmax_hz),
         time_expansion=options["reading"].time_expansion,
     )
@@ -179,10 +181,6 @@ def annotate_file(
     if options["truth"] is not None:
         fields["scores"] = score_against(done, options["truth"], rules.background)
     return {**fields, "files": {name: str(file) for name, file in files.items()}}
-
-
-def pick_formats(formats: Sequence[str]) -> Any:
-    return FORMATS if "all" in formats else tuple(dict.fromkeys(formats)) or ("csv",)
 
 
 def describe_recording(path: Path, done: Annotated, background: Any) -> dict[str, Any]:

@@ -43,7 +43,12 @@ def explain(*, run: Path | str, file: Path, out: Path, method: str, device: Devi
 def describe_explanation(record: dict[str, Any], out: Path) -> list[Any]:
     probability = record["probabilities"][record["answer"]]
     rows = [
-        (use["name"], f"{use['weight']:.2f}", _band(use["band_hz"]), _spans(use["spans_s"]))
+        (
+            use["name"],
+            f"{use['weight']:.2f}",
+            "{:.0f} - {:.0f} Hz".format(*use["band_hz"]),
+            ", ".join(f"{first:.2f}-{last:.2f} s" for first, last in use["spans_s"]),
+        )
         for use in record["experts"]
     ]
     lines: list[Any] = [f"answer {record['answer']} (p = {probability:.3f}), K = {record['k']}"]
@@ -51,11 +56,3 @@ def describe_explanation(record: dict[str, Any], out: Path) -> list[Any]:
         lines.append(make_table("", ("expert", "weight", "band", "looks at"), rows))
     lines += [f"{lead}: {record['sentences'][name]}" for name, lead in EXPLAINED.items()]
     return [*lines, *(str(out / name) for name in record["files"])]
-
-
-def _band(band_hz: list[float]) -> str:
-    return f"{band_hz[0]:.0f} - {band_hz[1]:.0f} Hz"
-
-
-def _spans(spans_s: list[list[float]]) -> str:
-    return ", ".join(f"{first:.2f}-{last:.2f} s" for first, last in spans_s)

@@ -1,7 +1,7 @@
 """Found events + true events -> precision, recall and F1.
 
 Two rules for a match, both with the right label and each event matched at most once by a maximum
-bipartite matching: *overlap*, intersection over union of at least ``min_overlap`` (as in the
+bipartite matching: *overlap*, intersection over union of at least ``MIN_OVERLAP`` (as in the
 few-shot bioacoustic task of DCASE 2021, with 0.3); *onset*, starts at most ``collar_s`` apart (the
 onset condition of sed_eval).
 
@@ -58,11 +58,9 @@ class EventScore(NamedTuple):
         return {**self._asdict(), **figures}
 
 
-def score_overlap(
-    found: Sequence[Span], truth: Sequence[Span], *, min_overlap: float = MIN_OVERLAP
-) -> EventScore:
-    """Match events with an intersection over union of at least ``min_overlap``."""
-    return _score(found, truth, lambda ours, theirs: overlaps(ours, theirs) >= min_overlap)
+def score_overlap(found: Sequence[Span], truth: Sequence[Span]) -> EventScore:
+    """Match events with an intersection over union of at least ``MIN_OVERLAP``."""
+    return _score(found, truth, lambda ours, theirs: overlaps(ours, theirs) >= MIN_OVERLAP)
 
 
 def score_onsets(

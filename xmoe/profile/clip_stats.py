@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from xmoe.audio.clip import Clip, read_clip
+from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Example
 from xmoe.audio.quarantine import Quarantined
 from xmoe.audio.remote import locate
@@ -153,7 +153,20 @@ def measure_samples(samples: Samples, *, sample_rate_hz: int, bit_depth: int = 1
     )
 
 
-def _measure_clip(clip: Clip, example: Example) -> ClipStats:
+def measure_example(root: Path, example: Example) -> ClipStats | Quarantined:
+    """Read and measure one clip of a data set; an unusable clip becomes a quarantine row.
+
+    Only ``AudioError`` is caught: any other error is a bug and stops the run.
+    """
+    try:
+        clip = read_clip(
+            locate(root, example.filepath),
+            start_s=example.start_s,
+            end_s=example.end_s,
+            name=example.filepath,
+        )
+    except AudioError as error:
+        return Quarantined.from_error(example.filepath, error)
     signal = measure_samples(
         clip.samples, sample_rate_hz=clip.sample_rate_hz, bit_depth=clip.info.bit_depth
     )
@@ -175,20 +188,3 @@ def _measure_clip(clip: Clip, example: Example) -> ClipStats:
         content_sha256=clip.content_sha256,
         **vars(signal),
     )
-
-
-def measure_example(root: Path, example: Example) -> ClipStats | Quarantined:
-    """Read and measure one clip of a data set; an unusable clip becomes a quarantine row.
-
-    Only ``AudioError`` is caught: any other error is a bug and stops the run.
-    """
-    try:
-        clip = read_clip(
-            locate(root, example.filepath),
-            start_s=example.start_s,
-            end_s=example.end_s,
-            name=example.filepath,
-        )
-    except AudioError as error:
-        return Quarantined.from_error(example.filepath, error)
-    return _measure_clip(clip, example)

@@ -80,7 +80,12 @@ def _levels(rows: Sequence[ClipStats], num_unreadable: int) -> dict[str, Any]:
         "clipping_rate": _mean([row.clipping_rate for row in rows]),
         "clipped_fraction": _mean([float(row.clipping_rate > CLIPPED_CLIP_RATE) for row in rows]),
         "silence_rate": _mean([row.silence_rate for row in rows]),
-        "near_silent_fraction": _mean([float(_near_silent(row)) for row in rows]),
+        "near_silent_fraction": _mean(
+            [
+                float(row.rms_db < NEAR_SILENT_DB or row.silence_rate > NEAR_SILENT_RATE)
+                for row in rows
+            ]
+        ),
         "band_limited_fraction": len(limits) / len(rows),
         "band_limit_hz": _median(limits),
         "quality": dataset_quality(rows, num_unreadable=num_unreadable),
@@ -89,10 +94,6 @@ def _levels(rows: Sequence[ClipStats], num_unreadable: int) -> dict[str, Any]:
         "histograms": {name: _histogram(measures[name]) for name in ("duration_s", "snr_db")},
         "psd": _psd_summary(rows),
     }
-
-
-def _near_silent(row: ClipStats) -> bool:
-    return row.rms_db < NEAR_SILENT_DB or row.silence_rate > NEAR_SILENT_RATE
 
 
 def _measures(rows: Sequence[ClipStats]) -> dict[str, list[float]]:

@@ -101,7 +101,8 @@ def draw_k_by_snr(snr_db: Sequence[float], k: Sequence[float]) -> Figure:
     axes = figure.add_subplot()
     jitter = np.random.default_rng(0).uniform(-0.08, 0.08, both.shape[1])
     axes.plot(both[0], both[1] + jitter, ".", color=QUIET, alpha=0.35, ms=5, label="a clip")
-    steps = np.array_split(both, _count_steps(both.shape[1]), axis=1)
+    count = max(1, min(MOST_STEPS, both.shape[1] // FEWEST_PER_STEP))
+    steps = np.array_split(both, count, axis=1)
     middle = [float(step[0].mean()) for step in steps]
     mean = [float(step[1].mean()) for step in steps]
     error = [1.96 * float(step[1].std()) / np.sqrt(step.shape[1]) for step in steps]
@@ -115,10 +116,6 @@ def draw_k_by_snr(snr_db: Sequence[float], k: Sequence[float]) -> Figure:
     axes.legend(fontsize=8, frameon=False, loc="upper right")
     make_plain(axes)
     return figure
-
-
-def _count_steps(clips: int) -> int:
-    return max(1, min(MOST_STEPS, clips // FEWEST_PER_STEP))
 
 
 def _say_trend(both: npt.NDArray[np.float64]) -> str:

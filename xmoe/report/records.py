@@ -58,10 +58,6 @@ class RunRecords:
         """Accuracy under noise, clipping and more; only where it was measured."""
         return self._object(RunFile.ROBUSTNESS)
 
-    @property
-    def has_robustness(self) -> bool:
-        return self.folder.file(RunFile.ROBUSTNESS).is_file()
-
     @cached_property
     def dataset(self) -> Row:
         """Where the recordings were, and what was assumed of them."""

@@ -63,7 +63,7 @@ def render_report(
         )
     records.folder.check_version()
     parts = dict(PARTS)
-    if records.has_robustness:
+    if records.folder.file(RunFile.ROBUSTNESS).is_file():
         parts["Robustness"] = describe_robustness
     parts["The most certain mistakes"] = lambda found: describe_mistakes(found, illustrate, absent)
     parts["What it costs"] = describe_costs

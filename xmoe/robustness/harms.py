@@ -65,7 +65,7 @@ def list_harms(spectro: SpectroConfig) -> tuple[Harm, ...]:
         Harm("pink_noise", "Pink noise", "dB SNR", SNRS_DB, _noise("pink")),
         Harm("sample_rate", "Lower sample rate", "Hz", rates, _lower_rate),
         Harm("high_pass", "High-pass filter", "Hz", cuts, _high_pass, sense="below"),
-        Harm("clipping", "Clipped peaks", "share of samples", CLIPPED, _at_one_rate(_clip)),
+        Harm("clipping", "Clipped peaks", "share of samples", CLIPPED, _at_one_rate(clip_peaks)),
         # Over full scale the peaks are cut off; far below it 16 bits are coarse.
         Harm("louder", "Too loud, 16 bit", "dB over full scale", LOUDER_DB, _at_one_rate(_store)),
         Harm("quieter", "Too quiet, 16 bit", "dB full scale", LEVELS_DB, _at_one_rate(_store)),
@@ -100,10 +100,6 @@ def _high_pass(
     samples: Samples, rate_hz: int, cutoff_hz: float, _rng: np.random.Generator
 ) -> tuple[Samples, int]:
     return high_pass(samples, cutoff_hz=cutoff_hz, sample_rate_hz=rate_hz), rate_hz
-
-
-def _clip(samples: Samples, share: float) -> Samples:
-    return clip_peaks(samples, fraction=share)
 
 
 def _store(samples: Samples, peak_db: float) -> Samples:

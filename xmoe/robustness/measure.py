@@ -68,7 +68,8 @@ def measure_robustness(
             if clip is not None:
                 readable.append(example)
                 highest_hz = max(highest_hz, clip.sample_rate_hz)
-                _answer_all(predictor, clip, harms, _seed_of(example, seed), answers)
+                own = zlib.crc32(f"{seed} {example.clip_id}".encode())
+                _answer_all(predictor, clip, harms, own, answers)
             progress("robustness", done, len(picked))
     if not readable:
         mend = "name another split or another folder"
@@ -141,10 +142,6 @@ def _answer_all(
         into = answers.setdefault(key, _Answers())
         into.probabilities.append(predictor.probabilities(logits))
         into.k.append(float(k.float().mean()))
-
-
-def _seed_of(example: Example, seed: int) -> int:
-    return zlib.crc32(f"{seed} {example.clip_id}".encode())
 
 
 @dataclass(frozen=True)

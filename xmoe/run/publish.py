@@ -123,7 +123,7 @@ def _following(folder: Path, place: Place, progress: Progress) -> Iterator[None]
         yield
 
 
-def fetch_run(run: str | Path, *, progress: Progress = silent) -> Path:
+def fetch_run(run: str | Path) -> Path:
     """Whole run folder on this machine, all but features fetched to the cache.
 
     Raises RunFolderError where a training names new checkpoints faster than they are fetched.
@@ -135,9 +135,7 @@ def fetch_run(run: str | Path, *, progress: Progress = silent) -> Path:
         failed, before = None, [(place / name).stamp() for name in POINTERS]
         try:
             fetch_folder(
-                place.address,
-                wanted=lambda name: PurePosixPath(name).parts[0] not in CACHES,
-                progress=progress,
+                place.address, wanted=lambda name: PurePosixPath(name).parts[0] not in CACHES
             )
         except InputError as error:  # a pointer to a longer name is one that came short
             failed = error
@@ -166,7 +164,8 @@ def push(folder: Path, place: Place, *, without: str = "", progress: Progress = 
             _send(file, place / name, there.get(name))
 
     passed = {RunFile.STORES, without}
-    marks = sorted((name for name in list_files() if _name(name) in MARKS), key=_rank)
+    marks = [name for name in list_files() if _name(name) in MARKS]
+    marks.sort(key=lambda name: MARKS.index(_name(name)))
     with ExitStack() as stack:
         # Opened before other files are looked for, so that all that they speak of is among those.
         opened = {name: stack.enter_context((folder / name).open("rb")) for name in marks}
@@ -196,10 +195,6 @@ def _send(file: BinaryIO, target: Place, stamp: str | None) -> None:
 
 def _name(name: str) -> str:
     return PurePosixPath(name).name
-
-
-def _rank(name: str) -> int:
-    return MARKS.index(_name(name))
 
 
 def _checkpoints(names: Iterable[str]) -> set[PurePosixPath]:

@@ -50,10 +50,6 @@ class Options(Limits):
     explain: bool = False
     hop_s: float | None = Field(default=None, ge=0.01, le=600.0)
 
-    @property
-    def limits(self) -> Limits:
-        return Limits(k_max=self.k_max, budget=self.budget)
-
 
 class ExplainOptions(Limits):
     """The options of an explanation.
@@ -69,10 +65,6 @@ class ExplainOptions(Limits):
     )
     arrays: bool = False
     at_s: float | None = Field(default=None, ge=0.0, le=86_400.0)
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(k_max=self.k_max, budget=self.budget)
 
 
 class SampleOptions(Options):

@@ -18,13 +18,25 @@ Host = Annotated[str, Field(pattern=r"^(\*|[a-z0-9.:_-]+)$")]
 Address = Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")]
 
 
-class ExpertDeployment(Frozen):
+class ReplicaSettings(Frozen):
+    """What Ray must find free on a node for each replica, and how many threads one has.
+
+    ``memory_mb`` is as ``xmoe size`` measures it; custom ``resources`` are those that nodes were
+    started with.
+    """
+
+    num_cpus: float = Field(default=0.1, ge=0.0)
+    num_gpus: float = Field(default=0.0, ge=0.0)
+    memory_mb: float | None = Field(default=None, gt=0.0)
+    resources: dict[str, float] = Field(default_factory=dict)
+    threads: int = Field(default=1, ge=1)
+
+
+class ExpertDeployment(ReplicaSettings):
     """How one expert is deployed: replicas, queues and how fast it scales.
 
     ``target_ongoing_requests`` counts stacked calls, each of up to ``max_rows`` of the router.
     ``max_queued_requests`` bounds the calls that one router replica holds back for this expert.
-    ``memory_mb`` (as ``xmoe size`` measures it) and ``resources`` are what Ray must find free on a
-    node for each replica; custom resources are those that nodes were started with.
     """
 
     min_replicas: int = Field(default=1, ge=1)
@@ -38,14 +50,9 @@ class ExpertDeployment(Frozen):
     metrics_interval_s: float = Field(default=1.0, gt=0.0)
     health_check_period_s: float = Field(default=2.0, gt=0.0)
     health_check_timeout_s: float = Field(default=10.0, gt=0.0)
-    num_cpus: float = Field(default=0.1, ge=0.0)
-    num_gpus: float = Field(default=0.0, ge=0.0)
-    memory_mb: float | None = Field(default=None, gt=0.0)
-    resources: dict[str, float] = Field(default_factory=dict)
-    threads: int = Field(default=1, ge=1)
 
 
-class RouterSettings(Frozen):
+class RouterSettings(ReplicaSettings):
     """How the router works: replicas, batches, queues.
 
     ``max_rows`` bounds the segments of one micro-batch; ``max_waiting`` the segments that wait for
@@ -65,10 +72,6 @@ class RouterSettings(Frozen):
     decode_threads: int = Field(default=2, ge=1)
     small_samples: int = Field(default=1 << 15, ge=0)
     num_cpus: float = Field(default=0.2, ge=0.0)
-    num_gpus: float = Field(default=0.0, ge=0.0)
-    memory_mb: float | None = Field(default=None, gt=0.0)
-    resources: dict[str, float] = Field(default_factory=dict)
-    threads: int = Field(default=1, ge=1)
 
 
 class FaultSettings(Frozen):

@@ -213,7 +213,7 @@ def test_client_that_does_not_wait_is_refused(open_stream, serve_run):
 
 def test_window_without_an_answer_does_not_end_the_stream(open_stream, serve_run, sound):
     service = serve_run()
-    classify, calls = service.classify_window, []
+    classify, calls = service.classify_samples, []
 
     async def full_at_first(*args):
         calls.append(args)
@@ -221,7 +221,7 @@ def test_window_without_an_answer_does_not_end_the_stream(open_stream, serve_run
             raise QueueFull
         return await classify(*args)
 
-    service.classify_window = full_at_first
+    service.classify_samples = full_at_first
     with open_stream(service=service) as socket:
         frames = talk(socket, START, [sound(0.8).tobytes()])
     assert [f["type"] for f in frames] == ["ready", "problem", "answer", "answer", "done"]
@@ -234,7 +234,7 @@ def test_defect_of_ours_tells_nothing_of_itself(open_stream, serve_run, sound):
     async def broken(*_):
         raise KeyError("a secret of this machine")
 
-    service.classify_window = broken
+    service.classify_samples = broken
     with open_stream(service=service) as socket:
         socket.send_json(START)
         socket.send_bytes(sound().tobytes())

@@ -51,7 +51,7 @@ def classify(service, clips=CLIPS, options=NONE):
     """Answers to clips that are asked for at once."""
 
     async def main():
-        jobs = (service.classify_window(*clip, options) for clip in clips)
+        jobs = (service.classify_samples(*clip, options) for clip in clips)
         return await asyncio.gather(*jobs)
 
     return asyncio.run(main())
@@ -166,7 +166,7 @@ def test_an_expert_lost_in_the_first_round_is_replaced_and_more_are_asked(
     calls = Calls(service, fails=("first",))
     clip, _ = find_doubtful(closed_in_process)
     for _ in range(8):  # the breaker opens on the way
-        (answer,) = classify(service, [clip], Options(k_max=2))
+        (answer,) = classify(service, [clip], Options(k_max=2, deadline_ms=20_000.0))
         assert answer.missing_experts == ("first",)
         assert answer.k >= 1
         assert "first" not in {use.name for use in answer.experts}
@@ -197,7 +197,9 @@ def test_limits_bound_both_rounds(serve_run, closed_run, closed_in_process):
     service = serve_run(run=closed_run)
     for k_max in range(len(NAMES) + 1):
         for served, clip in zip(
-            classify(service, options=Options(k_max=k_max)), CLIPS, strict=True
+            classify(service, options=Options(k_max=k_max, deadline_ms=20_000.0)),
+            CLIPS,
+            strict=True,
         ):
             assert_alike(served, closed_in_process.predict(*clip, k_max=k_max))
             assert served.k <= k_max
@@ -208,7 +210,7 @@ def test_limits_bound_both_rounds(serve_run, closed_run, closed_in_process):
         ("3.5ms", 3.0, costs_ms),
         ("0.1ms", 0.0, costs_ms),
     ):
-        for served in classify(service, options=Options(budget=budget)):
+        for served in classify(service, options=Options(budget=budget, deadline_ms=20_000.0)):
             spent = [cost[window.k] for window in served.windows] or [cost[round(served.k)]]
             assert np.mean(spent) <= most + 1e-9
 
@@ -216,7 +218,7 @@ def test_limits_bound_both_rounds(serve_run, closed_run, closed_in_process):
 def test_accuracy_is_the_price_of_a_run_that_was_trained_for_it(serve_run, closed_run):
     service = serve_run(run=closed_run)
     usual = classify(service)
-    asked = classify(service, options=Options(budget="accuracy"))
+    asked = classify(service, options=Options(budget="accuracy", deadline_ms=20_000.0))
     assert [answer.probabilities for answer in usual] == [answer.probabilities for answer in asked]
 
 

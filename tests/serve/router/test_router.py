@@ -79,7 +79,7 @@ def test_parts_of_a_long_recording_are_answered_as_one(
 ):
     service = serve_run(run=closed_run, router={"max_call_bytes": max_call_bytes})
     samples = make_sound(5.3, seed=2)
-    found = asyncio.run(service.classify_window(samples, RATE_HZ, Options(deadline_ms=2e4)))
+    found = asyncio.run(service.classify_samples(samples, RATE_HZ, Options(deadline_ms=2e4)))
     expected = closed_in_process.predict(samples, RATE_HZ)
     assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
     assert (found.k, found.segments) == (expected.k, expected.segments)

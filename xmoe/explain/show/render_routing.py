@@ -103,7 +103,9 @@ def _draw_gate(axes: Axes, reasons: Reasons) -> None:
     ]
     bars = axes.barh(range(len(gate)), gate, color=colours, height=0.65)
     labels = [
-        (f"{g:.0%}" if w > 0 else "not asked") if fixed else _say_gate(g, w)
+        "not asked"
+        if fixed and not w
+        else f"{g:.0%}" + ("" if fixed or not w else f", weight {w:.2f}")
         for g, w in zip(gate, weights, strict=True)
     ]
     axes.bar_label(bars, labels, padding=3, fontsize=8, color=INK)
@@ -115,10 +117,6 @@ def _draw_gate(axes: Axes, reasons: Reasons) -> None:
     title = f"What each counts (stem {counts['stem']:.0%})" if fixed else "Which: the gate"
     axes.set_title(title, fontsize=9, color=INK, loc="left")
     make_plain(axes, grid="x")
-
-
-def _say_gate(gate: float, weight: float) -> str:
-    return f"{gate:.0%}, weight {weight:.2f}" if weight > 0 else f"{gate:.0%}"
 
 
 def _draw_promises(axes: Axes, reasons: Reasons) -> None:

@@ -129,7 +129,8 @@ def build_routes(service: Service) -> FastAPI:
         problem = describe_error(error, retry_after_s=service.settings.faults.retry_after_s)
         service.meter.note_refusal(problem.problem.code)
         if problem.status == 500:
-            LOG.exception("request %s failed", _id_of(request), exc_info=error)
+            request_id = request.scope.get("state", {}).get("request_id", "")
+            LOG.exception("request %s failed", request_id, exc_info=error)
         return to_response(problem, request.scope)
 
     app.add_exception_handler(RequestValidationError, answer_invalid)
@@ -168,7 +169,3 @@ def answer_invalid(request: Request, error: Exception) -> JSONResponse:
         422, "bad_field", f"{where}: {first['msg']}"[:300], hint="see /openapi.json for the fields"
     )
     return to_response(problem, request.scope)
-
-
-def _id_of(request: Request) -> str:
-    return str(request.scope.get("state", {}).get("request_id", ""))

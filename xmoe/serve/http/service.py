@@ -95,7 +95,8 @@ class Service:
         self.operations = Operations(
             router, self.incoming, about, lambda: self.trial, homes=homes, siblings=siblings
         )
-        self._readiness = Kept(self._check_ready)
+        # Kept for a second: the route is open to all and costs a call to every expert.
+        self.check_ready = Kept(self._ask_experts).get
         self._experts = tuple(map(self._describe_spec, router.config.model.experts))
         http = self.settings.http
         self._decode_limits = DecodeLimits(
@@ -124,26 +125,15 @@ class Service:
 
     async def answer_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
         """This run's own answer, whatever is on trial beside it."""
-        return await self._answer(lambda: self._decode(data), options, count_samples(data))
+        return await self._answer(lambda: self.decode(data).heard, options, count_samples(data))
 
-    async def classify_samples(self, request: SamplesRequest) -> ClassifyAnswer:
-        def read() -> Heard:
-            return self._check_samples(request)
-
-        return await self._answer(read, request, len(request.samples))
-
-    async def classify_window(
+    async def classify_samples(
         self, samples: npt.NDArray[np.floating[Any]], sample_rate_hz: int, options: Options
     ) -> ClassifyAnswer:
         """The answer to samples [S]; InputError where they are unusable."""
-
-        def read() -> Heard:
-            return check_samples(samples, sample_rate_hz)
-
-        return await self._answer(read, options, len(samples))
-
-    def _decode(self, data: bytes) -> Heard:
-        return self.decode(data).heard
+        return await self._answer(
+            lambda: check_samples(samples, sample_rate_hz), options, len(samples)
+        )
 
     async def _read_then(
         self, read: Callable[[], Read], then: Callable[[Read], Value], samples: int | None
@@ -250,14 +240,8 @@ class Service:
     async def _measure(self, heard: Heard) -> Incoming:
         return await self.router.work(lambda: measure_incoming(*heard[:3]), len(heard[0]))
 
-    async def check_ready(self) -> Readiness:
-        """Whether every expert answers a real inference; kept for a second.
-
-        Kept because the route is open to all and costs a call to every expert.
-        """
-        return await self._readiness.get()
-
-    async def _check_ready(self) -> Readiness:
+    async def _ask_experts(self) -> Readiness:
+        """Whether every expert answers a real inference."""
         states = await self.router.check_experts()
         return Readiness(ready=all(state == "ok" for state in states.values()), experts=states)
 
@@ -318,24 +302,17 @@ class Service:
             max_deadline_ms=faults.max_deadline_ms,
         )
 
-    async def clip_of(self, data: bytes) -> Source:
-        """Samples and rate of a recording in any known format."""
-        samples = count_samples(data)
-        heard: Heard = await self._read_then(
-            lambda: self._decode(data), lambda heard: heard, samples
-        )
-        source = heard[:2]
-        charge(len(source[0]) / source[1])
-        return source
-
-    def samples_of(self, request: SamplesRequest) -> Source:
-        """Samples and rate of a recording that came as numbers; InputError if unusable."""
-        source = self._check_samples(request)[:2]
-        charge(len(source[0]) / source[1])
-        return source
-
-    def _check_samples(self, request: SamplesRequest) -> Heard:
-        return check_samples(np.asarray(request.samples, np.float64), request.sample_rate_hz)
+    async def read_source(self, given: bytes | SamplesRequest) -> Source:
+        """Samples and rate of a recording; InputError where it is unusable."""
+        if isinstance(given, bytes):
+            clip = await self._read_then(
+                lambda: self.decode(given), lambda clip: clip, count_samples(given)
+            )
+            heard = clip.heard
+        else:
+            heard = check_samples(np.asarray(given.samples, np.float64), given.sample_rate_hz)
+        charge(len(heard.samples) / heard.sample_rate_hz)
+        return heard[:2]
 
     async def correct(self, data: bytes, given: Correction, by: str) -> Corrected:
         clip = await self._read_then(lambda: self.decode(data), lambda clip: clip, None)

@@ -179,7 +179,7 @@ class Session:
         """Answer segments together and send their frames in order of time."""
         rate, came = start.sample_rate_hz, time.monotonic()
         options = start.options
-        jobs = [self._service.classify_window(s.samples, rate, options) for s in segments]
+        jobs = [self._service.classify_samples(s.samples, rate, options) for s in segments]
         for segment, said in zip(segments, await gather(jobs), strict=True):
             frame = {"index": self._answered, **place(segment)}
             frame["latency_ms"] = round((time.monotonic() - came) * 1000.0, 3)

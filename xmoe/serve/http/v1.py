@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -164,8 +165,8 @@ def add_classify(router: APIRouter, service: Service) -> None:
         if isinstance(given, bytes):
             answer = await service.classify_bytes(given, options)
         else:
-            asked = given.model_copy(update=options.model_dump(exclude_unset=True))
-            answer = await service.classify_samples(asked)
+            samples = np.asarray(given.samples, np.float64)
+            answer = await service.classify_samples(samples, given.sample_rate_hz, options)
         named = answer.model_copy(update={"request_id": request.state.request_id})
         return Response(named.model_dump_json(), media_type="application/json")
 
@@ -218,10 +219,7 @@ def add_explain(router: APIRouter, service: Service) -> None:
         span.
         """
         given, asked = await read_recording(request, service, asked)
-        if isinstance(given, bytes):
-            source = await service.clip_of(given)
-        else:
-            source = service.samples_of(given)
+        source = await service.read_source(given)
         if asked.output == "png":
             return Response(await service.draw(source, asked), media_type="image/png")
         return JSONResponse(await service.explain(source, asked))

@@ -72,7 +72,7 @@ async def answer_infer(service: Service, asked: InferRequest, raw: bytes | None)
     if tensor.datatype == "BYTES":
         return await service.classify_bytes(to_file(tensor, raw), read_options(Options, asked))
     samples, options = to_samples(tensor, raw), read_options(SampleOptions, asked)
-    return await service.classify_window(samples, options.sample_rate_hz, options)
+    return await service.classify_samples(samples, options.sample_rate_hz, options)
 
 
 def write_outputs(answer: ClassifyAnswer, asked: InferRequest, request_id: str) -> Response:

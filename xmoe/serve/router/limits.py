@@ -50,6 +50,11 @@ class Limits(Frozen):
     budget: Budget | None = None
 
     @property
+    def limits(self) -> Limits:
+        """These alone, of a request with more options."""
+        return Limits(k_max=self.k_max, budget=self.budget)
+
+    @property
     def budget_ms(self) -> float | None:
         """The mean milliseconds allowed, None where the budget is of another kind."""
         if isinstance(self.budget, str) and self.budget.endswith(MS):

@@ -18,7 +18,7 @@ from xmoe.base.errors import ConfigError
 from xmoe.run.remote import fetched
 from xmoe.serve.experts.expert_replica import ExpertReplica
 from xmoe.serve.experts.local import callable_experts
-from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
+from xmoe.serve.settings import ExpertDeployment, ReplicaSettings, ServeSettings
 from xmoe.serve.start.router_replica import ROUTER, RouterReplica
 from xmoe.serve.telemetry import traces
 from xmoe.serve.watch.status import EXPERT
@@ -117,7 +117,7 @@ def declare(kind: type[Any], **options: Any) -> Deployment:
     return deployment
 
 
-def actor_options(asked: RouterSettings | ExpertDeployment) -> dict[str, Any]:
+def actor_options(asked: ReplicaSettings) -> dict[str, Any]:
     """What Ray must find free on a node for one replica."""
     options: dict[str, Any] = {"num_cpus": asked.num_cpus, "num_gpus": asked.num_gpus}
     if asked.memory_mb is not None:
