@@ -175,5 +175,5 @@ def test_a_long_recording_is_doubted_as_a_short_one(predictor, tmp_path, left, r
     sf.write(path, np.stack([left(tone), right(tone)], 1), 8000, subtype="PCM_16")
     done = annotate(predictor, path, 0.5)
     clip = read_clip(path)
-    assert list(done.warnings) == predictor.doubts(clip.heard)
+    assert list(done.warnings) == predictor.doubts(clip.decoded)
     assert [text.partition(":")[0] for text in done.warnings] == ([doubt] if doubt else [])

@@ -31,7 +31,7 @@ def test_all_streams_are_heard_in_order(kind):
     np.testing.assert_array_equal(clip.samples, whole)
     assert clip.duration_s == pytest.approx(3.5, abs=0.01)
     assert (clip.info.frames, clip.info.streams) == (len(whole), 3)
-    assert clip.heard.notes == ("joined: 3 streams one after another are read as one recording",)
+    assert clip.decoded.notes == ("joined: 3 streams one after another are read as one recording",)
 
 
 @pytest.mark.parametrize("start_s", [0.0, 0.9, 1.0, 1.2, 1.6])

@@ -32,7 +32,7 @@ def test_so_many_recordings_are_suggested_once_each(found, clips):
     files = [row.file for row in found.rows]
     assert len(set(files)) == 5
     assert set(files) < set(list_inputs(str(clips)).names)
-    assert (found.heard, found.known) == (20, 0)
+    assert (found.answered, found.known) == (20, 0)
     assert found.bad[0].startswith("1/bad.wav: ")
     assert found.notes == ("left out, by ending: .txt (1)",)
 
@@ -70,7 +70,7 @@ def test_what_the_run_was_made_of_is_left_out(tiny_run, clips, tmp_path, found):
     pq.write_table(pa.table({"content_sha256": hashes}), folder.path / "clips.parquet")
     assert known_sounds(folder) == set(hashes)
     again = suggest(folder.path, str(clips), 5, device="cpu")
-    assert (again.known, again.heard) == (5, 15)
+    assert (again.known, again.answered) == (5, 15)
     assert not {row.file for row in again.rows} & set(names)
 
 

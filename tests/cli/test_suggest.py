@@ -25,7 +25,7 @@ def recordings(tmp_path):
 def test_a_table_is_written_into_the_run(run, recordings, run_json):
     code, fields = run_json("suggest", run, "--input", recordings, "--n", 2)
     assert code == 0
-    assert (len(fields["rows"]), fields["heard"], fields["bad"]) == (2, 6, [])
+    assert (len(fields["rows"]), fields["answered"], fields["bad"]) == (2, 6, [])
     assert fields["files"] == [str(run / "suggested" / "suggested.csv")]
     lines = (run / "suggested" / "suggested.csv").read_text().splitlines()
     assert lines[0].startswith("filepath,start_s,end_s,label,")
@@ -41,5 +41,5 @@ def test_tables_for_raven_and_audacity_are_written_beside(run, recordings, run_j
 def test_where_nothing_can_be_read_it_is_no_success(run, run_json, tmp_path):
     (tmp_path / "a.wav").write_bytes(b"nonsense" * 20)
     code, fields = run_json("suggest", run, "--input", tmp_path, "--out", tmp_path / "out")
-    assert (code, fields["ok"], fields["heard"]) == (2, False, 0)
+    assert (code, fields["ok"], fields["answered"]) == (2, False, 0)
     assert "a.wav" in fields["bad"][0]

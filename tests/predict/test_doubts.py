@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xmoe.audio.samples import Heard
+from xmoe.audio.samples import Decoded
 from xmoe.predict.doubts import Levels, find_doubts, judge_levels
 
 RATE_HZ = 16_000
@@ -11,8 +11,8 @@ LOUD = np.random.default_rng(0).normal(0, 0.1, RATE_HZ).astype(np.float32)
 
 
 def doubts(samples, clipped_rate=0.0, fmax_hz=8000, notes=()):
-    heard = Heard(samples.astype(np.float32), RATE_HZ, clipped_rate, notes)
-    return find_doubts(heard, fmax_hz=fmax_hz)
+    decoded = Decoded(samples.astype(np.float32), RATE_HZ, clipped_rate, notes)
+    return find_doubts(decoded, fmax_hz=fmax_hz)
 
 
 def test_doubts_name_their_numbers():

@@ -22,7 +22,7 @@ import soundfile as sf
 from xmoe.audio.containers import CONVERT, COPY_AGAIN
 from xmoe.audio.opening import MAX_BYTES, OpenSound, Source, decoder_reason, open_sound
 from xmoe.audio.reading import AS_IT_IS, Block, Reading, mix_down, pick_channel
-from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, MOST_CHANNELS, SHORTEST_S, Heard
+from xmoe.audio.samples import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, MOST_CHANNELS, SHORTEST_S, Decoded
 from xmoe.audio.tally import Tally
 from xmoe.base.errors import AudioError
 
@@ -89,8 +89,8 @@ class Clip:
         return len(self.samples) / self.sample_rate_hz
 
     @property
-    def heard(self) -> Heard:
-        return Heard(self.samples, self.sample_rate_hz, self.clipped_rate, self.info.notes)
+    def decoded(self) -> Decoded:
+        return Decoded(self.samples, self.sample_rate_hz, self.clipped_rate, self.info.notes)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 import numpy.typing as npt
 
 from xmoe.audio.clip import Clip, read_clip
-from xmoe.audio.samples import LOWEST_RATE_HZ, MOST_CHANNELS, SHORTEST_S, Heard, check_samples
+from xmoe.audio.samples import LOWEST_RATE_HZ, MOST_CHANNELS, SHORTEST_S, Decoded, check_samples
 from xmoe.base.errors import InputError
 
 Audio = str | os.PathLike[str] | bytes | BinaryIO | Clip | npt.ArrayLike
 
 
-def hear(audio: Any, sample_rate_hz: int | None = None) -> Heard:
+def hear(audio: Any, sample_rate_hz: int | None = None) -> Decoded:
     """Decode a recording (see ``Audio``); only samples need a rate.
 
     Raises AudioError for a file that cannot be read, InputError for anything that is not a
@@ -29,14 +29,14 @@ def hear(audio: Any, sample_rate_hz: int | None = None) -> Heard:
         what, mend = "the file was opened as text", 'open it with mode "rb"'
         raise InputError(what, where=str(getattr(audio, "name", "audio")), mend=mend)
     if isinstance(audio, Clip):
-        return audio.heard
+        return audio.decoded
     if not is_stored(audio):
         return check_samples(audio, sample_rate_hz)
     if isinstance(audio, (bytes, bytearray, memoryview)):
         audio = io.BytesIO(audio)
     elif hasattr(audio, "read") and not audio.seekable():  # a pipe
         audio = io.BytesIO(audio.read())
-    return read_clip(audio).heard
+    return read_clip(audio).decoded
 
 
 def is_stored(audio: Any) -> bool:

@@ -23,7 +23,7 @@ _PCM = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int32))
 _SHAPES = "give floats from -1 to 1, int16 or int32 of shape [S], [channels, S] or [S, channels]"
 
 
-class Heard(NamedTuple):
+class Decoded(NamedTuple):
     """Mono samples [S] of a recording; ``clipped_rate`` as in ``Clip``, ``notes`` on its file."""
 
     samples: npt.NDArray[np.float32]
@@ -32,7 +32,7 @@ class Heard(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def check_samples(audio: Any, sample_rate_hz: int | None) -> Heard:
+def check_samples(audio: Any, sample_rate_hz: int | None) -> Decoded:
     """Check an array of samples and mix it down; InputError if it is not a recording."""
     if sample_rate_hz is None or not LOWEST_RATE_HZ <= sample_rate_hz <= HIGHEST_RATE_HZ:
         what = f"samples came with a rate of {sample_rate_hz} Hz"
@@ -55,7 +55,7 @@ def check_samples(audio: Any, sample_rate_hz: int | None) -> Heard:
         raise InputError("samples are not finite", where="audio", mend="leave out NaN and infinity")
     clipped = float(mark_clipped(samples, full_scale=full_scale).mean())
     mono = samples[:, 0] if channels == 1 else samples.mean(1)
-    return Heard(np.ascontiguousarray(mono), int(sample_rate_hz), clipped)
+    return Decoded(np.ascontiguousarray(mono), int(sample_rate_hz), clipped)
 
 
 def _to_floats(audio: Any) -> tuple[npt.NDArray[np.float32], float]:

@@ -79,7 +79,7 @@ def answer_clips(
             waiting.append((name, clip, []))
             continue
         decoded = predictor.hear(clip.samples, clip.sample_rate_hz)
-        waiting.append((name, decoded, predictor.doubts(clip.heard)))
+        waiting.append((name, decoded, predictor.doubts(clip.decoded)))
         segments += len(decoded[0])
         if segments >= predictor.batch:
             yield from _answer_waiting(predictor, waiting)

@@ -56,13 +56,13 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Suggested:
-    """What to label, best first, out of ``heard`` readable recordings.
+    """What to label, best first, out of ``answered`` readable recordings.
 
     ``known`` were left out, since the run knows their labels; ``bad`` could not be read.
     """
 
     rows: tuple[Suggestion, ...]
-    heard: int
+    answered: int
     known: int
     bad: tuple[str, ...]
     notes: tuple[str, ...]

@@ -116,7 +116,7 @@ def deploy(*, run: str, shadow: bool, canary: float | None, **asked: Any) -> Rep
 
 
 def make_settings(run: str, served: ServeSettings | None, asked: dict[str, Any]) -> ServeSettings:
-    """Return how a run is served: by a file, else as the version before, and by the options."""
+    """How a run is served: by a file, else as the version before, and by the options."""
     from xmoe.run.remote import fetched
     from xmoe.serve.start.build import check_settings
 
@@ -138,7 +138,7 @@ def make_settings(run: str, served: ServeSettings | None, asked: dict[str, Any])
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings in a file, or the arguments of the one application in it."""
+    """The settings in a file, or the arguments of the one application in it."""
     import yaml
 
     from xmoe.base.errors import ConfigError

@@ -68,14 +68,14 @@ def suggest(
         for row in found.rows[:SHOWN]
     ]
     names = ("recording", "seconds", "answer", "probability", "stands for")
-    title = f"{len(found.rows)} of {found.heard} to label"
+    title = f"{len(found.rows)} of {found.answered} to label"
     lines = [f"note: {note}" for note in found.notes]
     if found.known:
         lines.append(f"note: {found.known} left out: the run was trained on them")
     if found.bad:
         lines.append(f"note: {len(found.bad)} could not be read, the first {found.bad[0]}")
     lines.append(f"written to {files[0]}")
-    ok = bool(found.heard or found.known)
+    ok = bool(found.answered or found.known)
     fields = {"ok": ok, "run": run, **asdict(found), "files": [str(path) for path in files]}
     shown: list[Any] = [make_table(title, names, cells), *lines]
     return Reply(fields, shown, EXIT_OK if ok else EXIT_INPUT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xmoe.audio.samples import Heard
+from xmoe.audio.samples import Decoded
 
 SILENT_PEAK = 1e-4
 CLIPPED_SHARE = 0.01
@@ -20,10 +20,12 @@ class Levels:
     clipped_rate: float
 
 
-def find_doubts(heard: Heard, *, fmax_hz: float) -> list[str]:
+def find_doubts(decoded: Decoded, *, fmax_hz: float) -> list[str]:
     """Warnings about a recording that need no training profile; see ``judge_levels``."""
-    levels = Levels(float(heard.samples.min()), float(heard.samples.max()), heard.clipped_rate)
-    return [*heard.notes, *judge_levels(levels, heard.sample_rate_hz, fmax_hz=fmax_hz)]
+    levels = Levels(
+        float(decoded.samples.min()), float(decoded.samples.max()), decoded.clipped_rate
+    )
+    return [*decoded.notes, *judge_levels(levels, decoded.sample_rate_hz, fmax_hz=fmax_hz)]
 
 
 def judge_levels(levels: Levels, sample_rate_hz: int, *, fmax_hz: float) -> list[str]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xmoe.audio.samples import Heard
+from xmoe.audio.samples import Decoded
 from xmoe.audio.segment import Grid, Segment
 from xmoe.audio.sound import Sound, hold_sound
 from xmoe.base.config import RunConfig
@@ -160,18 +160,18 @@ class Predictor:
         k_max: int | None = None,
     ) -> Answer:
         """The answer to samples [S]."""
-        return self.answer(Heard(samples, sample_rate_hz, 0.0), k=k, k_max=k_max)
+        return self.answer(Decoded(samples, sample_rate_hz, 0.0), k=k, k_max=k_max)
 
-    def answer(self, heard: Heard, *, k: int | None = None, k_max: int | None = None) -> Answer:
+    def answer(self, decoded: Decoded, *, k: int | None = None, k_max: int | None = None) -> Answer:
         """The answer to one recording, with warnings about it."""
         began = time.perf_counter()
-        specs, sound = self.hear(heard.samples, heard.sample_rate_hz)
+        specs, sound = self.hear(decoded.samples, decoded.sample_rate_hz)
         answers = self.answer_segments(specs, sound, k=k, k_max=k_max)
         seconds = time.perf_counter() - began
-        return self.summarise(answers, warnings=self.doubts(heard), seconds=seconds)
+        return self.summarise(answers, warnings=self.doubts(decoded), seconds=seconds)
 
-    def doubts(self, heard: Heard) -> list[str]:
-        return find_doubts(heard, fmax_hz=self.config.spectro.fmax_hz)
+    def doubts(self, decoded: Decoded) -> list[str]:
+        return find_doubts(decoded, fmax_hz=self.config.spectro.fmax_hz)
 
     def summarise(
         self, answers: SegmentAnswers, *, warnings: Sequence[str] = (), seconds: float = 0.0

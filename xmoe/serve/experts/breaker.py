@@ -3,7 +3,7 @@
 Closed: it is asked. After several failures in a row the breaker opens and nobody asks. After a
 while one call may try (half-open), and its outcome closes the breaker or opens it again. At most
 half of the experts are ever shut out: when most of them fail the fault is probably elsewhere, and
-somebody has to be asked to find out that it is over.
+somebody has to be asked to find out that it is over. That rule is why no library does it.
 """
 
 from __future__ import annotations

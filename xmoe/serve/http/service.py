@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from xmoe import __version__
 from xmoe.audio.clip import Clip, DecodeLimits, read_clip
-from xmoe.audio.samples import Heard, check_samples
+from xmoe.audio.samples import Decoded, check_samples
 from xmoe.base.config import ExpertSpec
 from xmoe.base.errors import AudioError
 from xmoe.experts.registry import build_expert
@@ -60,10 +60,10 @@ Source = tuple[npt.NDArray[np.float32], int]
 class Prepared:
     """A recording, its segments, doubts about it, and when it was decoded."""
 
-    heard: Heard
+    decoded: Decoded
     cut: Cut
     doubts: list[str]
-    decoded: float
+    decoded_at: float
 
 
 class Service:
@@ -125,7 +125,7 @@ class Service:
 
     async def answer_bytes(self, data: bytes, options: Options) -> ClassifyAnswer:
         """This run's own answer, whatever is on trial beside it."""
-        return await self._answer(lambda: self.decode(data).heard, options, count_samples(data))
+        return await self._answer(lambda: self.decode(data).decoded, options, count_samples(data))
 
     async def classify_samples(
         self, samples: npt.NDArray[np.floating[Any]], sample_rate_hz: int, options: Options
@@ -150,9 +150,9 @@ class Service:
 
         def work() -> Value:
             begun.set()
-            heard = read()
+            decoded = read()
             done.set()
-            return then(heard)
+            return then(decoded)
 
         going = asyncio.ensure_future(self.router.work(work))
         try:
@@ -168,18 +168,23 @@ class Service:
             going.cancel()
 
     async def _answer(
-        self, read: Callable[[], Heard], options: Options, samples: int | None
+        self, read: Callable[[], Decoded], options: Options, samples: int | None
     ) -> ClassifyAnswer:
         self.check_limits(options)
         began = time.monotonic()
-        ready = await self._read_then(read, lambda heard: self._prepare(heard, options), samples)
-        charge(len(ready.heard.samples) / ready.heard.sample_rate_hz)
+        ready = await self._read_then(
+            read, lambda decoded: self._prepare(decoded, options), samples
+        )
+        charge(len(ready.decoded.samples) / ready.decoded.sample_rate_hz)
         deadline = began + self._deadline_s(options, ready.cut)
-        before_s = {"decode": ready.decoded - began, "frontend": time.monotonic() - ready.decoded}
+        before_s = {
+            "decode": ready.decoded_at - began,
+            "frontend": time.monotonic() - ready.decoded_at,
+        }
         answering = self.router.answer_cut(ready.cut, options.limits, deadline)
         measured = None
         if self.incoming.has_time():
-            served, measured = await asyncio.gather(answering, self._measure(ready.heard))
+            served, measured = await asyncio.gather(answering, self._measure(ready.decoded))
         else:
             served = await answering
         doubts = ready.doubts
@@ -190,19 +195,19 @@ class Service:
             self.incoming.note(measured, answer.label)
         if options.explain:
             asked = ExplainOptions(k_max=options.k_max, budget=options.budget)
-            record = await self.explain(ready.heard[:2], asked)
+            record = await self.explain(ready.decoded[:2], asked)
             answer = answer.model_copy(update={"explanation": record})
         return answer
 
-    def _prepare(self, heard: Heard, options: Options) -> Prepared:
-        samples, rate = heard.samples, heard.sample_rate_hz
+    def _prepare(self, decoded: Decoded, options: Options) -> Prepared:
+        samples, rate = decoded.samples, decoded.sample_rate_hz
         self._check_length(len(samples), rate)
-        decoded = time.monotonic()
+        decoded_at = time.monotonic()
         spectro, most = self.router.config.spectro, self.settings.http.max_windows
-        doubts = self.router.predictor.doubts(heard)
+        doubts = self.router.predictor.doubts(decoded)
         hop_s = choose_hop_s(len(samples) / rate, spectro, options.hop_s, most)
         cut = self.router.cut(samples, rate, hop_s)
-        return Prepared(heard, cut, doubts, decoded)
+        return Prepared(decoded, cut, doubts, decoded_at)
 
     def _check_length(self, samples: int, sample_rate_hz: int) -> None:
         """Apply the limits of decoded recordings to samples that came as numbers."""
@@ -237,8 +242,8 @@ class Service:
             events=find_events(served, predictor, self.about.event_rules),
         )
 
-    async def _measure(self, heard: Heard) -> Incoming:
-        return await self.router.work(lambda: measure_incoming(*heard[:3]), len(heard[0]))
+    async def _measure(self, decoded: Decoded) -> Incoming:
+        return await self.router.work(lambda: measure_incoming(*decoded[:3]), len(decoded[0]))
 
     async def _ask_experts(self) -> Readiness:
         """Whether every expert answers a real inference."""
@@ -308,11 +313,11 @@ class Service:
             clip = await self._read_then(
                 lambda: self.decode(given), lambda clip: clip, count_samples(given)
             )
-            heard = clip.heard
+            decoded = clip.decoded
         else:
-            heard = check_samples(np.asarray(given.samples, np.float64), given.sample_rate_hz)
-        charge(len(heard.samples) / heard.sample_rate_hz)
-        return heard[:2]
+            decoded = check_samples(np.asarray(given.samples, np.float64), given.sample_rate_hz)
+        charge(len(decoded.samples) / decoded.sample_rate_hz)
+        return decoded[:2]
 
     async def correct(self, data: bytes, given: Correction, by: str) -> Corrected:
         clip = await self._read_then(lambda: self.decode(data), lambda clip: clip, None)

@@ -2,7 +2,8 @@
 
 A request that finds the worker idle starts at once, together with whatever else this turn of the
 event loop brings. Requests that arrive during a block wait for its end and then go together: the
-busier the router, the larger its blocks.
+busier the router, the larger its blocks. By hand, because this room knows no Ray, and
+``serve.batch`` refuses nothing where too much waits.
 """
 
 from __future__ import annotations
