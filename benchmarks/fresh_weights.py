@@ -58,7 +58,9 @@ def draw_weights(model: MoE, seed: int) -> MoE:
             fitted = model.experts[name]
             heads = KernelsExpert | BackboneExpert
             if isinstance(expert, heads) and isinstance(fitted, heads):
-                expert.weight.normal_(std=float(fitted.weight.std()))
+                expert.head.load_state_dict(fitted.head.state_dict())
+                expert.head.weight.normal_(std=float(fitted.head.weight.std()))
+                expert.head.bias.zero_()
     if isinstance(model.router, PromiseRouter):
         fresh.router.load_state_dict(model.router.state_dict())
     return fresh.to(next(model.parameters()).device).eval()

@@ -208,7 +208,7 @@ def hear_grid(expert: BackboneExpert, path: Path) -> Heard:
         grid = Grid.of(info.sample_rate_hz, segment_s=card.span_s, hop_s=card.step_s)
         for segment, cell in share_time(grid.cut_blocks(blocks)):
             own = expert.ear.embed(expert.ear.cut(segment.samples, info.sample_rate_hz))
-            logits = expert(pool_embeddings(card, torch.from_numpy(own)[None]))
+            logits = expert.head(pool_embeddings(card, torch.from_numpy(own)[None]))
             rows.append(logits.double().exp().numpy())
             cells.append(cell)
             energy.append(float(np.square(segment.samples).mean()))

@@ -18,6 +18,9 @@ from xmoe_lite.sound import Floats, LiteError, Span, cut_spans, resample
 Runner = Callable[[Floats], Floats]
 
 _QUIET = 1e-9
+# Of the head: features beyond as many deviations say no more.
+_REACH = 3.0
+_LEAST_LENGTH = 1e-6
 # A remainder below this is rounding, not sound.
 _EPSILON_S = 1e-9
 
@@ -93,7 +96,7 @@ class Network:
             pools = {"mean": mean, "max": np.where(missing, -np.inf, table).max(0)}
             features = np.concatenate([pools[name] for name in self.card["pooling"]])
             features = (features / max(float(np.linalg.norm(features)), 1e-12)).astype(np.float32)
-            scores = features @ self._head["weight"] + self._head["bias"]
+            scores = _apply_head(self._head, features)
         return np.asarray(scores)
 
     def _cut(self, samples: Floats, rate_hz: int, apart: bool) -> list[Floats]:
@@ -126,6 +129,14 @@ class Network:
             sound = (sound / np.where(level < _QUIET, 1.0, level)[:, None]).astype(np.float32)
         missing = ((0, 0), (0, max(self._least - sound.shape[1], 0)))
         return np.pad(sound, missing, "wrap" if self.card["padding"] == "repeat" else "constant")
+
+
+def _apply_head(head: Mapping[str, Floats], features: Floats) -> Floats:
+    """Scores [C] of features [D], which are scaled, limited and damped before."""
+    scaled = ((features - head["mean"]) / head["deviation"]).clip(-_REACH, _REACH)
+    scaled /= np.sqrt(max(float(np.linalg.norm(scaled)), _LEAST_LENGTH))
+    scores: Floats = scaled @ head["weight"] + head["bias"]
+    return scores
 
 
 def _run_file(file: Mapping[str, Any], runner: Runner, values: Floats) -> Floats:

@@ -39,7 +39,7 @@ def make_expert(card, tmp_path):
         expert = build_expert(config, "tiny")
         assert isinstance(expert, BackboneExpert)
         rng = torch.Generator().manual_seed(1)
-        expert.weight.copy_(torch.randn(expert.weight.shape, generator=rng))
+        expert.head.weight.copy_(torch.randn(expert.head.weight.shape, generator=rng))
         return expert
 
     return make
@@ -108,7 +108,7 @@ def test_the_answer_is_the_head_on_what_the_network_says_of_each_clip(make_exper
     for answer, clip in zip(answers, clips, strict=True):
         found = torch.from_numpy(expert.ear.embed(expert.ear.cut(clip, RATE_HZ)))
         assert found.shape[1] == SIZE
-        expected = expert(pool_embeddings(expert.spec.card, found)[None])[0]
+        expected = expert.head(pool_embeddings(expert.spec.card, found)[None])[0]
         assert answer.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
     assert answers.exp().sum(1).tolist() == pytest.approx([1.0] * 3, abs=1e-5)
 

@@ -120,7 +120,7 @@ def expert():
     """An expert with a head of random numbers."""
     made = KernelsExpert(make_spec(segment_s=0.4), num_classes=3, exclusive=True)
     generator = torch.Generator().manual_seed(0)
-    made.weight.copy_(0.1 * torch.randn(made.weight.shape, generator=generator))
+    made.head.weight.copy_(0.1 * torch.randn(made.head.weight.shape, generator=generator))
     return made
 
 
@@ -142,7 +142,7 @@ def test_partial_spans_are_answered_as_what_is_cut_by_hand(expert):
     assert answers.exp().sum(1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
     for answer, (samples, rate), own in zip(answers, clips, merged, strict=True):
         features = torch.from_numpy(expert.ear.measure(samples, rate, own))
-        assert answer.tolist() == pytest.approx(expert(features[None])[0].tolist(), abs=2e-3)
+        assert answer.tolist() == pytest.approx(expert.head(features[None])[0].tolist(), abs=2e-3)
 
 
 def test_a_row_is_answered_alike_alone_and_beside_longer_ones(expert):
@@ -175,9 +175,9 @@ def test_without_sound_nothing_is_packed(expert):
 
 def test_several_labels_are_told_as_log_odds():
     many = KernelsExpert(make_spec(), num_classes=3, exclusive=False)
-    many.bias.copy_(torch.tensor([1.0, 0.0, -2.0]))
+    many.head.bias.copy_(torch.tensor([1.0, 0.0, -2.0]))
     features = torch.zeros(1, many.ear.num_features)
-    assert many(features).tolist() == [[1.0, 0.0, -2.0]]
+    assert many.head(features).tolist() == [[1.0, 0.0, -2.0]]
 
 
 def test_a_spec_goes_through_json():

@@ -76,9 +76,9 @@ def test_heads_on_random_kernels_are_drawn_and_their_order_stays(closed, heard):
     spec, sound = heard
     one, other = (draw_weights(closed.model, seed) for seed in range(2))
     for name, expert in one.experts.items():
-        fitted = closed.model.experts[name].weight
-        assert float(expert.weight.std()) == pytest.approx(float(fitted.std()), rel=0.3)
-        assert not torch.equal(expert.weight, other.experts[name].weight)
+        fitted = closed.model.experts[name].head.weight
+        assert float(expert.head.weight.std()) == pytest.approx(float(fitted.std()), rel=0.3)
+        assert not torch.equal(expert.head.weight, other.experts[name].head.weight)
         assert torch.equal(expert.ear.bank.weights, closed.model.experts[name].ear.bank.weights)
     assert torch.equal(one.router.shares, closed.model.router.shares)
     masked = MaskableSound.of(closed.frontend, sound, spec.shape[1])

@@ -27,6 +27,7 @@ from xmoe.training.heads import (
     fit_either,
     fit_head,
     fit_head_from_blocks,
+    fit_scaled,
     gather_folds,
 )
 from xmoe.training.kernel_features import Features, feature_file
@@ -185,17 +186,42 @@ def test_the_expert_answers_as_the_head_does(task):
     features = np.stack([ear.measure(clip, 8000) for clip in clips])
     rows = np.eye(2)[np.arange(30) % 2]
     targets = Targets(rows, np.arange(30), np.ones(30, dtype=bool), task)
-    fit = fit_head(features, targets)
+    fit = fit_scaled(lambda: iter([features]), targets)
     expert = KernelsExpert(spec, num_classes=2, exclusive=task.exclusive)
-    weight, bias = fit.sharp_head()
-    expert.load_state_dict({"weight": weight, "bias": bias})
+    expert.head.fill(fit.scaling, *fit.sharp_head())
     segments = [Segment(clip, 8000, 0) for clip in clips[:2]]
     inputs = Inputs(torch.zeros(2, 0, 4, 1), torch.ones(2), 0.04, 2, sound=hold_sound(segments))
     spans = torch.tensor([[[0.0, 0.25]]]).expand(2, 1, 2)
     answer = expert.answer(expert.pack(spec, inputs, torch.arange(2), spans))
     assert answer.numpy() == pytest.approx(fit.answer(features[:2]), abs=1e-3)
-    assert expert(torch.from_numpy(features)).argmax(1).tolist() == (
-        (torch.from_numpy(features) @ weight + bias).argmax(1).tolist()
+    scaled, (weight, bias) = fit.scaling.apply(torch.from_numpy(features)), fit.sharp_head()
+    assert expert.head(torch.from_numpy(features)).argmax(1).tolist() == (
+        (scaled @ weight + bias).argmax(1).tolist()
+    )
+
+
+def test_features_are_scaled_by_the_clips_alone_however_they_come(monkeypatch):
+    features, targets = make()
+    features[3, 5] = 1e6
+    targets = replace(targets, copies=np.arange(40))
+    copies = 100.0 * features[:40]
+    whole = fit_scaled(lambda: iter([features, copies]), targets)
+    assert whole.scaling.mean.numpy() == pytest.approx(features.mean(0), rel=1e-5)
+    assert whole.scaling.deviation.numpy() == pytest.approx(features.std(0), rel=1e-5)
+    monkeypatch.setattr(heads, "MOST_IN_MEMORY", 10)
+    blocks = [features[:70], features[70:], copies]
+    summed = fit_scaled(lambda: iter(blocks), targets)
+    assert summed.scaling.mean.numpy() == pytest.approx(whole.scaling.mean.numpy(), rel=1e-6)
+    scaled = whole.scaling.apply_rows(np.concatenate([features, copies]))
+    every = targets.with_copies()
+    problem = RidgeProblem(scaled, every.rows, weights=every.weights)
+    exact = problem.fit(summed.penalty * len(every.rows) / every.weights.sum())
+    assert summed.head.weights == pytest.approx(exact.weights, abs=1e-6)
+    assert summed.answer(copies).argmax(1).tolist() == (
+        exact.predict(scaled[CLIPS:]).argmax(1).tolist()
+    )
+    assert whole.answer(features) == pytest.approx(
+        replace(whole, scaling=None).answer(scaled[:CLIPS]), abs=1e-9
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from tests.fixtures.backbones import RATE_HZ, tiny_backbone
 from tests.fixtures.runs import make_sound
 from xmoe.experts.backbone import BackboneEar, pool_embeddings
+from xmoe.experts.head import LinearHead, Scaling
 from xmoe.glance.spans import choose_runs as choose_runs_of_torch
 from xmoe_lite.network import Network, choose_runs, open_session
 from xmoe_lite.sound import LiteError
@@ -27,13 +28,17 @@ CHANGES = [
 @pytest.mark.parametrize("seconds", [0.05, 0.37])
 def test_scores_are_those_of_the_run(tmp_path, changed, apart, seconds):
     card = tiny_backbone(tmp_path, **dict(changed))
-    weight = np.random.default_rng(0).standard_normal((card.num_features, 3)).astype(np.float32)
-    head = {"weight": weight, "bias": np.ones(3, np.float32)}
+    rng = torch.Generator().manual_seed(0)
+    mean, deviation = torch.rand(2, card.num_features, generator=rng)
+    linear = LinearHead(card.num_features, 3, exclusive=False)
+    weight = torch.randn(card.num_features, 3, generator=rng)
+    linear.fill(Scaling(mean, 0.1 + deviation), weight, torch.ones(3))
+    head = {name: values.numpy() for name, values in linear.state_dict().items()}
     network = Network(card.model_dump(mode="json"), tmp_path, head)
     samples = make_sound(seconds, seed=1)
     ear = BackboneEar(card, str(tmp_path))
     embedded = torch.from_numpy(ear.embed(ear.cut(samples, RATE_HZ, apart=apart)))
-    expected = pool_embeddings(card, embedded).numpy() @ weight + 1.0
+    expected = linear(pool_embeddings(card, embedded)[None])[0].numpy()
     found = network.score([samples], RATE_HZ, apart=apart)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 

@@ -309,7 +309,7 @@ class RunConfig(Frozen):
     ``xmoe_version`` is that of the program that started the run.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     xmoe_version: str = VERSION
     classes: tuple[str, ...]
     spectro: SpectroConfig

@@ -24,6 +24,7 @@ from xmoe.backbones.windows import place_windows
 from xmoe.base.backbone import TRUST, BackboneCard
 from xmoe.base.config import BackboneSpec, ModelConfig
 from xmoe.base.task import task_of
+from xmoe.experts.head import LinearHead
 from xmoe.experts.memory import EmbeddingMemory
 from xmoe.experts.protocol import Expert, Inputs, Payload
 from xmoe.experts.sound import pack_sound, place_spans, unpack_sound
@@ -129,22 +130,18 @@ def spread(duration_s: float, span_s: float) -> list[tuple[float, float]]:
 
 
 class BackboneExpert(Expert[BackboneSpec]):
-    """A network with a head: sound of chosen spans -> logits, log-probabilities or log-odds.
+    """A network with a head: sound of chosen spans -> logits.
 
-    ``weight`` [P * D, C] and ``bias`` [C] include the sharpness that turns scores into
-    probabilities. The files of the network lie beside the run's checkpoints, not in them.
+    The files of the network lie beside the run's checkpoints, not in them.
     """
 
     kind = "backbone"
-    weight: Tensor
-    bias: Tensor
 
     def __init__(self, spec: BackboneSpec, *, num_classes: int, exclusive: bool) -> None:
         super().__init__()
-        self.spec, self.exclusive = spec, exclusive
+        self.spec = spec
         self.ear = BackboneEar(spec.card, spec.folder, memory_bytes=MEMORY_BYTES)
-        self.register_buffer("weight", torch.zeros(spec.card.num_features, num_classes))
-        self.register_buffer("bias", torch.zeros(num_classes))
+        self.head = LinearHead(spec.card.num_features, num_classes, exclusive=exclusive)
 
     @classmethod
     def build(cls, spec: BackboneSpec, config: ModelConfig) -> BackboneExpert:
@@ -173,16 +170,11 @@ class BackboneExpert(Expert[BackboneSpec]):
             counts.append(len(own))
         embedded = torch.from_numpy(self.ear.embed(windows)).split(counts)
         features = torch.stack([pool_embeddings(self.spec.card, own) for own in embedded])
-        logits: Tensor = self(features.to(self.weight.device))
+        logits: Tensor = self.head(features)
         return logits
 
     def load(self) -> None:
         self.ear.open()
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits [b, C] of features [b, P * D]."""
-        scores = features @ self.weight + self.bias
-        return torch.log_softmax(scores, 1) if self.exclusive else scores
 
     def describe(self) -> str:
         card = self.spec.card

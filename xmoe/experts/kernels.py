@@ -21,6 +21,7 @@ from xmoe.audio.resample import resample
 from xmoe.base.config import KernelsSpec, ModelConfig
 from xmoe.base.task import task_of
 from xmoe.experts.cnn import band_rows
+from xmoe.experts.head import LinearHead
 from xmoe.experts.kernel_bank import KernelBank
 from xmoe.experts.protocol import HearingExpert, Inputs, Payload
 from xmoe.experts.sound import WHOLE, Span, cut_spans, pack_sound, unpack_sound
@@ -85,21 +86,14 @@ def macs_per_s(spec: KernelsSpec) -> float:
 
 
 class KernelsExpert(HearingExpert[KernelsSpec]):
-    """Kernels with a head: sound of spans -> logits, log-probabilities or log-odds of labels.
-
-    ``weight`` [D, C] and ``bias`` [C] include the sharpness that turns scores into probabilities.
-    """
+    """Kernels with a head: sound of spans -> logits."""
 
     kind = "kernels"
-    weight: Tensor
-    bias: Tensor
 
     def __init__(self, spec: KernelsSpec, *, num_classes: int, exclusive: bool) -> None:
         super().__init__()
-        self.spec, self.exclusive = spec, exclusive
-        self.ear = KernelsEar(spec)
-        self.register_buffer("weight", torch.zeros(self.ear.num_features, num_classes))
-        self.register_buffer("bias", torch.zeros(num_classes))
+        self.spec, self.ear = spec, KernelsEar(spec)
+        self.head = LinearHead(self.ear.num_features, num_classes, exclusive=exclusive)
 
     @classmethod
     def build(cls, spec: KernelsSpec, config: ModelConfig) -> KernelsExpert:
@@ -120,7 +114,7 @@ class KernelsExpert(HearingExpert[KernelsSpec]):
 
     def answer(self, payload: Payload) -> Tensor:
         rows = [self.ear.bank.measure_pieces(pieces) for pieces in self.see(payload)]
-        logits: Tensor = self(torch.stack(rows).to(self.weight.device))
+        logits: Tensor = self.head(torch.stack(rows))
         return logits
 
     def see(self, payload: Payload) -> list[list[Tensor]]:
@@ -131,13 +125,8 @@ class KernelsExpert(HearingExpert[KernelsSpec]):
 
     def answer_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
         features = self.ear.bank.measure_pieces(pieces)
-        logits: Tensor = self(features[None].to(self.weight.device))
+        logits: Tensor = self.head(features[None])
         return logits[0]
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits [b, C] of features [b, D]."""
-        scores = features @ self.weight + self.bias
-        return torch.log_softmax(scores, 1) if self.exclusive else scores
 
     def describe(self) -> str:
         spectro = self.spec.spectro

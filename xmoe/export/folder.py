@@ -136,7 +136,7 @@ def _write_expert(predictor: Predictor, spec: ExpertSpec, out: Path) -> Record:
         _write_part(out, part, tables, to_onnx(KernelsGraph(expert), shape, ("logits",)))
         return record | {"frontend": own}
     assert isinstance(expert, BackboneExpert)
-    head = {"weight": expert.weight.numpy(), "bias": expert.bias.numpy()}
+    head = {name: values.numpy() for name, values in expert.head.state_dict().items()}
     _write_part(out, part, head)
     return record | _write_network(predictor.config, expert.spec, out)
 

@@ -52,7 +52,7 @@ class KernelsGraph(nn.Module):
 
     def forward(self, power: Tensor) -> Tensor:
         spec = self.expert.frontend.compress(power)
-        logits: Tensor = self.expert(self.expert.ear.bank.pool(thin_frames(spec)))
+        logits: Tensor = self.expert.head(self.expert.ear.bank.pool(thin_frames(spec)))
         return logits
 
 

@@ -16,6 +16,7 @@ from xmoe.audio.dataset import Dataset
 from xmoe.audio.segment import Segment
 from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig
 from xmoe.base.progress import Progress, silent
+from xmoe.experts.head import LinearHead
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import time_ms
@@ -131,8 +132,10 @@ def build_model(fitted: Fitted, settings: ModelConfig) -> MoE:
     stem = fitted_stem(fitted.job.spectro, fitted.heads[STEM_NAME])
     model.stem.load_state_dict(stem.state_dict())
     for name in fitted.names:
-        weight, bias = fitted.heads[name].sharp_head()
-        model.experts[name].load_state_dict({"weight": weight, "bias": bias})
+        head, linear = fitted.heads[name], model.experts[name].head
+        assert head.scaling is not None
+        assert isinstance(linear, LinearHead)
+        linear.fill(head.scaling, *head.sharp_head())
     return model
 
 

@@ -31,7 +31,7 @@ from xmoe.routing.stack import Stack
 from xmoe.training.costs import CostBook, measure_ms
 from xmoe.training.dear import fitted_stem, list_backbones, look_where, select_in_tiers
 from xmoe.training.ears import SoundSpec, Spec, StemSpec, pick_kernels
-from xmoe.training.heads import NO_ROWS, HeadFit, Targets, fit_either
+from xmoe.training.heads import NO_ROWS, HeadFit, Targets, fit_either, fit_scaled
 from xmoe.training.hold_out import HoldOut, choose_judges, plan_hold_out
 from xmoe.training.kernel_features import (
     WORKERS,
@@ -326,10 +326,14 @@ def fit_heads(
 
 
 def fit_one(features: Features, spec: Spec, targets: Targets) -> HeadFit:
-    """The head of a spec; that of a network is fitted on the clips alone."""
+    """The head of a spec; that of a network is fitted on the clips alone.
+
+    The stem's reads features as they are, so that every cell's share of its answer is exact.
+    """
     if isinstance(spec, BackboneSpec):
-        return fit_either(partial(features.blocks, spec), replace(targets, copies=NO_ROWS))
-    return fit_either(partial(features.to_fit, spec), targets)
+        return fit_scaled(partial(features.blocks, spec), replace(targets, copies=NO_ROWS))
+    fit = fit_either if isinstance(spec, StemSpec) else fit_scaled
+    return fit(partial(features.to_fit, spec), targets)
 
 
 def measure_costs(

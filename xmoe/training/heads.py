@@ -16,6 +16,7 @@ from torch import Tensor
 
 from xmoe.base.task import Task
 from xmoe.experts.gram import Block, GramFit, fit_sums, sum_blocks
+from xmoe.experts.head import LEAST_DEVIATION, Scaling
 from xmoe.experts.kernels import Floats32
 from xmoe.experts.probabilities import balanced_weights, fit_sharpness, to_logits
 from xmoe.experts.ridge import Bools, Floats, Head, Ints, RidgeProblem
@@ -76,7 +77,10 @@ class Targets:
 
 @dataclass(frozen=True)
 class HeadFit:
-    """A head fitted to ``targets``, its penalty and sharpness, and ``held_out`` logits [n, C]."""
+    """A head fitted to ``targets``, its penalty and sharpness, and ``held_out`` logits [n, C].
+
+    ``scaling`` is what it reads features through, if anything.
+    """
 
     head: Head
     penalty: float
@@ -85,13 +89,19 @@ class HeadFit:
     targets: Targets
     problem: RidgeProblem | None = None
     by_fold: GramFit | None = None
+    scaling: Scaling | None = None
 
     def answer(self, features: Floats32) -> Floats:
         """Logits [m, C] of features [m, D] of clips it was not fitted on."""
-        return to_logits(self.head.predict(features), self.sharpness, self.targets.task)
+        scores = self.head.predict(self._scale(features))
+        return to_logits(scores, self.sharpness, self.targets.task)
+
+    def _scale(self, features: Floats32) -> Floats32:
+        return features if self.scaling is None else self.scaling.apply_rows(features)
 
     def answer_copies(self, copies: Floats32, owners: Ints) -> Floats:
         """Logits [m, C] of copies [m, D] of rows ``owners`` [m], each without its group."""
+        copies = self._scale(copies)
         if self.by_fold is not None:
             scores = self.by_fold.answer_held_out(copies, gather_folds(self.targets)[owners])
         else:
@@ -106,6 +116,30 @@ class HeadFit:
         weight = torch.from_numpy(self.sharpness * self.head.weights).float()
         bias = torch.from_numpy(self.sharpness * (self.head.bias - middle)).float()
         return weight, bias
+
+
+def fit_scaled(read: Callable[[], Iterator[Floats32]], targets: Targets) -> HeadFit:
+    """As ``fit_either``, on features that are limited and damped by what they are on average."""
+    if len(targets.rows) <= MOST_IN_MEMORY:
+        table = np.concatenate(list(read()))
+        scaling = measure_scaling([table], len(targets.rows))
+        return replace(fit_head(scaling.apply_rows(table), targets), scaling=scaling)
+    scaling = measure_scaling(read(), len(targets.rows))
+    fit = fit_head_from_blocks(lambda: map(scaling.apply_rows, read()), targets)
+    return replace(fit, scaling=scaling)
+
+
+def measure_scaling(blocks: Iterable[Floats32], count: int) -> Scaling:
+    """Mean and deviation of the first ``count`` rows of blocks [b, D]; copies come after these."""
+    sums, squares, left = 0.0, 0.0, count
+    for block in blocks:
+        rows = block[:left].astype(np.float64)
+        left -= len(rows)
+        sums, squares = sums + rows.sum(0), squares + np.square(rows).sum(0)
+    mean = sums / count
+    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
+    deviation = np.where(deviation > LEAST_DEVIATION, deviation, 1.0)
+    return Scaling(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
 
 
 def fit_either(read: Callable[[], Iterator[Floats32]], targets: Targets) -> HeadFit:
