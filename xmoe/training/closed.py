@@ -125,8 +125,7 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
     searched = spread(known, SEARCH_CLIPS, job.seed)
     fits = _fit_all(job, searched, [*cheap, *dear], progress)
     ms = measure_costs([*cheap, *dear], job, progress)
-    held = fits.hold_out()
-    names = [spec.name for spec in dear]
+    held, names = fits.hold_out(), [spec.name for spec in dear]
     selection, first, added = select_in_tiers(held, ms, dear=names, always=[STEM_NAME])
     first = first[: most_wanted(job.wishes, len(added))]
     taken = [*first, *added]
@@ -134,7 +133,8 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
     specs = [by_name([*cheap, *dear])[name] for name in taken]
     fits, speeds = _choose_speeds(job, fits, specs, progress)
     if len(known) > len(searched):
-        fits = _fit_all(job, known, specs, progress, copied=fits.features.copied)
+        every = list(dict.fromkeys([*searched, *known]))  # most features of the first are cached
+        fits = _fit_all(job, every, specs, progress, copied=fits.features.copied)
     kept = weigh_by_depth(fits.hold_out(), first, added)
     return Fitted(
         job=job,
@@ -326,9 +326,9 @@ def fit_heads(
 
 
 def fit_one(features: Features, spec: Spec, targets: Targets) -> HeadFit:
-    """The head of a spec; that of a network is fitted on the clips alone.
+    """The head of a spec: a network's on the clips alone, the stem's on features as they are.
 
-    The stem's reads features as they are, so that every cell's share of its answer is exact.
+    Every cell's share of the stem's answer is then exact.
     """
     if isinstance(spec, BackboneSpec):
         return fit_scaled(partial(features.blocks, spec), replace(targets, copies=NO_ROWS))
@@ -397,5 +397,4 @@ def _weigh(held: HeldOut, names: Sequence[str]) -> Stack:
 
 def rightness(logits: Floats, rows: Floats, task: Task) -> Floats:
     """How right each answer is [n], from 0 to 1."""
-    right = task.rightness(torch.from_numpy(logits), torch.from_numpy(rows))
-    return right.double().numpy()
+    return task.rightness(torch.from_numpy(logits), torch.from_numpy(rows)).double().numpy()

@@ -6,7 +6,9 @@ the experts' answers are the held-out ones.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +30,7 @@ from xmoe.mixture.promise_router import STEM_NAME, PromiseRouter, renew_belief
 from xmoe.training.closed import Fitted, hears_few, spread
 from xmoe.training.dear import fitted_stem, look_where
 from xmoe.training.ears import Spec, StemSpec
-from xmoe.training.kernel_features import Features, measure_features
+from xmoe.training.kernel_features import WORKERS, Features, measure_features
 from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
 from xmoe.training.promises import COPIES, HeldTable
 
@@ -140,26 +142,38 @@ def watch(
 
     The stem's belief in it is the held-out one.
     """
-    found: dict[CopyName, list[Tensor]] = {copy: [] for copy in COPIES}
     model, frontend, first = what.model, build_frontend(what.fitted.job.spectro), 0
     clips, sounds = what.clips(), read_pieces(what.fitted, what.unseen())
-    with one_thread(), torch.inference_mode():
-        for done, (clip_id, count) in enumerate(clips, 1):
+    found: list[list[Tensor]] = []
+
+    @torch.inference_mode()
+    def look(
+        beliefs: Sequence[Tensor], pieces: Sequence[Samples], rate: int, seed: int
+    ) -> list[Tensor]:
+        copies = [copy_pieces(pieces, copy, seed) for copy in COPIES]
+        segments = [[Segment(one, rate, 0) for one in copy] for copy in copies]
+        return [glance_at(model, frontend, *pair) for pair in zip(segments, beliefs, strict=True)]
+
+    def recall(beliefs: Sequence[Tensor], known: Floats) -> list[Tensor]:
+        glances = torch.from_numpy(known).float()
+        own = [model.task.belief(belief) for belief in beliefs]
+        pairs = zip(glances, own, strict=True)
+        return [renew_belief(glance, belief, model.task) for glance, belief in pairs]
+
+    with one_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="evidence") as pool:
+        waiting: deque[Future[list[Tensor]]] = deque()
+        for clip_id, count in clips:
             rows = slice(first, first + count)
             beliefs = [torch.from_numpy(logits[copy][0, rows]).float() for copy in COPIES]
             if clip_id in what.seen:
-                for copy, own, known in zip(COPIES, beliefs, what.seen[clip_id], strict=True):
-                    belief = model.task.belief(own)
-                    glance = torch.from_numpy(known).float()
-                    found[copy].append(renew_belief(glance, belief, model.task))
+                waiting.append(pool.submit(recall, beliefs, what.seen[clip_id]))
             else:
-                pieces, rate_hz, seed = next(sounds)
-                for copy, own in zip(COPIES, beliefs, strict=True):
-                    segments = [Segment(one, rate_hz, 0) for one in copy_pieces(pieces, copy, seed)]
-                    found[copy].append(glance_at(model, frontend, segments, own))
+                waiting.append(pool.submit(look, beliefs, *next(sounds)))
             first += count
-            progress("evidence", done, len(clips))
-    return {copy: torch.cat(parts) for copy, parts in found.items()}
+            while len(waiting) > (WORKERS if first < len(what.picked) else 0):
+                found.append(waiting.popleft().result())
+                progress("evidence", len(found), len(clips))
+    return {copy: torch.cat([own[place] for own in found]) for place, copy in enumerate(COPIES)}
 
 
 def read_pieces(fitted: Fitted, picked: Ints) -> Iterator[tuple[list[Samples], int, int]]:
