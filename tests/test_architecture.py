@@ -42,6 +42,8 @@ CROSS_CUTTING = {
     "test_tour",
     "test_tried",
 }
+# Records and protocols, which are tested by those who fill them.
+WITHOUT_TESTS = {"base/version", "experts/protocol", "pipeline/request"}
 # Folders of tests that mirror something beside the package.
 BESIDE_THE_PACKAGE = {"benchmarks", "cluster", "deployments"}
 
@@ -213,6 +215,13 @@ def test_tests_mirror_modules():
         if not known:
             orphans.append(name_of(path))
     assert orphans == []
+
+
+def test_every_module_has_its_tests():
+    tested = {name_of(path).removeprefix("tests/").replace("test_", "") for path in TESTS}
+    modules = {name_of(path).removeprefix("xmoe/") for path in SOURCES if path.parts[-1][0] != "_"}
+    own = {name for name in modules if not name.startswith("xmoe_lite/")}
+    assert {name.removesuffix(".py") for name in own - tested} == WITHOUT_TESTS
 
 
 def test_files_that_start_a_ray_are_dealt_out_together():

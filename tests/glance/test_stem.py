@@ -8,7 +8,6 @@ from torch import nn
 
 from tests.fixtures.mixtures import cnn_specs
 from xmoe.base.config import ModelConfig
-from xmoe.base.layers import conv_block, fold_norms
 from xmoe.glance.stem import Stem, stem_columns
 
 
@@ -96,43 +95,6 @@ def test_row_bias_tells_equal_rows_apart(stem):
 def test_bins_that_do_not_divide_into_bands_are_refused_by_number():
     with pytest.raises(ValueError, match="num_bins 40 must be a multiple of 16"):
         Stem(num_bins=40, channels=8, num_classes=2)
-
-
-@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 1), (5, 3)])
-@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
-def test_block_without_stride_keeps_the_size(kernel, dilation):
-    block = conv_block(2, 6, kernel, dilation=dilation).eval()
-    assert block(torch.zeros(1, 2, 4, 7)).shape == (1, 6, 4, 7)
-
-
-def test_block_is_rectified_and_normalised():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        block = conv_block(1, 4, (3, 3))
-        out = block(torch.randn(8, 1, 16, 16)).detach()
-    assert float(out.min()) == 0.0
-    half_normal = 1 / math.sqrt(2 * math.pi)
-    assert float(out.mean()) == pytest.approx(half_normal, abs=0.02)
-
-
-def test_folded_stem_answers_alike_without_batch_norm():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
-        stem = Stem(num_bins=32, channels=8, num_classes=5)
-        for _ in range(20):  # statistics and weights that are not those of a fresh norm
-            stem(3 * torch.randn(4, 32, 20) + 1)
-        for norm in (m for m in stem.modules() if isinstance(m, nn.BatchNorm2d)):
-            nn.init.uniform_(norm.weight, 0.5, 2.0)
-            nn.init.normal_(norm.bias)
-        spec = torch.randn(2, 32, 20)
-    stem.eval()
-    before = stem(spec)
-    fold_norms(stem)
-    after = stem(spec)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in stem.modules())
-    assert float(before.features.detach().amax()) > 1.0
-    torch.testing.assert_close(after.features, before.features, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(after.logits, before.logits, atol=1e-5, rtol=1e-5)
 
 
 def test_default_stem_is_light_in_weights_and_in_work():

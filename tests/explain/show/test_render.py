@@ -6,7 +6,6 @@ from matplotlib.patches import Rectangle
 
 from xmoe.explain.reasons import find_reasons
 from xmoe.explain.show.render import PICTURES, draw_answer, draw_router_saliency, draw_why
-from xmoe.explain.show.render_routing import colour_of, draw_routing
 
 
 @pytest.fixture(scope="module", params=[0, 1, 3])
@@ -39,30 +38,12 @@ def test_the_saliency_picture_tints_what_was_sent(reasons):
     assert len([p for p in by_time.patches if isinstance(p, Rectangle)]) == len(spans)
 
 
-def test_the_routing_picture_frames_what_was_sent(reasons):
-    figure = draw_routing(reasons)
-    sound, lanes, promises, gate = figure.axes
-    frames = [patch for patch in sound.patches if isinstance(patch, Rectangle)]
-    spans = [span for name, _, _ in reasons.chosen() for span in reasons.spans_of(name)]
-    assert len(frames) == len(spans) == len(lanes.patches)
-    for frame, (start, end) in zip(frames, spans, strict=True):
-        assert (frame.get_x(), frame.get_width()) == pytest.approx((start, end - start))
-    assert [bar.get_width() for bar in gate.patches] == pytest.approx(reasons.plan.gate[0].tolist())
-    assert promises.get_title(loc="left") == f"How many: K = {len(reasons.chosen())}"
-
-
 def test_an_unusual_map_is_drawn_without_a_warning(subject, specs):
     reasons = find_reasons(subject, specs[0])
     flat = np.ones_like(reasons.spec)
     reasons.maps.update(gradcam=np.zeros_like(flat), saliency=flat)
     assert not draw_answer(reasons).axes[0].images[1:]
     assert draw_router_saliency(reasons).get_suptitle().startswith("What the router looks at")
-
-
-def test_an_expert_keeps_its_colour(subject, specs):
-    reasons = find_reasons(subject, specs[0])
-    colours = {colour_of(reasons, name) for name in reasons.plan.expert_names}
-    assert len(colours) == 4
 
 
 @pytest.mark.parametrize("question", ["experts", "k"])
