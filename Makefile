@@ -14,6 +14,9 @@ PYTEST_ARGS ?=
 PYTEST_WORKERS ?= auto
 DEMO_DIR ?= demo
 ACCELERATOR ?= cpu
+# What builds images (podman does too), and what else it is told, such as --build-arg PYTHON_IMAGE=MIRROR/python@sha256:...
+DOCKER ?= docker
+BUILD_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCKING := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	--no-annotate --quiet
@@ -76,10 +79,11 @@ dist: $(INSTALLED) ## Build the wheel and the source archive into dist/, and che
 	$(BIN)/python -m hatchling build -d dist
 	$(BIN)/uv tool run twine check --strict dist/*
 
-image: ## Build the container image (ACCELERATOR=cpu or gpu), print its size; needs Docker
-	docker build -f cluster/Dockerfile --build-arg ACCELERATOR=$(ACCELERATOR) \
-		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) -t xmoe:$(ACCELERATOR) .
-	docker image inspect --format '{{.Size}} bytes' xmoe:$(ACCELERATOR)
+image: ## Build the container image (ACCELERATOR=cpu or gpu; DOCKER=podman), print its layers and size
+	$(DOCKER) build -f cluster/Dockerfile --build-arg ACCELERATOR=$(ACCELERATOR) \
+		$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) $(BUILD_ARGS) -t xmoe:$(ACCELERATOR) .
+	$(DOCKER) history xmoe:$(ACCELERATOR)
+	$(DOCKER) image inspect --format '{{.Size}} bytes' xmoe:$(ACCELERATOR)
 
 clean: ## Remove what tests, checks and the demo left; .venv stays
 	rm -rf $(DEMO_DIR) build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache \

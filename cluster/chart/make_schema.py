@@ -74,7 +74,7 @@ def build_schema() -> dict[str, Any]:
     del settings["properties"]["run"], settings["required"]
     group = _of(values["group"], "Group.")
     group["properties"] |= {"image": {"enum": ["cpu", "gpu"]}, "nodeSelector": WORDS}
-    group["properties"] |= dict.fromkeys(("cpu", "memory", "shm"), QUANTITY)
+    group["properties"] |= dict.fromkeys(("cpu", "memory"), QUANTITY)
     job = _of(values["job"], "Job.")
     job["properties"] |= {"entrypoint": {"type": "string", "pattern": "^xmoe "}, "groups": GROUPS}
     job["required"] = ["entrypoint"]

