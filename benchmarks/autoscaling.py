@@ -30,11 +30,11 @@ from xmoe.base.files import write_bytes
 from xmoe.pictures.style import BLUE, INK, ORANGE, QUIET, RED, make_plain, new_figure, to_png
 from xmoe.run.folder import RunFolder
 from xmoe.serve.experts.expert import Arrays, Weights
-from xmoe.serve.experts.local import callable_experts, to_arrays
+from xmoe.serve.experts.local import to_arrays
 from xmoe.serve.router.router import load_router
 from xmoe.serve.settings import ExpertDeployment, RouterSettings, ServeSettings
+from xmoe.serve.start.assemble import find_weights
 from xmoe.serve.start.cluster import APP
-from xmoe.serve.start.router_replica import find_weights
 from xmoe.serve.start.session import serving
 from xmoe.serve.watch.status import ReplicaCount, ask_serve
 
@@ -138,7 +138,7 @@ def measure(
     """Serve a run, load one expert, and return what was seen, what a client heard, the numbers."""
     settings = ServeSettings(run=str(run), router=RouterSettings(num_cpus=0.1), expert=FAST)
     payload = (make_payload(run, clip, expert, rows), find_weights(settings))
-    names = callable_experts(RunFolder(run).read_config())
+    names = RunFolder(run).read_config().model.callable_experts
     with serving(settings, host="127.0.0.1", port=port) as url:
         timeline = Timeline()
         with watching(timeline, names), clients(url, [clip.read_bytes()], 1) as load:

@@ -34,7 +34,7 @@ from xmoe.run.folder import RunFolder
 CHILD = """
 import importlib, json, sys, time
 import psutil
-import ray.serve
+import xmoe.serve.start.preload, ray.serve
 module, kind, *given = json.loads(sys.argv[1])
 if module:
     replica = getattr(importlib.import_module(module), kind)(*given)

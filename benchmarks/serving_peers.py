@@ -34,7 +34,7 @@ from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import Predictor
 from xmoe.run.remote import open_run
 from xmoe.serve.experts.expert import ExpertCore
-from xmoe.serve.experts.local import callable_experts, to_arrays
+from xmoe.serve.experts.local import to_arrays
 from xmoe.serve.router.router import load_router
 from xmoe.serve.settings import ServeSettings
 from xmoe.serve.start.build import check_settings
@@ -91,7 +91,7 @@ def serve_naive(run: str, port: int) -> None:
     """Serve the experts with Ray Serve's own defaults; the least CPU share lets all of them fit."""
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     try:
-        names = callable_experts(open_run(run, []).read_config())
+        names = open_run(run, []).read_config().model.callable_experts
         share = {"num_cpus": 0.1}
         experts = {
             name: serve.deployment(

@@ -3,6 +3,8 @@
 import io
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
@@ -64,4 +66,7 @@ def test_a_run_without_them_and_one_whose_file_is_torn(tmp_path):
     assert read_samples(folder) == ()
     folder.file(RunFile.SAMPLES).write_bytes(b"PAR1")
     with pytest.raises(RunFolderError, match=r"samples\.parquet"):
+        read_samples(folder)
+    pq.write_table(pa.table({"labels": [["a"]]}), folder.file(RunFile.SAMPLES))
+    with pytest.raises(RunFolderError, match="wav"):
         read_samples(folder)

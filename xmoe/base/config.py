@@ -220,6 +220,11 @@ class ModelConfig(Frozen):
         return tuple(spec.name for spec in self.experts)
 
     @property
+    def callable_experts(self) -> tuple[str, ...]:
+        """Those that the policy did not mask."""
+        return tuple(name for name in self.expert_names if name not in self.masked_experts)
+
+    @property
     def hears_sound(self) -> bool:
         """Whether an expert takes sound, not only the stem map."""
         return any(spec.kind != "cnn" for spec in self.experts)

@@ -3,9 +3,3 @@
 ``rules`` and ``experts`` decide from the profile alone. ``race`` has the remaining front ends
 compete on the training clips, with a ridge on random kernels as a cheap classifier.
 """
-
-from __future__ import annotations
-
-from xmoe.policy.policy import Policy, PolicyOverrides, choose_policy
-
-__all__ = ["Policy", "PolicyOverrides", "choose_policy"]

@@ -18,15 +18,17 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.tree import DecisionTreeClassifier
 
 from xmoe.base.config import Frozen, TaskName
 from xmoe.profile.clip_stats import ClipStats
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.tree import DecisionTreeClassifier
 
 MAX_CLIPS = 3000
 MAX_LABELS = 10
@@ -174,6 +176,8 @@ def _sample(rows: Sequence[ClipStats], labels: Sequence[str]) -> list[int]:
 
 def _hold_out(rows: Sequence[ClipStats], targets: Ints) -> _Held:
     """Folds that keep groups together, or follow the split, or are random."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     _, groups = np.unique([_group(row) for row in rows], return_inverse=True)
     keys = groups.astype(np.int64)
     smallest = min(len(np.unique(keys[targets == c])) for c in np.unique(targets))
@@ -207,6 +211,9 @@ def _balanced_accuracy(
 def _fit(
     values: npt.NDArray[np.float64], targets: Ints, *, forest: bool
 ) -> DecisionTreeClassifier | ExtraTreesClassifier:
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.tree import DecisionTreeClassifier
+
     if forest:
         model = ExtraTreesClassifier(
             30, min_samples_leaf=2, class_weight="balanced", random_state=0, n_jobs=1

@@ -10,7 +10,8 @@ A checkpoint is written to a temporary folder, synced, listed with its SHA-256 s
 ``manifest.json`` and renamed; only then does a pointer name it. Whenever a process dies, both
 pointers name complete checkpoints. A checkpoint that changes the experts holds its settings too:
 the pointer then changes both at once, and ``run_config.json`` of the run is a copy. Weights are
-safetensors, everything else is JSON: nothing read from disk can run code.
+safetensors, everything else is JSON: nothing read from disk can run code. Only weights need torch,
+which takes seconds to import.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ import shutil
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from xmoe.base.config import Frozen, RunConfig
 from xmoe.base.errors import RunFolderError
 from xmoe.base.files import TRAIN_AGAIN, read_json, storage_errors, to_json, write_json
 from xmoe.run.pretrained import keep_pretrained, locate_pretrained
 from xmoe.run.version import check_version
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Which = Literal["best", "last"]
 Record = TypeVar("Record", bound=Frozen)
@@ -229,6 +230,8 @@ def load_weights(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
 
     Raises RunFolderError where it is missing, damaged, altered, or holds NaN or infinity.
     """
+    from safetensors.torch import load_file
+
     check_sha256(path, sha256)
     try:
         tensors: dict[str, Tensor] = load_file(path)
@@ -237,7 +240,7 @@ def load_weights(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
             f"not a whole safetensors file: {error}", where=str(path), mend=TRAIN_AGAIN
         ) from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise RunFolderError(
                 f"weights of {name} are not finite", where=str(path), mend=TRAIN_AGAIN
             )
@@ -271,6 +274,8 @@ def _read_sums(manifest: Path) -> dict[str, str]:
 def _fill_checkpoint(
     folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], records: Mapping[str, Any]
 ) -> None:
+    from safetensors.torch import save_file
+
     for part, values in tensors.items():
         plain = {key: value.detach().cpu().contiguous() for key, value in values.items()}
         save_file(plain, folder / weights_file(part))

@@ -53,6 +53,7 @@ HEARS = {
     "xmoe.audio.resample",
     "xmoe.base.task",
     "xmoe.base.units",
+    "xmoe.experts.head",
     "xmoe.experts.kernel_bank",
     "xmoe.experts.kernels",
     "xmoe.experts.sound",

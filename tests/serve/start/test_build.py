@@ -3,6 +3,8 @@
 import json
 import logging
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +48,15 @@ def test_options_that_are_unknown_or_out_of_range_are_refused(options, where):
 def test_expert_that_the_run_does_not_have_is_refused(tiny_run):
     with pytest.raises(ConfigError, match="no experts high_band"):
         build({"run": str(tiny_run), "experts": {"high_band": {}}})
+
+
+def test_whoever_deploys_imports_no_torch(tiny_run):
+    look = (
+        "import sys; from xmoe.serve.start.build import build; build({'run': sys.argv[1]}); "
+        "raise SystemExit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", look, str(tiny_run)]
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 def test_folder_without_a_run_is_refused(tmp_path):

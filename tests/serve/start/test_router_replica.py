@@ -8,13 +8,9 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-import ray.exceptions
 import requests
-from ray.serve.exceptions import BackPressureError
 
-from xmoe.serve.experts.expert import OtherRun
 from xmoe.serve.settings import ServeSettings
-from xmoe.serve.start.router_replica import kind_of_failure
 from xmoe.serve.start.session import serving
 
 # Ray warns of its own settings, and leaves files and sockets to the collector.
@@ -122,6 +118,14 @@ def scrape():
     return [(n, dict(re.findall(r'(\w+)="(.*?)"', labels)), float(v)) for n, labels, v in samples]
 
 
+def test_no_replica_holds_pandas(address):
+    replicas = processes_of("ServeReplica:xmoe:")
+    assert len(replicas) == 5
+    files = {mapped.path for replica in replicas for mapped in replica.memory_maps()}
+    assert any("libtorch_cpu" in path for path in files)
+    assert [path for path in files if "pandas" in path] == []
+
+
 @pytest.mark.slow
 def test_metrics_reach_prometheus_under_the_names_of_the_docs(address, wav, sound):
     assert requests.get(f"{address}/readyz", timeout=30.0).json()["ready"]  # asks every expert
@@ -201,20 +205,3 @@ def test_answers_go_on_when_the_only_replica_of_an_expert_is_killed(address, wav
         states.append(reply.json()["degraded"])
     assert True in states  # it was missed,
     assert states[-5:] == [False] * 5  # and it came back
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (BackPressureError(num_queued_requests=1, max_queued_requests=1), "overloaded"),
-        (ray.exceptions.ActorDiedError(), "dead"),
-        (ray.exceptions.ActorUnavailableError("gone", None), "dead"),
-        (TimeoutError(), "timeout"),
-        (ValueError(), "error"),
-        (ray.exceptions.RayTaskError("f", "", TimeoutError()), "timeout"),
-        (ray.exceptions.RayTaskError("f", "", OtherRun()), "other_run"),
-        (ray.exceptions.RayTaskError("f", "", ValueError()), "error"),
-    ],
-)
-def test_what_an_exception_means(error, kind):
-    assert kind_of_failure(error) == kind

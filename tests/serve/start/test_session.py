@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from xmoe.base.errors import ConfigError
 from xmoe.serve.settings import HttpSettings, ServeSettings
-from xmoe.serve.start.cluster import Place
+from xmoe.serve.start import session
+from xmoe.serve.start.cluster import Neighbours, Place
 from xmoe.serve.start.session import check_port, check_token_travels, serving
 
 EDGE = Path(__file__).parents[3] / "deployments" / "edge.haproxy.cfg"
@@ -52,6 +54,27 @@ def test_bad_token_is_told_before_ray_starts(tiny_run, tmp_path):
     ):
         pytest.fail("it served")
     assert not ray.is_initialized()
+
+
+def test_replicas_start_beside_proxies_but_not_without_a_controller(monkeypatch):
+    ready, told = threading.Event(), []
+    looks = iter([None, None])
+    monkeypatch.setattr(session, "look_around", lambda: next(looks, Neighbours()))
+    monkeypatch.setattr(session, "start_serve", lambda http: told.append(ready.wait(10.0)))
+    with session._starting_serve({}):
+        assert told == []
+        ready.set()
+    assert told == [True]
+
+
+def test_serve_that_does_not_start_is_no_place_for_replicas(monkeypatch):
+    def fail(http):
+        raise RuntimeError("no proxy")
+
+    monkeypatch.setattr(session, "look_around", lambda: None)
+    monkeypatch.setattr(session, "start_serve", fail)
+    with pytest.raises(RuntimeError, match="no proxy"), session._starting_serve({}):
+        pytest.fail("it went on")
 
 
 @pytest.mark.parametrize("with_file", [True, False])

@@ -35,7 +35,7 @@ class LocalExperts:
         return cls(
             {
                 name: ExpertCore.load(settings.run, name, which=settings.which, device=device)
-                for name in callable_experts(config)
+                for name in config.model.callable_experts
             }
         )
 
@@ -59,9 +59,3 @@ class LocalExperts:
 def to_arrays(request: ExpertRequest) -> Arrays:
     """The payload of a request as it travels."""
     return {name: value.numpy() for name, value in request.payload.items()}
-
-
-def callable_experts(config: RunConfig) -> tuple[str, ...]:
-    """Those that the policy did not mask."""
-    masked = config.model.masked_experts
-    return tuple(name for name in config.model.expert_names if name not in masked)

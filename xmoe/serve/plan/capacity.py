@@ -19,7 +19,6 @@ from xmoe.base.config import Frozen
 from xmoe.base.errors import ConfigError
 from xmoe.run.folder import ROUTER as ROUTER_PART
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.serve.experts.local import callable_experts
 from xmoe.serve.plan.simulate import PROXY, ROUTER, Asked, Demand, Fleet, Outcome, Times, simulate
 from xmoe.serve.router.router import SAMPLE_BYTES, bound_rows
 from xmoe.serve.settings import ServeSettings
@@ -128,7 +127,7 @@ def read_times(folder: RunFolder, overheads: Overheads | None = None) -> Times:
             where=str(folder.path),
             mend="a run fitted in closed form does: xmoe train, or xmoe calibrate RUN",
         )
-    names = callable_experts(config)
+    names = config.model.callable_experts
     settings, samples = ServeSettings(run=str(folder.path)), config.spectro.segment_samples
     wav_bytes = SAMPLE_BYTES * samples
     row_bytes = wav_bytes if config.model.hears_sound else 0

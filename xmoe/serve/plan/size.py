@@ -19,7 +19,6 @@ import psutil
 from xmoe.base.config import Frozen
 from xmoe.base.errors import ConfigError
 from xmoe.run.remote import fetched
-from xmoe.serve.experts.local import callable_experts
 from xmoe.serve.settings import ServeSettings
 
 ROUTER = "router"
@@ -81,7 +80,7 @@ def measure_sizes(run: str, node: Node) -> Sizes:
     """
     settings = ServeSettings(run=run)
     with fetched(run, [], which=settings.which) as folder:
-        names = callable_experts(folder.read_config())
+        names = folder.read_config().model.callable_experts
     given = settings.model_dump(mode="json")
     commands: dict[str, tuple[object, ...]] = {
         ROUTER: ("xmoe.serve.start.router_replica", "RouterReplica", given, {}),

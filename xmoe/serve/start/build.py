@@ -17,7 +17,6 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from xmoe.base.errors import ConfigError
 from xmoe.run.remote import fetched
 from xmoe.serve.experts.expert_replica import ExpertReplica
-from xmoe.serve.experts.local import callable_experts
 from xmoe.serve.settings import ExpertDeployment, ReplicaSettings, ServeSettings
 from xmoe.serve.start.router_replica import ROUTER, RouterReplica
 from xmoe.serve.telemetry import traces
@@ -51,7 +50,7 @@ def build_application(settings: ServeSettings) -> Application:
     traces.is_asked()
     with fetched(settings.run, [], which=settings.which) as folder:
         config = folder.read_config()
-    names = callable_experts(config)
+    names = config.model.callable_experts
     if unknown := sorted(set(settings.experts) - set(names)):
         raise ConfigError(
             f"the run has no experts {', '.join(unknown)}",

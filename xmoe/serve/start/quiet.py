@@ -76,10 +76,11 @@ def count_ready(name: str) -> tuple[int, int]:
     Looking starts nothing: before there is a Ray, or a Serve on it, both are 0.
     """
     import ray
-    from ray import serve
 
     if not ray.is_initialized():
         return 0, 0
+    from ray import serve
+
     app = serve.status().applications.get(name)
     deployments = [] if app is None else list(app.deployments.values())
     return sum(one.status == "HEALTHY" for one in deployments), len(deployments)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 import os
 import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,12 +41,15 @@ Ingress = Literal["auto", "haproxy", "python"]
 # To Ray a socket is one request; clock.py limits ordinary requests.
 BEYOND_A_STREAM_S = 60.0
 DRAIN_S = 10.0
+LOOK_S = 0.05
 LOG = logging.getLogger("xmoe.serve")
 HERE = Place()
+PRELOAD = "xmoe.serve.start.preload"
 # One event loop per replica, and logs written in blocks.
 # Routers are drained first, so replicas need not linger for 30 s before they end.
 # Ray kills a proxy that is not ready in time and starts it anew; 5 s are too few on a busy machine.
 FAST = {
+    "RAY_preload_python_modules": PRELOAD,
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
@@ -136,6 +142,7 @@ def serving(
     stopped. ConfigError for unusable settings, address or name, RunFolderError for a run that
     cannot be read.
     """
+    importlib.import_module(PRELOAD)  # before anything imports Ray Serve
     import ray
 
     from xmoe.serve.start.build import build_application
@@ -177,6 +184,22 @@ def start_serve(http: dict[str, Any]) -> None:
     )
 
 
+@contextmanager
+def _starting_serve(http: dict[str, Any]) -> Iterator[None]:
+    """Enter as soon as there is a controller, leave once the proxies are ready.
+
+    Replicas take longer to start than proxies, so they start beside them.
+    """
+    with ThreadPoolExecutor(1) as beside:
+        started = beside.submit(start_serve, http)
+        while look_around() is None and not started.done():
+            time.sleep(LOOK_S)
+        if started.done():
+            started.result()
+        yield
+        started.result()
+
+
 def check_token_travels(settings: ServeSettings, place: Place) -> None:
     """Raise ConfigError for a token that replicas on a cluster would not see."""
     http = settings.http
@@ -200,10 +223,9 @@ def _running(
     from ray.util import get_node_ip_address
 
     try:
-        if http is not None:
-            start_serve(http)
         try:
-            serve.run(application, name=place.name, route_prefix=place.route_prefix)
+            with nullcontext() if http is None else _starting_serve(http):
+                serve.run(application, name=place.name, route_prefix=place.route_prefix)
         except RuntimeError as error:
             raise XmoeError(
                 "the deployments did not start",

@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from xmoe.base.config import Frozen
 from xmoe.serve.watch.incoming import Incoming
@@ -123,7 +123,7 @@ class Drift:
         if count.recordings:
             psi = population_stability(smooth(bins.counts), smooth(counts))
             spread = 1.0 / max(int(bins.counts.sum()), 1) + 1.0 / count.recordings
-            chance = spread * float(chi2.isf(CHANCE, len(counts) - 1))
+            chance = spread * float(chdtri(len(counts) - 1, CHANCE))
             if count.recordings >= self._at_least:
                 verdict = weigh(psi, chance)
         return FeatureDrift(

@@ -19,7 +19,6 @@ from xmoe.serve.deploy.registry import Change, TrialPlan, Version, read_state
 from xmoe.serve.deploy.registry import State as Registered
 from xmoe.serve.deploy.trial import Trial, TrialCount
 from xmoe.serve.experts.breaker import State
-from xmoe.serve.experts.local import callable_experts
 from xmoe.serve.router.router import RouterCore
 from xmoe.serve.telemetry.tally import Calls
 from xmoe.serve.watch.about import About
@@ -157,7 +156,7 @@ class Operations:
 
     def report(self) -> RouterReport:
         fanout, meter, drift = self._router.fanout, self._router.meter, self._incoming.drift
-        names, trial = callable_experts(self._router.config), self._trial()
+        names, trial = self._router.config.model.callable_experts, self._trial()
         return RouterReport(
             replica="" if self._here is None else self._here.replica,
             weights_sha256=self._about.weights_sha256,
@@ -177,7 +176,7 @@ class Operations:
 
     async def describe_experts(self) -> ExpertsAnswer:
         counts, reports = await asyncio.gather(self._watch.count(), self.fleet.reports())
-        names = callable_experts(self._router.config)
+        names = self._router.config.model.callable_experts
         states = tuple(self._describe_expert(name, counts.get(name), reports) for name in names)
         return ExpertsAnswer(
             experts=states, waiting_segments=reports.waiting_segments, **reports.spoken

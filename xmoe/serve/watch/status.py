@@ -11,10 +11,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xmoe.base.config import Frozen
 from xmoe.serve.watch.kept import Kept
+
+if TYPE_CHECKING:
+    from ray.serve.context import ReplicaContext
 
 LOG = logging.getLogger("xmoe.serve")
 ANSWER_S = 2.0
@@ -47,6 +50,17 @@ def ask_serve(app: str) -> dict[str, ReplicaCount]:
     application = serve.status().applications.get(app)
     deployments = {} if application is None else application.deployments
     return {name: count_replicas(found.replica_states) for name, found in deployments.items()}
+
+
+def find_here() -> ReplicaContext | None:
+    """Which replica this is; None in Serve's local testing mode."""
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        return serve.get_replica_context()
+    except RayServeException:
+        return None
 
 
 def experts_settle(app: str) -> bool:
