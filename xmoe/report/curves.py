@@ -59,9 +59,10 @@ def draw_accuracy_by_ms(metrics: Mapping[str, Any]) -> Figure:
     order = sorted(fixed, key=int)
     curve = sorted((point["mean_ms"], point["accuracy"]) for point in metrics["curve"])
     every, mean_ms = ms[order[-1]], metrics["mean_ms"]
+    many = "its one expert" if int(order[-1]) == 1 else f"all {order[-1]} experts"
     words = (
         f"{metrics['accuracy']:.1%} for {mean_ms:.1f} ms a segment; "
-        f"all {order[-1]} experts {fixed[order[-1]]:.1%} for {every:.1f} ms"
+        f"{many} {fixed[order[-1]]:.1%} for {every:.1f} ms"
     )
     figure = new_figure(6.4, 4.2, words)
     axes = figure.add_subplot()
@@ -81,7 +82,7 @@ def draw_accuracy_by_ms(metrics: Mapping[str, Any]) -> Figure:
         axes.plot(glance + cost, accuracy, "x", color=INK, ms=5, label=label)
     axes.set_xlabel("Milliseconds of one processor, a segment", color=INK)
     axes.set_ylabel("Accuracy on test", color=INK)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     make_plain(axes)
     return figure
