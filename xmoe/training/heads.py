@@ -16,10 +16,10 @@ from torch import Tensor
 
 from xmoe.base.task import Task
 from xmoe.experts.gram import Block, GramFit, fit_sums, sum_blocks
-from xmoe.experts.head import LEAST_DEVIATION, Scaling
+from xmoe.experts.head import Scaling
 from xmoe.experts.kernels import Floats32
 from xmoe.experts.probabilities import balanced_weights, fit_sharpness, to_logits
-from xmoe.experts.ridge import Bools, Floats, Head, Ints, RidgeProblem
+from xmoe.experts.ridge import LEAST_SCALE, Bools, Floats, Head, Ints, RidgeProblem
 from xmoe.training.promise import fold_units
 
 MOST_IN_MEMORY = 3000  # rows; the eigendecomposition grows with their cube
@@ -119,7 +119,7 @@ class HeadFit:
 
 
 def fit_scaled(read: Callable[[], Iterator[Floats32]], targets: Targets) -> HeadFit:
-    """As ``fit_either``, on features that are limited and damped by what they are on average."""
+    """As ``fit_either``, on features that are scaled, limited and damped."""
     if len(targets.rows) <= MOST_IN_MEMORY:
         table = np.concatenate(list(read()))
         scaling = measure_scaling([table], len(targets.rows))
@@ -138,7 +138,7 @@ def measure_scaling(blocks: Iterable[Floats32], count: int) -> Scaling:
         sums, squares = sums + rows.sum(0), squares + np.square(rows).sum(0)
     mean = sums / count
     deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
-    deviation = np.where(deviation > LEAST_DEVIATION, deviation, 1.0)
+    deviation = np.where(deviation > LEAST_SCALE, deviation, 1.0)
     return Scaling(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
 
 
