@@ -68,7 +68,7 @@ def test_threads_of_torch_are_as_before(predictor, write_sound):
 
 
 def test_an_error_in_a_group_is_raised(predictor, write_sound, monkeypatch):
-    def fail(*_args):
+    def fail(*_args, **_kwargs):
         raise RuntimeError("lost")
 
     monkeypatch.setattr(answers, "answer_group", fail)

@@ -7,9 +7,11 @@ import torch
 from xmoe.audio.dataset import load_dataset
 from xmoe.features.segments import eval_segments
 from xmoe.metrics import compute_metrics
-from xmoe.pipeline.depths import DepthJudge, ask_everyone
+from xmoe.pipeline.depths import DepthJudge, ask_everyone, held_rights
 from xmoe.pipeline.fit import build_stores
 from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import RunFile, RunFolder
+from xmoe.training.promises import read_table
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +27,14 @@ def store(predictor, scenes, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judge(predictor, store):
-    return DepthJudge(predictor, ask_everyone(predictor, store))
+def held(closed_run, predictor):
+    path = RunFolder(closed_run).file(RunFile.HELD_OUT)
+    return read_table(path, predictor.config.model.expert_names, predictor.task)
+
+
+@pytest.fixture(scope="module")
+def judge(predictor, store, held):
+    return DepthJudge(predictor, ask_everyone(predictor, store), held)
 
 
 def score(predictor, store, **asked):
@@ -98,4 +106,23 @@ def test_a_share_of_the_cost_is_beside_what_chance_buys(judge):
     found = judge.at_share(0.5)
     whole = judge.routing.glance_ms + float(judge.costs[-1])
     assert found["ms"] == pytest.approx(0.5 * whole)
-    assert 0.0 <= found["random"] <= max(judge.at(k) for k in range(len(judge.names) + 1))
+    assert 0.0 <= found["random"] <= found["hindsight"]
+    assert found["hindsight"] <= max(judge.at(k) for k in range(len(judge.names) + 1))
+
+
+def test_chance_mixes_what_held_out_clips_liked_best(judge, monkeypatch):
+    costs = judge.routing.glance_ms + judge.costs.numpy()
+    share = float(costs[1] / costs[-1])
+    for liked in (0, 1):
+        monkeypatch.setattr(judge, "held_rights", np.eye(len(costs))[liked])
+        assert judge.at_share(share)["random"] == pytest.approx(judge.at(liked))
+
+
+def test_held_out_rightness_is_that_of_the_mixture_at_each_depth(judge, held):
+    shares = judge.router.shares
+    rights = held_rights(held, shares)
+    for k in range(len(judge.names) + 1):
+        own = shares[k, : k + 1] / shares[k, : k + 1].sum()
+        mixed = sum(float(own[n]) * held.logits[n, 0] for n in range(k + 1))
+        right = (mixed.argmax(1) == held.rows.argmax(1)).mean()
+        assert rights[k] == pytest.approx(right)

@@ -146,7 +146,7 @@ def test_checkpoint_that_is_replaced_meanwhile_is_named_by_nobody(bucket, tmp_pa
         send(file, target, stamp)
 
     monkeypatch.setattr(publish, "_send", replace_first)
-    monkeypatch.setattr(publish, "in_threads", map)
+    monkeypatch.setattr(publish, "map_ahead", lambda work, items, **_: map(work, items))
     with pytest.raises(FileNotFoundError):
         push(run, open_place(address))
     assert b"one" in open_place(f"{address}/{pointer_file('best')}").read()

@@ -18,7 +18,6 @@ from xmoe.storage.mirror import (
     cached,
     fetch_files,
     fetch_folder,
-    in_threads,
     is_address,
     local_path,
     name_address,
@@ -337,18 +336,3 @@ def test_addresses_are_told_from_paths(tmp_path):
     ]
     assert local_path(f"file://{tmp_path}/x") == tmp_path / "x"
     assert fetch_folder(f"file://{tmp_path}") == tmp_path
-
-
-def test_after_an_error_nothing_more_is_begun():
-    begun = []
-
-    def work(job):
-        begun.append(job)
-        if job == 0:
-            raise ValueError("first")
-        time.sleep(0.01)
-        return job
-
-    with pytest.raises(ValueError, match="first"):
-        list(in_threads(work, range(500)))
-    assert len(begun) < 100

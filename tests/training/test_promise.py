@@ -15,7 +15,6 @@ from xmoe.training.promise import (
     NUM_FOLDS,
     STRENGTHS,
     Depths,
-    blind_right,
     choose_first_most,
     choose_strengths,
     cross_fit,
@@ -23,6 +22,7 @@ from xmoe.training.promise import (
     fit_promises,
     fold_units,
     measure_point,
+    mix_blindly,
     right_at,
     route,
     trace_curve,
@@ -136,7 +136,8 @@ def test_spending_by_promise_beats_spending_blindly(planted):
     costs, rights = np.array([0.0, 10.0, 20.0]), planted.right.mean(axis=0)
     for point in trace_curve(cross_fit(planted), planted, [0.01, 0.02, 0.03]):
         assert 0 < point.mean_ms < 10
-        assert point.right > blind_right(costs, rights, point.mean_ms) + 0.03
+        blind = mix_blindly(costs, rights, point.mean_ms) @ rights
+        assert point.right > blind + 0.03
 
 
 def test_a_price_below_nothing_asks_everyone_and_a_high_one_nobody(planted):
@@ -210,11 +211,12 @@ def test_between_points_a_curve_is_a_line(planted):
 
 def test_blind_spending_mixes_the_two_choices_around_the_cost():
     costs, rights = np.array([1.0, 2.0, 5.0]), np.array([0.4, 0.5, 0.9])
-    assert blind_right(costs, rights, 1.0) == pytest.approx(0.4)
-    assert blind_right(costs, rights, 3.0) == pytest.approx(0.65)
-    assert blind_right(costs, rights, 9.0) == pytest.approx(0.9)
-    assert blind_right(costs, rights, 0.5) == pytest.approx(0.4)
-    assert blind_right(costs, np.array([0.6, 0.5, 0.5]), 3.0) == pytest.approx(0.6)
+    assert mix_blindly(costs, rights, 1.0) == pytest.approx([1.0, 0.0, 0.0])
+    assert mix_blindly(costs, rights, 3.0) == pytest.approx([0.5, 0.0, 0.5])
+    assert mix_blindly(costs, rights, 9.0) == pytest.approx([0.0, 0.0, 1.0])
+    assert mix_blindly(costs, rights, 0.5) == pytest.approx([1.0, 0.0, 0.0])
+    assert mix_blindly(costs, np.array([0.6, 0.5, 0.5]), 3.0) == pytest.approx([1.0, 0.0, 0.0])
+    assert mix_blindly(costs, np.array([0.1, 0.6, 0.7]), 3.0) == pytest.approx([0.0, 2 / 3, 1 / 3])
 
 
 def test_points_count_what_was_asked(planted):

@@ -6,18 +6,17 @@ size nor number of threads changes an answer.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from xmoe.annotate.moments import Wake, answer_moments
 from xmoe.audio.segment import Cell, Grid, Samples, Segment, share_time
+from xmoe.base.threads import map_ahead
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.threads import one_thread
 from xmoe.predict.predictor import BATCH, Predictor
@@ -121,20 +120,7 @@ def answer_blocks(
     """Yield the answers to the segments of a recording; at most ``threads + 1`` groups are held."""
     windows = share_time(grid.cut_blocks(blocks))
     samples = GROUP_SAMPLES if wake is None else WOKEN_GROUPS * GROUP_SAMPLES
+    groups = group_windows(windows, grid, samples)
+    answer = partial(answer_group, predictor, wake=wake)
     with one_thread():
-        pool = ThreadPoolExecutor(
-            max(1, threads),
-            thread_name_prefix="annotate",
-            initializer=torch.set_num_threads,
-            initargs=(1,),
-        )
-        waiting: deque[Future[Answered]] = deque()
-        try:
-            for group in group_windows(windows, grid, samples):
-                waiting.append(pool.submit(answer_group, predictor, group, wake))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        yield from map_ahead(answer, groups, threads=max(1, threads), name="annotate")

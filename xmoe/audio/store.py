@@ -6,14 +6,13 @@ memory at once. A file that cannot be used comes out as the ``AudioError`` that 
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 
 from xmoe.audio.clip import Clip, read_clip
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import AudioError
+from xmoe.base.threads import map_ahead
 
 WORKERS = 2
 CLIPS_HELD = 2 * WORKERS  # decoded clips in memory
@@ -39,14 +38,6 @@ def load_clips(
         except AudioError as error:
             return error
 
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="decode")
-    waiting: deque[tuple[Example, Future[Clip | AudioError]]] = deque()
-    upcoming = iter(examples)
-    try:
-        for _ in examples:
-            for following in itertools.islice(upcoming, CLIPS_HELD - len(waiting)):
-                waiting.append((following, pool.submit(load, following)))
-            example, future = waiting.popleft()
-            yield example, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    clips = map_ahead(load, examples, threads=WORKERS, ahead=CLIPS_HELD, name="decode")
+    with closing(clips):
+        yield from zip(examples, clips, strict=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ from xmoe.audio.field_notes import NOTHING_KNOWN, FieldNotes, find_field_notes, 
 from xmoe.audio.reading import AS_IT_IS, Reading
 from xmoe.audio.sound import Sound, join_sounds
 from xmoe.base.errors import AudioError
+from xmoe.base.threads import map_ahead
 from xmoe.batch.inputs import place_of
 from xmoe.batch.ledger import Format
 from xmoe.predict.answer import Answer
@@ -113,14 +114,11 @@ def read_names(
 
     What is known of each file besides its sound is put into ``facts``.
     """
-    waiting: deque[tuple[str, Future[bytes | AudioError | None]]] = deque()
-    with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
-        upcoming = iter(names)
-        for name in names:
-            while len(waiting) < FETCHERS and (following := next(upcoming, None)) is not None:
-                waiting.append((following, pool.submit(_fetch, base, following)))
-            _, future = waiting.popleft()
-            data = future.result()
+    fetch = partial(_fetch, base)
+    with closing(
+        map_ahead(fetch, names, threads=FETCHERS, ahead=FETCHERS, name="fetch")
+    ) as fetched:
+        for name, data in zip(names, fetched, strict=True):
             clip = _decode(base, name, data, reading)
             facts[name] = _find_facts(base, name, data)
             yield name, clip

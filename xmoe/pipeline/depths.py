@@ -28,7 +28,9 @@ from xmoe.mixture.combine import blend, stack_replies
 from xmoe.mixture.plan import Plan, Preference
 from xmoe.mixture.promise_router import PromiseRouter, renew_evidence
 from xmoe.predict.predictor import Predictor
-from xmoe.training.promise import PRICES, blind_right
+from xmoe.training.closed import rightness
+from xmoe.training.promise import PRICES, mix_blindly
+from xmoe.training.promises import HeldTable
 
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.75)  # of the cost of all experts
 Floats = npt.NDArray[np.float64]
@@ -88,9 +90,9 @@ def _join(parts: Sequence[Preference]) -> Preference:
 
 
 class DepthJudge:
-    """What any choice of experts would have scored."""
+    """What any choice of experts would have scored; what is blind is chosen by ``held``."""
 
-    def __init__(self, predictor: Predictor, answers: Answers) -> None:
+    def __init__(self, predictor: Predictor, answers: Answers, held: HeldTable) -> None:
         self.answers, self.predictor = answers, predictor
         config = predictor.config
         self.names, self.routing = config.model.expert_names, config.routing
@@ -100,6 +102,7 @@ class DepthJudge:
         assert isinstance(predictor.model.router, PromiseRouter)
         self.router = predictor.model.router
         self.renewed = [self._renew(depth) for depth in range(most + 1)]
+        self.held_rights = held_rights(held, self.router.shares)
 
     def describe(self) -> dict[str, Any]:
         """All figures; none needs another call to an expert."""
@@ -171,17 +174,21 @@ class DepthJudge:
         return found | ({"calls": round(sent / whole, 4)} if whole else {})
 
     def at_share(self, share: float) -> dict[str, float]:
-        """What the router scores at a share of the experts' milliseconds, and chance.
+        """What the router scores at a share of the milliseconds of all, and what chance scores.
 
-        Chance is the best that a blind choice can do: it mixes fixed numbers of experts.
+        Chance mixes fixed numbers of experts. Which, ``random`` knows from held-out clips, as the
+        router knows its promises; ``hindsight`` is the best that such a choice can do on test.
         """
         glance = self.routing.glance_ms
         spent = share * (glance + float(self.costs[-1]))
         points = sorted((p["mean_ms"], p["accuracy"]) for p in self.curve())
         costs, rights = (np.array(column) for column in zip(*points, strict=True))
         fixed = np.array([self.at(k) for k in range(len(self.names) + 1)])
-        blind = blind_right(glance + self.costs.numpy(), fixed, spent)
-        return {"ms": spent, "routed": float(np.interp(spent, costs, rights)), "random": blind}
+        blind = {
+            name: float(mix_blindly(glance + self.costs.numpy(), known, spent) @ fixed)
+            for name, known in (("random", self.held_rights), ("hindsight", fixed))
+        }
+        return {"ms": spent, "routed": float(np.interp(spent, costs, rights))} | blind
 
     def count_at(self, price: float) -> Tensor:
         """How many experts each segment asks at a price, in two rounds."""
@@ -217,3 +224,17 @@ class DepthJudge:
         )
         right = self.predictor.task.rightness(pooled, self.answers.truth)
         return right.double().numpy()
+
+
+def held_rights(held: HeldTable, shares: Tensor) -> Floats:
+    """How often held-out segments are right [K_max + 1] with the first 0, 1, ... experts.
+
+    ``shares`` are those of the router.
+    """
+    said = held.logits[:, 0]
+    weights = shares.double().numpy()
+    mixed = [
+        np.tensordot(weights[k, : k + 1] / weights[k, : k + 1].sum(), said[: k + 1], 1)
+        for k in range(len(said))
+    ]
+    return np.array([rightness(one, held.rows, held.task).mean() for one in mixed])

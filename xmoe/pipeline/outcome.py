@@ -38,6 +38,7 @@ from xmoe.training.calibrate import calibrate
 from xmoe.training.heads import Targets, fit_either
 from xmoe.training.hold_out import plan_hold_out
 from xmoe.training.kernel_features import Source, measure_features
+from xmoe.training.promises import read_table
 from xmoe.training.session import read_history
 
 LEAST_GROUPS = 10  # fewer are too few to resample
@@ -101,11 +102,13 @@ def evaluate_closed_run(
     own = pick_groups(test, dataset.groups)
     evaluation = evaluate_store(predictor, test, groups=own, progress=progress, fixed_k=False)
     answers = ask_everyone(predictor, test, progress=progress)
-    extra = DepthJudge(predictor, answers).describe()
+    model = predictor.config.model
+    held = read_table(folder.file(RunFile.HELD_OUT), model.expert_names, predictor.task)
+    extra = DepthJudge(predictor, answers, held).describe()
     extra |= measure_baseline(folder, predictor.config, dataset, test)
     progress("baseline", 1, 1, f"random-kernel ridge {extra['baseline_accuracy']:.1%}")
     rates, routing = evaluation.usage["selection_rate"], predictor.config.routing
-    asked = [rates[name] for name in predictor.config.model.expert_names]
+    asked = [rates[name] for name in model.expert_names]
     closed = read_json(folder.file(RunFile.CLOSED))
     extra |= {
         "mean_ms": routing.glance_ms + float(np.dot(asked, routing.costs_ms)),

@@ -6,9 +6,7 @@ candidates get the same segment with the same noise.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +20,7 @@ from xmoe.audio.store import load_clips
 from xmoe.base.config import SpectroConfig
 from xmoe.base.errors import AudioError
 from xmoe.base.progress import Progress, silent
+from xmoe.base.threads import map_ahead
 from xmoe.experts.kernel_bank import KernelBank
 from xmoe.frontend.registry import build_frontend
 from xmoe.frontend.threads import one_thread
@@ -49,16 +48,20 @@ def measure_copies(
     listen = _Listener(candidates, seed=seed)
     readable: list[Example] = []
     rows: dict[str, list[Floats32]] = {name: [] for name in candidates}
-    with one_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="race") as pool:
-        waiting: deque[Future[dict[str, Floats32]]] = deque()
-        for index, (example, clip) in enumerate(load_clips(dataset, examples)):
-            if not isinstance(clip, AudioError):
+
+    def measure(one: tuple[int, tuple[Example, Clip | AudioError]]) -> dict[str, Floats32] | None:
+        index, (_, clip) = one
+        return None if isinstance(clip, AudioError) else listen(clip, index)
+
+    with one_thread():
+        clips = enumerate(load_clips(dataset, examples))
+        measured = map_ahead(measure, clips, threads=WORKERS, name="race")
+        for done, (example, features) in enumerate(zip(examples, measured, strict=True), 1):
+            progress("race of front ends", done, len(examples))
+            if features is not None:
                 readable.append(example)
-                waiting.append(pool.submit(listen, clip, index))
-            while len(waiting) > (WORKERS if index + 1 < len(examples) else 0):
-                for name, features in waiting.popleft().result().items():
-                    rows[name].append(features)
-            progress("race of front ends", index + 1, len(examples))
+                for name, row in features.items():
+                    rows[name].append(row)
     return readable, {name: np.stack(row) for name, row in rows.items() if row}
 
 

@@ -23,14 +23,15 @@ from filelock import FileLock, Timeout
 from xmoe.base.errors import ConfigError, InputError, RunFolderError, StorageError, XmoeError
 from xmoe.base.files import storage_errors
 from xmoe.base.progress import Progress, polling, silent
+from xmoe.base.threads import map_ahead
 from xmoe.run.folder import CHECKPOINTS, RunFile, pointer_file
 from xmoe.storage.mirror import (
     SECOND_NS,
     UNPUBLISHED,
+    WORKERS,
     cache_folder,
     cached,
     fetch_folder,
-    in_threads,
     is_address,
     size_and_time,
 )
@@ -171,7 +172,8 @@ def push(folder: Path, place: Place, *, without: str = "", progress: Progress = 
         opened = {name: stack.enter_context((folder / name).open("rb")) for name in marks}
         files = list_files()
         data = [name for name in files if name not in opened]
-        for done, _ in enumerate(in_threads(send, data), 1):
+        sent = map_ahead(send, data, threads=WORKERS, name="storage")
+        for done, _ in enumerate(sent, 1):
             progress("publish", done, len(files))
         for name, file in opened.items():
             _send(file, place / name, there.get(name))

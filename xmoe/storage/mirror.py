@@ -16,16 +16,15 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 from urllib.parse import quote
 
 from xmoe.base.errors import InputError
 from xmoe.base.files import storage_errors
 from xmoe.base.progress import Progress, silent
+from xmoe.base.threads import map_ahead
 from xmoe.storage.place import Place, open_place
 
 CACHE = "XMOE_CACHE"
@@ -33,8 +32,6 @@ UNPUBLISHED = "unpublished"
 WORKERS = 16
 TORN_S = 86_400.0
 SECOND_NS = 10**9
-Job = TypeVar("Job")
-Outcome = TypeVar("Outcome")
 
 
 def cache_folder() -> Path:
@@ -123,19 +120,10 @@ def fetch_files(addresses: Iterable[str], *, progress: Progress = silent) -> Non
 def _fetch_all(jobs: Sequence[tuple[Place, Path, str | None]], progress: Progress) -> None:
     """Fetch what is missing; a job is an object, its path, and its stamp if known."""
     fetched = size = 0
-    counts = in_threads(lambda job: _fetch(*job), jobs)
+    counts = map_ahead(lambda job: _fetch(*job), jobs, threads=WORKERS, name="storage")
     for done, count in enumerate(counts, 1):
         fetched, size = fetched + (count is not None), size + (count or 0)
         progress("fetch", done, len(jobs), f"{fetched} new, {size / 1e6:.1f} MB")
-
-
-def in_threads(work: Callable[[Job], Outcome], jobs: Iterable[Job]) -> Iterator[Outcome]:
-    """Yield the result of ``work`` for each job, in order; after an error no more are started."""
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="storage")
-    try:
-        yield from pool.map(work, jobs)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _fetch(place: Place, target: Path, stamp: str | None) -> int | None:

@@ -13,9 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from xmoe.base.config import BackboneSpec
 from xmoe.base.errors import AudioError
 from xmoe.base.files import read_json, to_json, write_bytes, write_json
 from xmoe.base.progress import Progress, silent
+from xmoe.base.threads import map_ahead
 from xmoe.experts.kernels import Floats32
 from xmoe.frontend.threads import one_thread
 from xmoe.training.ears import Spec, build_ear, pool_windows, seen_by
@@ -300,35 +299,31 @@ def _measure_all(
     counts: list[int] = []
     bad: list[Quarantined] = []
 
-    def listen(example: Example, clip: Clip) -> list[Floats32]:
+    def listen(one: tuple[Example, Clip | AudioError]) -> tuple[int, list[Floats32]] | Quarantined:
+        example, clip = one
+        if isinstance(clip, AudioError):
+            return Quarantined.from_error(example.filepath, clip)
         pieces = cut_training(clip, task.segment_s)
         sounds = {
             copy: copy_pieces(pieces, copy, seed_of(example)) for copy in {c for _, c in wanted}
         }
-        return [
-            np.stack([ears[spec].measure(one, clip.sample_rate_hz) for one in sounds[copy]])
+        return len(pieces), [
+            np.stack([ears[spec].measure(piece, clip.sample_rate_hz) for piece in sounds[copy]])
             for spec, copy in wanted
         ]
 
-    def take(done: Future[list[Floats32]]) -> None:
-        for into, rows in zip(parts, done.result(), strict=True):
-            into.append(rows)
-
-    with one_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="features") as pool:
-        waiting: deque[Future[list[Floats32]]] = deque()
+    with one_thread():
         clips = load_clips(task.dataset, task.dataset.examples)
-        for done, (example, clip) in enumerate(clips):
+        heard = map_ahead(listen, clips, threads=WORKERS, name="features")
+        for done, found in enumerate(heard):
             note(done)
-            if isinstance(clip, AudioError):
-                bad.append(Quarantined.from_error(example.filepath, clip))
+            if isinstance(found, Quarantined):
+                bad.append(found)
                 counts.append(0)
                 continue
-            counts.append(len(cut_training(clip, task.segment_s)))
-            waiting.append(pool.submit(listen, example, clip))
-            while len(waiting) > WORKERS:
-                take(waiting.popleft())
-        while waiting:
-            take(waiting.popleft())
+            counts.append(found[0])
+            for into, rows in zip(parts, found[1], strict=True):
+                into.append(rows)
     tables = [
         np.concatenate(rows) if rows else np.empty((0, ears[spec].num_features), np.float32)
         for (spec, _), rows in zip(wanted, parts, strict=True)

@@ -6,10 +6,9 @@ the experts' answers are the held-out ones.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from xmoe.audio.segment import Samples, Segment
 from xmoe.audio.store import load_clips
 from xmoe.base.errors import AudioError
 from xmoe.base.progress import Progress, silent
+from xmoe.base.threads import map_ahead
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.measure import measure_segments
@@ -142,9 +142,20 @@ def watch(
 
     The stem's belief in it is the held-out one.
     """
-    model, frontend, first = what.model, build_frontend(what.fitted.job.spectro), 0
-    clips, sounds = what.clips(), read_pieces(what.fitted, what.unseen())
+    model, frontend = what.model, build_frontend(what.fitted.job.spectro)
+    clips = what.clips()
     found: list[list[Tensor]] = []
+
+    def list_calls() -> Iterator[Callable[[], list[Tensor]]]:
+        sounds, first = read_pieces(what.fitted, what.unseen()), 0
+        for clip_id, count in clips:
+            rows = slice(first, first + count)
+            beliefs = [torch.from_numpy(logits[copy][0, rows]).float() for copy in COPIES]
+            if clip_id in what.seen:
+                yield partial(recall, beliefs, what.seen[clip_id])
+            else:
+                yield partial(look, beliefs, *next(sounds))
+            first += count
 
     @torch.inference_mode()
     def look(
@@ -160,19 +171,11 @@ def watch(
         pairs = zip(glances, own, strict=True)
         return [renew_belief(glance, belief, model.task) for glance, belief in pairs]
 
-    with one_thread(), ThreadPoolExecutor(WORKERS, thread_name_prefix="evidence") as pool:
-        waiting: deque[Future[list[Tensor]]] = deque()
-        for clip_id, count in clips:
-            rows = slice(first, first + count)
-            beliefs = [torch.from_numpy(logits[copy][0, rows]).float() for copy in COPIES]
-            if clip_id in what.seen:
-                waiting.append(pool.submit(recall, beliefs, what.seen[clip_id]))
-            else:
-                waiting.append(pool.submit(look, beliefs, *next(sounds)))
-            first += count
-            while len(waiting) > (WORKERS if first < len(what.picked) else 0):
-                found.append(waiting.popleft().result())
-                progress("evidence", len(found), len(clips))
+    with one_thread():
+        calls = map_ahead(lambda call: call(), list_calls(), threads=WORKERS, name="evidence")
+        for own in calls:
+            found.append(own)
+            progress("evidence", len(found), len(clips))
     return {copy: torch.cat([own[place] for own in found]) for place, copy in enumerate(COPIES)}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from scipy.optimize import minimize
@@ -191,14 +192,16 @@ def measure_point(depths: Depths, asked: Ints, price: float) -> Point:
     )
 
 
-def blind_right(costs: Floats, rights: Floats, spent: float) -> float:
-    """The best score of mixing fixed choices with these costs, at a mean cost."""
-    within = costs <= spent
-    best = float(rights[within].max()) if within.any() else float(rights[0])
-    for low in np.flatnonzero(within):
-        for high in np.flatnonzero(~within):
-            part = (spent - costs[low]) / (costs[high] - costs[low])
-            best = max(best, float((1.0 - part) * rights[low] + part * rights[high]))
+def mix_blindly(costs: Floats, rights: Floats, spent: float) -> Floats:
+    """Share [n] of each fixed choice in the mixture of two that scores best at a mean cost."""
+    spent = max(spent, float(costs.min()))
+    one, within = np.eye(len(costs)), costs <= spent
+    lows, highs = np.flatnonzero(within), np.flatnonzero(~within)
+    mixtures = [one[low] for low in lows]
+    for low, high in product(lows, highs):
+        part = (spent - costs[low]) / (costs[high] - costs[low])
+        mixtures.append((1.0 - part) * one[low] + part * one[high])
+    best: Floats = max(mixtures, key=lambda shares: float(shares @ rights))
     return best
 
 
