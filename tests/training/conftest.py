@@ -1,6 +1,15 @@
 """Tones in noise as recordings and as stores."""
 
-from tests.fixtures.closed import closed_fit, closed_job, few_families, leaky, mixed, scenes, voices
+from tests.fixtures.closed import (
+    closed_fit,
+    closed_job,
+    few_families,
+    leaky,
+    mixed,
+    pitches,
+    scenes,
+    voices,
+)
 from tests.fixtures.mixtures import build, make_specs, model, specs
 from tests.fixtures.tones import (
     assert_same,
@@ -30,6 +39,7 @@ __all__ = [
     "make_trainer",
     "mixed",
     "model",
+    "pitches",
     "scenes",
     "specs",
     "store_paths",

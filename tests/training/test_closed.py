@@ -12,7 +12,7 @@ from xmoe.audio.dataset import load_dataset
 from xmoe.experts.probabilities import to_probabilities
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.training import closed, kernel_features
-from xmoe.training.closed import ClosedJob, fit_closed, rightness, spread
+from xmoe.training.closed import CLEAR_SE, ClosedJob, fit_closed, rightness, spread
 from xmoe.training.ears import StemSpec
 
 
@@ -104,10 +104,21 @@ def test_copies_at_other_speeds_stay_where_sources_differ_in_pitch(voices, tmp_p
         assert len(fitted.heads[name].targets.copies) == 2 * len(fitted.targets.rows)
 
 
-def test_copies_at_other_speeds_go_where_pitch_is_the_class(closed_fit):
-    assert closed_fit.features.copied is None
+@pytest.mark.usefixtures("few_families")
+def test_copies_at_other_speeds_go_where_pitch_is_the_class(pitches, tmp_path):
+    fitted = fit_closed(ClosedJob(load_dataset(pitches), SPECTRO, tmp_path / "features", RATE_HZ))
+    assert fitted.features.copied is None
+    assert fitted.speeds.endswith("more")
+    loss, error = map(float, re.findall(r"\d\.\d+", fitted.speeds)[-2:])
+    assert loss > CLEAR_SE * error
+    assert all(not len(head.targets.copies) for head in fitted.heads.values())
+
+
+def test_copies_at_other_speeds_stay_where_they_lose_no_more_than_chance_explains(closed_fit):
     assert closed_fit.speeds.endswith("more")
-    assert all(not len(head.targets.copies) for head in closed_fit.heads.values())
+    loss, error = map(float, re.findall(r"\d\.\d+", closed_fit.speeds)[-2:])
+    assert loss < CLEAR_SE * error
+    assert closed_fit.features.copied is not None
 
 
 def test_some_clips_are_drawn_by_seed_in_their_order(closed_job):

@@ -51,7 +51,8 @@ def refit(
     if order_anew:
         dear = list_dear(specs)
         dear = dear if len(dear) < len(specs) else []
-        names, rows = order_experts(held, fitted.ms, dear, rows)
+        searched = _hold_search(job, features, specs, record, progress) or held
+        names, rows = order_experts(searched, fitted.ms, dear, rows)
     return _take(fitted, stack_depths(held, names), rows)
 
 
@@ -71,11 +72,12 @@ def refit_beside(
     dear = list_dear(specs)
     first = [name for name in fitted.names if name not in dear]
     rows = [row for row in fitted.rows if row.name not in dear]
+    searched = _hold_search(job, features, specs, record, progress) or held
     if first:
         costs = {name: fitted.ms[name] for name in dear}
-        selection, _, added = select_beside(held, costs, rows, first, [STEM_NAME])
+        selection, _, added = select_beside(searched, costs, rows, first, [STEM_NAME])
         return _take(fitted, weigh_by_depth(held, first, added), selection.rows)
-    selection, taken, _ = select_in_tiers(held, fitted.ms, dear=[], always=[STEM_NAME])
+    selection, taken, _ = select_in_tiers(searched, fitted.ms, dear=[], always=[STEM_NAME])
     return _take(fitted, weigh_by_depth(held, taken), [*selection.rows, *rows])
 
 
@@ -110,6 +112,19 @@ def _fit_all(
         speeds=record.get("speeds", ""),
     )
     return fitted, hold_out(heads, targets, fitted.units)
+
+
+def _hold_search(
+    job: ClosedJob,
+    features: Features,
+    specs: Sequence[SoundSpec],
+    record: Mapping[str, Any],
+    progress: Progress,
+) -> HeldOut | None:
+    """Held-out answers as a search knows them, or None: its heads are fitted on no copies."""
+    if features.copied is None:
+        return None
+    return _fit_all(job, replace(features, copied=None, focus={}), specs, record, progress)[1]
 
 
 def _take(fitted: Fitted, stacks: tuple[Stack, ...], rows: Sequence[StackRow]) -> Fitted:
