@@ -18,7 +18,7 @@ QUIET = {"disable_warnings": True, "display_progressbar": False}
 def quantus():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its dependencies, on import
-        return pytest.importorskip("quantus")
+        return pytest.importorskip("quantus", exc_type=ImportError)
 
 
 class Stem(torch.nn.Module):

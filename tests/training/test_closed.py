@@ -12,7 +12,7 @@ from xmoe.audio.dataset import load_dataset
 from xmoe.experts.probabilities import to_probabilities
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.training import closed, kernel_features
-from xmoe.training.closed import CLEAR_SE, ClosedJob, fit_closed, rightness, spread
+from xmoe.training.closed import CLEAR_SE, ClosedJob, fit_closed, rightness
 from xmoe.training.ears import StemSpec
 
 
@@ -119,14 +119,6 @@ def test_copies_at_other_speeds_stay_where_they_lose_no_more_than_chance_explain
     loss, error = map(float, re.findall(r"\d\.\d+", closed_fit.speeds)[-2:])
     assert loss < CLEAR_SE * error
     assert closed_fit.features.copied is not None
-
-
-def test_some_clips_are_drawn_by_seed_in_their_order(closed_job):
-    known = list(closed_job.dataset.examples)
-    drawn = spread(known, 10, 3)
-    assert drawn == spread(known, 10, 3) != spread(known, 10, 4)
-    assert [known.index(one) for one in drawn] == sorted(known.index(one) for one in drawn)
-    assert spread(known, len(known), 0) == known
 
 
 def test_experts_that_weigh_nothing_keep_their_place_where_a_run_is_routed_anew(closed_fit):

@@ -6,7 +6,7 @@ import soundfile as sf
 
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import Example
-from xmoe.training.pieces import copy_pieces, cut_training, seed_of
+from xmoe.training.pieces import copy_pieces, cut_training, seed_of, spread
 
 RATE_HZ = 8000
 
@@ -48,3 +48,11 @@ def test_of_a_long_recording_eight_segments_are_enough(clip):
 def test_the_seed_of_a_clip_is_its_name_s():
     one, other = Example("a.wav", "train", ("x",)), Example("a.wav", "val", ("y",), row=7)
     assert seed_of(one) == seed_of(other) != seed_of(Example("b.wav", "train", ("x",)))
+
+
+def test_some_clips_are_drawn_by_seed_in_their_order():
+    known = [Example(f"{index}.wav", "train", ("a",)) for index in range(40)]
+    drawn = spread(known, 10, 3)
+    assert drawn == spread(known, 10, 3) != spread(known, 10, 4)
+    assert [known.index(one) for one in drawn] == sorted(known.index(one) for one in drawn)
+    assert spread(known, len(known), 0) == known

@@ -37,14 +37,13 @@ from xmoe.training.closed import (
     Fitted,
     hears_few,
     measure_copies,
-    spread,
 )
 from xmoe.training.dear import list_backbones
 from xmoe.training.ears import SoundSpec, Spec, StemSpec, pick_kernels
 from xmoe.training.kernel_features import Features, FileDigests, extend_features, measure_features
 from xmoe.training.known import Known, find_again, read_known
 from xmoe.training.observe import MOST_CLIPS, look_where_noisy
-from xmoe.training.pieces import SPEEDS
+from xmoe.training.pieces import SPEEDS, spread
 from xmoe.training.promises import HeldTable, read_table
 from xmoe.training.refit import refit, refit_beside
 

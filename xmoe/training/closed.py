@@ -42,7 +42,7 @@ from xmoe.training.kernel_features import (
     measure_features,
     run_here,
 )
-from xmoe.training.pieces import SPEEDS
+from xmoe.training.pieces import SPEEDS, spread
 from xmoe.training.stack import HeldOut, fit_stack
 
 # Of 1,000, 600 and 400, the fewest that cost no accuracy on held-out clips of the spoken digits.
@@ -252,14 +252,6 @@ def fit_all_heads(
 def hears_few(specs: Sequence[SoundSpec]) -> bool:
     """Whether some of the experts are sent salient windows alone."""
     return any(isinstance(spec, BackboneSpec) and spec.windows for spec in specs)
-
-
-def spread(known: Sequence[Example], most: int, seed: int) -> list[Example]:
-    """At most ``most`` of the clips, drawn by ``seed``, in their order."""
-    if len(known) <= most:
-        return list(known)
-    picked = np.random.default_rng(seed).permutation(len(known))[:most]
-    return [known[place] for place in np.sort(picked)]
 
 
 def pick_wanted(candidates: Sequence[KernelsSpec], wishes: PolicyOverrides) -> list[KernelsSpec]:

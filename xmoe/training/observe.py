@@ -27,11 +27,11 @@ from xmoe.frontend.threads import one_thread
 from xmoe.glance.saliency import activation_map, saliency_cells
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.promise_router import STEM_NAME, PromiseRouter, renew_belief
-from xmoe.training.closed import Fitted, hears_few, spread
+from xmoe.training.closed import Fitted, hears_few
 from xmoe.training.dear import fitted_stem, look_where
 from xmoe.training.ears import Spec, StemSpec
 from xmoe.training.kernel_features import WORKERS, Features, measure_features
-from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
+from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of, spread
 from xmoe.training.promises import COPIES, HeldTable
 
 MOST_CLIPS = 1000  # each costs the features of a noisy copy

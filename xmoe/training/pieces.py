@@ -1,4 +1,4 @@
-"""Recordings -> the segments that heads are fitted on, and copies of them."""
+"""Recordings -> those that are looked at, the segments that heads are fitted on, and copies."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ SPEEDS: dict[CopyName, int] = {"slow": 9, "fast": 11}
 # Enough segments of a long recording, spread evenly.
 MOST_SEGMENTS = 8
 PART_SHARES = (0.125, 0.5)  # shortest and longest part of a segment
+
+
+def spread(known: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """At most ``most`` of the clips, drawn by ``seed``, in their order."""
+    if len(known) <= most:
+        return list(known)
+    picked = np.random.default_rng(seed).permutation(len(known))[:most]
+    return [known[place] for place in np.sort(picked)]
 
 
 def cut_training(clip: Clip, segment_s: float) -> list[Samples]:
