@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ import pytest
 from tests.fixtures.closed_runs import write_backbone_run
 from tests.fixtures.runs import to_wav, write_run
 from xmoe.audio.clip import read_clip
+from xmoe.cli.edge import EXIT_INTERRUPTED
 from xmoe.predict.predictor import Predictor
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -241,6 +243,22 @@ def test_a_signal_drains(tiny_run, bodies, number, ingress):
         assert child.process.wait(60.0) == 0
         report({"ingress": ingress, "end_s": round(time.monotonic() - began, 2)})
         assert psutil.wait_procs(family, timeout=20.0)[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts_ends_it_without_a_stack(tiny_run, number):
+    command = [sys.executable, "-m", "xmoe", "serve", str(tiny_run), "--port", str(free_port())]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = next(line for line in process.stderr if line.split()[:2] == ["ready", "0"])
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode == EXIT_INTERRUPTED, said + rest
+    assert "interrupted" in rest
+    assert "***" not in rest
+    assert psutil.wait_procs(family, timeout=20.0)[1] == []
 
 
 @pytest.mark.slow

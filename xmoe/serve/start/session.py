@@ -159,6 +159,7 @@ def serving(
     with (
         environment_of(chosen, host) if alone else nullcontext(),
         nullcontext() if connected else connected_to(place.address),
+        sigterm_interrupts(),
     ):
         around = look_around()
         if around is None and not alone:
@@ -169,6 +170,22 @@ def serving(
         with _running(application, place, None if around else http, alone=alone) as address:
             yield address
             drain(place.name)
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM end a start as Ctrl-C does: Ray, once connected, would print a stack and abort.
+
+    Only the main thread can; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def http_options(settings: ServeSettings, host: str, port: int) -> dict[str, Any]:
