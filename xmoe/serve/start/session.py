@@ -43,6 +43,7 @@ BEYOND_A_STREAM_S = 60.0
 DRAIN_S = 10.0
 LOOK_S = 0.05
 LOG = logging.getLogger("xmoe.serve")
+SIGNALS = signal.SIGINT, signal.SIGTERM
 HERE = Place()
 PRELOAD = "xmoe.serve.start.preload"
 # One event loop per replica, and logs written in blocks.
@@ -159,7 +160,7 @@ def serving(
     with (
         environment_of(chosen, host) if alone else nullcontext(),
         nullcontext() if connected else connected_to(place.address),
-        sigterm_interrupts(),
+        signals_interrupt(),
     ):
         around = look_around()
         if around is None and not alone:
@@ -173,19 +174,20 @@ def serving(
 
 
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
+def signals_interrupt() -> Iterator[None]:
     """Let SIGTERM end a start as Ctrl-C does: Ray, once connected, would print a stack and abort.
 
-    Only the main thread can; elsewhere nothing changes.
+    Ctrl-C does so in the background too. Only the main thread can; elsewhere nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def http_options(settings: ServeSettings, host: str, port: int) -> dict[str, Any]:
@@ -278,10 +280,7 @@ def drain(name: str, timeout_s: float = DRAIN_S) -> None:
 def wait_for_signal() -> None:
     """Block until SIGINT (Ctrl-C) or SIGTERM."""
     stop = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in SIGNALS}
     try:
         while not stop.wait(1.0):
             continue
