@@ -213,6 +213,7 @@ def test_experts_that_hear_sound_are_served_in_two_rounds(
             assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
             assert answer["k"] == expected.k
             assert not answer["degraded"]
-        assert max(answer["k"] for answer in answers) == 3.0
+        first_round = int(in_process.model.router.first_most)
+        assert max(answer["k"] for answer in answers) > first_round
     finally:
         serve.delete("closed")
