@@ -149,11 +149,14 @@ def _download(place: Place, target: Path, size: int, time_s: int) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
     try:
-        with temporary.open("wb") as handle:
+        # Without a buffer: one that cannot be emptied would raise once more, when it is closed.
+        with temporary.open("wb", buffering=0) as handle:
             for block in place.blocks():
                 came += len(block)
+                left = memoryview(block)
                 with storage_errors(target):
-                    handle.write(block)
+                    while left:
+                        left = left[handle.write(left) :]
         if came != size:
             what = f"came short: {came} of {size} bytes"
             mend = "run the command again: files that are whole are kept"
