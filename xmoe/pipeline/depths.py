@@ -30,7 +30,7 @@ from xmoe.mixture.promise_router import PromiseRouter, renew_evidence
 from xmoe.predict.predictor import Predictor
 from xmoe.training.closed import rightness
 from xmoe.training.promise import PRICES, mix_blindly
-from xmoe.training.promises import HeldTable
+from xmoe.training.promises import HeldTable, mix_depths
 
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.75)  # of the cost of all experts
 Floats = npt.NDArray[np.float64]
@@ -231,10 +231,5 @@ def held_rights(held: HeldTable, shares: Tensor) -> Floats:
 
     ``shares`` are those of the router.
     """
-    said = held.logits[:, 0]
-    weights = shares.double().numpy()
-    mixed = [
-        np.tensordot(weights[k, : k + 1] / weights[k, : k + 1].sum(), said[: k + 1], 1)
-        for k in range(len(said))
-    ]
+    mixed = mix_depths(torch.from_numpy(held.logits[:, 0]), shares.double()).numpy()
     return np.array([rightness(one, held.rows, held.task).mean() for one in mixed])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from torch import Tensor
 
 from xmoe.base.config import ASK_ALL
 from xmoe.base.errors import RunFolderError
@@ -188,9 +189,20 @@ def describe_depths(
     """Evidence [n, G] at each depth, and the mixed answers [K + 1, n, C]."""
     said, glance = torch.from_numpy(table.logits[:, copy]), torch.from_numpy(table.glance[copy])
     shares = tabulate_shares(stacks, table.experts).double()
-    evidence, mixed = [table.glance[copy]], [said[0]]
+    evidence, mixed = [table.glance[copy]], mix_depths(said, shares)
     for depth in range(1, len(said)):
-        own, weights = said[: depth + 1], shares[depth, : depth + 1]
-        mixed.append(torch.tensordot(weights / weights.sum(), own, dims=1))
-        evidence.append(renew_evidence(glance, own, mixed[-1], table.task).numpy())
-    return evidence, torch.stack(mixed).numpy()
+        own = renew_evidence(glance, said[: depth + 1], mixed[depth], table.task)
+        evidence.append(own.numpy())
+    return evidence, mixed.numpy()
+
+
+def mix_depths(said: Tensor, shares: Tensor) -> Tensor:
+    """Answers [K + 1, n, C] of the stem with the first 0, 1, ... experts, from all [1 + K, n, C].
+
+    ``shares`` [K + 1, 1 + K] are the router's.
+    """
+    mixed = []
+    for depth in range(len(said)):
+        weights = shares[depth, : depth + 1]
+        mixed.append(torch.tensordot(weights / weights.sum(), said[: depth + 1], dims=1))
+    return torch.stack(mixed)
