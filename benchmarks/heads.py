@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from xmoe.audio.dataset import Dataset
-from xmoe.base.config import BackboneSpec
+from xmoe.base.config import BackboneSpec, RunConfig
 from xmoe.base.files import read_json, write_json
 from xmoe.experts.head import REACH
 from xmoe.experts.kernels import Floats32
@@ -63,13 +63,19 @@ def fit_head(features: Features, spec: Spec, targets: Targets, way: Way) -> Head
     return fit_either(lambda: iter([way(scaled)]), targets)
 
 
-def judge(path: Path) -> dict[str, tuple[HeldOut, Floats]]:
-    """The held-out answers of a run's mixture by what its heads read, and their losses."""
+def open_run(path: Path) -> tuple[RunConfig, Features, ClosedJob]:
+    """A run's settings, the features that it keeps, and the job that fits its heads anew."""
     folder = RunFolder(path)
     config, features = folder.read_config(), read_kept(folder).whole
     rate_hz = int(read_json(folder.file(RunFile.CLOSED))["sample_rate_hz"])
     dataset = Dataset(path, features.examples, config.classes, config.model.task)
     job = ClosedJob(dataset, config.spectro, folder.file(RunFile.FEATURES), rate_hz)
+    return config, features, job
+
+
+def judge(path: Path) -> dict[str, tuple[HeldOut, Floats]]:
+    """The held-out answers of a run's mixture by what its heads read, and their losses."""
+    config, features, job = open_run(path)
     stem = StemSpec(spectro=config.spectro)
     targets, plan, _, _ = read_targets(job, features, stem)
     specs: dict[str, Spec] = {STEM_NAME: stem}

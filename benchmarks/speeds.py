@@ -17,16 +17,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from heads import open_run
 
-from xmoe.audio.dataset import Dataset
 from xmoe.base.config import KernelsSpec
-from xmoe.base.files import read_json, write_json
+from xmoe.base.files import write_json
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.mixture.promise_router import STEM_NAME
-from xmoe.pipeline.refit import read_kept
 from xmoe.policy.race import mean_and_error
-from xmoe.run.folder import RunFile, RunFolder
-from xmoe.training.closed import ClosedJob, hold_out, read_targets, rightness
+from xmoe.training.closed import hold_out, read_targets, rightness
 from xmoe.training.ears import Spec, StemSpec
 from xmoe.training.heads import Targets, fit_either, fit_scaled
 from xmoe.training.stack import HeldOut, fit_stack
@@ -66,13 +64,9 @@ def pick_training(targets: Targets, training: Ints, *, copies: bool) -> tuple[Ta
 
 def compare(path: Path) -> list[Mixture]:
     """A run's mixture without and with copies; nothing where the run keeps none."""
-    folder = RunFolder(path)
-    config, features = folder.read_config(), read_kept(folder).whole
+    config, features, job = open_run(path)
     if features.copied is None:
         return []
-    rate_hz = int(read_json(folder.file(RunFile.CLOSED))["sample_rate_hz"])
-    dataset = Dataset(path, features.examples, config.classes, config.model.task)
-    job = ClosedJob(dataset, config.spectro, folder.file(RunFile.FEATURES), rate_hz)
     stem = StemSpec(spectro=config.spectro)
     targets, plan, _, _ = read_targets(job, features, stem)
     specs: dict[str, Spec] = {STEM_NAME: stem}

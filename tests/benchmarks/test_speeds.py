@@ -15,10 +15,11 @@ FILE = Path(__file__).parents[2] / "benchmarks" / "speeds.py"
 
 @pytest.fixture
 def module(monkeypatch):
-    spec = importlib.util.spec_from_file_location("speeds", FILE)
-    loaded = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "speeds", loaded)
-    spec.loader.exec_module(loaded)
+    for name in ("heads", "speeds"):  # speeds imports heads, from the folder that both lie in
+        spec = importlib.util.spec_from_file_location(name, FILE.with_name(f"{name}.py"))
+        loaded = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, loaded)
+        spec.loader.exec_module(loaded)
     return loaded
 
 
