@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,47 +24,36 @@ from xmoe.base.files import read_json, write_json
 from xmoe.base.task import task_of
 from xmoe.experts.ridge import Floats
 from xmoe.glance.evidence import NUM_CONDITIONS
+from xmoe.mixture.promise_router import GLANCED
 from xmoe.policy.race import mean_and_error
-from xmoe.routing.promise import ANSWER_NUMBERS
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.closed import stack_depths
-from xmoe.training.promise import PRICES, Depths, choose_first_most, cross_fit, route
+from xmoe.training.promise import Depths
 from xmoe.training.promises import HeldTable, promise, read_table
+from xmoe.training.reading import hide, read
 
 SHARES = (0.2, 0.35, 0.5)
-BELIEF, CONDITIONS = slice(0, 2 * ANSWER_NUMBERS), slice(-NUM_CONDITIONS, None)
-SALIENCY = slice(2 * ANSWER_NUMBERS, -NUM_CONDITIONS)
-Arm = Callable[[Floats], Floats]
+BELIEF, CONDITIONS = slice(0, GLANCED.start), slice(-NUM_CONDITIONS, None)
+SALIENCY = slice(GLANCED.start, -NUM_CONDITIONS)
 
 
-def hide(*parts: slice) -> Arm:
-    """Return what makes evidence [n, G] the same for every row in these parts."""
-
-    def blank(evidence: Floats) -> Floats:
-        seen = evidence.copy()
-        for part in parts:
-            seen[:, part] = 0.0
-        return seen
-
-    return blank
+def exchange_saliency(depths: Depths) -> Depths:
+    """Return depths with each row's saliency that of another row."""
+    other = np.random.default_rng(0).permutation(len(depths.right))
+    tables = [table.copy() for table in depths.evidence]
+    for table in tables:
+        table[:, SALIENCY] = table[other, SALIENCY]
+    return replace(depths, evidence=tuple(tables))
 
 
-def exchange_saliency(evidence: Floats) -> Floats:
-    """Return evidence [n, G] with each row's saliency that of another row."""
-    other = np.random.default_rng(0).permutation(len(evidence))
-    seen = evidence.copy()
-    seen[:, SALIENCY] = evidence[other, SALIENCY]
-    return seen
-
-
-ARMS: dict[str, Arm] = {
-    "everything": hide(),
-    "without saliency": hide(SALIENCY),
+ARMS: dict[str, Callable[[Depths], Depths]] = {
+    "everything": hide,
+    "without saliency": partial(hide, parts=[SALIENCY]),
     "saliency of another clip": exchange_saliency,
-    "without conditions": hide(CONDITIONS),
-    "answers alone": hide(SALIENCY, CONDITIONS),
-    "saliency alone": hide(BELIEF, CONDITIONS),
-    "nothing": hide(slice(None)),
+    "without conditions": partial(hide, parts=[CONDITIONS]),
+    "answers alone": partial(hide, parts=[GLANCED]),
+    "saliency alone": partial(hide, parts=[BELIEF, CONDITIONS]),
+    "nothing": partial(hide, parts=[slice(None)]),
 }
 HARD = "everything, fitted to right or wrong"
 
@@ -80,48 +70,14 @@ def read_depths(run: Path) -> Depths:
     return promise(table, stack_depths(table.hold(), table.experts), ms).depths
 
 
-def trace(depths: Depths) -> tuple[Floats, Floats]:
-    """Return mean costs [P] in ms, in order, and how right each row is there [P, n]."""
-    folds = cross_fit(depths)
-    first = choose_first_most(folds, depths)
-    costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
-    rows = np.arange(len(depths.right))
-    spent, rights = [], []
-    for price in PRICES:
-        asked = np.zeros(len(rows), dtype=np.int64)
-        for fold, promises in folds:
-            limited = promises.model_copy(update={"first_most": first})
-            asked[fold] = route(limited, depths.rows(fold), price=price)
-        spent.append(costs[asked].mean())
-        rights.append(depths.right[rows, asked])
-    order = np.argsort(spent, kind="stable")
-    return np.array(spent)[order], np.stack(rights)[order]
-
-
-def right_at(costs: Floats, rights: Floats, spent: float) -> Floats:
-    """Return how right each row is [n] at a mean cost, on the line between two prices."""
-    above = int(np.searchsorted(costs, spent))
-    if above in (0, len(costs)):
-        return rights[min(above, len(costs) - 1)]
-    low, high = costs[above - 1], costs[above]
-    part = (spent - low) / max(high - low, 1e-12)
-    mixed: Floats = (1.0 - part) * rights[above - 1] + part * rights[above]
-    return mixed
-
-
 def judge(run: Path) -> dict[str, list[list[float]]]:
     """Return rightness, loss against everything and its standard error, by arm and share."""
-    depths = read_depths(run)
-    whole, found = sum(depths.costs_ms), {}
-    reference: list[Floats] = []
-    arms = {
-        name: replace(depths, evidence=tuple(map(arm, depths.evidence)))
-        for name, arm in ARMS.items()
-    }
-    for name, seen in (arms | {HARD: replace(depths, softened=None)}).items():
-        costs, rights = trace(seen)
-        own = [right_at(costs, rights, share * whole) for share in SHARES]
-        reference = reference or own
+    depths, found = read_depths(run), {}
+    reference: Floats | None = None
+    seen = {name: arm(depths) for name, arm in ARMS.items()}
+    for name, one in (seen | {HARD: replace(depths, softened=None)}).items():
+        own = read(one).rights_at(SHARES)
+        reference = own if reference is None else reference
         found[name] = [
             [float(right.mean()), *mean_and_error(right - best, depths.units)]
             for right, best in zip(own, reference, strict=True)

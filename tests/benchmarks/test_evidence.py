@@ -1,7 +1,6 @@
 """What a part of the router's evidence is worth, on answers of which that is known."""
 
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,21 +34,24 @@ def depths():
 
 
 def accuracy(module, depths, arm, spent):
-    seen = replace(depths, evidence=tuple(map(module.ARMS[arm], depths.evidence)))
-    return module.right_at(*module.trace(seen), spent).mean()
+    share = spent / sum(depths.costs_ms)
+    return module.read(module.ARMS[arm](depths)).rights_at([share]).mean()
 
 
-def test_each_arm_hides_its_own_columns(module):
-    evidence = np.arange(1.0, 1.0 + 2 * ANSWER_NUMBERS + NUM_SALIENCY + NUM_CONDITIONS)[None]
-    hidden = {name: (arm(evidence) == 0.0).sum() for name, arm in module.ARMS.items()}
-    assert hidden == {
-        "everything": 0,
-        "without saliency": NUM_SALIENCY,
-        "saliency of another clip": 0,
-        "without conditions": NUM_CONDITIONS,
-        "answers alone": NUM_SALIENCY + NUM_CONDITIONS,
-        "saliency alone": 2 * ANSWER_NUMBERS + NUM_CONDITIONS,
-        "nothing": evidence.size,
+def test_each_arm_hides_its_own_columns(module, depths):
+    width = depths.evidence[0].shape[1]
+    counts = {
+        name: [int((table == 0.0).all(0).sum()) for table in arm(depths).evidence]
+        for name, arm in module.ARMS.items()
+    }
+    assert counts == {
+        "everything": [0, 0],
+        "without saliency": [NUM_SALIENCY] * 2,
+        "saliency of another clip": [0, 0],
+        "without conditions": [NUM_CONDITIONS] * 2,
+        "answers alone": [NUM_SALIENCY + NUM_CONDITIONS] * 2,
+        "saliency alone": [2 * ANSWER_NUMBERS + NUM_CONDITIONS] * 2,
+        "nothing": [width] * 2,
     }
 
 
@@ -60,10 +62,3 @@ def test_what_decides_is_worth_what_it_spares(module, depths):
     assert accuracy(module, depths, "without conditions", 3.0) > 0.97
     for blind in ("nothing", "without saliency", "saliency of another clip"):
         assert accuracy(module, depths, blind, 3.0) == pytest.approx(0.79, abs=0.04)
-
-
-def test_between_two_prices_each_is_taken_for_a_share(module):
-    costs, rights = np.array([0.0, 10.0]), np.array([[0.0, 1.0], [1.0, 1.0]])
-    assert module.right_at(costs, rights, 2.5).tolist() == [0.25, 1.0]
-    assert module.right_at(costs, rights, 0.0).tolist() == [0.0, 1.0]
-    assert module.right_at(costs, rights, 99.0).tolist() == [1.0, 1.0]

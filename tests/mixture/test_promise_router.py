@@ -15,7 +15,7 @@ from xmoe.glance.evidence import (
 from xmoe.mixture.combine import blend
 from xmoe.mixture.promise_router import (
     PromiseRouter,
-    describe_belief,
+    describe_stem,
     prefix_sums,
     renew_belief,
     renew_evidence,
@@ -103,11 +103,11 @@ def test_a_belief_is_described_as_the_answer_of_the_stem_alone(task):
     belief = torch.tensor([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0]])
     logits = belief.clamp(1e-9, 1.0).log() if known.exclusive else torch.logit(belief, 1e-9)
     answer = describe_answer(logits[None], logits, known)
-    described = describe_belief(belief, known)
+    described = describe_stem(belief)
     assert torch.isfinite(described).all()
     torch.testing.assert_close(described, torch.cat([answer, answer], 1))
     evidence = torch.arange(2.0 * WIDTH).view(2, WIDTH)
-    renewed = renew_belief(evidence, belief, known)
+    renewed = renew_belief(evidence, belief)
     assert torch.equal(renewed[:, : 2 * ANSWER_NUMBERS], described)
     assert torch.equal(renewed[:, 2 * ANSWER_NUMBERS :], evidence[:, 2 * ANSWER_NUMBERS :])
 
@@ -172,7 +172,7 @@ def test_the_stems_answer_stands_twice_until_an_expert_is_heard(router):
     parts = {"features": torch.zeros(BATCH, 1, ROWS, 6), "cells": cells, "spec": spec}
     evidence = router.measure_evidence(belief=logits.softmax(1), **parts)
     assert evidence.shape == (BATCH, WIDTH)
-    first = describe_belief(logits.softmax(1), router.task)
+    first = describe_stem(logits.softmax(1))
     expected = [first, describe_saliency(cells), measure_conditions(spec)]
     torch.testing.assert_close(evidence, torch.cat(expected, 1))
 

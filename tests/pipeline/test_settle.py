@@ -23,7 +23,7 @@ def test_routing_holds_costs_and_a_temperature_for_each_number_of_experts(settle
     assert routing.costs_ms == tuple(COSTS_MS[name] for name in names)
     assert len(routing.temperatures) == len(names) + 1
     assert routing.glance_ms == 0.5
-    assert set(routing.reasons) == {"windows", "k", "uncertain"}
+    assert set(routing.reasons) == {"windows", "k", "promise", "uncertain"}
     assert routing.k_price in [point.price for point in settled.priced.points]
 
 

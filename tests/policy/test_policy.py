@@ -39,8 +39,8 @@ def raced(tones, tone_profile):
     return choose_policy(tone_profile, tones)
 
 
-def stage_race(monkeypatch, winner):
-    """Let ``winner`` win every race, by six points."""
+def stage_race(monkeypatch, winner, *, too_dear=()):
+    """Let ``winner`` win every race, by six points, without those that are ``too_dear``."""
 
     def run(dataset, examples, candidates, **_):
         table = tuple(
@@ -55,6 +55,7 @@ def stage_race(monkeypatch, winner):
                 gain_se=0.01,
             )
             for name, config in candidates.items()
+            if name not in too_dear
         )
         return Race(
             method="staged",
@@ -71,6 +72,7 @@ def stage_race(monkeypatch, winner):
             runner_up="stft" if winner != "stft" else "logmel",
             margin=0.06,
             margin_se=0.01,
+            too_dear=too_dear,
         )
 
     monkeypatch.setattr(policy_module, "run_race", run)
@@ -163,6 +165,15 @@ def test_the_defender_keeps_its_place_with_a_reason(monkeypatch, tones, tone_pro
     assert "keeps its place" in reason
     assert "stft" in reason
     assert "1.8 standard errors" in reason
+
+
+@pytest.mark.parametrize("winner", ["logmel", "stft"])
+def test_who_was_too_dear_to_race_is_said(winner, monkeypatch, tones, tone_profile):
+    stage_race(monkeypatch, winner)
+    assert "too dear" not in by_name(choose_policy(tone_profile, tones))["frontend"].reason
+    stage_race(monkeypatch, winner, too_dear=("cqt", "cwt"))
+    reason = by_name(choose_policy(tone_profile, tones))["frontend"].reason
+    assert reason.endswith("; too dear to be heard for every clip: cqt, cwt")
 
 
 # No race

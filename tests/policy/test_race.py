@@ -8,6 +8,7 @@ import pytest
 from xmoe.base.config import SpectroConfig
 from xmoe.base.task import MultiLabel, SingleLabel
 from xmoe.frontend.registry import build_frontend
+from xmoe.policy import race as module
 from xmoe.policy.folds import Folds, make_folds
 from xmoe.policy.race import (
     CWT_MOST_SAMPLES,
@@ -219,6 +220,22 @@ def test_too_few_readable_clips_are_a_reason(tones):
     assert isinstance(reason, str)
     assert "30 clips" in reason
     assert "can be read" in reason
+
+
+def test_what_takes_several_times_as_long_does_not_race(tones, monkeypatch):
+    times = {"logmel": 1.0, "stft": 4.0, "cqt": 4.1}
+    monkeypatch.setattr(module, "measure_stem_ms", lambda spectro: times[spectro.frontend])
+    race = run_race(tones, tones.split("train"), {**TWO, "cqt": CQT}, seed=0)
+    assert [one.name for one in race.candidates] == ["logmel", "stft"]
+    assert race.too_dear == ("cqt",)
+
+
+def test_the_cost_of_a_stem_is_that_of_transform_and_kernels(monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "time_ms", lambda call: float(seen.append(call()) or 7.0))
+    assert module.measure_stem_ms(STFT) == 7.0
+    assert seen[0].features.shape[2:] == (8, 7)
+    assert seen[0].logits.shape == (1, 2)
 
 
 def test_the_defender_comes_first_and_unchanged():

@@ -46,6 +46,7 @@ def planted():
         clean=np.arange(CLIPS),
         clips=np.arange(CLIPS),
         folds=folds,
+        reading="",
         task=task_of("single_label"),
     )
 

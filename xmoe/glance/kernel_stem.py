@@ -80,13 +80,13 @@ class KernelStem(nn.Module):
 
     def pool_bands(self, features: Tensor) -> Tensor:
         """Inputs of the head [B, 2 * kernels * bands] from a stem map [B, D, R, W]."""
-        cells = self._in_bands(features)
-        return torch.cat([join_heights(cells), power_mean(cells)], 1).flatten(1)
+        return pool_sums(*self.sum_heights(features))
 
     def answer(self, features: Tensor) -> StemOutput:
         """The logits of a stem map [B, D, R, W]."""
-        pooled = self.pool_bands(features)
-        return StemOutput(features=features, logits=self.head(pooled), pooled=pooled)
+        sums = self.sum_heights(features)
+        pooled = pool_sums(*sums)
+        return StemOutput(features=features, logits=self.head(pooled), pooled=pooled, sums=sums)
 
     def activate(self, output: StemOutput, belief: Tensor) -> Tensor:
         """What each cell adds to a belief [B, C], minus the mean of its row: [B, R, W].
@@ -103,21 +103,26 @@ class KernelStem(nn.Module):
         ``weight`` [B, 2 * kernels * bands] are the weights of that answer, one row per clip.
         """
         assert output.pooled is not None
-        cells = self._in_bands(output.features)
+        assert output.sums is not None
+        cells, raised = output.sums
         batch, _, bands, count = cells.shape
         share = 1.0 / (HEIGHTS * count)
         plain, peaks = (weight * share).view(batch, 2, -1, bands).unbind(1)
         means = output.pooled.view(batch, 2, -1, bands)[:, 1]
-        found = add_up(plain, cells) + add_up(peaks / means**7, eighth_power(cells))
+        # The slope of an eighth root m of a mean: 1 / m ** 7 of the slope of that mean.
+        found = add_up(plain, cells) + add_up(peaks * means / eighth_power(means), raised)
         return found.view(batch, self.num_rows, -1)
 
     def forward(self, spec: Tensor) -> StemOutput:
         return self.answer(self.map_features(spec))
 
-    def _in_bands(self, features: Tensor) -> Tensor:
-        """A map [B, D, R, W] as [B, D, bands, cells of a band]."""
-        banded: Tensor = features.unflatten(2, (self.num_bands, -1)).flatten(3)
-        return banded
+    def sum_heights(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums over heights of a map's cells and of their eighth powers [B, kernels, bands, n].
+
+        ``n`` are the cells of a band.
+        """
+        cells = features.unflatten(2, (self.num_bands, -1)).flatten(3)
+        return add_heights(cells), add_heights(eighth_power(cells))
 
 
 def shrink_cells(spec: Tensor, factor: int) -> Tensor:
@@ -130,15 +135,17 @@ def shrink_cells(spec: Tensor, factor: int) -> Tensor:
     return shrunk
 
 
-def join_heights(cells: Tensor) -> Tensor:
-    """The mean [B, kernels, bands] of cells [B, D, bands, n]."""
-    mean: Tensor = cells.mean(3).unflatten(1, (-1, HEIGHTS)).mean(2)
-    return mean
+def add_heights(cells: Tensor) -> Tensor:
+    """Sums [B, kernels, bands, n] over the heights of cells [B, D, bands, n]."""
+    first, second = cells.unflatten(1, (-1, HEIGHTS)).unbind(2)
+    return first + second
 
 
-def power_mean(cells: Tensor) -> Tensor:
-    """Eighth root [B, kernels, bands] of the mean eighth power of cells [B, D, bands, n]."""
-    return join_heights(eighth_power(cells)).clamp_min(_LEAST_MEAN).sqrt().sqrt().sqrt()
+def pool_sums(cells: Tensor, raised: Tensor) -> Tensor:
+    """Two means of each band, side by side: the plain one and the eighth root of the other."""
+    plain, peaks = cells.mean(3) / HEIGHTS, raised.mean(3) / HEIGHTS
+    roots = peaks.clamp_min(_LEAST_MEAN).sqrt().sqrt().sqrt()
+    return torch.cat([plain, roots], 1).flatten(1)
 
 
 def eighth_power(cells: Tensor) -> Tensor:
@@ -146,6 +153,5 @@ def eighth_power(cells: Tensor) -> Tensor:
 
 
 def add_up(weight: Tensor, cells: Tensor) -> Tensor:
-    """Sum [B, bands, n] of cells [B, D, bands, n] with weights [B, kernels, bands]."""
-    rows = weight.repeat_interleave(HEIGHTS, 1).transpose(1, 2).unsqueeze(2)
-    return torch.matmul(rows, cells.transpose(1, 2)).squeeze(2)
+    """Sum [B, bands, n] of cells [B, kernels, bands, n] with weights [B, kernels, bands]."""
+    return (weight.unsqueeze(3) * cells).sum(1)

@@ -51,16 +51,22 @@ def contrast(spec: Tensor) -> Tensor:
     cell.
     """
     by_frequency = spec.mean(2)
-    bins = torch.arange(spec.shape[1], device=spec.device)
-    step = max(1, spec.shape[1] // 16)
-    near = step * torch.arange(-(FLOOR_SAMPLES // 2), FLOOR_SAMPLES // 2 + 1, device=spec.device)
-    near = (bins.unsqueeze(1) + near).clamp(0, spec.shape[1] - 1)
     # Sorted, not median(): that has no counterpart in ONNX.
-    around = by_frequency[:, near].sort(2).values[..., FLOOR_SAMPLES // 2]
+    around = by_frequency[:, _neighbours(spec.shape[1], spec.device)].sort(2).values
+    around = around[..., FLOOR_SAMPLES // 2]
     floor = torch.minimum(by_frequency, around).unsqueeze(2)
     rise = F.relu(smooth_in_time(spec).sub_(floor), inplace=True)
     cubed = rise.square() * rise
     return cubed.add_(cubed.mean((1, 2), keepdim=True), alpha=LEAST_SHARE)
+
+
+@lru_cache(maxsize=64)
+def _neighbours(bins: int, device: torch.device) -> Tensor:
+    """Indices [F, 9] of the bins that are a bin's surroundings."""
+    reach = FLOOR_SAMPLES // 2
+    with torch.inference_mode(False):
+        near = max(1, bins // 16) * torch.arange(-reach, reach + 1)
+        return (torch.arange(bins).unsqueeze(1) + near).clamp(0, bins - 1).to(device)
 
 
 def evidence_weight(cam: Tensor, unit: Tensor) -> Tensor:

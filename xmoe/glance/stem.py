@@ -32,7 +32,7 @@ class StemOutput:
     ``features`` [B, D, R, W] and ``logits`` [B, C]. If the stem pools logits over time,
     ``column_logits`` [B, C, W] are the evidence of each column and ``attention`` [B, C, W] is d
     logits / d column_logits. For a stem of random kernels ``pooled`` [B, N] is the input of its
-    head.
+    head, and ``sums`` are what it is made of.
     """
 
     features: Tensor
@@ -40,6 +40,7 @@ class StemOutput:
     column_logits: Tensor | None = None
     attention: Tensor | None = None
     pooled: Tensor | None = None
+    sums: tuple[Tensor, Tensor] | None = None
 
 
 class Stem(nn.Module):

@@ -126,7 +126,7 @@ def answer_segments(expert: NetworkExpert, segments: Sequence[Segment]) -> Tenso
 
 
 def measure_ms(expert: NetworkExpert, *, sample_rate_hz: int) -> float:
-    """Milliseconds per segment at ``sample_rate_hz`` on one core of this machine, best of five."""
+    """Milliseconds per segment at ``sample_rate_hz`` on one core, best of several."""
     length = max(round(expert.spec.spectro.segment_s * sample_rate_hz), 1)
     noise = np.random.default_rng(0).standard_normal(length).astype(np.float32)
     segments = [Segment(noise, sample_rate_hz, 0)]

@@ -23,10 +23,18 @@ from xmoe.glance.evidence import (
     measure_conditions,
 )
 from xmoe.mixture.plan import Preference
-from xmoe.routing.promise import ANSWER_NUMBERS, REACH, Promises, describe_answer
+from xmoe.routing.promise import (
+    ANSWER_NUMBERS,
+    REACH,
+    Promises,
+    describe_answer,
+    describe_belief,
+)
 from xmoe.routing.stack import Stack
 
 STEM_NAME = "stem"
+# Columns of the evidence that hold saliency and conditions; before them stand the answers.
+GLANCED = slice(2 * ANSWER_NUMBERS, None)
 _LEAST_SHARE = 1e-9  # so that an expert without weight has a logarithm
 
 
@@ -78,8 +86,8 @@ class PromiseRouter(nn.Module):
 
         ``features`` of the stem map are not read: they differ from stem to stem.
         """
-        first = describe_belief(belief, self.task)
-        return torch.cat([first, describe_saliency(cells), measure_conditions(spec)], 1)
+        parts = [describe_stem(belief), describe_saliency(cells), measure_conditions(spec)]
+        return torch.cat(parts, 1)
 
     def promise(self, evidence: Tensor, depth: int) -> Tensor:
         """Promises [B, K_max + 1] once ``depth`` experts have answered; 0 below depth."""
@@ -111,16 +119,16 @@ class PromiseRouter(nn.Module):
         )
 
 
-def describe_belief(belief: Tensor, task: Task) -> Tensor:
-    """Evidence in a belief [n, C]: once as the stem's answer, once as the mixed one."""
-    logits = belief.clamp_min(1e-9).log() if task.exclusive else torch.logit(belief, 1e-9)
-    answer = describe_answer(logits.unsqueeze(0), logits, task)
+def describe_stem(belief: Tensor) -> Tensor:
+    """Evidence in the stem's belief [n, C]: once as its answer, once as the mixed one."""
+    most = belief.amax(1)
+    answer = describe_belief(belief, torch.ones_like(most), most, torch.zeros_like(most))
     return torch.cat([answer, answer], 1)
 
 
-def renew_belief(evidence: Tensor, belief: Tensor, task: Task) -> Tensor:
+def renew_belief(evidence: Tensor, belief: Tensor) -> Tensor:
     """Evidence [n, G] of a glance with another belief [n, C]."""
-    return torch.cat([describe_belief(belief, task), evidence[:, 2 * ANSWER_NUMBERS :]], 1)
+    return torch.cat([describe_stem(belief), evidence[:, GLANCED]], 1)
 
 
 def renew_evidence(evidence: Tensor, experts: Tensor, mixed: Tensor, task: Task) -> Tensor:

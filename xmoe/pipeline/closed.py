@@ -146,7 +146,7 @@ def look_up_glance_ms(job: ClosedJob, model: MoE) -> float:
 
 
 def measure_glance_ms(model: MoE, sample_rate_hz: int) -> float:
-    """Milliseconds of one core for a segment without any expert, best of five."""
+    """Milliseconds of one core for a segment without any expert, best of several."""
     spectro = model.spectro
     count = max(round(spectro.segment_s * sample_rate_hz), 1)
     noise = np.random.default_rng(0).standard_normal(count).astype(np.float32)

@@ -75,7 +75,12 @@ def settle_routing(
         glance_ms=round(costs.glance_ms, 4),
         temperatures=temperatures,
         uncertain_below=doubt.threshold,
-        reasons={"windows": _WHOLE, "k": priced.reason, "uncertain": doubt.reason},
+        reasons={
+            "windows": _WHOLE,
+            "k": priced.reason,
+            "promise": promised.reading,
+            "uncertain": doubt.reason,
+        },
     )
     return Settled(promised, priced, doubt, routing, _find_events(held, classes), _cover(held))
 

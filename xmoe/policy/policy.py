@@ -101,7 +101,7 @@ def _after_race(choice: Choice, spectro: SpectroConfig, race: Race) -> Choice:
         reason = (
             f"{first.name} keeps its place with {first.accuracy:.1%} {where}: the best of the "
             f"others, {second.name}, gains {second.gain:+.1%} +- {second.gain_se:.1%}; the best of "
-            f"{len(table) - 1} must gain {race.bar:.2g} standard errors"
+            f"{len(table) - 1} must gain {race.bar:.2g} standard errors{_left_out(race)}"
         )
         return choice.model_copy(update={"source": "race", "reason": reason})
     changed = choice.name in RACED and choice.value != getattr(spectro, choice.name)
@@ -110,6 +110,14 @@ def _after_race(choice: Choice, spectro: SpectroConfig, race: Race) -> Choice:
     reason = (
         f"{winner.name} won with {winner.accuracy:.1%} {where}: {winner.gain:+.1%} +- "
         f"{winner.gain_se:.1%} over {first.name}; next is {second.name} with {second.accuracy:.1%}"
+        f"{_left_out(race)}"
     )
     value = getattr(spectro, choice.name)
     return choice.model_copy(update={"value": value, "source": "race", "reason": reason})
+
+
+def _left_out(race: Race) -> str:
+    """Who did not race, and why."""
+    if not race.too_dear:
+        return ""
+    return f"; too dear to be heard for every clip: {', '.join(race.too_dear)}"

@@ -4,8 +4,9 @@ A ridge on random-kernel features answers each fold after being fitted on the ot
 a clip and its whole group are held out together. Differences are paired: the standard error is that
 of a clip's gain, over groups. Test and validation clips are never touched.
 
-All candidates share rate, band, rows, frames and segments, so the model and its cost stay the same;
-what differs is the frequency axis, the window and the compression.
+All candidates share rate, band, rows, frames and segments, so the model stays the same; what
+differs is the frequency axis, the window and the compression. The winner is heard for every clip: a
+transform that would take several times as long does not race, it may be an expert.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.segment import Segment
 from xmoe.base.config import SpectroConfig
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import Task, task_of
 from xmoe.experts.ridge import Floats, hold_out
+from xmoe.frontend.measure import measure_segments
+from xmoe.frontend.registry import build_frontend
+from xmoe.frontend.threads import time_ms
+from xmoe.glance.kernel_stem import KernelStem
 from xmoe.policy.copies import NOISE_SNR_DB, measure_copies
 from xmoe.policy.folds import Folds, make_folds, pick_clips, strata
 from xmoe.policy.records import Candidate, Race
@@ -31,6 +37,8 @@ MAX_CLIPS, MOST_DECODED_S = 400, 20_000.0
 LEAST_CLIPS, LEAST_PER_CLASS = 40, 4
 FINE_FACTOR = 2
 CWT_MOST_SAMPLES = 12_000_000
+# Of the milliseconds that the first contender and a stem take.
+MOST_COST = 4.0
 METHOD = "ridge on random convolution kernels, held-out accuracy on clean and noisy copies"
 
 
@@ -52,6 +60,21 @@ def list_candidates(spectro: SpectroConfig, *, num_clips: int) -> dict[str, Spec
         if num_clips * spectro.segment_samples <= CWT_MOST_SAMPLES:
             found["cwt"] = spectro.model_copy(update={"frontend": "cwt"})
     return found
+
+
+def find_dear(candidates: Mapping[str, SpectroConfig]) -> tuple[str, ...]:
+    """Those that, a stem included, take over four times as long as the first on this machine."""
+    names = list(candidates)
+    times = [measure_stem_ms(spectro) for spectro in candidates.values()]
+    return tuple(name for name, ms in zip(names, times, strict=True) if ms > MOST_COST * times[0])
+
+
+def measure_stem_ms(spectro: SpectroConfig) -> float:
+    """Milliseconds of one core from a segment to the answer of a stem, best of several."""
+    frontend, stem = build_frontend(spectro), KernelStem(num_bins=spectro.num_bins, num_classes=2)
+    noise = np.random.default_rng(0).standard_normal(spectro.segment_samples).astype(np.float32)
+    segments = [Segment(noise, spectro.sample_rate_hz, 0)]
+    return time_ms(lambda: stem(frontend.compress(*measure_segments(segments, frontend))))
 
 
 def choose_clips(dataset: Dataset, *, mean_duration_s: float, seed: int) -> list[Example]:
@@ -93,8 +116,10 @@ def run_race(
 ) -> Race | str:
     """Race the ``candidates``, which share rate and segment; the first defends its place.
 
-    Returns a reason instead if too few clips can be read.
+    Those that cost too much are left out. Returns a reason instead if too few clips can be read.
     """
+    dear = find_dear(candidates)
+    candidates = {name: one for name, one in candidates.items() if name not in dear}
     readable, features = measure_copies(dataset, examples, candidates, seed=seed, progress=progress)
     reason = reason_to_skip(readable)
     if reason:
@@ -103,7 +128,7 @@ def run_race(
     task = task_of(dataset.task)
     rows = task.rows(dataset.targets(readable), len(dataset.classes))
     scores = {name: score_copies(table, rows, folds, task=task) for name, table in features.items()}
-    return judge(scores, candidates, folds)
+    return judge(scores, candidates, folds).model_copy(update={"too_dear": dear})
 
 
 def score_copies(

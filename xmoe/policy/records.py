@@ -77,7 +77,8 @@ class Race(Frozen):
     """What the probe measured; ``candidates[0]`` defends its place.
 
     Another takes it with a gain of more than ``bar`` standard errors (see ``race.error_bar``).
-    ``margin`` and ``margin_se`` are the paired difference between winner and runner-up.
+    ``margin`` and ``margin_se`` are the paired difference between winner and runner-up. Front ends
+    that are ``too_dear`` did not race: every clip is heard by the winner.
     """
 
     method: str
@@ -94,6 +95,7 @@ class Race(Frozen):
     runner_up: str
     margin: float
     margin_se: float
+    too_dear: tuple[str, ...] = ()
 
 
 class StackRow(Frozen):

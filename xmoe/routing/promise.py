@@ -84,14 +84,19 @@ def describe_answer(experts: Tensor, mixed: Tensor, task: Task) -> Tensor:
     that agree on its class, the mean probability that they give it, and its spread.
     """
     belief = task.belief(mixed)
-    classes = belief.shape[1]
-    ranked = belief.topk(min(TOP, classes), 1).values
-    ranked = functional.pad(ranked, (0, TOP - ranked.shape[1]))
-    entropy = -(belief * (belief + _SMALLEST).log()).sum(1) / math.log(classes)
     own, first = task.belief(experts), belief.argmax(1)
     given = own.gather(2, first.expand(len(own), -1).unsqueeze(2)).squeeze(2)
     agree = (own.argmax(2) == first).to(belief.dtype).mean(0)
-    spread = given.std(0, correction=0)
-    parts = [ranked[:, 0] - ranked[:, 1], entropy, agree, given.mean(0), spread]
+    return describe_belief(belief, agree, given.mean(0), given.std(0, correction=0))
+
+
+def describe_belief(belief: Tensor, agree: Tensor, given: Tensor, spread: Tensor) -> Tensor:
+    """Evidence [n, 8] in a belief [n, C] of which it is known how far experts agree [n]."""
+    classes = belief.shape[1]
+    ranked = belief.topk(min(TOP, classes), 1).values
+    if classes < TOP:
+        ranked = functional.pad(ranked, (0, TOP - classes))
+    entropy = -(belief * (belief + _SMALLEST).log()).sum(1) / math.log(classes)
     odds = torch.logit(ranked, eps=1e-4)
+    parts = [ranked[:, 0] - ranked[:, 1], entropy, agree, given, spread]
     return torch.cat([odds, torch.stack(parts, 1)], 1)

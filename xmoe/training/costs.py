@@ -53,7 +53,7 @@ def name_machine() -> str:
 def measure_ms(
     spec: KernelsSpec | BackboneSpec, *, sample_rate_hz: int, duration_s: float
 ) -> float:
-    """Milliseconds for a clip of ``duration_s`` at ``sample_rate_hz``, best of five.
+    """Milliseconds for a clip of ``duration_s`` at ``sample_rate_hz``, best of several.
 
     A network is loaded before it is timed.
     """

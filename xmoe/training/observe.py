@@ -169,7 +169,7 @@ def watch(
         glances = torch.from_numpy(known).float()
         own = [model.task.belief(belief) for belief in beliefs]
         pairs = zip(glances, own, strict=True)
-        return [renew_belief(glance, belief, model.task) for glance, belief in pairs]
+        return [renew_belief(glance, belief) for glance, belief in pairs]
 
     with one_thread():
         calls = map_ahead(lambda call: call(), list_calls(), threads=WORKERS, name="evidence")

@@ -168,17 +168,19 @@ def route(promises: Promises, depths: Depths, *, price: float) -> Ints:
     return final
 
 
+def ask_rows(fitted: Sequence[tuple[Ints, Promises]], depths: Depths, price: float) -> Ints:
+    """How many experts each row asks [n] by promises that were not fitted on its source."""
+    asked = np.zeros(len(depths.right), dtype=np.int64)
+    for rows, promises in fitted:
+        asked[rows] = route(promises, depths.rows(rows), price=price)
+    return asked
+
+
 def trace_curve(
     fitted: Sequence[tuple[Ints, Promises]], depths: Depths, prices: Sequence[float]
 ) -> list[Point]:
     """What each price brings on rows that the promises were not fitted on."""
-    points = []
-    for price in prices:
-        asked = np.zeros(len(depths.right), dtype=np.int64)
-        for rows, promises in fitted:
-            asked[rows] = route(promises, depths.rows(rows), price=price)
-        points.append(measure_point(depths, asked, price))
-    return points
+    return [measure_point(depths, ask_rows(fitted, depths, price), price) for price in prices]
 
 
 def measure_point(depths: Depths, asked: Ints, price: float) -> Point:

@@ -23,12 +23,13 @@ from xmoe.base.files import TRAIN_AGAIN, to_json, write_bytes
 from xmoe.base.task import Task
 from xmoe.experts.probabilities import log_losses
 from xmoe.experts.ridge import Floats, Ints
-from xmoe.mixture.promise_router import STEM_NAME, renew_evidence, tabulate_shares
+from xmoe.mixture.promise_router import GLANCED, STEM_NAME, renew_evidence, tabulate_shares
 from xmoe.routing.promise import Promises
 from xmoe.routing.stack import Stack
 from xmoe.training.closed import rightness
 from xmoe.training.pieces import CopyName
-from xmoe.training.promise import Depths, choose_first_most, cross_fit, fit_promises, route
+from xmoe.training.promise import Depths, ask_rows, fit_promises
+from xmoe.training.reading import choose_reading
 from xmoe.training.stack import HeldOut
 
 COPIES: tuple[CopyName, ...] = ("whole", "noisy")
@@ -121,7 +122,7 @@ class Promised:
 
     ``mixed`` [K + 1, n, C] are the answers by depth, before any temperature, ``rows`` [n, C] the
     truth; ``clean`` are the rows without noise, of the recordings ``clips``. ``folds`` hold
-    promises that were fitted without the sources of some rows.
+    promises that were fitted without the sources of some rows; ``reading`` says what they read.
     """
 
     promises: Promises
@@ -131,16 +132,14 @@ class Promised:
     clean: Ints
     clips: Ints
     folds: tuple[tuple[Ints, Promises], ...]
+    reading: str
     task: Task
 
     def asked_at(self, price: float) -> Ints:
         """How many experts each row asks at a price."""
         if price <= ASK_ALL or not self.folds:
             return np.full(len(self.rows), len(self.depths.order), dtype=np.int64)
-        asked = np.zeros(len(self.rows), dtype=np.int64)
-        for rows, promises in self.folds:
-            asked[rows] = route(promises, self.depths.rows(rows), price=price)
-        return asked
+        return ask_rows(self.folds, self.depths, price)
 
 
 def promise(table: HeldTable, stacks: Sequence[Stack], ms: Mapping[str, float]) -> Promised:
@@ -156,17 +155,16 @@ def promise(table: HeldTable, stacks: Sequence[Stack], ms: Mapping[str, float]) 
         np.concatenate([table.units] * len(COPIES)),
         np.stack([soften(one, rows, table.task) for one in mixed], axis=1),
     )
-    folds = cross_fit(depths)
-    first = choose_first_most(folds, depths) if folds else len(depths.order)
-    limited = [(fold, one.model_copy(update={"first_most": first})) for fold, one in folds]
+    reading = choose_reading(depths, spare=GLANCED)
     return Promised(
-        promises=fit_promises(depths, first_most=first),
+        promises=fit_promises(reading.depths, first_most=reading.first_most),
         depths=depths,
         mixed=mixed,
         rows=rows,
         clean=np.arange(len(table.rows)),
         clips=table.clips,
-        folds=tuple(limited),
+        folds=reading.folds,
+        reading=reading.reason,
         task=table.task,
     )
 
