@@ -14,6 +14,7 @@ from xmoe.glance.evidence import (
 )
 from xmoe.mixture.combine import blend
 from xmoe.mixture.promise_router import (
+    GLANCED,
     PromiseRouter,
     describe_stem,
     prefix_sums,
@@ -202,3 +203,33 @@ def test_what_it_knows_is_kept_with_the_weights(router):
     assert torch.equal(other.promise(evidence, 1), router.promise(evidence, 1))
     assert torch.equal(other.shares, router.shares)
     assert int(other.first_most) == 1
+
+
+def test_what_follows_from_weights_is_renewed_when_they_are_filled_or_loaded(router):
+    other = make_router()
+    assert not torch.equal(other.log_shares, router.log_shares)
+    other.load_state_dict(router.state_dict())
+    for name in ("order", "log_shares", "stem_shares"):
+        assert torch.equal(getattr(other, name), getattr(router, name))
+    assert other.reads_glance is router.reads_glance
+
+
+def test_what_no_promise_reads_is_not_measured(router):
+    generator = torch.Generator().manual_seed(0)
+    parts = {
+        "features": torch.zeros(BATCH, 1, ROWS, 6),
+        "cells": torch.rand(BATCH, ROWS, 6, generator=generator),
+        "belief": torch.randn(BATCH, 3, generator=generator).softmax(1),
+        "spec": torch.randn(BATCH, 4 * ROWS, 24, generator=generator),
+    }
+    whole = router.measure_evidence(**parts)
+    assert make_router().reads_glance
+    assert torch.equal(router.needed_evidence(**parts), whole)
+
+    router.weights[..., GLANCED] = 0.0
+    router.derive()
+    needed = router.needed_evidence(**parts)
+    assert not router.reads_glance
+    assert torch.equal(needed[:, : GLANCED.start], whole[:, : GLANCED.start])
+    assert not needed[:, GLANCED].any()
+    torch.testing.assert_close(router.promise(needed, 0), router.promise(whole, 0))

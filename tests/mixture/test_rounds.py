@@ -29,6 +29,7 @@ def model(build):
     router = made.router
     router.first_most.fill_(1)
     router.shares.copy_(torch.rand(5, 5, generator=torch.Generator().manual_seed(5)) + 0.1)
+    router.derive()
     router.bias[0] = torch.tensor([odds(0.2)] + [odds(0.8)] * 4)
     router.bias[1, 1] = odds(0.5)
     router.bias[1, 2] = odds(0.3)

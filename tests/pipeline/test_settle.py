@@ -1,21 +1,28 @@
 """Held-out answers -> routing: what nothing tells stays unsure, several labels have no top."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.fixtures.closed import COSTS_MS
 from xmoe.base.errors import ConfigError
 from xmoe.base.task import task_of
 from xmoe.pipeline.settle import Costs, settle_routing
 
-COSTS = Costs(0.5, COSTS_MS)
+GLANCE_MS = 0.5
+
+
+def settle(mixed, table, budget, classes="abcd"):
+    model, costs = deepcopy(mixed.model), Costs(COSTS_MS, lambda: GLANCE_MS)
+    return settle_routing(model, table, mixed.fitted.stacks, costs, budget, classes)
 
 
 @pytest.fixture(scope="module")
 def settled(mixed):
-    return settle_routing(mixed.table, mixed.fitted.stacks, COSTS, "accuracy", "abcd")
+    return settle(mixed, mixed.table, "accuracy")
 
 
 def test_routing_holds_costs_and_a_temperature_for_each_number_of_experts(settled, mixed):
@@ -30,12 +37,12 @@ def test_routing_holds_costs_and_a_temperature_for_each_number_of_experts(settle
 def test_a_budget_in_milliseconds_is_kept_on_the_mean(mixed):
     most = 0.5 + sum(COSTS_MS[name] for name in mixed.fitted.names)
     for aim in (0.5, 0.5 * (0.5 + most)):
-        found = settle_routing(mixed.table, mixed.fitted.stacks, COSTS, f"{aim}ms", "abcd")
+        found = settle(mixed, mixed.table, f"{aim}ms")
         point = next(p for p in found.priced.points if p.price == found.priced.price)
         near = min(abs(p.mean_ms - aim) for p in found.priced.points)
         assert abs(point.mean_ms - aim) == pytest.approx(near)
     with pytest.raises(ConfigError, match="budget"):
-        settle_routing(mixed.table, mixed.fitted.stacks, COSTS, "soon", "abcd")
+        settle(mixed, mixed.table, "soon")
 
 
 def test_sets_hold_the_truth_about_as_often_as_asked_on_sources_left_out(settled, mixed):
@@ -47,13 +54,27 @@ def test_sets_hold_the_truth_about_as_often_as_asked_on_sources_left_out(settled
 
 
 def test_what_nothing_tells_is_answered_nearly_flat(leaky):
-    found = settle_routing(leaky.table, leaky.fitted.stacks, COSTS, "accuracy", "ab")
+    found = settle(leaky, leaky.table, "accuracy", "ab")
     assert found.conformal.measured[0].mean_size > 1.5
 
 
 def test_several_labels_have_no_doubt_of_one_top_probability_and_no_sets(mixed):
     many = replace(mixed.table, task=task_of("multi_label"))
-    found = settle_routing(many, mixed.fitted.stacks, COSTS, "accuracy", "abcd")
+    found = settle(mixed, many, "accuracy")
     assert found.routing.uncertain_below == 0.0
     assert "several labels" in found.doubt.reason
     assert found.conformal is None
+
+
+def test_a_glance_is_timed_as_the_filled_router_needs_it(mixed):
+    model, seen = deepcopy(mixed.model), []
+    model.router.weights.zero_()
+    model.router.derive()
+
+    def time_glance():
+        seen.append(torch.equal(model.router.weights, mixed.model.router.weights))
+        return GLANCE_MS
+
+    costs = Costs(COSTS_MS, time_glance)
+    settle_routing(model, mixed.table, mixed.fitted.stacks, costs, "accuracy", "abcd")
+    assert seen == [True]

@@ -81,6 +81,22 @@ def test_accuracy_is_kept_at_a_fraction_of_the_cost(planted):
     assert "loses no more" in priced.reason
 
 
+@pytest.mark.parametrize(("glance_ms", "everyone"), [(1.0, False), (99.0, True)])
+def test_who_would_save_hardly_anything_asks_everyone(planted, glance_ms, everyone):
+    # Beside a glance of 99 ms the dear expert is a tenth of the cost, and half of it is saved.
+    priced = choose_price(planted, "accuracy", glance_ms)
+    assert (priced.price == planted_all(planted)) is everyone
+    assert planted_all(planted) == priced.points[0].price
+
+
+def test_everyone_is_not_asked_where_that_loses(planted):
+    worse = planted.depths.right.copy()
+    worse[:, 2] = 0.0
+    answers = replace(planted, depths=replace(planted.depths, right=worse))
+    priced = choose_price(answers, "accuracy", 99.0)
+    assert priced.price != planted_all(planted)
+
+
 def test_answers_that_are_as_right_but_less_sure_are_not_enough(planted):
     # The dear expert changes no answer, but gives the truth of half of the clips more.
     right = np.ones_like(planted.depths.right)
@@ -134,7 +150,7 @@ def test_more_than_there_are_asks_everyone(planted):
 
 
 def planted_all(planted):
-    return choose_price(planted, "accuracy", GLANCE_MS).points[0].price
+    return choose_price(planted, "latency", GLANCE_MS).points[0].price
 
 
 def test_the_price_at_which_all_are_asked_asks_even_a_microsecond_without_promise(planted):

@@ -1,5 +1,6 @@
 """What a router would have known: made as it is served, on answers that do not know the source."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +43,8 @@ def test_noisy_copies_are_answered_differently_and_no_better(mixed):
 
 
 def test_evidence_and_answers_are_made_as_they_are_served(mixed):
-    fitted, model = mixed.fitted, mixed.model
+    fitted, model = mixed.fitted, deepcopy(mixed.model)
+    model.router.reads_glance = True
     pieces, rate_hz, _ = next(read_pieces(fitted, np.arange(len(fitted.targets.rows))))
     segments = [Segment(one, rate_hz, 0) for one in pieces]
     frontend = build_frontend(fitted.job.spectro)

@@ -19,9 +19,9 @@ from xmoe.audio.segment import Cell, Grid, Samples, Segment, share_time
 from xmoe.base.threads import map_ahead
 from xmoe.frontend.measure import measure_segments
 from xmoe.frontend.threads import one_thread
-from xmoe.predict.predictor import BATCH, Predictor
+from xmoe.predict.predictor import Predictor
 
-GROUP_SAMPLES = 1 << 20
+GROUP_SAMPLES, GROUP_WINDOWS = 1 << 20, 64
 # An event on the border of two groups wakes a network twice: larger groups have fewer borders.
 WOKEN_GROUPS = 4
 # A segment and its cell.
@@ -78,7 +78,7 @@ class Answered:
 def group_windows(
     windows: Iterable[Window], grid: Grid, samples: int = GROUP_SAMPLES
 ) -> Iterator[list[Window]]:
-    size = max(1, min(BATCH, samples // grid.length))
+    size = max(1, min(GROUP_WINDOWS, samples // grid.length))
     upcoming = iter(windows)
     while group := list(islice(upcoming, size)):
         yield group

@@ -80,11 +80,18 @@ class Frontend(nn.Module):
 
 def frame_mask(power: Tensor, valid_frames: Tensor | None) -> Tensor | None:
     """1.0 for real frames and 0.0 for padding, [B, 1, T]; None if all are real."""
-    if valid_frames is None:
+    if valid_frames is None or _whole(power, valid_frames):
         return None
     frames = torch.arange(power.shape[-1], device=power.device)
     valid = valid_frames.to(power.device).clamp(1, power.shape[-1])
     return (frames < valid[:, None]).to(torch.float32)[:, None, :]
+
+
+def _whole(power: Tensor, valid_frames: Tensor) -> bool:
+    """Whether no frame is padding, where it costs nothing to know: a GPU would be waited for."""
+    if torch.onnx.is_in_onnx_export() or valid_frames.device.type != "cpu":
+        return False
+    return int(valid_frames.min()) >= power.shape[-1]
 
 
 def clip_peak(power: Tensor, mask: Tensor | None) -> Tensor:

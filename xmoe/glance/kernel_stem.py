@@ -138,7 +138,8 @@ def shrink_cells(spec: Tensor, factor: int) -> Tensor:
 def add_heights(cells: Tensor) -> Tensor:
     """Sums [B, kernels, bands, n] over the heights of cells [B, D, bands, n]."""
     first, second = cells.unflatten(1, (-1, HEIGHTS)).unbind(2)
-    return first + second
+    added: Tensor = first + second
+    return added
 
 
 def pool_sums(cells: Tensor, raised: Tensor) -> Tensor:

@@ -95,6 +95,8 @@ class Router(nn.Module):
         ]
         return torch.cat(parts, 1)
 
+    needed_evidence = measure_evidence  # a gate reads all of it
+
     def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
         """Gate logits [B, E] (-inf if masked) and promise logits [B, K_max + 1]."""
         normalised = self.normalise(evidence)

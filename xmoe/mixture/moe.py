@@ -116,7 +116,7 @@ class MoE(nn.Module):
             belief = self.task.belief(output.logits)
             cam = activation_map(self.stem, output, belief)
             cells = saliency_cells(cam, spec)
-            evidence = self.router.measure_evidence(
+            evidence = self.router.needed_evidence(
                 features=output.features, cells=cells, belief=belief, spec=spec
             )
         gate_logits, count_logits = self.router(evidence)

@@ -10,9 +10,11 @@ G numbers of evidence; other shapes as in ``xmoe.mixture``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from xmoe.base.config import ModelConfig
 from xmoe.base.task import Task, task_of
@@ -44,7 +46,8 @@ class PromiseRouter(nn.Module):
     ``shares`` [K_max + 1, 1 + E], the stem first; row k is for k experts, and the later entries of
     a row are the weights of experts that stand in for missing ones. Promises after d
     answers are row d of ``mean`` and ``scale`` [K_max + 1, G], ``weights`` [K_max + 1, K_max + 1,
-    G] and ``bias`` [K_max + 1, K_max + 1]. ``first_most`` is how many the first round may ask.
+    G] and ``bias`` [K_max + 1, K_max + 1]. ``first_most`` is how many the first round may ask. What
+    follows from these for every clip is kept beside them: ``derive`` after a change.
     """
 
     shares: Tensor
@@ -54,6 +57,9 @@ class PromiseRouter(nn.Module):
     bias: Tensor
     first_most: Tensor
     allowed: Tensor
+    order: Tensor
+    log_shares: Tensor
+    stem_shares: Tensor
 
     def __init__(self, config: ModelConfig, *, num_rows: int) -> None:
         super().__init__()
@@ -68,6 +74,24 @@ class PromiseRouter(nn.Module):
         self.register_buffer("first_most", torch.tensor(config.k_max))
         masked = [name in config.masked_experts for name in config.expert_names]
         self.register_buffer("allowed", ~torch.tensor(masked), persistent=False)
+        self.register_buffer("order", torch.zeros(count), persistent=False)
+        self.register_buffer("log_shares", torch.zeros(depths, count), persistent=False)
+        self.register_buffer("stem_shares", torch.zeros(depths), persistent=False)
+        self.reads_glance = True
+        self.derive()
+        then: Any = self.register_load_state_dict_post_hook  # torch gives it no types
+        then(_derive_again)
+
+    def derive(self) -> None:
+        """Renew what follows from weights and shares, of which each clip needs it."""
+        never = float("-inf")
+        order = -torch.arange(len(self.allowed), dtype=torch.float32, device=self.shares.device)
+        shares = self.shares[:, 1:].clamp_min(_LEAST_SHARE).log()
+        self.order.copy_(order.masked_fill(~self.allowed, never))
+        self.log_shares.copy_(shares.masked_fill(~self.allowed, never))
+        self.stem_shares.copy_(self.shares[:, 0] / prefix_sums(self.shares))
+        # Before any fit nothing is known of what will be read.
+        self.reads_glance = not self.weights.any() or bool(self.weights[..., GLANCED].any())
 
     def fill(self, stacks: Sequence[Stack], promises: Promises, names: Sequence[str]) -> None:
         """Take over the weights for 0, 1, ... experts of ``names``, and the promises."""
@@ -78,6 +102,7 @@ class PromiseRouter(nn.Module):
             self.scale[depth] = torch.tensor(promise.scale)
             self.weights[depth, depth:] = torch.tensor(promise.weights)
             self.bias[depth, depth:] = torch.tensor(promise.bias)
+        self.derive()
 
     def measure_evidence(
         self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
@@ -88,6 +113,16 @@ class PromiseRouter(nn.Module):
         """
         parts = [describe_stem(belief), describe_saliency(cells), measure_conditions(spec)]
         return torch.cat(parts, 1)
+
+    def needed_evidence(
+        self, *, features: Tensor, cells: Tensor, belief: Tensor, spec: Tensor
+    ) -> Tensor:
+        """The same evidence, with zeros for what no promise reads."""
+        if self.reads_glance:
+            return self.measure_evidence(features=features, cells=cells, belief=belief, spec=spec)
+        answers = describe_stem(belief)
+        unread = self.mean.shape[1] - answers.shape[1]
+        return functional.pad(answers, (0, unread))
 
     def promise(self, evidence: Tensor, depth: int) -> Tensor:
         """Promises [B, K_max + 1] once ``depth`` experts have answered; 0 below depth."""
@@ -101,22 +136,22 @@ class PromiseRouter(nn.Module):
 
     def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
         """Log-weights [B, E] (-inf where masked) and log-odds of promises [B, K_max + 1]."""
-        last = self.shares[-1, 1:].clamp_min(_LEAST_SHARE).log()
-        gate = last.masked_fill(~self.allowed, float("-inf"))
-        return gate.expand(len(evidence), -1), self._odds(evidence, 0)
+        gate = self.log_shares[-1].expand(len(evidence), -1)
+        return gate, self._odds(evidence, 0)
 
     def prefer(self, gate_logits: Tensor) -> Preference:
         """Experts in their fixed order, with weights for each number of them."""
         batch = len(gate_logits)
-        order = -torch.arange(gate_logits.shape[1], dtype=torch.float32, device=gate_logits.device)
-        shares = self.shares[:, 1:].clamp_min(_LEAST_SHARE).log()
-        shares = shares.masked_fill(~self.allowed, float("-inf"))
-        stem = self.shares[:, 0] / prefix_sums(self.shares)
         return Preference(
-            order.masked_fill(~self.allowed, float("-inf")).expand(batch, -1),
-            shares.expand(batch, -1, -1),
-            stem.expand(batch, -1),
+            self.order.expand(batch, -1),
+            self.log_shares.expand(batch, -1, -1),
+            self.stem_shares.expand(batch, -1),
         )
+
+
+def _derive_again(router: PromiseRouter, _: object) -> None:
+    """What follows from weights that have been loaded."""
+    router.derive()
 
 
 def describe_stem(belief: Tensor) -> Tensor:

@@ -88,10 +88,9 @@ def settle_fit(
     settings = model_config(config.model, fitted)
     model = build_model(fitted, settings)
     table = observe(fitted, model, noisy, before=before, progress=progress)
-    costs = Costs(look_up_glance_ms(fitted.job, model), fitted.ms)
+    costs = Costs(fitted.ms, partial(look_up_glance_ms, fitted.job, model))
     budget = config.routing.budget
-    settled = settle_routing(table, fitted.stacks, costs, budget, config.classes)
-    router_of(model).fill(fitted.stacks, settled.promised.promises, fitted.names)
+    settled = settle_routing(model, table, fitted.stacks, costs, budget, config.classes)
     progress("calibrate", 1, 1, "; ".join(settled.routing.reasons.values()))
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
     table.save(folder.file(RunFile.HELD_OUT))
@@ -141,7 +140,8 @@ def build_model(fitted: Fitted, settings: ModelConfig) -> MoE:
 
 def look_up_glance_ms(job: ClosedJob, model: MoE) -> float:
     stem = feature_key(StemSpec(spectro=job.spectro))
-    what = ["glance", stem, job.sample_rate_hz, job.dataset.classes]
+    read = router_of(model).reads_glance
+    what = ["glance", stem, job.sample_rate_hz, job.dataset.classes, read]
     return job.costs.look_up(what, partial(measure_glance_ms, model, job.sample_rate_hz))
 
 

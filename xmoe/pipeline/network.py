@@ -41,7 +41,6 @@ from xmoe.profile.profile import Profile
 from xmoe.routing.stack import Stack
 from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts, expert_part
 from xmoe.training.closed import weigh_by_depth
-from xmoe.training.observe import router_of
 from xmoe.training.pieces import copy_pieces, cut_training, seed_of
 from xmoe.training.promises import COPIES, HeldTable, read_table
 from xmoe.training.session import TrainingJob
@@ -220,7 +219,8 @@ def keep_network(folder: RunFolder, config: RunConfig, trial: Trial) -> RunConfi
     """
     held = trial.table.hold()
     known = dict(zip(config.model.expert_names, config.routing.costs_ms, strict=True))
-    costs = Costs(config.routing.glance_ms, known | {NETWORK: trial.row.ms})
+    glance_ms = config.routing.glance_ms
+    costs = Costs(known | {NETWORK: trial.row.ms}, lambda: glance_ms)
     stacks = order_anew(held, trial.table.experts, costs.experts_ms)
     names = tuple(name for name in stacks[-1].weights if name != STEM_NAME)
     table = trial.table.keep(names)
@@ -232,8 +232,7 @@ def keep_network(folder: RunFolder, config: RunConfig, trial: Trial) -> RunConfi
     weights = {part: folder.load_tensors(part) for part in parts_beside_network(names)}
     weights |= {ROUTER: model.router.state_dict(), expert_part(NETWORK): trial.expert.state_dict()}
     load_weights_into(model, weights)
-    settled = settle_routing(table, stacks, costs, config.routing.budget, config.classes)
-    router_of(model).fill(stacks, settled.promised.promises, names)
+    settled = settle_routing(model, table, stacks, costs, config.routing.budget, config.classes)
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
     write_routing(folder, config, model, settled)
     table.save(folder.file(RunFile.HELD_OUT))

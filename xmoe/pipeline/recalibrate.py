@@ -7,6 +7,7 @@ fitted again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -24,7 +25,6 @@ from xmoe.pipeline.settle import Costs, Settled, settle_routing
 from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts
 from xmoe.training.closed import stack_depths
 from xmoe.training.costs import measure_ms
-from xmoe.training.observe import router_of
 from xmoe.training.promises import read_table
 
 
@@ -58,16 +58,15 @@ def recalibrate(
     rate = int(record["sample_rate_hz"])
     progress("costs", 0, 1)
     costs = Costs(
-        measure_glance_ms(model, rate),
         {
             name: measure_expert(expert, rate, config.spectro.segment_s)
             for name, expert in model.experts.items()
         },
+        partial(measure_glance_ms, model, rate),
     )
     stacks = stack_depths(table.hold(), names)
     budget = config.routing.budget if budget is None else budget
-    settled = settle_routing(table, stacks, costs, budget, config.classes)
-    router_of(model).fill(stacks, settled.promised.promises, names)
+    settled = settle_routing(model, table, stacks, costs, budget, config.classes)
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
     write_routing(folder, config, model, settled)
     if without:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from xmoe.base.config import RoutingConfig
 from xmoe.base.task import Task
 from xmoe.experts.probabilities import to_probabilities
 from xmoe.experts.ridge import Floats, Ints
+from xmoe.mixture.moe import MoE
 from xmoe.predict.conformal import Conformal, fit_conformal
 from xmoe.routing.stack import Stack
 from xmoe.training.budget import (
@@ -23,6 +24,7 @@ from xmoe.training.budget import (
     no_doubt,
 )
 from xmoe.training.closed import rightness
+from xmoe.training.observe import router_of
 from xmoe.training.promises import HeldTable, Promised, promise
 
 _WHOLE = "whole segments; networks limited to a few windows hear the most salient ones"
@@ -30,10 +32,13 @@ _WHOLE = "whole segments; networks limited to a few windows hear the most salien
 
 @dataclass(frozen=True)
 class Costs:
-    """Milliseconds of one segment: of the glance, and of each expert by name."""
+    """Milliseconds of one segment: of each expert by name, and what times a glance.
 
-    glance_ms: float
+    A glance is timed when the router is filled: what it reads decides what a glance measures.
+    """
+
     experts_ms: Mapping[str, float]
+    time_glance: Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,22 @@ class Settled:
 
 
 def settle_routing(
+    model: MoE,
     table: HeldTable,
     stacks: Sequence[Stack],
     costs: Costs,
     budget: str | float,
     classes: Sequence[str],
 ) -> Settled:
-    """The routing that held-out answers support for a budget.
+    """Fill the model's router with what held-out answers support, and route by a budget.
 
     ``stacks[k]`` weighs the stem and the first k experts. Raises ConfigError for a bad budget.
     """
     promised = promise(table, stacks, costs.experts_ms)
+    router_of(model).fill(stacks, promised.promises, table.experts)
+    glance_ms = costs.time_glance()
     temperatures = tuple(1.0 / sum(stack.weights.values()) for stack in stacks)
-    priced = choose_price(promised, budget, costs.glance_ms, temperatures)
+    priced = choose_price(promised, budget, glance_ms, temperatures)
     asked = promised.asked_at(priced.price)
     held = _HeldOut.of(promised, answers_at(promised, asked, temperatures)[promised.clean])
     doubt = _judge_doubt(held)
@@ -72,7 +80,7 @@ def settle_routing(
         budget=budget,
         k_price=priced.price,
         costs_ms=promised.promises.costs_ms,
-        glance_ms=round(costs.glance_ms, 4),
+        glance_ms=round(glance_ms, 4),
         temperatures=temperatures,
         uncertain_below=doubt.threshold,
         reasons={

@@ -24,6 +24,8 @@ from xmoe.training.stack import MOST_EXPERTS
 ALLOWED_LOSS_SE = 0.25  # of the standard error: a loss this small cannot be told from chance
 # Of the probability given to the truth: on few clips right or wrong is a coarse measure.
 ALLOWED_BELIEF_LOSS = 0.01
+# Of the cost of everyone: who saves less might as well ask everyone.
+LEAST_SAVED = 0.1
 MS, PERCENT = "ms", "%"
 # Standard errors by which answers under a threshold must be wrong more often than the others.
 DOUBT_SE = 2.0
@@ -121,7 +123,7 @@ def choose_price(
         place = _cheapest_good(points, rights, beliefs, depths.units)
         why = (
             "the cheapest price that loses no more than a quarter of a standard error, nor a "
-            "hundredth of the probability of the truth"
+            "hundredth of the probability of the truth, nor saves less than a tenth of the cost"
         )
     elif kind == "share":
         least = aim / 100.0 * max(point.right_clean for point in points)
@@ -154,7 +156,10 @@ def believe_truth(promised: Promised, asked: Ints, temperatures: Sequence[float]
 def _cheapest_good(
     points: tuple[PricePoint, ...], rights: list[Floats], beliefs: list[Floats], units: Ints
 ) -> int:
-    """Index of the cheapest price that loses neither rightness nor belief in the truth."""
+    """Index of the cheapest price that loses neither rightness nor belief in the truth.
+
+    The first price asks everyone, and is taken where the cheapest saves hardly anything.
+    """
     best = int(np.argmax([point.right for point in points]))
     surest = max(float(belief.mean()) for belief in beliefs)
     good = [best]
@@ -163,7 +168,9 @@ def _cheapest_good(
         within = lost <= ALLOWED_LOSS_SE * max(error, 0.25 / len(right))
         if within and belief.mean() >= surest - ALLOWED_BELIEF_LOSS:
             good.append(place)
-    return min(good, key=lambda place: points[place].mean_ms)
+    cheapest = min(good, key=lambda place: points[place].mean_ms)
+    saves = points[cheapest].mean_ms < (1.0 - LEAST_SAVED) * points[0].mean_ms
+    return cheapest if saves or 0 not in good else 0
 
 
 def choose_doubt(p: Floats, right: Floats, units: Ints) -> Doubt:

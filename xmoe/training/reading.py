@@ -100,5 +100,6 @@ def _right_at(depths: Depths, asked: Ints, spent: float) -> Floats:
         return nearest
     low, high = costs[above - 1], costs[above]
     part = (spent - low) / max(high - low, 1e-12)
-    mixed: Floats = (1.0 - part) * depths.right[rows, asked[above - 1]]
-    return mixed + part * depths.right[rows, asked[above]]
+    cheaper, dearer = (depths.right[rows, asked[place]] for place in (above - 1, above))
+    mixed: Floats = (1.0 - part) * cheaper + part * dearer
+    return mixed
