@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from xmoe.base.config import SpectroConfig
 from xmoe.base.errors import ConfigError
+from xmoe.base.memory import keep_blocks
 from xmoe.frontend.base import Frontend
 from xmoe.frontend.cqt import Cqt
 from xmoe.frontend.cwt import Cwt
@@ -27,6 +28,7 @@ def build_frontend(config: SpectroConfig) -> Frontend:
 
     Raises ``ConfigError`` for an unknown front end.
     """
+    keep_blocks()  # every process that answers comes by here
     if config.frontend not in FRONTENDS:
         what = f"no front end called {config.frontend!r}"
         raise ConfigError(what, where="frontend", mend=f"choose one of {', '.join(FRONTENDS)}")

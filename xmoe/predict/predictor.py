@@ -35,7 +35,7 @@ from xmoe.predict.answer import Answer, ExpertUse, SegmentAnswers, join_answers
 from xmoe.predict.doubts import find_doubts
 from xmoe.run.folder import RunFolder, Which, answering_parts
 
-# More no longer fit into a processor's cache: 64 segments of five seconds take twice as long each.
+# More no longer fit into a processor's cache.
 BATCH = 8
 # A GPU's time goes into starting kernels, not into their work: docs/gpu.md.
 GPU_BATCH = 1024
