@@ -92,7 +92,7 @@ def run_job(job: Job, data: Path, run: Path, extra: Sequence[str]) -> dict[str, 
     """Train where it is not done yet; return the figures of the run."""
     if not (run / "wall.json").is_file():
         began = time.monotonic()
-        first = _wait_for(command(job, data, run, extra), run / "closed_form.json", began)
+        first = _wait_for(command(job, data, run, extra), RunFolder(run), began)
         write_json(
             run / "wall.json", {"minutes": (time.monotonic() - began) / 60, "first": first / 60}
         )
@@ -117,13 +117,13 @@ def pick_alone(folder: RunFolder) -> str:
     return max(right, key=lambda name: float(right[name]))
 
 
-def _wait_for(line: Sequence[str], record: Path, began: float) -> float:
+def _wait_for(line: Sequence[str], run: RunFolder, began: float) -> float:
     """Run a command; return after how many seconds a run that answers was there."""
     print("$", " ".join(line), file=sys.stderr, flush=True)
     first = float("nan")
     with subprocess.Popen([sys.executable, "-m", *line], stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            if record.is_file() and first != first:
+            if first != first and run.exists("best"):
                 first = time.monotonic() - began
             time.sleep(0.2)
     if process.returncode:

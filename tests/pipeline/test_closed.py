@@ -13,16 +13,19 @@ from tests.pipeline.conftest import ask_closed
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import load_dataset
 from xmoe.base.config import RunConfig
-from xmoe.base.errors import ConfigError
+from xmoe.base.errors import ConfigError, XmoeError
+from xmoe.base.files import read_json
 from xmoe.batch.answers import answer_clips
 from xmoe.pipeline import closed as module
 from xmoe.pipeline import fit
 from xmoe.pipeline.fit import fit_run
+from xmoe.pipeline.recalibrate import recalibrate
 from xmoe.pipeline.refit import read_kept
 from xmoe.pipeline.request import read_cards
 from xmoe.policy.policy import Policy
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder
+from xmoe.training import closed as training
 from xmoe.training import kernel_features
 from xmoe.training.ears import StemSpec
 
@@ -135,6 +138,33 @@ def test_what_was_stopped_before_its_record_is_fitted_again_from_the_cache(
 
 
 @pytest.mark.usefixtures("few_families", "undrawn")
+@pytest.mark.usefixtures("few_families", "undrawn")
+def test_of_many_clips_a_first_mixture_answers_before_all_are_heard(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SEARCH_CLIPS", 24)
+    told, run = [], tmp_path / "run"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_choose_speeds", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit_run(ask_closed(scenes, run), progress=lambda *line: told.append(line))
+    (said,) = [line for line in told if line[0] == "first mixture"]
+    assert said[3].startswith("24 of ")
+    first = Predictor.load(run)
+    assert first.predict(np.zeros(4000, np.float32), RATE_HZ).label in CLASSES
+    assert not (run / RunFile.CLOSED).exists()
+    with pytest.raises(XmoeError, match="closed_form"):
+        recalibrate(run)
+
+    fit_run(ask_closed(scenes, run, resume=True))
+    fit_run(ask_closed(scenes, tmp_path / "other"))
+    assert weights_of(run) == weights_of(tmp_path / "other")
+    whole = Predictor.load(run).config.model
+    assert len(read_json(run / RunFile.CLOSED)["candidates"]) >= len(whole.experts)
+
+
 def test_what_was_fitted_is_not_fitted_again(closed_run, scenes, tmp_path, monkeypatch):
     copied = shutil.copytree(closed_run, tmp_path / "run")
     (copied / "metrics.json").unlink()

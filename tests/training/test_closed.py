@@ -77,7 +77,7 @@ def test_a_second_fit_measures_nothing_and_finds_the_same(closed_job, closed_fit
 
     monkeypatch.setattr(kernel_features, "_measure_all", refuse)
     monkeypatch.setattr(closed, "measure_ms", refuse)
-    again = fit_closed(closed_job)
+    again = fit_closed(closed_job, first=refuse)  # of few clips all are searched at once
     assert again.stacks == closed_fit.stacks
     assert again.ms == COSTS_MS
     for name, head in closed_fit.heads.items():
@@ -87,9 +87,15 @@ def test_a_second_fit_measures_nothing_and_finds_the_same(closed_job, closed_fit
 @pytest.mark.usefixtures("few_families")
 def test_candidates_are_searched_on_some_clips_and_fitted_on_all(closed_job, monkeypatch):
     monkeypatch.setattr(closed, "SEARCH_CLIPS", 24)
-    fitted = fit_closed(closed_job)
+    early = []
+    fitted = fit_closed(closed_job, first=early.append)
     assert len(fitted.features.examples) == KNOWN
     assert all(len(head.held_out) == len(fitted.targets.rows) for head in fitted.heads.values())
+    (first,) = early
+    assert len(first.features.examples) == 24
+    assert set(first.names) <= set(first.ms)
+    assert all(len(head.held_out) == len(first.targets.rows) for head in first.heads.values())
+    assert first.speeds == "not tried yet"
 
 
 @pytest.mark.usefixtures("few_families")

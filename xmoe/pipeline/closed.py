@@ -48,7 +48,10 @@ def fit_closed_run(
     *,
     progress: Progress = silent,
 ) -> RunConfig:
-    """Fit in closed form; write checkpoint, settings and records, and return the settings."""
+    """Fit in closed form; write checkpoint, settings and records, and return the settings.
+
+    Of many clips, a mixture that was fitted on some of them answers while the rest is heard.
+    """
     began = time.monotonic()
     profile = folder.read_record(RunFile.PROFILE, Profile)
     job = ClosedJob(
@@ -61,10 +64,17 @@ def fit_closed_run(
         seed=config.train.seed,
         run=request.measurer,
     )
-    fitted = fit_closed(job, progress=progress)
-    noisy = measure_noisy(fitted, progress=progress)
     wished = RoutingConfig(budget=request.budget)
     config = config.model_copy(update={"routing": wished})
+
+    def write_first(fitted: Fitted) -> None:
+        noisy = measure_noisy(fitted, progress=progress)
+        settle_fit(folder, config, fitted, noisy, progress=progress)
+        clips = f"{len(fitted.features.examples)} of {len(dataset.examples)} clips"
+        progress("first mixture", 1, 1, f"{clips} known, and the run answers; the fit goes on")
+
+    fitted = fit_closed(job, first=write_first, progress=progress)
+    noisy = measure_noisy(fitted, progress=progress)
     config, settled = settle_fit(folder, config, fitted, noisy, progress=progress)
     Known(fitted.features, noisy).save(folder.file(RunFile.KNOWN))
     record = describe_fit(fitted) | {"minutes": round((time.monotonic() - began) / 60, 3)}

@@ -8,12 +8,14 @@ here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from xmoe.base.config import FrontendName, KernelsSpec, SpectroConfig
 from xmoe.base.units import format_hz, hz_to_mel, mel_to_hz
 from xmoe.experts.kernel_bank import KERNELS_PER_DILATION
+from xmoe.policy.records import PolicyOverrides
 from xmoe.policy.rules import (
     NARROW_RATIO,
     PCEN_LEAST_S,
@@ -135,6 +137,22 @@ def shape_view(shape: Shape, spectro: SpectroConfig) -> SpectroConfig:
             "floor_db": shape.floor_db,
         }
     )
+
+
+def pick_wanted(candidates: Sequence[KernelsSpec], wishes: PolicyOverrides) -> list[KernelsSpec]:
+    """Candidates of the families or names that the user wants; all without a wish."""
+    if not isinstance(wishes.experts, tuple):
+        return list(candidates)
+    wanted = set(wishes.experts)
+    return [spec for spec in candidates if {spec.name, spec.family} & wanted] or list(candidates)
+
+
+def most_wanted(wishes: PolicyOverrides, others: int = 0) -> int | None:
+    """Most experts beside ``others``; None where the user sets no limit."""
+    most = [wishes.k_max] if wishes.k_max is not None else []
+    if isinstance(wishes.experts, int):
+        most.append(wishes.experts)
+    return max(min(most) - others, 1) if most else None
 
 
 def _band(shape: Shape, spectro: SpectroConfig) -> tuple[float, float]:

@@ -7,7 +7,7 @@ and no epochs: the time goes into computing the features, and those are cached.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +23,7 @@ from xmoe.base.task import Task, task_of
 from xmoe.experts.ridge import Floats, Ints
 from xmoe.frontend.threads import one_thread
 from xmoe.mixture.promise_router import STEM_NAME
-from xmoe.policy.families import list_families
+from xmoe.policy.families import list_families, most_wanted, pick_wanted
 from xmoe.policy.policy import NO_OVERRIDES
 from xmoe.policy.race import mean_and_error
 from xmoe.policy.records import PolicyOverrides, StackRow
@@ -119,8 +119,14 @@ class Fitted:
         return tuple(spec.name for spec in self.specs)
 
 
-def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
-    """Fit stem and experts; DatasetError where no clip can be read."""
+def fit_closed(
+    job: ClosedJob, *, first: Callable[[Fitted], None] | None = None, progress: Progress = silent
+) -> Fitted:
+    """Fit stem and experts; DatasetError where no clip can be read.
+
+    Experts are searched on some of many clips, and then fitted on all; ``first`` is given the
+    mixture of those of the search, as soon as it is known.
+    """
     known = [*job.dataset.split("train"), *job.dataset.split("val")]
     candidates, dropped = list_families(job.spectro, num_clips=len(known))
     cheap = pick_wanted(candidates, job.wishes)
@@ -129,31 +135,37 @@ def fit_closed(job: ClosedJob, *, progress: Progress = silent) -> Fitted:
     fits = _fit_all(job, searched, [*cheap, *dear], progress)
     ms = measure_costs([*cheap, *dear], job, progress)
     held, names = fits.hold_out(), [spec.name for spec in dear]
-    selection, first, added = select_in_tiers(held, ms, dear=names, always=[STEM_NAME])
-    first = first[: most_wanted(job.wishes, len(added))]
-    taken = [*first, *added]
+    selection, leading, added = select_in_tiers(held, ms, dear=names, always=[STEM_NAME])
+    leading = leading[: most_wanted(job.wishes, len(added))]
+    taken = [*leading, *added]
     progress("experts", 1, 1, f"{', '.join(taken)} of {len(cheap) + len(dear)} candidates")
     specs = [by_name([*cheap, *dear])[name] for name in taken]
+
+    def mix(fits: _Fits, speeds: str) -> Fitted:
+        kept = weigh_by_depth(fits.hold_out(), leading, added)
+        return Fitted(
+            job=job,
+            specs=tuple(spec for spec in specs if spec.name in kept[-1].weights),
+            features=fits.features,
+            targets=fits.targets,
+            units=fits.units,
+            heads={name: fits.heads[name] for name in kept[-1].weights},
+            ms=ms,
+            stacks=kept,
+            rows=selection.rows,
+            dropped=dropped,
+            judged=fits.judged,
+            sources=fits.plan.words,
+            speeds=speeds,
+        )
+
+    if first is not None and len(known) > len(searched):
+        first(mix(fits, "not tried yet"))
     fits, speeds = _choose_speeds(job, fits, specs, progress)
     if len(known) > len(searched):
         every = list(dict.fromkeys([*searched, *known]))  # most features of the first are cached
         fits = _fit_all(job, every, specs, progress, copied=fits.features.copied)
-    kept = weigh_by_depth(fits.hold_out(), first, added)
-    return Fitted(
-        job=job,
-        specs=tuple(spec for spec in specs if spec.name in kept[-1].weights),
-        features=fits.features,
-        targets=fits.targets,
-        units=fits.units,
-        heads={name: fits.heads[name] for name in kept[-1].weights},
-        ms=ms,
-        stacks=kept,
-        rows=selection.rows,
-        dropped=dropped,
-        judged=fits.judged,
-        sources=fits.plan.words,
-        speeds=speeds,
-    )
+    return mix(fits, speeds)
 
 
 @dataclass(frozen=True)
@@ -252,22 +264,6 @@ def fit_all_heads(
 def hears_few(specs: Sequence[SoundSpec]) -> bool:
     """Whether some of the experts are sent salient windows alone."""
     return any(isinstance(spec, BackboneSpec) and spec.windows for spec in specs)
-
-
-def pick_wanted(candidates: Sequence[KernelsSpec], wishes: PolicyOverrides) -> list[KernelsSpec]:
-    """Candidates of the families or names that the user wants; all without a wish."""
-    if not isinstance(wishes.experts, tuple):
-        return list(candidates)
-    wanted = set(wishes.experts)
-    return [spec for spec in candidates if {spec.name, spec.family} & wanted] or list(candidates)
-
-
-def most_wanted(wishes: PolicyOverrides, others: int = 0) -> int | None:
-    """Most experts beside ``others``; None where the user sets no limit."""
-    most = [wishes.k_max] if wishes.k_max is not None else []
-    if isinstance(wishes.experts, int):
-        most.append(wishes.experts)
-    return max(min(most) - others, 1) if most else None
 
 
 def by_name(specs: Sequence[SoundSpec]) -> dict[str, SoundSpec]:
