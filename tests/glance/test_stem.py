@@ -1,5 +1,6 @@
 """The stem: its shapes, its smooth maximum, its bands and its price."""
 
+import copy
 import math
 
 import pytest
@@ -81,6 +82,18 @@ def test_sharpness_runs_from_the_mean_to_the_maximum(stem, log_sharpness, pool):
 def test_a_steady_map_answers_as_each_of_its_columns(stem):
     steady = features_of(1).expand(-1, -1, -1, 9)
     torch.testing.assert_close(stem.answer(steady).logits, stem.answer(features_of(1)).logits)
+
+
+def test_sharpening_multiplies_logits_and_moves_nothing(stem):
+    features, other = features_of(6), copy.deepcopy(stem)
+    other.sharpen(2.5)
+    before, after = stem.answer(features), other.answer(features)
+    torch.testing.assert_close(after.logits, 2.5 * before.logits)
+    torch.testing.assert_close(after.attention, before.attention)
+    belief = torch.softmax(before.logits, 1)
+    torch.testing.assert_close(
+        other.activate(after, belief), 2.5 * stem.activate(before, belief), atol=1e-6, rtol=1e-5
+    )
 
 
 def test_row_bias_tells_equal_rows_apart(stem):

@@ -1,11 +1,15 @@
 """Folders of tones and of scenes, one run fitted to each, and requests to fit more."""
 
+import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from tests.fixtures.closed import (
+    SPECTRO,
     backbone_run,
     closed_fit,
     closed_job,
@@ -19,8 +23,16 @@ from tests.fixtures.closed import (
     voices,
 )
 from tests.fixtures.fitted import fitted, small, tone, tones, write_tones
-from xmoe.base.config import TrainConfig
+from xmoe.audio.dataset import load_dataset
+from xmoe.audio.store import load_clips
+from xmoe.base.config import ModelConfig, RunConfig, TrainConfig
+from xmoe.mixture.moe import MoE, split_weights
+from xmoe.pipeline import network, trained_stem
+from xmoe.pipeline.network import add_network
 from xmoe.pipeline.request import FitRequest
+from xmoe.policy.records import list_specs
+from xmoe.run.folder import RunFile, RunFolder
+from xmoe.training.pieces import cut_training
 
 __all__ = [
     "backbone_run",
@@ -75,3 +87,64 @@ def ask_closed(root, out, **changes):
         policy="rule",
     )
     return replace(request, **changes)
+
+
+def rest(job, progress):
+    """Train nothing: what is to be judged is there already."""
+
+
+@pytest.fixture
+def run(closed_run, scenes, tmp_path):
+    """The path of a run in closed form, beside which a network with random weights was trained."""
+    path = shutil.copytree(closed_run, tmp_path / "run")
+    config = RunFolder(path).read_config()
+    experts = list_specs(("broadband", "low"), SPECTRO)
+    small = {"stem_channels": 4, "expert_channels": 4, "k_max": 1}
+    model = ModelConfig(num_classes=4, experts=experts, **small)
+    trained = RunConfig(classes=config.classes, spectro=SPECTRO, model=model, train=TrainConfig())
+    own = RunFolder(path / RunFile.BY_GRADIENT)
+    own.write_record(RunFile.CONFIG, trained)
+    torch.manual_seed(0)
+    weights = split_weights(MoE(model, SPECTRO))
+    own.save_checkpoint("epoch-1", weights, {"epoch": 1}, which=("best", "last"))
+    row = {"epoch": 1, "val_loss": 1.0, "val_accuracy": 0.5, "train_accuracy": 0.5, "kept": True}
+    own.file(RunFile.HISTORY).write_text(json.dumps(row | {"train_mixture": 1.0}) + "\n")
+    return path
+
+
+@pytest.fixture
+def add(run, scenes, monkeypatch):
+    """The function that judges the network beside the run, at a cost that does not change."""
+    monkeypatch.setattr(network, "measure_ms", lambda expert, **_: 8.0)
+    folder, dataset = RunFolder(run), load_dataset(scenes)
+    request = ask_closed(scenes, run, engine=rest)
+    return lambda: add_network(folder, folder.read_config(), dataset, request)
+
+
+@pytest.fixture
+def knowing(monkeypatch):
+    """Let the network know most of what is asked in validation, clean and noisy."""
+
+    def answer(expert, dataset, examples, progress):
+        clips = [clip for _, clip in load_clips(dataset, examples)]
+        counts = [len(cut_training(clip, SPECTRO.segment_s)) for clip in clips]
+        truth = np.eye(4)[dataset.targets(examples)].repeat(counts, axis=0)
+        rng = np.random.default_rng(1)
+        return np.stack([6.0 * truth + rng.normal(size=truth.shape) for _ in range(2)])
+
+    monkeypatch.setattr(network, "answer_copies", answer)
+
+
+@pytest.fixture
+def hearing(monkeypatch, knowing):
+    """Let the network's stem know it as well, at the cost of the one in closed form."""
+    look = trained_stem.look_at_copies
+
+    def look_at_copies(dataset, examples, *rest, name, **more):
+        if name == "stem of the network":
+            return network.answer_copies(None, dataset, examples, None)
+        return look(dataset, examples, *rest, name=name, **more)
+
+    monkeypatch.setattr(trained_stem, "look_at_copies", look_at_copies)
+    monkeypatch.setattr(trained_stem, "compare_ms", lambda *_: 1.0)
+    monkeypatch.setattr(network, "measure_glance_ms", lambda *_: 0.75)

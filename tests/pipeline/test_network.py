@@ -1,6 +1,5 @@
 """The phase by gradient after one in closed form: what it adds is kept where validation says so."""
 
-import json
 import shutil
 import signal
 import subprocess
@@ -14,23 +13,17 @@ import torch
 
 from tests.fixtures.closed import SOURCES, SPECTRO
 from tests.pipeline.conftest import ask_closed
-from xmoe.audio.dataset import load_dataset
-from xmoe.audio.store import load_clips
-from xmoe.base.config import ModelConfig, RunConfig, TrainConfig
+from xmoe.base.config import TrainConfig
 from xmoe.base.errors import ConfigError
-from xmoe.mixture.moe import MoE, split_weights
 from xmoe.mixture.network import NetworkExpert
-from xmoe.pipeline import network as module
 from xmoe.pipeline.fit import fit_run
-from xmoe.pipeline.network import add_network, judged_row
+from xmoe.pipeline.network import judged_row
 from xmoe.pipeline.recalibrate import recalibrate
 from xmoe.pipeline.refit import add_expert
 from xmoe.policy.policy import Policy
-from xmoe.policy.records import list_specs
 from xmoe.predict.predictor import Predictor
 from xmoe.report.report import write_report
 from xmoe.run.folder import RunFile, RunFolder, answering_parts
-from xmoe.training.kernel_features import cut_training
 from xmoe.training.session import read_history
 
 RATE_HZ = 8000
@@ -38,54 +31,8 @@ SOUND = (0.1 * np.random.default_rng(0).standard_normal(4000)).astype(np.float32
 VAL_CLIPS = 4 * SOURCES["val"]
 
 
-def rest(job, progress):
-    """Train nothing: what is to be judged is there already."""
-
-
 def probabilities(run):
     return list(Predictor.load(run).predict(SOUND, RATE_HZ).probabilities.values())
-
-
-@pytest.fixture
-def run(closed_run, scenes, tmp_path):
-    """The path of a run in closed form, beside which a network with random weights was trained."""
-    path = shutil.copytree(closed_run, tmp_path / "run")
-    config = RunFolder(path).read_config()
-    experts = list_specs(("broadband", "low"), SPECTRO)
-    small = {"stem_channels": 4, "expert_channels": 4, "k_max": 1}
-    model = ModelConfig(num_classes=4, experts=experts, **small)
-    trained = RunConfig(classes=config.classes, spectro=SPECTRO, model=model, train=TrainConfig())
-    own = RunFolder(path / RunFile.BY_GRADIENT)
-    own.write_record(RunFile.CONFIG, trained)
-    torch.manual_seed(0)
-    weights = split_weights(MoE(model, SPECTRO))
-    own.save_checkpoint("epoch-1", weights, {"epoch": 1}, which=("best", "last"))
-    row = {"epoch": 1, "val_loss": 1.0, "val_accuracy": 0.5, "train_accuracy": 0.5, "kept": True}
-    own.file(RunFile.HISTORY).write_text(json.dumps(row | {"train_mixture": 1.0}) + "\n")
-    return path
-
-
-@pytest.fixture
-def add(run, scenes, monkeypatch):
-    """The function that judges the network beside the run, at a cost that does not change."""
-    monkeypatch.setattr(module, "measure_ms", lambda expert, **_: 8.0)
-    folder, dataset = RunFolder(run), load_dataset(scenes)
-    request = ask_closed(scenes, run, engine=rest)
-    return lambda: add_network(folder, folder.read_config(), dataset, request)
-
-
-@pytest.fixture
-def knowing(monkeypatch):
-    """Let the network know most of what is asked in validation, clean and noisy."""
-
-    def answer(expert, dataset, examples, progress):
-        clips = [clip for _, clip in load_clips(dataset, examples)]
-        counts = [len(cut_training(clip, SPECTRO.segment_s)) for clip in clips]
-        truth = np.eye(4)[dataset.targets(examples)].repeat(counts, axis=0)
-        rng = np.random.default_rng(1)
-        return np.stack([6.0 * truth + rng.normal(size=truth.shape) for _ in range(2)])
-
-    monkeypatch.setattr(module, "answer_copies", answer)
 
 
 def test_a_network_that_knows_nothing_leaves_the_run_as_it_is(run, add):
@@ -163,8 +110,11 @@ def test_a_run_with_a_network_is_routed_anew_and_goes_without(run, add):
     assert set(RunFolder(run).read_config().model.expert_names) <= set(names)
 
 
-@pytest.mark.usefixtures("knowing")
-def test_stopped_at_any_write_the_run_answers_and_goes_on(run, add, tmp_path, monkeypatch):
+@pytest.mark.parametrize("knows", ["knowing", "hearing"])
+def test_stopped_at_any_write_the_run_answers_and_goes_on(
+    knows, run, add, tmp_path, monkeypatch, request
+):
+    request.getfixturevalue(knows)
     calm = shutil.copytree(run, tmp_path / "calm")
     before = probabilities(run)
     add()
@@ -180,6 +130,8 @@ def test_stopped_at_any_write_the_run_answers_and_goes_on(run, add, tmp_path, mo
                 break
         said = probabilities(run)
         assert said in (before, after)
+        stem = RunFolder(run).read_config().model.stem
+        assert stem == (wanted.model.stem if said == after else "kernels")
         if (said == after) not in seen or not most % 4:
             add()
             assert probabilities(run) == after

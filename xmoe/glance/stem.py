@@ -93,5 +93,12 @@ class Stem(nn.Module):
         evidence = grouped * blended.view(batch, channels, NUM_BANDS, 1, columns)
         return evidence.sum(1).reshape(batch, rows, columns)
 
+    @torch.no_grad()
+    def sharpen(self, factor: float) -> None:
+        """Multiply all logits by a factor; which columns they come from stays the same."""
+        for weights in self.head.parameters():
+            weights.mul_(factor)
+        self.log_sharpness.sub_(math.log(factor))
+
     def forward(self, spec: Tensor) -> StemOutput:
         return self.answer(self.map_features(spec))

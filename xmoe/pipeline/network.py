@@ -7,7 +7,7 @@ gives the better of the two answers.
 
 Validation clips judge: the network was not fitted on them, though they chose its epoch, as in any
 training by gradient. It has to take more than a standard error off their log loss beside the stem
-and all experts.
+and all experts. Its stem may become that of the run (``xmoe.pipeline.trained_stem``).
 """
 
 from __future__ import annotations
@@ -15,34 +15,39 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+from torch import Tensor
 
 from xmoe.audio.dataset import Dataset, Example
-from xmoe.audio.segment import Samples, Segment
-from xmoe.audio.store import load_clips
+from xmoe.audio.segment import Segment
 from xmoe.base.config import NetworkSpec, RunConfig
-from xmoe.base.errors import AudioError
 from xmoe.base.files import read_json, write_bytes
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
 from xmoe.experts.probabilities import fit_sharpness, to_logits
 from xmoe.experts.ridge import Floats
-from xmoe.frontend.threads import one_thread
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.network import NetworkExpert, answer_segments, measure_ms
 from xmoe.mixture.promise_router import STEM_NAME
-from xmoe.pipeline.closed import describe_routing, with_selection, write_routing
+from xmoe.pipeline.closed import (
+    describe_routing,
+    measure_glance_ms,
+    with_selection,
+    write_routing,
+)
 from xmoe.pipeline.request import FitRequest
 from xmoe.pipeline.settle import Costs, settle_routing
-from xmoe.policy.policy import Policy, choose_policy
+from xmoe.pipeline.trained_stem import StemTrial, keep_former_stem, try_stem
+from xmoe.policy.policy import Choice, Policy, choose_policy
 from xmoe.policy.records import StackRow
 from xmoe.profile.profile import Profile
 from xmoe.routing.stack import Stack
-from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts, expert_part
+from xmoe.run.folder import ROUTER, STEM, RunFile, RunFolder, answering_parts, expert_part
 from xmoe.training.closed import weigh_by_depth
-from xmoe.training.pieces import copy_pieces, cut_training, seed_of
-from xmoe.training.promises import COPIES, HeldTable, read_table
+from xmoe.training.observe import look_at_copies
+from xmoe.training.promises import HeldTable, read_table
 from xmoe.training.session import TrainingJob
 from xmoe.training.stack import HeldOut, judge_addition, select_experts
 
@@ -77,13 +82,18 @@ def add_network(
         TrainingJob(own.path, trained, folder.file(RunFile.STORES), resume=True), progress
     )
     trial = try_network(folder, config, dataset, load_network(own), progress=progress)
+    choices: list[Choice] = []
     if trial.row.taken:
-        config = keep_network(folder, config, trial)
+        stem = _try_stem(folder, config, dataset, trial, progress)
+        config = keep_network(folder, config, trial, None if isinstance(stem, str) else stem)
+        reason = stem if isinstance(stem, str) else stem.reason
+        choices = [Choice(name="stem", value=config.model.stem, reason=reason, source="race")]
+        progress("stem", 1, 1, reason)
     policy = folder.read_record(RunFile.POLICY, Policy)
     rows = [*(row for row in policy.candidates if row.name != NETWORK), trial.row]
     rows = renumber(rows, config.model.expert_names)
     row = next(row for row in rows if row.name == NETWORK)
-    folder.write_record(RunFile.POLICY, with_selection(policy, config.model, rows))
+    folder.write_record(RunFile.POLICY, with_selection(policy, config.model, rows, *choices))
     minutes = round((time.monotonic() - began) / 60, 3)
     told = {NETWORK: row.model_dump(), "network_minutes": minutes}
     folder.write_record(RunFile.CLOSED, read_json(folder.file(RunFile.CLOSED)) | told)
@@ -127,11 +137,15 @@ def load_network(own: RunFolder) -> NetworkExpert:
 
 @dataclass(frozen=True)
 class Trial:
-    """A network, its cost and gain, and the held-out answers that it was judged by."""
+    """A network, its cost and gain, and the held-out answers that it was judged by.
+
+    ``examples`` are the validation clips of these answers.
+    """
 
     expert: NetworkExpert
     row: StackRow
     table: HeldTable
+    examples: list[Example]
 
 
 def try_network(
@@ -169,7 +183,16 @@ def try_network(
         table = replace(table, units=table.clips)
     row = judge_addition(table.hold(), [STEM_NAME, *names], NETWORK, ms)
     reason = f"trained by gradient: {row.reason} on {judged}"
-    return Trial(expert, row.model_copy(update={"reason": reason}), table)
+    return Trial(expert, row.model_copy(update={"reason": reason}), table, examples)
+
+
+def _try_stem(
+    folder: RunFolder, config: RunConfig, dataset: Dataset, trial: Trial, progress: Progress
+) -> StemTrial | str:
+    model = MoE(config.model, config.spectro).eval()
+    model.stem.load_state_dict(folder.load_tensors(STEM))
+    mixture, table, clips = trial.expert.mixture, trial.table, trial.examples
+    return try_stem(model, mixture, table, dataset, clips, progress=progress)
 
 
 def pick_validation(table: HeldTable, dataset: Dataset) -> tuple[HeldTable, list[Example]]:
@@ -193,50 +216,50 @@ def answer_copies(
     expert: NetworkExpert, dataset: Dataset, examples: Sequence[Example], progress: Progress
 ) -> Floats:
     """Logits [2, n, C] of the segments of clips, clean and under noise."""
-    said: list[list[Floats]] = [[] for _ in COPIES]
-    with one_thread():
-        for done, (example, clip) in enumerate(load_clips(dataset, examples), 1):
-            if isinstance(clip, AudioError):
-                raise clip  # readable when features were computed, so it has changed since
-            pieces = cut_training(clip, expert.spec.spectro.segment_s)
-            for into, copy in zip(said, COPIES, strict=True):
-                copies = copy_pieces(pieces, copy, seed_of(example))
-                into.append(_answer(expert, copies, clip.sample_rate_hz))
-            progress("network answers", done, len(examples))
-    return np.stack([np.concatenate(parts) for parts in said])
+
+    def answer(segments: list[Segment], *_: object) -> Tensor:
+        return answer_segments(expert, segments)
+
+    segment_s, name = expert.spec.spectro.segment_s, "network answers"
+    return look_at_copies(dataset, examples, segment_s, answer, name=name, progress=progress)
 
 
-def _answer(expert: NetworkExpert, pieces: Sequence[Samples], rate_hz: int) -> Floats:
-    segments = [Segment(piece, rate_hz, 0) for piece in pieces]
-    return answer_segments(expert, segments).double().numpy()
-
-
-def keep_network(folder: RunFolder, config: RunConfig, trial: Trial) -> RunConfig:
+def keep_network(
+    folder: RunFolder, config: RunConfig, trial: Trial, stem: StemTrial | None = None
+) -> RunConfig:
     """Make the network an expert: find order, weights and promises again; fit no head.
 
-    It may be worth asking before others, which then have less to add. Nothing of the run changes
-    before its checkpoint does. Returns the settings.
+    It may be worth asking before others, which then have less to add. Its ``stem``, where there is
+    one, becomes the run's. Nothing of the run changes before its checkpoint does. Returns the
+    settings.
     """
-    held = trial.table.hold()
-    known = dict(zip(config.model.expert_names, config.routing.costs_ms, strict=True))
-    glance_ms = config.routing.glance_ms
-    costs = Costs(known | {NETWORK: trial.row.ms}, lambda: glance_ms)
-    stacks = order_anew(held, trial.table.experts, costs.experts_ms)
+    table, settings = trial.table, config.model
+    if stem is not None:
+        if settings.stem == "kernels":  # not once more, where this was stopped halfway
+            keep_former_stem(folder)
+        table, settings = stem.table, stem.model
+    record = read_json(folder.file(RunFile.CLOSED))
+    known = dict(zip(settings.expert_names, config.routing.costs_ms, strict=True))
+    costs_ms = known | {NETWORK: trial.row.ms}
+    stacks = order_anew(table.hold(), table.experts, costs_ms)
     names = tuple(name for name in stacks[-1].weights if name != STEM_NAME)
-    table = trial.table.keep(names)
     spec = trial.expert.spec.model_copy(update={"reason": trial.row.reason})
-    specs = {one.name: one for one in config.model.experts} | {NETWORK: spec}
+    specs = {one.name: one for one in settings.experts} | {NETWORK: spec}
     experts = tuple(specs[name] for name in names)
-    settings = config.model.model_copy(update={"experts": experts, "k_max": len(names)})
+    settings = settings.model_copy(update={"experts": experts, "k_max": len(names)})
     model = MoE(settings, config.spectro).eval()
     weights = {part: folder.load_tensors(part) for part in parts_beside_network(names)}
     weights |= {ROUTER: model.router.state_dict(), expert_part(NETWORK): trial.expert.state_dict()}
+    time_glance = partial(float, config.routing.glance_ms)
+    if stem is not None:
+        weights[STEM] = stem.stem.state_dict()
+        time_glance = partial(measure_glance_ms, model, int(record["sample_rate_hz"]))
     load_weights_into(model, weights)
+    table, costs = table.keep(names), Costs(costs_ms, time_glance)
     settled = settle_routing(model, table, stacks, costs, config.routing.budget, config.classes)
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
     write_routing(folder, config, model, settled)
     table.save(folder.file(RunFile.HELD_OUT))
-    record = read_json(folder.file(RunFile.CLOSED))
     folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
     return config
 

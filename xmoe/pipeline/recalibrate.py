@@ -21,8 +21,10 @@ from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.network import NetworkExpert
 from xmoe.mixture.network import measure_ms as measure_network_ms
 from xmoe.pipeline.closed import describe_routing, measure_glance_ms, write_routing
+from xmoe.pipeline.network import NETWORK
 from xmoe.pipeline.settle import Costs, Settled, settle_routing
-from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts
+from xmoe.pipeline.trained_stem import read_former_stem
+from xmoe.run.folder import ROUTER, STEM, RunFile, RunFolder, answering_parts
 from xmoe.training.closed import stack_depths
 from xmoe.training.costs import measure_ms
 from xmoe.training.promises import read_table
@@ -46,14 +48,18 @@ def recalibrate(
     names = keep_names(config.model, without, folder)
     record = read_json(folder.file(RunFile.CLOSED))
     task = task_of(config.model.task)
-    table = read_table(folder.file(RunFile.HELD_OUT), names, task)
-    settings = config.model
+    settings, kept_in = config.model, folder.file(RunFile.HELD_OUT)
     if without:
         kept = tuple(spec for spec in settings.experts if spec.name in names)
         settings = settings.model_copy(update={"experts": kept, "k_max": len(kept)})
-    model = MoE(settings, config.spectro).eval()
     parts = [part for part in answering_parts(names) if part != ROUTER]
     weights = {part: folder.load_tensors(part) for part in parts}
+    if NETWORK in without and settings.stem == "cnn":  # its stem goes with it
+        settings = settings.model_copy(update={"stem": "kernels"})
+        weights[STEM] = read_former_stem(folder)
+        kept_in = RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT)
+    table = read_table(kept_in, names, task)
+    model = MoE(settings, config.spectro).eval()
     load_weights_into(model, {**weights, ROUTER: model.router.state_dict()})
     rate = int(record["sample_rate_hz"])
     progress("costs", 0, 1)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmoe.audio.dataset import Dataset, Example
 from xmoe.audio.segment import Samples, Segment
 from xmoe.audio.store import load_clips
 from xmoe.base.errors import AudioError
@@ -189,6 +190,36 @@ def read_pieces(fitted: Fitted, picked: Ints) -> Iterator[tuple[list[Samples], i
             raise clip  # readable when features were computed, so it has changed since
         pieces = cut_training(clip, job.spectro.segment_s)
         yield pieces, clip.sample_rate_hz, seed_of(example)
+
+
+def look_at_copies(
+    dataset: Dataset,
+    examples: Sequence[Example],
+    segment_s: float,
+    look: Callable[[list[Segment], int, slice], Tensor],
+    *,
+    name: str,
+    progress: Progress = silent,
+) -> Floats:
+    """What ``look`` makes [2, n, ...] of the n segments of clips, clean and under noise.
+
+    It is given the segments of one copy of a clip, the copy's place and the segments' rows. Raises
+    AudioError for a clip that cannot be read.
+    """
+    found: list[list[Tensor]] = [[] for _ in COPIES]
+    first = 0
+    with one_thread(), torch.inference_mode():
+        for done, (example, clip) in enumerate(load_clips(dataset, examples), 1):
+            if isinstance(clip, AudioError):
+                raise clip  # readable when features were computed, so it has changed since
+            pieces, rate = cut_training(clip, segment_s), clip.sample_rate_hz
+            rows = slice(first, first + len(pieces))
+            for place, copy in enumerate(COPIES):
+                own = copy_pieces(pieces, copy, seed_of(example))
+                found[place].append(look([Segment(one, rate, 0) for one in own], place, rows))
+            first = rows.stop
+            progress(name, done, len(examples))
+    return np.stack([torch.cat(parts).double().numpy() for parts in found])
 
 
 def glance_at(
