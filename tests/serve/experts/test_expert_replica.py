@@ -51,6 +51,7 @@ MAY_IMPORT = {
 HEARS = {
     "xmoe.audio",
     "xmoe.audio.resample",
+    "xmoe.base.memory",
     "xmoe.base.task",
     "xmoe.base.units",
     "xmoe.experts.head",
