@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import platform
 import sys
 from collections.abc import Sequence
 
@@ -97,9 +98,12 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code.
 
     Torch's threads are told to sleep while they wait: where other work shares the cores, threads
-    that spin make a training step ten times as long. At its end the interpreter would search all
-    that torch and Ray hold for garbage, for a second.
+    that spin make a training step ten times as long. Those of numpy and scipy cannot sleep, and
+    have small products to make: there is one (on ARM torch would lose its own). At its end the
+    interpreter would search all that torch and Ray hold for garbage, for a second.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if platform.machine() in ("x86_64", "AMD64"):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     atexit.register(gc.freeze)
     sys.exit(run(cli, sys.argv[1:] if args is None else args))
