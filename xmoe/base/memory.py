@@ -2,7 +2,7 @@
 
 The C library hands large blocks back when they are freed and takes them anew for the next step,
 page by page, until enough of them have been freed for it to change its mind. Whether it has differs
-from process to process: a stem on eight segments of five seconds took 1.2 to 1.9 ms each.
+from process to process, and so would what a glance at a few segments costs.
 """
 
 from __future__ import annotations

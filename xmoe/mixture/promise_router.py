@@ -77,7 +77,6 @@ class PromiseRouter(nn.Module):
         self.register_buffer("order", torch.zeros(count), persistent=False)
         self.register_buffer("log_shares", torch.zeros(depths, count), persistent=False)
         self.register_buffer("stem_shares", torch.zeros(depths), persistent=False)
-        self.reads_glance = True
         self.derive()
         then: Any = self.register_load_state_dict_post_hook  # torch gives it no types
         then(_derive_again)
