@@ -63,8 +63,8 @@ MIXTURES = (
     "before % | minutes to the first run | in all |\n" + "|---" * 15 + "|"
 )
 ROUTING = (
-    "| set | test split | 10 % of the ms: routed / blind | 20 % | 35 % | 50 % | one expert dead: "
-    "mean (worst) | two dead | sets at 90 %: coverage, labels |\n" + "|---" * 9 + "|"
+    "| set | test split | 10 % of the ms: routed / blind / by lot | 20 % | 35 % | 50 % | one expert"
+    " dead: mean (worst) | two dead | sets at 90 %: coverage, labels |\n" + "|---" * 9 + "|"
 )
 NETWORKS = (
     "| set | test split | networks taken | all experts % | windows heard | at 99 %: accuracy | ms "
@@ -162,7 +162,10 @@ def routing_row(job: Job, found: Mapping[str, Any]) -> str:
     dead = [found["dead"].get(count) for count in ("1", "2")]
     sets = next((one for one in found["sets"] if one["alpha"] == 0.1), None)
     cells = [job.folder, job.asks]
-    cells += [f"{100 * one['routed']:.1f} / {100 * one['random']:.1f}" for one in spent]
+    cells += [
+        " / ".join(f"{100 * one[who]:.1f}" for who in ("routed", "blind", "random"))
+        for one in spent
+    ]
     cells += [f"{100 * d['mean']:.1f} ({100 * d['worst']:.1f})" if d else "" for d in dead]
     cells.append(f"{100 * sets['coverage']:.1f} %, {sets['mean_size']:.2f}" if sets else "")
     return f"| {' | '.join(cells)} |"
@@ -233,8 +236,9 @@ def summarise(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         f"clips would pick {mean(lambda f: f['picked']):.1f} %, ridge "
         f"{mean(lambda f: f['baseline_accuracy']):.1f} %; at 35 % of the milliseconds "
         f"{mean(lambda f: f['at_share']['0.35']['routed']):.1f} %, spent blindly "
-        f"{mean(lambda f: f['at_share']['0.35']['random']):.1f} % (chosen on test "
-        f"{mean(lambda f: f['at_share']['0.35']['hindsight']):.1f}); at the price that keeps 99 % "
+        f"{mean(lambda f: f['at_share']['0.35']['blind']):.1f} % (chosen on test "
+        f"{mean(lambda f: f['at_share']['0.35']['hindsight']):.1f}), by lot "
+        f"{mean(lambda f: f['at_share']['0.35']['random']):.1f} %; at the price that keeps 99 % "
         f"on held-out clips {mean(lambda f: keep_most(f)['accuracy']):.1f} %, at a quarter of the "
         f"networks' windows {mean(at_quarter):.1f} %"
     ]

@@ -7,7 +7,7 @@ import torch
 from xmoe.base.config import SpectroConfig
 from xmoe.frontend.cqt import Cqt
 from xmoe.frontend.cwt import Cwt
-from xmoe.frontend.filterbank import Filterbank, next_smooth
+from xmoe.frontend.filterbank import Filterbank, next_smooth, transform_real
 
 RATE_HZ, HOP = 4000, 40
 
@@ -100,3 +100,19 @@ def test_next_smooth_has_small_factors(least, expected):
 
 def test_rates_per_hop_are_odd():
     assert [next_smooth(n, factors=(3, 5)) for n in (1, 2, 4, 10, 28)] == [1, 3, 5, 15, 45]
+
+
+@pytest.mark.parametrize("points", [1000, 1001, 1280])
+def test_a_real_transform_of_half_the_length_is_the_whole_one(points):
+    x = torch.randn(2, 997, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = torch.fft.rfft(x, n=points)
+    found = transform_real(x.float(), points)
+    torch.testing.assert_close(found, expected.to(torch.complex64), rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_pass_through_the_transform():
+    x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    transform_real(x, 64).abs().square().sum().backward()
+    by_torch = x.detach().clone().requires_grad_()
+    torch.fft.rfft(by_torch, n=64).abs().square().sum().backward()
+    torch.testing.assert_close(x.grad, by_torch.grad, rtol=1e-4, atol=1e-3)

@@ -6,7 +6,8 @@ import scipy.signal
 import torch
 
 from xmoe.base.config import SpectroConfig
-from xmoe.frontend.stft import Stft, fft_bins_hz, row_weights
+from xmoe.frontend.mel import LogMel
+from xmoe.frontend.stft import Stft, fft_bins_hz, row_weights, split_bank
 
 
 def config(**changes) -> SpectroConfig:
@@ -56,3 +57,24 @@ def test_only_the_bins_of_the_band_are_multiplied():
     bins_hz = fft_bins_hz(frontend.config)
     assert float(bins_hz[frontend.first_bin]) > 960
     assert float(bins_hz[frontend.last_bin - 1]) < 2040
+
+
+@pytest.mark.parametrize("kind", [Stft, LogMel])
+def test_a_large_bank_in_blocks_gives_the_power_of_one_product(kind):
+    frontend = kind(config(n_fft=2048, win_length=2048))
+    x = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
+    in_blocks = frontend.power(x)
+    assert len(frontend._blocks) > 1
+    frontend._blocks = split_bank(frontend.filters, 1)
+    torch.testing.assert_close(in_blocks, frontend.power(x), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_blocks_of_a_bank_hold_all_of_it_and_each_filter_once(count):
+    filters = LogMel(config(n_fft=2048, win_length=2048)).filters
+    rest, rows = filters.clone(), []
+    for bins, columns in split_bank(filters, count):
+        rest[bins, columns] = 0.0
+        rows += range(columns.start, columns.stop)
+    assert not rest.any()
+    assert rows == list(range(filters.shape[1]))

@@ -14,6 +14,7 @@ from xmoe.glance.saliency import (
     pool_cells,
     saliency_cells,
     saliency_map,
+    smooth_cells,
     strength_of,
 )
 from xmoe.glance.stem import Stem
@@ -150,11 +151,19 @@ def test_cells_are_the_weighed_map_times_pooled_contrast():
     spec = torch.randn(1, 16, 8, generator=torch.Generator().manual_seed(0))
     cam = torch.full((1, 4, 2), -1.0)
     cam[0, 0] = 3.0
-    strength = (24.0 / 8.0) ** 0.5  # of 3, 3 and six times -1
+    smooth = [1.0, 1.0 / 3.0, -1.0, -1.0]  # means of rows 3, -1, -1, -1 and their neighbours
+    strength = (sum(value**2 for value in smooth) / 4.0) ** 0.5
+    weights = torch.tensor([softplus(12.0 * value / strength) for value in smooth])
     pooled = pool_cells(contrast(spec), torch.Size((4, 2)))
-    expected = torch.full((1, 4, 2), softplus(-12.0 / strength)) * pooled
-    expected[0, 0] = softplus(36.0 / strength) * pooled[0, 0]
-    torch.testing.assert_close(saliency_cells(cam, spec), expected)
+    torch.testing.assert_close(saliency_cells(cam, spec), weights[None, :, None] * pooled)
+
+
+def test_cells_are_smoothed_over_their_neighbours_and_edges_over_fewer():
+    cam = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0))
+    smooth = smooth_cells(cam)
+    for clip, row, column in [(0, 0, 0), (1, 3, 4), (0, 2, 0), (1, 1, 2)]:
+        around = cam[clip, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        assert float(smooth[clip, row, column]) == pytest.approx(float(around.mean()), abs=1e-6)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 8, 41])

@@ -287,3 +287,32 @@ def test_the_weights_split_into_stem_router_and_one_part_for_each_expert(build):
     keys = [key.split(".") for key in build().state_dict()]
     assert {key[0] for key in keys} == {"stem", "router", "experts"}
     assert {key[1] for key in keys if key[0] == "experts"} == set(build().config.expert_names)
+
+
+def test_an_answer_that_does_not_depend_on_saliency_is_planned_without_it(build, specs):
+    promising = build(router="promise", k_max=4)
+    with torch.no_grad():
+        promising.router.weights[..., :2] = 0.5  # of the answers alone
+    promising.router.derive()
+    assert not promising.needs_saliency(WHOLE)
+    lean, _ = promising.prepare(specs, WHOLE, only_needed=True)
+    full, _ = promising.prepare(specs, WHOLE)
+    assert not lean.window_scores.any()
+    assert full.window_scores.any()
+    for name in ("stem_logits", "weights", "spans", "promises", "evidence"):
+        torch.testing.assert_close(getattr(lean, name), getattr(full, name))
+    assert lean.saliency_share.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("reader", ["gate", "promise", "windows"])
+def test_saliency_stays_where_an_answer_depends_on_it(build, specs, reader):
+    made = build() if reader == "gate" else build(router="promise", k_max=4)
+    if reader != "gate":
+        with torch.no_grad():
+            made.router.weights[..., 0] = 0.5
+            made.router.weights[..., -1] = 0.5 if reader == "promise" else 0.0
+        made.router.derive()
+    routing = HALF if reader == "windows" else WHOLE
+    lean, _ = made.prepare(specs, routing, only_needed=True)
+    assert torch.equal(lean.window_scores, made.prepare(specs, routing)[0].window_scores)
+    assert lean.window_scores.any()

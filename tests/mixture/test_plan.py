@@ -1,5 +1,6 @@
 """The plan as a value: who is chosen, where they look, and what it says in words."""
 
+import dataclasses
 import math
 
 import pytest
@@ -89,3 +90,19 @@ def test_a_gate_prefers_alike_for_any_number_and_the_stem_keeps_its_share():
     assert preference.stem_shares.tolist()[0] == pytest.approx([1.0, STEM_SHARE, STEM_SHARE])
     gone = preference.without(torch.tensor([False, True, False]))
     assert gone.choose(torch.tensor([1])).tolist() == [[1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("keep", [1, 2, 6])
+def test_the_share_of_saliency_is_that_of_the_windows_that_are_sent(make_plan, keep):
+    plan = make_plan(WEIGHTS, keep=keep)
+    best = plan.window_scores.topk(keep, dim=2).values.sum((1, 2))
+    expected = best / plan.window_scores.sum((1, 2))
+    torch.testing.assert_close(plan.saliency_share, expected)
+    twice = plan.with_windows(plan.windows.repeat(1, 1, 2))  # a window sent twice counts once
+    torch.testing.assert_close(twice.saliency_share, expected)
+
+
+def test_where_no_window_scores_nothing_is_left_out(make_plan):
+    plan = make_plan(WEIGHTS, keep=1)
+    silent = dataclasses.replace(plan, window_scores=torch.zeros_like(plan.window_scores))
+    assert silent.saliency_share.tolist() == [1.0] * 3

@@ -106,7 +106,7 @@ def test_a_share_of_the_cost_is_beside_what_chance_buys(judge):
     found = judge.at_share(0.5)
     whole = judge.routing.glance_ms + float(judge.costs[-1])
     assert found["ms"] == pytest.approx(0.5 * whole)
-    assert 0.0 <= found["random"] <= found["hindsight"]
+    assert 0.0 <= found["blind"] <= found["hindsight"]
     assert found["hindsight"] <= max(judge.at(k) for k in range(len(judge.names) + 1))
 
 
@@ -115,7 +115,16 @@ def test_chance_mixes_what_held_out_clips_liked_best(judge, monkeypatch):
     share = float(costs[1] / costs[-1])
     for liked in (0, 1):
         monkeypatch.setattr(judge, "held_rights", np.eye(len(costs))[liked])
-        assert judge.at_share(share)["random"] == pytest.approx(judge.at(liked))
+        assert judge.at_share(share)["blind"] == pytest.approx(judge.at(liked))
+
+
+def test_by_lot_all_experts_are_asked_for_the_share_of_clips_that_can_be_paid(judge):
+    glance, every = judge.routing.glance_ms, float(judge.costs[-1])
+    for clips in (0.0, 0.25, 1.0):
+        found = judge.at_share((glance + clips * every) / (glance + every))
+        expected = (1.0 - clips) * judge.at(0) + clips * judge.at(len(judge.names))
+        assert found["random"] == pytest.approx(expected)
+    assert judge.at_share(0.0)["random"] == pytest.approx(judge.at(0))
 
 
 def test_held_out_rightness_is_that_of_the_mixture_at_each_depth(judge, held):

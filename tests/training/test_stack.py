@@ -154,7 +154,7 @@ def plant(monkeypatch, tables):
 
     def gain(search, name):
         table = tables[min(len(search.taken), len(tables) - 1)]
-        return module._Gain(name, search.costs_ms[name], *table[name])
+        return module._Gain(name, search.costs_ms[name], *table[name], search.least_se)
 
     monkeypatch.setattr(module._Search, "_gain", gain)
 
@@ -205,6 +205,19 @@ def test_who_is_taken_first(truth, monkeypatch, gains, taken, reason):
     held = hold(truth, dict.fromkeys("abc", 1.0))
     row = select_experts(held, COSTS).rows[0]
     assert (row.name, row.reason) == (taken, reason)
+
+
+@pytest.mark.parametrize(("least_se", "places"), [(1.0, 0), (0.5, 1), (0.25, 2)])
+def test_so_many_standard_errors_must_be_gained(truth, monkeypatch, least_se, places):
+    unsure = {"a": (0.0625, 0.125), "b": (0.125, 0.1875), "c": (0.03125, 0.25)}
+    plant(monkeypatch, [unsure, unsure, dict.fromkeys("abc", (0.0, 1.0))])
+    held = hold(truth, dict.fromkeys("abc", 1.0))
+    found = select_experts(held, COSTS, at_least=0, least_se=least_se)
+    taken = [row.name for row in found.rows if row.taken]
+    assert len(taken) == places
+    whys = {1.0: "no more than its standard error"}
+    left = [row.reason for row in found.rows if not row.taken]
+    assert set(left) == {whys.get(least_se, f"no more than {least_se:g} standard errors")}
 
 
 NOTHING = dict.fromkeys("abc", (0.125, 0.5))
@@ -263,7 +276,7 @@ def test_as_good_alone_is_not_better(truth, monkeypatch):
     plant(monkeypatch, [{"a": (0.75, 0.25), "b": (0.0, 1.0)}, {"b": (0.25, 0.125)}])
     monkeypatch.setattr(module, "MOST_EXPERTS", 1)
     held = hold(truth, {"a": 1.0, "b": 3.0})
-    search = module._Search(held, {"a": 1.0, "b": 1.0}, (), 1)
+    search = module._Search(held, {"a": 1.0, "b": 1.0}, (), at_least=1, least_se=1.0)
     assert search.take()
     assert not search.take()
     search.alone["b"] = held.losses(search.logits).mean()

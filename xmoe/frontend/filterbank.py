@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xmoe.base.config import SpectroConfig
 from xmoe.frontend.base import Frontend, fft_macs, log_spaced_hz
@@ -28,13 +30,19 @@ _MAX_PLANS = 4  # clip lengths whose slices are cached
 class _Slices:
     """Neighbouring bins that share an output rate.
 
-    ``points_per_hop`` is odd, so that a hop has a centre; ``fft_bins`` and the complex ``weights``
-    are [bins, W], each row one filter on its slice of the clip's FFT.
+    ``points_per_hop`` is odd, so that a hop has a centre; the complex ``weights`` are [bins, W],
+    each row one filter on the slice of the clip's FFT that begins at its number of ``starts``.
     """
 
     points_per_hop: int
-    fft_bins: Tensor
+    starts: tuple[int, ...]
     weights: Tensor
+
+    def of(self, spectrum: Tensor) -> Tensor:
+        """The weighted slices [B, bins, W] of a padded spectrum [B, .]."""
+        width = self.weights.shape[1]
+        slices = [spectrum[:, start : start + width] for start in self.starts]
+        return torch.stack(slices, 1) * self.weights  # half the time of one gather
 
 
 class Filterbank(Frontend):
@@ -65,19 +73,20 @@ class Filterbank(Frontend):
         total = fft_macs(period * self.config.hop_length)
         for part in self._cached_plan(period, self.bin_centers_hz.device):
             points = period * part.points_per_hop
-            bins, width = part.fft_bins.shape
+            bins, width = part.weights.shape
             total += bins * (4 * width + 2 * fft_macs(points) + 2 * points)
         return total
 
     def _power(self, x: Tensor) -> Tensor:
         num_frames = self.num_frames(x.shape[-1])
         period = self._period_frames(num_frames)
-        spectrum = torch.fft.rfft(x, n=period * self.config.hop_length)
-        rows = []
-        for part in self._cached_plan(period, x.device):
+        spectrum = transform_real(x, period * self.config.hop_length)
+        plan, rows = self._cached_plan(period, x.device), []
+        reach = max(max(part.starts) + part.weights.shape[1] for part in plan)
+        spectrum = functional.pad(spectrum, (0, max(0, reach - spectrum.shape[1])))
+        for part in plan:
             points = part.points_per_hop
-            slices = spectrum[:, part.fft_bins] * part.weights
-            filtered = torch.fft.ifft(slices, n=period * points, norm="forward")
+            filtered = torch.fft.ifft(part.of(spectrum), n=period * points, norm="forward")
             parts = torch.view_as_real(filtered[..., : num_frames * points])
             rows.append(parts.square().unflatten(2, (num_frames, -1)).sum((-1, -2)) / points)
         return torch.cat(rows, dim=1)
@@ -115,9 +124,34 @@ class Filterbank(Frontend):
             half_hop = (points - 1) / 2 / (period * points)  # of the circle: frames are centred
             phase = -2 * math.pi * half_hop * steps.double()
             weights = gain * (2.0 / num_samples) * torch.polar(torch.ones_like(phase), phase)
-            bins = bins.clamp_max(num_samples // 2)
-            plan.append(_Slices(points, bins.to(device), weights.to(device, torch.complex64)))
+            starts = tuple(first[rows].tolist())
+            plan.append(_Slices(points, starts, weights.to(device, torch.complex64)))
         return plan
+
+
+def transform_real(x: Tensor, points: int) -> Tensor:
+    """The spectrum [B, points // 2 + 1] of signals [B, S], padded with zeros to ``points``.
+
+    As a complex transform of half the length: for one long signal a third of the time that a CPU's
+    own real transform takes.
+    """
+    if points % 2 or x.device.type != "cpu":
+        whole: Tensor = torch.fft.rfft(x, n=points)
+        return whole
+    pairs = functional.pad(x, (0, points - x.shape[-1])).unflatten(1, (-1, 2))
+    packed = torch.fft.fft(torch.view_as_complex(pairs))
+    packed = torch.cat([packed, packed[:, :1]], 1)
+    mirrored = packed.flip(1).conj()
+    spectrum: Tensor = 0.5 * (packed + mirrored) + (packed - mirrored) * _turns(points)
+    return spectrum
+
+
+@lru_cache(maxsize=16)
+def _turns(points: int) -> Tensor:
+    """-i / 2 turned back by each frequency of a transform: [points // 2 + 1]."""
+    with torch.inference_mode(False):
+        angle = -2.0 * math.pi / points * torch.arange(points // 2 + 1, dtype=torch.float64)
+        return (-0.5j * torch.polar(torch.ones_like(angle), angle)).to(torch.complex64)
 
 
 def _rates(widths: Tensor, period: int) -> list[int]:

@@ -36,7 +36,7 @@ from xmoe.glance.spans import (
 from xmoe.glance.stem import DECIMATION, Stem, StemOutput
 from xmoe.mixture.calls import AskExpert, call_experts, make_requests, quantise
 from xmoe.mixture.combine import Combined, combine
-from xmoe.mixture.plan import Plan, Preference, prefer_by_gate, spans_of
+from xmoe.mixture.plan import Plan, Preference, prefer_by_gate, spans_of, whole_spans
 from xmoe.mixture.promise_router import PromiseRouter
 from xmoe.run.folder import ROUTER, STEM, expert_part
 
@@ -45,9 +45,9 @@ from xmoe.run.folder import ROUTER, STEM, expert_part
 class Glance:
     """What is known of a batch before any expert is asked.
 
-    ``stem`` its output; ``cam`` and ``cells`` [B, R, W] activation map and saliency; ``routing``
-    the gate and promises; ``num_frames`` T of the spectrograms; ``evidence`` [B, G] what the router
-    read.
+    ``stem`` its output; ``cam`` and ``cells`` [B, R, W] activation map and saliency, [B, R, 0] if
+    left out; ``routing`` the gate and promises; ``num_frames`` T of the spectrograms; ``evidence``
+    [B, G] what the router read.
     """
 
     stem: StemOutput
@@ -109,13 +109,18 @@ class MoE(nn.Module):
     def task(self) -> Task:
         return task_of(self.config.task)
 
-    def glance(self, spec: Tensor) -> Glance:
-        """Stem output, saliency and routing of spectrograms [B, F, T]; no expert is asked."""
+    def glance(self, spec: Tensor, *, saliency: bool = True) -> Glance:
+        """Stem output, saliency and routing of spectrograms [B, F, T]; no expert is asked.
+
+        Without ``saliency`` there is none; only a router that does not read it can do without.
+        """
         output = self.stem(spec)
         with torch.no_grad():
             belief = self.task.belief(output.logits)
-            cam = activation_map(self.stem, output, belief)
-            cells = saliency_cells(cam, spec)
+            cam = cells = spec.new_zeros(len(spec), self.stem.num_rows, 0)
+            if saliency:
+                cam = activation_map(self.stem, output, belief)
+                cells = saliency_cells(cam, spec)
             evidence = self.router.needed_evidence(
                 features=output.features, cells=cells, belief=belief, spec=spec
             )
@@ -123,6 +128,16 @@ class MoE(nn.Module):
         routing = Routing(gate_logits, torch.sigmoid(count_logits))
         frames = spec.shape[2]
         return Glance(output, cam, cells, routing, gate_logits, count_logits, frames, evidence)
+
+    def needs_saliency(self, routing: RoutingConfig) -> bool:
+        """Whether an answer depends on it: a promise reads it, or windows are picked by it."""
+        if not isinstance(self.router, PromiseRouter) or self.router.reads_glance:
+            return True
+        picky = any(
+            isinstance(spec, BackboneSpec) and spec.windows is not None
+            for spec in self.config.experts
+        )
+        return picky or routing.window_fraction < 1.0
 
     def rank_windows(self, glance: Glance, spec: Tensor, routing: RoutingConfig) -> Tensor:
         """Window scores [B, E, P] by the selector that validation chose."""
@@ -184,15 +199,17 @@ class MoE(nn.Module):
         sound: Sound | None = None,
         k: int | None = None,
         k_max: int | None = None,
+        only_needed: bool = False,
     ) -> tuple[Plan, Inputs]:
         """Plan spectrograms [B, F, T]; returns the plan and what its experts are fed from.
 
         ``sound`` is that of the same segments. ``k`` fixes the number of experts for every clip,
         ``k_max`` bounds it. A router that promises decides again once they have answered
-        (``xmoe.mixture.rounds``).
+        (``xmoe.mixture.rounds``). With ``only_needed`` saliency is left out where the answer does
+        not depend on it: every window scores 0 then, and every expert is sent them all.
         """
-        glance = self.glance(spec)
-        scores = self.rank_windows(glance, spec, routing)
+        looks = not only_needed or self.needs_saliency(routing)
+        glance = self.glance(spec, saliency=looks)
         promises, costs = glance.routing.promises, routing.costs_ms
         if k is None:
             first = self.config.k_max if routing.asks_all else self.first_most
@@ -202,13 +219,20 @@ class MoE(nn.Module):
             count = torch.full((spec.shape[0],), k, device=spec.device)
         preference = self.prefer(glance.gate_logits)
         edges_s = self._edges_s(glance.stem.features.shape[3], glance.num_frames)
+        if looks:
+            scores = self.rank_windows(glance, spec, routing)
+            spans = spans_of(self.choose_windows(scores, routing), edges_s)
+        else:
+            shape = (len(spec), len(self.config.experts), len(edges_s) - 1)
+            scores = spec.new_zeros(()).expand(shape)
+            spans = whole_spans(edges_s, spec.device).expand(*shape, 2)
         plan = Plan(
             expert_names=self.config.expert_names,
             window_edges_s=edges_s,
             stem_logits=glance.stem.logits,
             gate=glance.routing.gate,
             weights=preference.choose(count),
-            spans=spans_of(self.choose_windows(scores, routing), edges_s),
+            spans=spans,
             promises=promises,
             window_scores=scores,
             **vars(preference),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -98,6 +99,14 @@ class Plan:
         edges = self.spans.new_tensor(self.window_edges_s)
         return torch.bucketize(self.spans.mean(3), edges) - 1
 
+    @property
+    def saliency_share(self) -> Tensor:
+        """How much of the windows' scores lies in those that are sent, [B]; 1 if none scores."""
+        scores, total = self.window_scores, self.window_scores.sum((1, 2))
+        sent = torch.zeros_like(scores).scatter(2, self.windows, 1.0)
+        share = (scores * sent).sum((1, 2)) / total.clamp_min(1e-9)
+        return share.masked_fill(total == 0, 1.0)
+
     def with_windows(self, windows: Tensor) -> Plan:
         """This plan with other windows [B, E, n]."""
         return replace(self, spans=spans_of(windows, self.window_edges_s))
@@ -116,6 +125,13 @@ def spans_of(windows: Tensor, edges_s: Sequence[float]) -> Tensor:
     """Windows [...] as spans [..., 2] in seconds between the edges of the grid."""
     edges = torch.tensor(edges_s, device=windows.device)
     return torch.stack([edges[windows], edges[windows + 1]], -1)
+
+
+@lru_cache(maxsize=64)
+def whole_spans(edges_s: tuple[float, ...], device: torch.device) -> Tensor:
+    """Every window [P, 2] between the edges of the grid."""
+    with torch.inference_mode(False):
+        return spans_of(torch.arange(len(edges_s) - 1, device=device), edges_s)
 
 
 def choose_experts(gate_logits: Tensor, k: Tensor, log_shares: Tensor | None = None) -> Tensor:

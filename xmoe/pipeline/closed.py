@@ -35,7 +35,7 @@ from xmoe.training.dear import fitted_stem
 from xmoe.training.ears import StemSpec
 from xmoe.training.kernel_features import Features, feature_key
 from xmoe.training.known import Known
-from xmoe.training.observe import measure_noisy, observe, router_of
+from xmoe.training.observe import measure_noisy, observe
 from xmoe.training.pieces import SPEEDS
 from xmoe.training.promises import HeldTable
 
@@ -150,8 +150,8 @@ def build_model(fitted: Fitted, settings: ModelConfig) -> MoE:
 
 def look_up_glance_ms(job: ClosedJob, model: MoE) -> float:
     stem = feature_key(StemSpec(spectro=job.spectro))
-    read = router_of(model).reads_glance
-    what = ["glance", stem, job.sample_rate_hz, job.dataset.classes, read]
+    read = ["glance", "saliency"] if model.needs_saliency(RoutingConfig()) else ["glance"]
+    what = [*read, stem, job.sample_rate_hz, job.dataset.classes]
     return job.costs.look_up(what, partial(measure_glance_ms, model, job.sample_rate_hz))
 
 
@@ -165,7 +165,7 @@ def measure_glance_ms(model: MoE, sample_rate_hz: int) -> float:
 
     def glance() -> None:
         spec = frontend.compress(*measure_segments(segments, frontend))
-        model.prepare(spec, RoutingConfig(), k=0)
+        model.prepare(spec, RoutingConfig(), k=0, only_needed=True)
 
     return time_ms(glance)
 

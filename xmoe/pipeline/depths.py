@@ -174,21 +174,27 @@ class DepthJudge:
         return found | ({"calls": round(sent / whole, 4)} if whole else {})
 
     def at_share(self, share: float) -> dict[str, float]:
-        """What the router scores at a share of the milliseconds of all, and what chance scores.
+        """What the router scores at a share of the milliseconds of all, and what others score.
 
-        Chance mixes fixed numbers of experts. Which, ``random`` knows from held-out clips, as the
-        router knows its promises; ``hindsight`` is the best that such a choice can do on test.
+        ``random`` asks everyone for clips drawn by lot. ``blind`` mixes fixed numbers of experts;
+        which, it knows from held-out clips, as the router knows its promises. ``hindsight`` is the
+        best that such a choice can do on test.
         """
         glance = self.routing.glance_ms
         spent = share * (glance + float(self.costs[-1]))
         points = sorted((p["mean_ms"], p["accuracy"]) for p in self.curve())
         costs, rights = (np.array(column) for column in zip(*points, strict=True))
-        fixed = np.array([self.at(k) for k in range(len(self.names) + 1)])
+        fixed, ends = np.array([self.at(k) for k in range(len(self.names) + 1)]), [0, -1]
+        of_fixed = glance + self.costs.numpy()
         blind = {
-            name: float(mix_blindly(glance + self.costs.numpy(), known, spent) @ fixed)
-            for name, known in (("random", self.held_rights), ("hindsight", fixed))
+            name: float(mix_blindly(of_fixed, known, spent) @ fixed)
+            for name, known in (("blind", self.held_rights), ("hindsight", fixed))
         }
-        return {"ms": spent, "routed": float(np.interp(spent, costs, rights))} | blind
+        return {
+            "ms": spent,
+            "routed": float(np.interp(spent, costs, rights)),
+            "random": float(np.interp(spent, of_fixed[ends], fixed[ends])),
+        } | blind
 
     def count_at(self, price: float) -> Tensor:
         """How many experts each segment asks at a price, in two rounds."""

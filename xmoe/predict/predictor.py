@@ -126,7 +126,9 @@ class Predictor:
             rows = slice(first, first + self.batch)
             own = None if sound is None else sound.rows(rows)
             block = specs[rows].to(self.device)
-            plan, inputs = self.model.prepare(block, routing, sound=own, k=k, k_max=k_max)
+            plan, inputs = self.model.prepare(
+                block, routing, sound=own, k=k, k_max=k_max, only_needed=True
+            )
             most = k_max if k is None else k
             plan, combined = answer_plan(
                 self.model, plan, inputs, routing, callers=self.experts, k_max=most
@@ -138,9 +140,7 @@ class Predictor:
         """Calibrated answers to the segments of one plan."""
         answered = (combined.weights > 0).sum(1)
         logits = combined.logits / self._temperatures(answered)
-        total = plan.window_scores.sum((1, 2)).clamp_min(1e-9)
-        sent = plan.window_scores.gather(2, plan.windows).sum((1, 2))
-        values = (logits, plan.k, combined.weights, combined.missing, sent / total)
+        values = (logits, plan.k, combined.weights, combined.missing, plan.saliency_share)
         return SegmentAnswers(*(value.cpu() for value in values))
 
     def _temperatures(self, answered: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from xmoe.policy.records import StackRow
 from xmoe.training.heads import HeadFit
 from xmoe.training.kernel_features import Features, Source
 from xmoe.training.pieces import CopyName, copy_pieces, cut_training, seed_of
-from xmoe.training.stack import HeldOut, Selection, select_experts
+from xmoe.training.stack import CHEAP_SE, HeldOut, Selection, select_experts
 
 # In a segment of at least as many windows, half of them are offered too, beside one alone.
 MANY_WINDOWS = 4
@@ -120,7 +120,7 @@ def select_in_tiers(
     Returns the selection, and the cheap and the dear that were taken, in order.
     """
     cheap = {name: cost for name, cost in ms.items() if name not in dear}
-    first = select_experts(held, cheap, always=always)
+    first = select_experts(held, cheap, always=always, least_se=CHEAP_SE)
     taken = tuple(name for name in first.stack.weights if name not in always)
     if not dear:
         return first, taken, ()

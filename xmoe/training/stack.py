@@ -3,8 +3,9 @@
 Weights are learned on held-out answers: a plain mean falls below its best member where one
 candidate is bad for a set. Experts are taken one after the other: of those whose gain in log loss
 is within a standard error of the best one's, the one that gains most per millisecond, until the
-best gain is within a standard error of nothing. Standard errors are over sources. The whole table
-is kept: also what was not taken, and why. E experts, n clips, C classes, G numbers of evidence.
+best gain is within so many standard errors of nothing. Standard errors are over sources. The whole
+table is kept: also what was not taken, and why. E experts, n clips, C classes, G numbers of
+evidence.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ SMALL_L2 = 0.03
 JUDGING_L2 = 0.01
 # Nats; two copies of one expert gain less from each other, however surely.
 LEAST_GAIN = 1e-3
+# Standard errors that a candidate must gain. The cheap ones are asked only where it pays, and half
+# of one is enough (benchmarks/selection.py).
+SURE_SE, CHEAP_SE = 1.0, 0.5
 MOST_EXPERTS = 8
 MOST_VALUES, LEAST_CLIPS = 4_000_000, 200  # logits that the search keeps refitting
 
@@ -102,16 +106,21 @@ def fit_stack(held: HeldOut, names: Sequence[str], *, l2: float = SMALL_L2) -> S
 
 
 def select_experts(
-    held: HeldOut, costs_ms: Mapping[str, float], *, always: Sequence[str] = (), at_least: int = 1
+    held: HeldOut,
+    costs_ms: Mapping[str, float],
+    *,
+    always: Sequence[str] = (),
+    at_least: int = 1,
+    least_se: float = SURE_SE,
 ) -> Selection:
     """Take experts by held-out log loss per millisecond, at least ``at_least`` of them.
 
     ``costs_ms`` names the candidates, the baseline on the policy's own front end first: where none
-    gains more than its standard error, the first is taken. What a candidate gains is what it adds
-    to the answers of ``always``, which are there anyway.
+    gains more than ``least_se`` of its standard errors, the first is taken. What a candidate gains
+    is what it adds to the answers of ``always``, which are there anyway.
     """
     held = thin_out(held, len(costs_ms) + len(always))
-    search = _Search(held, costs_ms, always, at_least)
+    search = _Search(held, costs_ms, always, at_least=at_least, least_se=least_se)
     while search.take():
         pass
     search.take_better_alone()
@@ -140,7 +149,7 @@ def judge_addition(held: HeldOut, taken: Sequence[str], name: str, cost_ms: floa
             for names in (taken, [*taken, name])
         ]
         gains[folds == fold] = losses[0] - losses[1]
-    gain = _Gain(name, cost_ms, *mean_and_error(gains, held.units))
+    gain = _Gain(name, cost_ms, *mean_and_error(gains, held.units), SURE_SE)
     weight = fit_stack(held, [*taken, name]).weights[name] if gain.counts else 0.0
     return StackRow(
         name=gain.name,
@@ -166,17 +175,21 @@ def thin_out(held: HeldOut, candidates: int) -> HeldOut:
 
 @dataclass(frozen=True)
 class _Gain:
-    """What one candidate takes off the loss of those taken: mean and standard error, in nats."""
+    """What one candidate takes off the loss of those taken: mean and standard error, in nats.
+
+    It counts from ``least_se`` of these errors on.
+    """
 
     name: str
     ms: float
     mean: float
     error: float
+    least_se: float
 
     @property
     def counts(self) -> bool:
-        """Whether it exceeds its standard error and is worth an expert."""
-        return self.mean > max(self.error, LEAST_GAIN)
+        """Whether it exceeds its error and is worth an expert."""
+        return self.mean > max(self.least_se * self.error, LEAST_GAIN)
 
     @property
     def per_ms(self) -> float:
@@ -187,10 +200,17 @@ class _Search:
     """Experts taken so far, and what each of the others would add."""
 
     def __init__(
-        self, held: HeldOut, costs_ms: Mapping[str, float], always: Sequence[str], at_least: int
+        self,
+        held: HeldOut,
+        costs_ms: Mapping[str, float],
+        always: Sequence[str],
+        *,
+        at_least: int,
+        least_se: float,
     ) -> None:
         self.held, self.costs_ms, self.always = held, costs_ms, list(always)
-        self.at_least = at_least
+        self.at_least, self.least_se = at_least, least_se
+        self.bar = "its standard error" if least_se == 1 else f"{least_se:g} standard errors"
         self.logits = held.prior()
         self.stack = Stack(weights={})
         if always:
@@ -217,7 +237,7 @@ class _Search:
         chosen = max(near, key=lambda gain: gain.per_ms, default=gains[0])
         why = "it gains most"
         if not near:
-            why = "no candidate gains more than its standard error: the baseline stays"
+            why = f"no candidate gains more than {self.bar}: the baseline stays"
         elif chosen is not best:
             why = (
                 f"it gains most per ms of {len(near)} within a standard error of {best.name} "
@@ -227,7 +247,7 @@ class _Search:
         return True
 
     def take_better_alone(self) -> None:
-        """Take whoever alone beats the stack and adds to it more than its standard error.
+        """Take whoever alone beats the stack and adds to it more than its share of an error.
 
         So no mixture loses to one of its candidates by more than chance.
         """
@@ -245,7 +265,7 @@ class _Search:
             gain, reason = self.taken[name]
         else:
             gain = self.passed[name]
-            reason = "no more than its standard error" if not gain.counts else "enough are taken"
+            reason = f"no more than {self.bar}" if not gain.counts else "enough are taken"
         return StackRow(
             name=name,
             ms=round(self.costs_ms[name], 3),
@@ -271,4 +291,5 @@ class _Search:
         stack = fit_stack(self.held, [*self.always, *self.taken, name], l2=0.0)
         before, after = self.logits, stack.combine(self.held.logits)
         gains = self.held.losses(before) - self.held.losses(after)
-        return _Gain(name, self.costs_ms[name], *mean_and_error(gains, self.held.units))
+        found = mean_and_error(gains, self.held.units)
+        return _Gain(name, self.costs_ms[name], *found, self.least_se)

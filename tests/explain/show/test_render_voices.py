@@ -103,5 +103,5 @@ def test_a_network_is_drawn_on_what_it_was_sent(asking, heard, cut_off):
     assert by_name["third"].get_title().endswith(", no map")
     assert len(by_name["third"].images) == 1
     assert len(by_name["first"].images) == 2
-    assert "third hears what stands out most, 0.00-0.08 s" in say_whys(reasons)["k"]
+    assert "third hears what stands out most, 0.00-0.16 s" in say_whys(reasons)["k"]
     assert "third what stands out most" in draw_routing(reasons).get_suptitle().replace("\n", " ")

@@ -240,7 +240,8 @@ class RouterCore:
         model, routing = self.predictor.model, self.config.routing
         power, valid, sound = join_jobs(jobs)
         specs = self.predictor.frontend.compress(power, valid)
-        prepared = model.prepare(specs.to(self.predictor.device), routing, sound=sound)
+        specs = specs.to(self.predictor.device)
+        prepared = model.prepare(specs, routing, sound=sound, only_needed=True)
         plan, inputs = to_cpu(prepared[0]), to_cpu(prepared[1])
         if all(job.limits == Limits() for job in jobs):
             return plan, inputs
