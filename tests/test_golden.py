@@ -1,6 +1,7 @@
 """Answers that must not move: a mixture with fixed weights, asked in every way there is.
 
-The weights and most answers were written before experts had kinds. Recordings longer than a segment
+The weights and the answers on whole maps were written before experts had kinds; where saliency
+picks windows or the gate reads it, they are of its present form. Recordings longer than a segment
 have the answers of segments that are measured each by itself (docs/decisions/0005-segments.md).
 """
 

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,9 @@ WORKERS = min(os.cpu_count() or 1, 8)
 ROWS_FILE = "rows.json"
 # Raise it whenever the same spec would measure other features.
 _VERSION = 8
+# numpy parses a header as Python, and Python 3.11 counts the depth of that for all threads at once:
+# "AST constructor recursion depth mismatch".
+_LOADING = Lock()
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,8 @@ class Features:
         first = 0
         for key in self.keys:
             path = feature_file(self.folder / key, spec, copy)
-            table = np.load(path, allow_pickle=False).astype(np.float32)
+            with _LOADING:
+                table = np.load(path, allow_pickle=False).astype(np.float32)
             if isinstance(spec, BackboneSpec):
                 focus = self.focus.get(copy)
                 own = None if focus is None else focus[first : first + len(table)]
