@@ -32,6 +32,7 @@ from xmoe.pipeline.network import add_network
 from xmoe.pipeline.request import FitRequest
 from xmoe.policy.records import list_specs
 from xmoe.run.folder import RunFile, RunFolder
+from xmoe.training import closed
 from xmoe.training.pieces import cut_training
 
 __all__ = [
@@ -148,3 +149,14 @@ def hearing(monkeypatch, knowing):
     monkeypatch.setattr(trained_stem, "look_at_copies", look_at_copies)
     monkeypatch.setattr(trained_stem, "compare_ms", lambda *_: 1.0)
     monkeypatch.setattr(network, "measure_glance_ms", lambda *_: 0.75)
+
+
+@pytest.fixture
+def one_window_at_most(monkeypatch):
+    """Of a network that is offered, only the variant that hears one window is tried."""
+    every = closed.list_backbones
+
+    def list_few(*asked):
+        return [one for one in every(*asked) if one.windows == 1]
+
+    monkeypatch.setattr(closed, "list_backbones", list_few)
