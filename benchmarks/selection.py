@@ -21,6 +21,7 @@ from real_sets import JOBS, SPARSE, Job
 
 from xmoe.audio.dataset import load_dataset
 from xmoe.base.files import read_json
+from xmoe.base.progress import silent
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.policy.families import list_families
 from xmoe.run.folder import RunFile, RunFolder
@@ -37,7 +38,7 @@ from xmoe.training.ears import StemSpec
 from xmoe.training.kernel_features import measure_features
 from xmoe.training.pieces import spread
 from xmoe.training.promise import fold_units
-from xmoe.training.stack import HeldOut, fit_stack, select_experts
+from xmoe.training.stack import HeldOut, select_experts
 
 BARS = (2.0, 1.0, 0.5, 0.25, 0.0)
 HEADER = "| set | test split | sources | " + " | ".join(
@@ -57,13 +58,9 @@ def hold_out_candidates(job: Job, data: Path, run: Path) -> tuple[HeldOut, dict[
     clips, stem = spread(known, SEARCH_CLIPS, fit.seed), StemSpec(spectro=config.spectro)
     features = measure_features(fit.source, clips, [stem, *specs])
     targets, plan, _, first = read_targets(fit, features, stem)
-
-    def quiet(*_: object) -> None:
-        """Show nothing."""
-
-    features, heads = fit_all_heads(fit, features, specs, targets, quiet, first=first)
+    features, heads = fit_all_heads(fit, features, specs, targets, silent, first=first)
     held = hold_out(heads, targets, plan.units[features.owners])
-    return held, dict(measure_costs(specs, fit, quiet))
+    return held, measure_costs(specs, fit, silent)
 
 
 def judge(held: HeldOut, costs_ms: Mapping[str, float], bar: float) -> tuple[float, float, float]:
@@ -72,10 +69,9 @@ def judge(held: HeldOut, costs_ms: Mapping[str, float], bar: float) -> tuple[flo
     taken, losses, right = [], np.zeros(len(folds)), np.zeros(len(folds))
     for fold in np.unique(folds):
         known, fresh = held.pick(folds != fold), held.pick(folds == fold)
-        chosen = select_experts(known, costs_ms, always=[STEM_NAME], least_se=bar).stack
-        names = list(chosen.weights)
-        logits = fit_stack(known, names).combine(fresh.logits)
-        taken.append(len(names) - 1)
+        stack = select_experts(known, costs_ms, always=[STEM_NAME], least_se=bar).stack
+        logits = stack.combine(fresh.logits)
+        taken.append(len(stack.weights) - 1)
         losses[folds == fold] = fresh.losses(logits)
         right[folds == fold] = rightness(logits, fresh.rows, fresh.task)
     return statistics.mean(taken), float(losses.mean()), float(right.mean())

@@ -188,7 +188,7 @@ class _Gain:
 
     @property
     def counts(self) -> bool:
-        """Whether it exceeds its error and is worth an expert."""
+        """Whether it is sure enough, and worth an expert."""
         return self.mean > max(self.least_se * self.error, LEAST_GAIN)
 
     @property
@@ -247,7 +247,7 @@ class _Search:
         return True
 
     def take_better_alone(self) -> None:
-        """Take whoever alone beats the stack and adds to it more than its share of an error.
+        """Take whoever alone beats the stack and adds to it enough to count.
 
         So no mixture loses to one of its candidates by more than chance.
         """
