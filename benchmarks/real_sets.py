@@ -17,10 +17,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from xmoe.base.files import read_json, write_bytes, write_json
 from xmoe.base.task import task_of
@@ -43,6 +45,8 @@ class Job:
     cnn: float
 
 
+Found = Mapping[str, Mapping[str, Any]]
+SPENT = (0.1, 0.2, 0.35, 0.5)  # of the milliseconds of all experts
 SPARSE = "synthetic"
 ESC10_CNN = (87.5, 88.8, 83.8, 95.0, 88.8)
 JOBS = (
@@ -158,7 +162,7 @@ def mixture_row(job: Job, found: Mapping[str, Any]) -> str:
 
 def routing_row(job: Job, found: Mapping[str, Any]) -> str:
     """Return a line of the table of routing."""
-    spent = [found["at_share"][share] for share in ("0.1", "0.2", "0.35", "0.5")]
+    spent = [found["at_share"][f"{share:g}"] for share in SPENT]
     dead = [found["dead"].get(count) for count in ("1", "2")]
     sets = next((one for one in found["sets"] if one["alpha"] == 0.1), None)
     cells = [job.folder, job.asks]
@@ -209,16 +213,44 @@ def percent(value: float, interval: Sequence[float]) -> str:
     return f"{100 * value:.1f} ({100 * interval[0]:.1f} - {100 * interval[1]:.1f})"
 
 
-def summarise(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def mean_over_sets(found: Found, read: Callable[[Mapping[str, Any]], float]) -> float:
+    """Return the mean of what is read of each set's figures; folds of one set count as one."""
+    by_set: dict[str, list[float]] = {}
+    for name, figures in found.items():
+        key = name.split("-")[0] if "esc10" in name else name
+        by_set.setdefault(key, []).append(read(figures))
+    return statistics.mean(statistics.mean(values) for values in by_set.values())
+
+
+def spend_together(found: Found, share: float) -> tuple[float, float]:
+    """Return what a share of the milliseconds of all scores where one price holds for all sets.
+
+    As many clips come from each set, and a millisecond goes where it promises most. Second comes
+    what all experts score for clips of any set drawn by lot.
+    """
+
+    def mean(read: Callable[[Mapping[str, Any]], float]) -> float:
+        return mean_over_sets(found, read)
+
+    points = []
+    for place in range(len(next(iter(found.values()))["curve"])):
+        ms = mean(lambda f, place=place: f["curve"][place]["mean_ms"])
+        points.append((ms, mean(lambda f, place=place: f["curve"][place]["accuracy"])))
+    spent = share * mean(lambda f: f["everyone"]["mean_ms"])
+    costs, rights = zip(*sorted(points), strict=True)
+    ends = [
+        (mean(lambda f: f["ms_at_fixed_k"]["0"]), mean(lambda f: f["accuracy_at_fixed_k"]["0"])),
+        (mean(lambda f: f["everyone"]["mean_ms"]), mean(lambda f: f["everyone"]["accuracy"])),
+    ]
+    by_lot = np.interp(spent, *zip(*ends, strict=True))
+    return float(np.interp(spent, costs, rights)), float(by_lot)
+
+
+def summarise(found: Found) -> list[str]:
     """Return what the sets say together; folds of one set count as one."""
 
-    def mean(read: Any) -> float:
-        by_set: dict[str, list[float]] = {}
-        for name, figures in found.items():
-            by_set.setdefault(name.split("-")[0] if "esc10" in name else name, []).append(
-                read(figures)
-            )
-        return 100 * statistics.mean(statistics.mean(values) for values in by_set.values())
+    def mean(read: Callable[[Mapping[str, Any]], float]) -> float:
+        return 100 * mean_over_sets(found, read)
 
     def every(figures: Mapping[str, Any]) -> float:
         fixed = figures["accuracy_at_fixed_k"]
@@ -242,6 +274,16 @@ def summarise(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         f"on held-out clips {mean(lambda f: keep_most(f)['accuracy']):.1f} %, at a quarter of the "
         f"networks' windows {mean(at_quarter):.1f} %"
     ]
+    shares = SPENT[1:]  # a tenth is less than the glance costs
+    together = [spend_together(found, share) for share in shares]
+    lines.append(
+        "one price for all sets, as many clips of each: at "
+        f"{' / '.join(f'{100 * share:g}' for share in shares)} % of the milliseconds of all "
+        f"{' / '.join(f'{100 * routed:.1f}' for routed, _ in together)} % "
+        f"({' / '.join(f'{10000 * routed / mean(every):.1f}' for routed, _ in together)} % of the "
+        "accuracy of all), by lot "
+        f"{' / '.join(f'{100 * by_lot:.1f}' for _, by_lot in together)} %"
+    )
     if len(folds) > 1:
         lines.append(
             f"esc10, mean of {len(folds)} folds: {100 * statistics.mean(folds):.1f} % (standard "
