@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.fixtures.closed import (
+    SOURCES,
     SPECTRO,
     backbone_run,
     closed_fit,
@@ -28,12 +29,16 @@ from xmoe.audio.store import load_clips
 from xmoe.base.config import ModelConfig, RunConfig, TrainConfig
 from xmoe.mixture.moe import MoE, split_weights
 from xmoe.pipeline import network, trained_stem
+from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.network import add_network
 from xmoe.pipeline.request import FitRequest
-from xmoe.policy.records import list_specs
+from xmoe.policy.records import PolicyOverrides, list_specs
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training import closed
 from xmoe.training.pieces import cut_training
+
+# Sources that come later: two of training and one of validation.
+LATER = {7, 8, SOURCES["train"] + 2}
 
 __all__ = [
     "backbone_run",
@@ -160,3 +165,33 @@ def one_window_at_most(monkeypatch):
         return [one for one in every(*asked) if one.windows == 1]
 
     monkeypatch.setattr(closed, "list_backbones", list_few)
+
+
+@pytest.fixture
+def parted(scenes, tmp_path):
+    """Return a folder with the scenes of some sources, and one with those of the others."""
+    return split_sources(scenes, tmp_path)
+
+
+def split_sources(scenes, tmp_path):
+    header, *rows = (scenes / "metadata.csv").read_text().splitlines()
+    roots = tmp_path / "first", tmp_path / "later"
+    for root in roots:
+        root.mkdir()
+        own = [row for row in rows if (int(row.split(",")[3]) in LATER) == (root == roots[1])]
+        (root / "metadata.csv").write_text("\n".join([header, *own]) + "\n")
+        for row in own:
+            name = row.split(",")[0]
+            shutil.copyfile(scenes / name, root / name)
+    return roots
+
+
+@pytest.fixture
+def young(parted, closed_run, tmp_path, few_families, undrawn):
+    """A run that knows the first of the scenes alone; these recordings are gone."""
+    first, _ = parted
+    experts = RunFolder(closed_run).read_config().model.experts
+    wanted = PolicyOverrides(experts=tuple(spec.family for spec in experts))
+    fit_run(ask_closed(first, tmp_path / "young", overrides=wanted))
+    shutil.rmtree(first)
+    return tmp_path / "young"

@@ -11,7 +11,7 @@ import soundfile as sf
 import torch
 
 from tests.fixtures.closed import CLASSES, FEWER_MS, OF_A_SOURCE, SOURCES, cost_ms
-from tests.pipeline.conftest import ask_closed
+from tests.pipeline.conftest import LATER, ask_closed, split_sources
 from xmoe.audio.dataset import load_more
 from xmoe.base.errors import ConfigError, DatasetError
 from xmoe.experts.kernels import KernelsEar
@@ -35,8 +35,6 @@ from xmoe.training.ears import StemEar
 from xmoe.training.known import Known
 
 RATE_HZ = 8000
-# Sources that come later: two of training and one of validation.
-LATER = {7, 8, SOURCES["train"] + 2}
 
 
 @pytest.fixture
@@ -160,36 +158,6 @@ def test_what_is_no_spec_is_refused_with_the_reason(run, tmp_path, change, said)
         read_spec(str(path), folder)
 
 
-@pytest.fixture
-def parted(scenes, tmp_path):
-    """Return a folder with the scenes of some sources, and one with those of the others."""
-    return split_sources(scenes, tmp_path)
-
-
-def split_sources(scenes, tmp_path):
-    header, *rows = (scenes / "metadata.csv").read_text().splitlines()
-    roots = tmp_path / "first", tmp_path / "later"
-    for root in roots:
-        root.mkdir()
-        own = [row for row in rows if (int(row.split(",")[3]) in LATER) == (root == roots[1])]
-        (root / "metadata.csv").write_text("\n".join([header, *own]) + "\n")
-        for row in own:
-            name = row.split(",")[0]
-            shutil.copyfile(scenes / name, root / name)
-    return roots
-
-
-@pytest.fixture
-def young(parted, closed_run, tmp_path, few_families, undrawn):
-    """A run that knows the first of the scenes alone; these recordings are gone."""
-    first, _ = parted
-    experts = RunFolder(closed_run).read_config().model.experts
-    wanted = PolicyOverrides(experts=tuple(spec.family for spec in experts))
-    fit_run(ask_closed(first, tmp_path / "young", overrides=wanted))
-    shutil.rmtree(first)
-    return tmp_path / "young"
-
-
 def test_clips_that_are_added_give_the_heads_of_training_on_all_at_once(
     young, parted, closed_run, monkeypatch
 ):
@@ -265,21 +233,6 @@ def test_wherever_an_update_stops_the_run_answers_and_the_next_one_ends_it(
         for part, tensors in tensors_of(whole).items():
             own = tensors_of(run)[part]
             assert all(torch.allclose(own[name], tensors[name]) for name in tensors), part
-
-
-def test_what_an_update_cannot_do_it_refuses(young, parted):
-    _, later = parted
-    more = load_more(later, None, "single_label")
-    examples = tuple(replace(one, labels=("owl",)) for one in more.examples)
-    with pytest.raises(DatasetError, match="does not know the labels owl"):
-        update_run(young, replace(more, examples=examples, classes=("owl",)))
-    (later / "000.wav").write_bytes((later / "028.wav").read_bytes())
-    renamed = tuple(replace(one, filepath="000.wav") for one in more.examples[:1])
-    with pytest.raises(DatasetError, match=r"names of known clips and other bytes: 000.wav"):
-        update_run(young, replace(more, examples=renamed))
-    shutil.rmtree(young / RunFile.FEATURES)
-    with pytest.raises(ConfigError, match="keeps no features"):
-        update_run(young, more)
 
 
 @pytest.mark.usefixtures("few_families")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from xmoe.policy.records import StackRow
 
 
+SHOWN_BAD = 5
+
+
 @click.group("expert")
 def expert() -> None:
     """Experts of a run in closed form: list them, add one, take one out."""
@@ -126,7 +129,7 @@ def update(*, run: Path, dataset: Path | str, metadata: Path | str | None) -> Re
     """Fit RUN to more labelled recordings as well: heads, weights and promises, in seconds.
 
     Earlier recordings are not needed, for RUN keeps their features. All new ones are trained on
-    except those of a test split. Experts stay, and labels must be known ones. RUN is changed; its
+    except those of a test split, theirs or that of RUN. Experts stay, and labels must be known ones. RUN is changed; its
     figures on test are not measured again.
     """
     from xmoe.audio.dataset import load_more
@@ -140,8 +143,14 @@ def update(*, run: Path, dataset: Path | str, metadata: Path | str | None) -> Re
         grown = update_run(run, more, progress=progress)
     reply = _describe_routing(run, grown.settled)
     counts = {"clips": grown.clips, "added": grown.added, "known": grown.passed}
+    counts |= {"tested": grown.tested, "bad": len(grown.bad)}
     line = f"clips      {grown.clips}, {grown.added} of them new; {grown.passed} were known already"
-    return Reply({**reply.fields, **counts}, [line, *reply.shown])
+    if grown.tested:
+        line += f"; {grown.tested} are of the run's own test split, and stay out"
+    left_out = [f"left out   {one.filepath}: {one.reason}" for one in grown.bad[:SHOWN_BAD]]
+    if more_bad := len(grown.bad) - len(left_out):
+        left_out.append(f"left out   {more_bad} more that cannot be used")
+    return Reply({**reply.fields, **counts}, [line, *left_out, *reply.shown])
 
 
 def _reroute(run: Path, budget: str | float | None, without: tuple[str, ...]) -> Reply:

@@ -17,8 +17,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from xmoe.audio.dataset import Dataset, Example
+from xmoe.audio.quarantine import Quarantined
+from xmoe.audio.store import load_clips
 from xmoe.base.config import BackboneSpec, ExpertSpec, RunConfig
-from xmoe.base.errors import ConfigError, DatasetError
+from xmoe.base.errors import AudioError, ConfigError, DatasetError
 from xmoe.base.files import read_json
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
@@ -30,6 +32,7 @@ from xmoe.pipeline.request import Offered, read_cards
 from xmoe.pipeline.settle import Settled
 from xmoe.policy.families import list_families
 from xmoe.policy.records import StackRow
+from xmoe.report.records import RunRecords
 from xmoe.run.folder import RunFile, RunFolder
 from xmoe.training.closed import (
     COPIED_ROWS,
@@ -56,8 +59,9 @@ _SPEC_MEND = "write a spec as `experts` in a run's run_config.json has them"
 class Grown:
     """How a run is routed now, and the table of its candidates.
 
-    It is fitted to ``clips``, ``added`` of them now; ``passed`` were known already. ``tried`` are
-    the experts that were to be added.
+    It is fitted to ``clips``, ``added`` of them now; ``passed`` were known already, ``tested`` are
+    of its own test split, and ``bad`` cannot be used. ``tried`` are the experts that were to be
+    added.
     """
 
     settled: Settled
@@ -65,6 +69,8 @@ class Grown:
     clips: int
     added: int = 0
     passed: int = 0
+    tested: int = 0
+    bad: tuple[Quarantined, ...] = ()
     tried: tuple[str, ...] = ()
 
 
@@ -247,10 +253,11 @@ def grow_run(
 
 
 def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) -> Grown:
-    """Fit a run to more labelled clips as well, except for those of the test split.
+    """Fit a run to more labelled clips as well, except for those of a test split, its own or theirs.
 
     Raises DatasetError for labels that the run does not know, for other bytes under the name of a
-    known clip, and where nothing is new; ConfigError where the features were not kept.
+    known clip, and where nothing is new or can be read; ConfigError where the features were not
+    kept.
     """
     run = _Run(path)
     check_labels(more, run.config)
@@ -260,6 +267,7 @@ def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) 
         mend = "train again on all clips together"
         raise ConfigError(what, where=str(run.folder.file(RunFile.FEATURES)), mend=mend)
     fresh, passed = pick_fresh(more, known)
+    fresh, tested, bad = leave_tested_out(run.folder, more, fresh)
     if hears_few(run.specs) and not known.whole.looked("whole").all():
         few = ", ".join(one.name for one in run.specs if hears_few([one]))
         what = f"the run does not know which windows of its earlier recordings {few} chose"
@@ -275,7 +283,8 @@ def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) 
     watched = spread(new.examples, MOST_CLIPS, job.seed)
     noisy = measure_features(job.source, watched, specs, copies=("noisy",), progress=progress)
     settled = run.finish(fitted, known.noisy.join(noisy), progress)
-    return Grown(settled, fitted.rows, len(features.examples), len(new.examples), passed)
+    counts = len(features.examples), len(new.examples), passed, tested
+    return Grown(settled, fitted.rows, *counts, bad=(*bad, *new.bad))
 
 
 def check_labels(more: Dataset, config: RunConfig) -> None:
@@ -283,6 +292,34 @@ def check_labels(more: Dataset, config: RunConfig) -> None:
         what = f"the run does not know the labels {', '.join(strange)}"
         mend = f"use its labels ({', '.join(config.classes)}), or train again on all clips"
         raise DatasetError(what, where=str(more.root), mend=mend)
+
+
+def leave_tested_out(
+    folder: RunFolder, more: Dataset, fresh: Sequence[Example]
+) -> tuple[list[Example], int, list[Quarantined]]:
+    """The clips that are not of the run's own test split, how many are, and those that are bad.
+
+    A clip is known by its sound, wherever it lies: a run is judged by clips that it never heard.
+    DatasetError where none is left.
+    """
+    tested = set()
+    if folder.file(RunFile.CLIPS).is_file():
+        rows = RunRecords(folder.path).clips.values()
+        tested = {row["content_sha256"] for row in rows if row["split"] == "test"}
+    left, bad, count = [], [], 0
+    for example, clip in load_clips(more, fresh):
+        if isinstance(clip, AudioError):
+            bad.append(Quarantined.from_error(example.filepath, clip))
+        elif clip.content_sha256 in tested:
+            count += 1
+        else:
+            left.append(example)
+    if not left:
+        why = [f"{count} are of the run's own test split"] if count else []
+        why += [f"{len(bad)} cannot be read, {bad[0].filepath}: {bad[0].reason}"] if bad else []
+        what = f"none of the {len(fresh)} new clips can be trained on: {'; '.join(why)}"
+        raise DatasetError(what, where=str(more.root), mend="name clips that it does not know")
+    return left, count, bad
 
 
 def pick_fresh(more: Dataset, known: Known) -> tuple[list[Example], int]:
