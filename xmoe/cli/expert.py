@@ -36,12 +36,14 @@ def expert() -> None:
 def list_experts(*, run: Path) -> Reply:
     """Print what each expert of RUN sees, costs and adds, in the order in which they are asked."""
     from xmoe.base.files import read_json
+    from xmoe.report.records import RunRecords
     from xmoe.run.folder import RunFile, RunFolder
 
     folder = RunFolder(run)
     config = folder.read_config()
-    usage_file = folder.file(RunFile.USAGE)
-    usage = read_json(usage_file) if usage_file.is_file() else {}
+    measured = folder.file(RunFile.METRICS).is_file() and folder.file(RunFile.USAGE).is_file()
+    outdated = RunRecords(run).outdated if measured else ""
+    usage = read_json(folder.file(RunFile.USAGE)) if measured and not outdated else {}
     policy = read_json(folder.file(RunFile.POLICY))
     table = {row["name"]: row for row in policy.get("candidates", ())}
     rows = [_describe(config, index, table, usage) for index in range(len(config.model.experts))]
@@ -49,7 +51,8 @@ def list_experts(*, run: Path) -> Reply:
     cells = [[_show(row[name]) for name in names] for row in rows]
     cards = [(spec.name, spec.card) for spec in config.model.experts if spec.kind == "backbone"]
     terms = [f"{name}: {card.name}, {card.terms}" for name, card in cards]
-    return Reply({"run": run, "experts": rows}, [make_table("", names, cells), *terms])
+    notes = [f"asked: {outdated}"] if outdated else []
+    return Reply({"run": run, "experts": rows}, [make_table("", names, cells), *notes, *terms])
 
 
 @command("add")
@@ -83,11 +86,16 @@ def add_expert(
 
 
 def _describe_trial(row: StackRow, asked: bool, run: Path) -> str:
+    from xmoe.training.stack import CHEAP_SE
+
     said = f"{row.gain:+.4f} +- {row.gain_se:.4f} nats for {row.ms:.3g} ms, weight {row.weight:.3g}"
     if not asked:
         said += f"; not added: {row.reason}"
-    elif not row.taken:
-        said += f"; {row.reason}: `xmoe expert remove {run} {row.name}` takes it out"
+    elif row.gain <= CHEAP_SE * row.gain_se:
+        said += (
+            f"; {row.reason}, but it is asked from now on: `xmoe expert remove {run} {row.name}` "
+            "takes it out"
+        )
     return f"{row.name:<10} {said}"
 
 
@@ -129,8 +137,8 @@ def update(*, run: Path, dataset: Path | str, metadata: Path | str | None) -> Re
     """Fit RUN to more labelled recordings as well: heads, weights and promises, in seconds.
 
     Earlier recordings are not needed, for RUN keeps their features. All new ones are trained on
-    except those of a test split, theirs or that of RUN. Experts stay, and labels must be known ones. RUN is changed; its
-    figures on test are not measured again.
+    except those of a test split, theirs or that of RUN. Experts stay, and labels must be known
+    ones. RUN is changed; its figures on test are not measured again.
     """
     from xmoe.audio.dataset import load_more
     from xmoe.base.progress import show_progress

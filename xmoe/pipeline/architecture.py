@@ -13,9 +13,12 @@ from xmoe.experts.protocol import Expert
 from xmoe.glance.stem import stem_columns
 from xmoe.predict.predictor import Predictor
 
+UNKNOWN = "what `xmoe eval` tells"
+
 
 def count_weights(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    """How many numbers it keeps: fitted to recordings, or drawn at random."""
+    return sum(value.numel() for value in module.state_dict().values())
 
 
 def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> str:
@@ -43,7 +46,7 @@ def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> st
     lines += [
         "",
         f"weights in all {count_weights(model):,}; a mean answer costs "
-        f"{macs['mean_answer']:.2f} MMAC per segment",
+        + (f"{macs['mean_answer']:.2f} MMAC per segment" if "mean_answer" in macs else UNKNOWN),
     ]
     lines += [f"{name}: {reason}" for name, reason in sorted(routing.reasons.items())]
     return "\n".join(lines) + "\n"

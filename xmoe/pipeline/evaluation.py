@@ -279,8 +279,8 @@ def hearing_macs(spec: ExpertSpec, config: RunConfig) -> float | None:
     return None if macs is None else float(macs * windows)
 
 
-def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
-    """Millions of multiply-accumulates per segment: stem, experts, and a mean answer."""
+def mean_macs(predictor: Predictor, usage: dict[str, Any] | None = None) -> dict[str, float]:
+    """Millions of multiply-accumulates per segment: stem, experts, and by ``usage`` an answer."""
     from torch.utils.flop_counter import FlopCounterMode
 
     config = predictor.config
@@ -307,6 +307,8 @@ def mean_macs(predictor: Predictor, usage: dict[str, Any]) -> dict[str, float]:
         callers = model.callers()
         for request in model.requests(plan, inputs):
             result[request.name] = count(callers[request.name], request)
+    if usage is None:
+        return result
     rates = usage["selection_rate"]
     result["mean_answer"] = result["stem"] + sum(
         rates[name] * result.get(name, 0.0) for name in config.model.expert_names

@@ -82,6 +82,7 @@ def evaluate_run(
         "epochs": len(history),
         "train_minutes": sum(float(row["seconds"]) for row in history) / 60,
         "mmacs": macs,
+        "mixture": folder.fingerprint(),
     }
     metrics = write_evaluation(folder.path, predictor, evaluation, extra=extra)
     write_bytes(folder.file(RunFile.ARCHITECTURE), describe_architecture(predictor, macs).encode())
@@ -115,11 +116,19 @@ def evaluate_closed_run(
         "mmacs": mean_macs(predictor, evaluation.usage),
         "epochs": len(read_history(RunFolder(folder.file(RunFile.BY_GRADIENT)))),
         "train_minutes": closed["minutes"] + closed.get("network_minutes", 0.0),
+        "mixture": folder.fingerprint(),
     }
     metrics = write_evaluation(folder.path, predictor, evaluation, extra=extra)
     page = describe_architecture(predictor, extra["mmacs"])
     write_bytes(folder.file(RunFile.ARCHITECTURE), page.encode())
     return metrics
+
+
+def renew_architecture(folder: RunFolder) -> None:
+    """Write the page about a run whose experts or routing have changed since it was evaluated."""
+    predictor = Predictor.load(folder.path)
+    page = describe_architecture(predictor, mean_macs(predictor))
+    write_bytes(folder.file(RunFile.ARCHITECTURE), page.encode())
 
 
 def measure_baseline(

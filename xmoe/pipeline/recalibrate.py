@@ -20,10 +20,18 @@ from xmoe.base.task import task_of
 from xmoe.mixture.moe import MoE, load_weights_into
 from xmoe.mixture.network import NetworkExpert
 from xmoe.mixture.network import measure_ms as measure_network_ms
-from xmoe.pipeline.closed import describe_routing, measure_glance_ms, write_routing
+from xmoe.pipeline.closed import (
+    describe_routing,
+    measure_glance_ms,
+    with_selection,
+    write_routing,
+)
 from xmoe.pipeline.network import NETWORK
+from xmoe.pipeline.outcome import renew_architecture
 from xmoe.pipeline.settle import Costs, Settled, settle_routing
 from xmoe.pipeline.trained_stem import read_former_stem
+from xmoe.policy.policy import Policy
+from xmoe.policy.records import number_rows
 from xmoe.run.folder import ROUTER, STEM, RunFile, RunFolder, answering_parts
 from xmoe.training.closed import stack_depths
 from xmoe.training.costs import measure_ms
@@ -78,6 +86,10 @@ def recalibrate(
     if without:
         table.save(folder.file(RunFile.HELD_OUT))
     folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
+    policy = folder.read_record(RunFile.POLICY, Policy)
+    rows = number_rows(policy.candidates, stacks[-1].weights, "taken out by hand")
+    folder.write_record(RunFile.POLICY, with_selection(policy, settings, rows))
+    renew_architecture(folder)
     progress("costs", 1, 1)
     return settled
 

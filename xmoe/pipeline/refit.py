@@ -27,6 +27,7 @@ from xmoe.base.task import task_of
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.pipeline.closed import describe_fit, describe_routing, settle_fit
 from xmoe.pipeline.network import forget_judgement
+from xmoe.pipeline.outcome import renew_architecture
 from xmoe.pipeline.recalibrate import read_closed_config
 from xmoe.pipeline.request import Offered, read_cards
 from xmoe.pipeline.settle import Settled
@@ -152,6 +153,7 @@ class _Run:
         record = self.record | describe_fit(fitted) | describe_routing(fitted.stacks, settled)
         self.folder.write_record(RunFile.CLOSED, record)
         forget_judgement(self.folder)
+        renew_architecture(self.folder)
         # Last: until it is written the same command starts over.
         Known(fitted.features, noisy).save(self.folder.file(RunFile.KNOWN))
         keep_features(self.folder)
@@ -253,7 +255,7 @@ def grow_run(
 
 
 def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) -> Grown:
-    """Fit a run to more labelled clips as well, except for those of a test split, its own or theirs.
+    """Fit a run to more labelled clips as well, except for those of its test split or of theirs.
 
     Raises DatasetError for labels that the run does not know, for other bytes under the name of a
     known clip, and where nothing is new or can be read; ConfigError where the features were not

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -115,6 +115,31 @@ class StackRow(Frozen):
     place: int | None
     weight: float
     reason: str
+
+
+def number_rows(
+    rows: Iterable[StackRow],
+    weights: Mapping[str, float],
+    lost: str = "beside those taken after it, it weighs nothing",
+) -> tuple[StackRow, ...]:
+    """The table with the experts of a mixture in the order of its ``weights``, then the others.
+
+    ``lost`` says why one that was taken is none of them.
+    """
+    table = {row.name: row for row in rows}
+    names = [name for name in weights if name in table]
+    numbered = [
+        table[name].model_copy(
+            update={"taken": True, "place": place, "weight": round(weights[name], 4)}
+        )
+        for place, name in enumerate(names, 1)
+    ]
+    for row in table.values():
+        if row.name not in weights:
+            reason = f"{row.reason}; {lost}" if row.taken else row.reason
+            update = {"taken": False, "place": None, "weight": 0.0, "reason": reason}
+            numbered.append(row.model_copy(update=update))
+    return tuple(numbered)
 
 
 class Policy(Frozen):

@@ -75,6 +75,7 @@ def compare_runs(first: str | Path, second: str | Path, *, seed: int = 0) -> Com
     runs = (RunRecords(first), RunRecords(second))
     task, classes = _same_classes(runs)
     pairs, notes = _pair(runs)
+    notes = [run.outdated for run in runs if run.outdated] + notes
     where = f"{runs[0].name} and {runs[1].name}"
     if not pairs:
         mend = "evaluate both on the same test split (xmoe eval)"

@@ -50,6 +50,18 @@ class RunRecords:
         return self._object(RunFile.METRICS)
 
     @cached_property
+    def outdated(self) -> str:
+        """That the run has changed since its figures on test were measured; empty if not."""
+        there = self.folder.file(RunFile.METRICS).is_file() and self.folder.exists()
+        measured = self.metrics.get("mixture") if there else None
+        if measured is None or measured == self.folder.fingerprint():
+            return ""
+        return (
+            f"{self.name} has changed since its figures on test were measured (xmoe expert, update "
+            "or calibrate): they are those of before, and `xmoe eval` tells those of now"
+        )
+
+    @cached_property
     def usage(self) -> Row:
         return self._object(RunFile.USAGE)
 

@@ -203,6 +203,11 @@ class RunFolder:
             raise RunFolderError("names no checkpoint", where=str(pointer), mend=TRAIN_AGAIN)
         return self.checkpoints / name
 
+    def fingerprint(self, which: Which = "best") -> str:
+        """Tells one mixture of the run from another: the SHA-256 sum of a checkpoint's manifest."""
+        manifest = self.checkpoint_folder(which) / MANIFEST
+        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+
     def load_tensors(self, part: str, which: Which = "best") -> dict[str, Tensor]:
         """Tensors of one file of a checkpoint, hash and finiteness checked."""
         folder = self.checkpoint_folder(which)

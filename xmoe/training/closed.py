@@ -26,7 +26,7 @@ from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.policy.families import list_families, most_wanted, pick_wanted
 from xmoe.policy.policy import NO_OVERRIDES
 from xmoe.policy.race import mean_and_error
-from xmoe.policy.records import PolicyOverrides, StackRow
+from xmoe.policy.records import PolicyOverrides, StackRow, number_rows
 from xmoe.routing.stack import Stack
 from xmoe.training.costs import CostBook, measure_ms
 from xmoe.training.dear import fitted_stem, list_backbones, look_where, select_in_tiers
@@ -152,7 +152,7 @@ def fit_closed(
             heads={name: fits.heads[name] for name in kept[-1].weights},
             ms=ms,
             stacks=kept,
-            rows=selection.rows,
+            rows=number_rows(selection.rows, kept[-1].weights),
             dropped=dropped,
             judged=fits.judged,
             sources=fits.plan.words,

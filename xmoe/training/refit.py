@@ -13,7 +13,7 @@ from typing import Any
 from xmoe.base.config import BackboneSpec
 from xmoe.base.progress import Progress, silent
 from xmoe.mixture.promise_router import STEM_NAME
-from xmoe.policy.records import StackRow
+from xmoe.policy.records import StackRow, number_rows
 from xmoe.routing.stack import Stack
 from xmoe.training.closed import (
     ClosedJob,
@@ -135,7 +135,7 @@ def _take(fitted: Fitted, stacks: tuple[Stack, ...], rows: Sequence[StackRow]) -
         specs=tuple(known[name] for name in names if name != STEM_NAME),
         heads={name: fitted.heads[name] for name in names},
         stacks=stacks,
-        rows=tuple(rows),
+        rows=number_rows(rows, stacks[-1].weights),
     )
 
 
