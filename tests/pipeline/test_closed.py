@@ -134,7 +134,7 @@ def test_what_was_stopped_before_its_record_is_fitted_again_from_the_cache(
     assert weights_of(tmp_path / "run") == weights_of(closed_run)
     routing = RunFolder(tmp_path / "run").read_config().routing
     assert routing.budget == "3ms"
-    assert "nearest to 3 ms" in routing.reasons["k"]
+    assert "within 3 ms" in routing.reasons["k"]
 
 
 @pytest.mark.usefixtures("few_families", "undrawn")

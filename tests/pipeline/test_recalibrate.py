@@ -75,22 +75,29 @@ def test_wherever_a_removal_stops_the_run_answers_and_can_be_routed_anew(
 ):
     gone, *rest = Predictor.load(closed_run).config.model.expert_names
     found = []
-    for moment in range(20):
+    for moment in range(30):
         run = shutil.copytree(closed_run, tmp_path / str(moment))
         with monkeypatch.context() as patch:
-            seen = stop_at(patch, moment)
+            seen, stopped = stop_at(patch, moment), False
             try:
                 recalibrate(run, without=[gone])
             except KeyboardInterrupt:
-                assert len(seen) == moment
+                stopped = True
         predictor = Predictor.load(run)
         names = predictor.config.model.expert_names
+        if stopped:  # the same command ends what was begun
+            again = shutil.copytree(run, tmp_path / f"{moment}-again")
+            assert recalibrate(again, without=[gone]).promised.depths.order == tuple(rest)
+            assert gone not in (again / RunFile.ARCHITECTURE).read_text()
+            policy = json.loads((again / RunFile.POLICY).read_text())
+            assert policy["experts"] == rest
+            assert [row["name"] for row in policy["candidates"] if row["taken"]] == rest
         assert names in ((gone, *rest), tuple(rest))
         assert predictor.predict(sound(), RATE_HZ, k=len(names)).k == len(names)
         settled = recalibrate(run)
         assert settled.promised.depths.order == names
         found.append(names)
-        if len(seen) < moment:
+        if not stopped:
             break
     assert len(seen) >= 6
     assert found[0] == (gone, *rest)

@@ -126,14 +126,20 @@ def test_a_share_of_the_accuracy_is_kept_as_cheaply_as_can_be(planted):
 
 
 @pytest.mark.parametrize(("budget", "name", "aim"), [("2ms", "mean_ms", 2.0), (0.5, "mean_k", 0.5)])
-def test_the_price_is_that_whose_mean_is_nearest(planted, budget, name, aim):
+def test_the_price_spends_most_within_the_budget(planted, budget, name, aim):
     priced = choose_price(planted, budget, GLANCE_MS)
-    gaps = {one.price: abs(getattr(one, name) - aim) for one in priced.points}
-    assert gaps[priced.price] == min(gaps.values())
-    assert f"nearest to {aim:g}" in priced.reason
+    means = {one.price: getattr(one, name) for one in priced.points}
+    assert means[priced.price] == max(mean for mean in means.values() if mean <= aim)
+    assert f"spends most within {'mean K ' * (name == 'mean_k')}{aim:g}" in priced.reason
     assert choose_price(planted, "latency", GLANCE_MS).price == pytest.approx(
         choose_price(planted, LATENCY_K, GLANCE_MS).price
     )
+
+
+def test_a_budget_under_the_glance_asks_nobody_and_says_so(planted):
+    priced = choose_price(planted, "0.1ms", GLANCE_MS)
+    assert next(one for one in priced.points if one.price == priced.price).mean_k == 0.0
+    assert "the glance alone costs more than 0.1 ms" in priced.reason
 
 
 def test_costs_hold_the_glance_and_every_price_is_kept(planted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -28,6 +29,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own
         what = f"cannot write: {getattr(error, 'strerror', None) or error}"
         mend = "free some space, or name a writable folder with --out"
+        if getattr(error, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM):
+            mend = "make the folder writable, or work on a copy of it"
         raise StorageError(what, where=str(path), mend=mend) from error
 
 
@@ -69,7 +72,10 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise RunFolderError("no such file", where=str(path), mend=TRAIN_AGAIN) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise RunFolderError(f"not readable as JSON: {error}", where=str(path)) from error
+        mend = "restore the file from a copy, or train again"
+        raise RunFolderError(
+            f"not readable as JSON: {error}", where=str(path), mend=mend
+        ) from error
 
 
 def _plain(value: Any) -> Any:

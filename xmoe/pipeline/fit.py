@@ -39,6 +39,14 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
     """
     folder = RunFolder(request.out_dir)
     check_vacant(folder, resume=request.resume)
+    with storage_errors(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.changing():
+        _fit(folder, request, progress)
+    return folder
+
+
+def _fit(folder: RunFolder, request: FitRequest, progress: Progress) -> None:
     config, dataset = decide(folder, request, progress=progress)
     request = replace(request, backbones=offer_backbones(folder, request))
     if config.train.fit == "gradient":
@@ -54,7 +62,6 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
     else:  # of a run that is gone on with
         folder.file(RunFile.SAMPLES).unlink(missing_ok=True)
     try_report(folder.path, progress=progress)
-    return folder
 
 
 def offer_backbones(folder: RunFolder, request: FitRequest) -> tuple[BackboneSpec, ...]:

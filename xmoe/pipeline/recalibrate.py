@@ -53,10 +53,22 @@ def recalibrate(
     """
     folder = RunFolder(run)
     config = read_closed_config(folder)
+    with folder.changing():
+        return _recalibrate(folder, config, budget, without, progress)
+
+
+def _recalibrate(
+    folder: RunFolder,
+    config: RunConfig,
+    budget: str | float | None,
+    without: Sequence[str],
+    progress: Progress,
+) -> Settled:
     names = keep_names(config.model, without, folder)
     record = read_json(folder.file(RunFile.CLOSED))
     task = task_of(config.model.task)
     settings, kept_in = config.model, folder.file(RunFile.HELD_OUT)
+    former = RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT)
     if without:
         kept = tuple(spec for spec in settings.experts if spec.name in names)
         settings = settings.model_copy(update={"experts": kept, "k_max": len(kept)})
@@ -65,7 +77,9 @@ def recalibrate(
     if NETWORK in without and settings.stem == "cnn":  # its stem goes with it
         settings = settings.model_copy(update={"stem": "kernels"})
         weights[STEM] = read_former_stem(folder)
-        kept_in = RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT)
+        kept_in = former
+    elif NETWORK in set(without) - set(settings.expert_names) and former.is_file():
+        kept_in = former  # it was taken out, and then this was stopped
     table = read_table(kept_in, names, task)
     model = MoE(settings, config.spectro).eval()
     load_weights_into(model, {**weights, ROUTER: model.router.state_dict()})
@@ -85,11 +99,12 @@ def recalibrate(
     write_routing(folder, config, model, settled)
     if without:
         table.save(folder.file(RunFile.HELD_OUT))
-    folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
     policy = folder.read_record(RunFile.POLICY, Policy)
     rows = number_rows(policy.candidates, stacks[-1].weights, "taken out by hand")
     folder.write_record(RunFile.POLICY, with_selection(policy, settings, rows))
     renew_architecture(folder)
+    # Last: until it is written an expert is taken out anew by the same command.
+    folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
     progress("costs", 1, 1)
     return settled
 
@@ -111,8 +126,13 @@ def read_closed_config(folder: RunFolder) -> RunConfig:
 
 
 def keep_names(model: ModelConfig, without: Sequence[str], folder: RunFolder) -> tuple[str, ...]:
-    """The experts that stay; ConfigError where one is unknown or none is left."""
-    if strange := sorted(set(without) - set(model.expert_names)):
+    """The experts that stay; ConfigError where one is unknown or none is left.
+
+    One that was taken out by a command that was stopped then, before it had written all records, is
+    not unknown: the same command writes the rest.
+    """
+    before = read_json(folder.file(RunFile.CLOSED))["weights"][-1]
+    if strange := sorted(set(without) - set(model.expert_names) - set(before)):
         what = f"the run has no expert {', '.join(strange)}"
         mend = f"name some of {', '.join(model.expert_names)}"
         raise ConfigError(what, where=str(folder.path), mend=mend)

@@ -26,7 +26,7 @@ from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.pipeline.closed import describe_fit, describe_routing, settle_fit
-from xmoe.pipeline.network import forget_judgement
+from xmoe.pipeline.network import NETWORK, forget_judgement
 from xmoe.pipeline.outcome import renew_architecture
 from xmoe.pipeline.recalibrate import read_closed_config
 from xmoe.pipeline.request import Offered, read_cards
@@ -121,7 +121,11 @@ class _Run:
         progress: Progress,
     ) -> Grown:
         """Compute features of ``new`` experts for the run's clips, and ``fit`` all of them."""
-        if taken := {spec.name for spec in new} & set(self.config.model.expert_names):
+        names = {spec.name for spec in new}
+        # One without a weight in the record was added by a command that was stopped then.
+        finished = set(self.record["weights"][-1])
+        self.specs = [spec for spec in self.specs if spec.name not in names - finished]
+        if taken := names & finished:
             what = f"the run already has an expert {', '.join(sorted(taken))}"
             mend = "give the new one another name, or remove the old one first"
             raise ConfigError(what, where=str(self.folder.path), mend=mend)
@@ -150,11 +154,13 @@ class _Run:
         _, settled = settle_fit(
             self.folder, self.config, fitted, noisy, before=self.table, progress=progress
         )
-        record = self.record | describe_fit(fitted) | describe_routing(fitted.stacks, settled)
-        self.folder.write_record(RunFile.CLOSED, record)
         forget_judgement(self.folder)
         renew_architecture(self.folder)
-        # Last: until it is written the same command starts over.
+        # Until the record of the fit is written, an expert is added anew by the same command.
+        record = read_json(self.folder.file(RunFile.CLOSED)) | describe_fit(fitted)
+        record |= describe_routing(fitted.stacks, settled)
+        self.folder.write_record(RunFile.CLOSED, record)
+        # Last: until it is written an update starts over.
         Known(fitted.features, noisy).save(self.folder.file(RunFile.KNOWN))
         keep_features(self.folder)
         return settled
@@ -192,8 +198,8 @@ def read_spec(text: str, folder: RunFolder) -> SoundSpec:
     if not isinstance(spec, SoundSpec):
         what = f"an expert of the kind {spec.kind} is trained by gradient"
         raise ConfigError(what, where=text, mend=_SPEC_MEND)
-    if not _NAME.fullmatch(spec.name) or spec.name == STEM_NAME:
-        mend = "use small letters, digits, _ and -; not stem"
+    if not _NAME.fullmatch(spec.name) or spec.name in (STEM_NAME, NETWORK):
+        mend = f"use small letters, digits, _ and -; not {STEM_NAME} or {NETWORK}"
         raise ConfigError(f"{spec.name!r} cannot name an expert", where=text, mend=mend)
     return spec
 
@@ -213,8 +219,9 @@ def add_expert(
     Raises ConfigError where the run has an expert of that name, DatasetError where clips are
     missing.
     """
-    run = _Run(path)
-    return run.grow([spec], roots, partial(refit, order_anew=True), progress)
+    with RunFolder(path).changing():
+        run = _Run(path)
+        return run.grow([spec], roots, partial(refit, order_anew=True), progress)
 
 
 def offer_backbone(
@@ -229,12 +236,14 @@ def offer_backbone(
     It is not taken unless it pays, and the run's other networks are chosen again beside it.
     Otherwise as ``add_expert``.
     """
-    run = _Run(path)
-    offered = list_backbones([spec], run.config.spectro.segment_s)
-    grown = run.grow(offered, roots, refit_beside, progress)
-    before = run.folder.file(RunFile.OFFERED)
-    known = run.folder.read_record(RunFile.OFFERED, Offered) if before.is_file() else Offered()
-    run.folder.write_record(RunFile.OFFERED, Offered(backbones=(*known.backbones, spec)))
+    folder = RunFolder(path)
+    with folder.changing():
+        run = _Run(path)
+        offered = list_backbones([spec], run.config.spectro.segment_s)
+        grown = run.grow(offered, roots, refit_beside, progress)
+        before = folder.file(RunFile.OFFERED)
+        known = folder.read_record(RunFile.OFFERED, Offered) if before.is_file() else Offered()
+        folder.write_record(RunFile.OFFERED, Offered(backbones=(*known.backbones, spec)))
     return grown
 
 
@@ -261,8 +270,13 @@ def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) 
     known clip, and where nothing is new or can be read; ConfigError where the features were not
     kept.
     """
-    run = _Run(path)
+    with RunFolder(path).changing():
+        return _update(_Run(path), more, progress)
+
+
+def _update(run: _Run, more: Dataset, progress: Progress) -> Grown:
     check_labels(more, run.config)
+    check_twins(more, run.known)
     known, specs = run.known, run.measured(run.specs)
     if not known.holds(specs):
         what = "the run keeps no features of the clips that it was trained on, or not all of them"
@@ -287,6 +301,25 @@ def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) 
     settled = run.finish(fitted, known.noisy.join(noisy), progress)
     counts = len(features.examples), len(new.examples), passed, tested
     return Grown(settled, fitted.rows, *counts, bad=(*bad, *new.bad))
+
+
+def check_twins(more: Dataset, known: Known) -> None:
+    """Refuse clips that are there twice, and known ones that now have another label."""
+    digest, seen = FileDigests(more), dict[tuple[str, float, float | None], Example]()
+    pairs = zip(known.whole.examples, known.whole.digests, strict=True)
+    labelled = {(own, one.start_s, one.end_s): one.labels for one, own in pairs}
+    for one in (*more.split("train"), *more.split("val")):
+        content = digest(one), one.start_s, one.end_s
+        if not content[0]:
+            continue  # it cannot be read, which is said later
+        if content in seen:
+            what = f"{seen[content].clip_id} and {one.clip_id} are the same clip"
+            raise DatasetError(what, where=str(more.root), mend="keep one of them")
+        seen[content] = one
+        if content in labelled and set(labelled[content]) != set(one.labels):
+            what = f"{one.clip_id} is known with the label {';'.join(labelled[content])}"
+            mend = "keep that label, or train again on all clips with the right ones"
+            raise DatasetError(what, where=str(more.root), mend=mend)
 
 
 def check_labels(more: Dataset, config: RunConfig) -> None:
@@ -343,5 +376,7 @@ def pick_fresh(more: Dataset, known: Known) -> tuple[list[Example], int]:
         raise DatasetError(what, where=str(more.root), mend=mend)
     if not fresh:
         what = f"nothing is new: the run was trained on all {len(asked)} clips"
+        if not asked:
+            what = "all clips are of the test split, which is not trained on"
         raise DatasetError(what, where=str(more.root), mend="name clips that it does not know")
     return fresh, len(asked) - len(fresh)

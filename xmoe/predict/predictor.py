@@ -69,10 +69,15 @@ class Predictor:
     ) -> Predictor:
         """Load a run folder; RunFolderError where it is damaged or not ours."""
         folder = RunFolder(run)
-        config = folder.read_config()
+
+        def read() -> tuple[RunConfig, dict[str, dict[str, Tensor]]]:
+            config = folder.read_config()
+            parts = answering_parts(config.model.expert_names)
+            return config, {part: folder.load_tensors(part, which) for part in parts}
+
+        config, weights = folder.read_steadily(read, which)
         model = MoE(config.model, config.spectro)
-        parts = answering_parts(config.model.expert_names)
-        load_weights_into(model, {part: folder.load_tensors(part, which) for part in parts})
+        load_weights_into(model, weights)
         for expert in model.experts.values():
             assert isinstance(expert, Expert)
             expert.load()  # now, for a fetched run is deleted once it is loaded

@@ -16,10 +16,13 @@ which takes seconds to import.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -28,7 +31,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from xmoe.base.config import Frozen, RunConfig
-from xmoe.base.errors import RunFolderError
+from xmoe.base.errors import ConfigError, RunFolderError
 from xmoe.base.files import TRAIN_AGAIN, read_json, storage_errors, to_json, write_json
 from xmoe.run.pretrained import keep_pretrained, locate_pretrained
 from xmoe.run.version import check_version
@@ -38,10 +41,12 @@ if TYPE_CHECKING:
 
 Which = Literal["best", "last"]
 Record = TypeVar("Record", bound=Frozen)
+Value = TypeVar("Value")
 
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
+STEADY_TRIES = 8
 STEM, ROUTER, TRAINING = "stem", "router", "training"
 
 
@@ -154,6 +159,27 @@ class RunFolder:
                 name = str(own.relative_to(self.path))
         return locate_pretrained(self.read_record(name, RunConfig), self.path)
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keep other commands from changing the run; ConfigError where one does.
+
+        The lock is the folder's own and ends with the process. A file system without locks has
+        none to give, and refuses nobody.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                what, mend = "another command is changing this run", "wait until it ends"
+                raise ConfigError(what, where=str(self.path), mend=mend) from error
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
+                    raise
+            yield
+        finally:
+            os.close(descriptor)
+
     def exists(self, which: Which = "best") -> bool:
         return self.file(pointer_file(which)).is_file()
 
@@ -207,6 +233,28 @@ class RunFolder:
         """Tells one mixture of the run from another: the SHA-256 sum of a checkpoint's manifest."""
         manifest = self.checkpoint_folder(which) / MANIFEST
         return hashlib.sha256(manifest.read_bytes()).hexdigest()
+
+    def read_steadily(self, read: Callable[[], Value], which: Which = "best") -> Value:
+        """What ``read`` reads of a checkpoint, anew where another took its place meanwhile."""
+        for _ in range(STEADY_TRIES):
+            before = self._named(which)
+            try:
+                value = read()
+            except RunFolderError:
+                if before == self._named(which):
+                    raise
+                continue
+            if before == self._named(which):
+                return value
+        what, mend = "its checkpoint changes all the time", "try again when nothing writes it"
+        raise RunFolderError(what, where=str(self.path), mend=mend)
+
+    def _named(self, which: Which) -> str:
+        """The fingerprint of a checkpoint; empty where there is none, or it is just being gone."""
+        try:
+            return self.fingerprint(which)
+        except (OSError, RunFolderError):
+            return ""
 
     def load_tensors(self, part: str, which: Which = "best") -> dict[str, Tensor]:
         """Tensors of one file of a checkpoint, hash and finiteness checked."""

@@ -101,7 +101,7 @@ def choose_price(
     ``temperatures``, by number of experts, turn answers into probabilities; 1 without.
     """
     depths = promised.depths
-    kind, aim = parse_budget(budget, MOST_EXPERTS)
+    kind, aim = parse_budget(budget, max(MOST_EXPERTS, len(depths.order)))
     costs = np.concatenate([[0.0], np.cumsum(depths.costs_ms)])
     prices = (ASK_ALL, *PRICES)
     asked = [promised.asked_at(price) for price in prices]
@@ -133,11 +133,13 @@ def choose_price(
     else:
         name = "mean_ms" if kind == "ms" else "mean_k"
         found = [getattr(point, name) for point in points]
-        place = int(np.argmin(np.abs(np.subtract(found, aim))))
-        if aim <= min(found):  # the highest price asks nobody, however odd a clip
-            place = len(points) - 1
-        why = f"the price whose {'mean cost' if kind == 'ms' else 'mean K'} is nearest to {aim:g}"
-        why += " ms" if kind == "ms" else ""
+        within = [place for place, value in enumerate(found) if value <= aim]
+        # The highest price asks nobody, however odd a clip.
+        place = max(within, key=lambda place: found[place]) if aim > min(found) else len(points) - 1
+        what = f"{aim:g} ms" if kind == "ms" else f"mean K {aim:g}"
+        why = f"the price that spends most within {what}"
+        if not within:
+            why = f"nobody is asked: the glance alone costs more than {what}"
     point = points[place]
     reason = (
         f"{why}: mean K {point.mean_k:.2f}, {point.mean_ms:.1f} ms, {point.right:.3f} right on "
