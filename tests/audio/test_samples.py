@@ -90,3 +90,16 @@ def test_half_precision_of_torch_is_read():
 )
 def test_clipping_is_counted_before_channels_are_mixed(made, share):
     assert check_samples(made, RATE_HZ).clipped_rate == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("audio", "rate_hz", "words"),
+    [
+        (["a.wav", "b.wav"], None, "a list of 2 is not one recording"),
+        ((np.zeros(8000), 8000), None, "a tuple of 2 is not one recording"),
+        (np.zeros(8000), "8000", "a rate is a number of Hz, not '8000'"),
+    ],
+)
+def test_what_people_give_instead_is_told_from_a_recording(audio, rate_hz, words):
+    with pytest.raises(InputError, match=words):
+        check_samples(audio, rate_hz)

@@ -61,7 +61,7 @@ def _open_regular(path: str | os.PathLike[str], where: str) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except (FileNotFoundError, NotADirectoryError):
-        what, mend = "there is no such file", "check the path in the metadata"
+        what, mend = "there is no such file", "check the path"
         raise AudioError("missing", what, where=where, mend=mend) from None
     except (OSError, ValueError) as error:
         what = f"cannot be opened: {_system_reason(error, 'the name is not a path')}"
@@ -70,7 +70,8 @@ def _open_regular(path: str | os.PathLike[str], where: str) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         what = "is a folder, pipe or device, not a regular file"
-        raise AudioError("unreadable", what, where=where, mend="name an audio file")
+        mend = "name an audio file (xmoe infer takes a folder with --input)"
+        raise AudioError("unreadable", what, where=where, mend=mend)
     return cast(BinaryIO, os.fdopen(descriptor, "rb", buffering=0))
 
 

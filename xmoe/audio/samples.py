@@ -6,6 +6,9 @@ longer side is time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Real
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +37,14 @@ class Decoded(NamedTuple):
 
 def check_samples(audio: Any, sample_rate_hz: int | None) -> Decoded:
     """Check an array of samples and mix it down; InputError if it is not a recording."""
+    if isinstance(audio, (list, tuple)) and _is_no_array(audio):
+        what = f"a {type(audio).__name__} of {len(audio)} is not one recording"
+        mend = "give one recording, and the rate of samples by itself; predict_proba takes several"
+        raise InputError(what, where="audio", mend=mend)
+    given: Any = sample_rate_hz
+    if given is not None and not isinstance(given, Real):
+        what = f"a rate is a number of Hz, not {sample_rate_hz!r}"
+        raise InputError(what, where="sample_rate_hz", mend="give it as a number, such as 44100")
     if sample_rate_hz is None or not LOWEST_RATE_HZ <= sample_rate_hz <= HIGHEST_RATE_HZ:
         what = f"samples came with a rate of {sample_rate_hz} Hz"
         mend = f"give the rate of the samples, from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
@@ -56,6 +67,13 @@ def check_samples(audio: Any, sample_rate_hz: int | None) -> Decoded:
     clipped = float(mark_clipped(samples, full_scale=full_scale).mean())
     mono = samples[:, 0] if channels == 1 else samples.mean(1)
     return Decoded(np.ascontiguousarray(mono), int(sample_rate_hz), clipped)
+
+
+def _is_no_array(given: Sequence[Any]) -> bool:
+    """Whether these are names of files, or samples and their rate in one."""
+    if any(isinstance(one, (str, PathLike)) for one in given):
+        return True
+    return len(given) == 2 and np.ndim(given[0]) > 0 and np.ndim(given[1]) == 0
 
 
 def _to_floats(audio: Any) -> tuple[npt.NDArray[np.float32], float]:

@@ -66,7 +66,7 @@ def demo(*, out: Path, clips: int, epochs: int | None, seed: int) -> Reply:
     return Reply(
         fields,
         [
-            metrics_table(metrics, f"test split, {clips} clips"),
+            metrics_table(metrics, "test split"),
             *filter(None, [mixture_table(metrics)]),
             _explained_table(explained),
             f"everything: {out} ({minutes:.1f} minutes)",

@@ -167,7 +167,10 @@ def _reroute(run: Path, budget: str | float | None, without: tuple[str, ...]) ->
 
     with show_progress(quiet=session().quiet) as progress:
         settled = recalibrate(run, budget=budget, without=without, progress=progress)
-    return _describe_routing(run, settled)
+    reply = _describe_routing(run, settled)
+    left = ", ".join(settled.promised.depths.order)
+    removed = [f"removed    {name}; {left} stay" for name in without]
+    return Reply({**reply.fields, "removed": list(without)}, [*removed, *reply.shown])
 
 
 def _describe_routing(run: Path, settled: Settled) -> Reply:

@@ -52,6 +52,16 @@ def describe_explanation(record: dict[str, Any], out: Path) -> list[Any]:
         for use in record["experts"]
     ]
     lines: list[Any] = [f"answer {record['answer']} (p = {probability:.3f}), K = {record['k']}"]
+    if whole := record.get("recording"):
+        doubt = ", uncertain" if whole["uncertain"] else ""
+        if whole["segments"] > 1:
+            lines[0] += " for {:.2f}-{:.2f} s".format(*whole["shown_s"])
+            lines.append(
+                f"that is the surest of {whole['segments']} segments; the whole recording is "
+                f"answered {whole['answer']} (p = {whole['probability']:.3f}{doubt})"
+            )
+        elif doubt:
+            lines[0] += doubt
     if rows:
         lines.append(make_table("", ("expert", "weight", "band", "looks at"), rows))
     lines += [f"{lead}: {record['sentences'][name]}" for name, lead in EXPLAINED.items()]

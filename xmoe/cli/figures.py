@@ -27,7 +27,9 @@ EXPLAINED = {
 
 
 def metrics_table(metrics: Mapping[str, Any], title: str) -> Table:
-    """Figures with their 95 % intervals, and what trivial baselines score."""
+    """Figures with their 95 % intervals, on how many clips, and what trivial baselines score."""
+    if "num_clips" in metrics:
+        title += f", {metrics['num_clips']} clips"
     rows: list[Sequence[object]] = [
         (words, _number(metrics[name]), _interval(metrics.get(f"{name}_ci")))
         for name, words in FIGURES

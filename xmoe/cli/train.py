@@ -162,9 +162,12 @@ def describe_run(run: Path, out: Path | str) -> Reply:
     folder = RunFolder(run)
     metrics = read_json(folder.file(RunFile.METRICS))
     fields = {**metrics, "run": out, "metrics": metrics}
+    said = read_json(folder.file(RunFile.DATASET)) if folder.file(RunFile.DATASET).is_file() else {}
+    notes = [*said.get("notes", ()), *said.get("warnings", ())]
     lines: list[Any] = [
         metrics_table(metrics, "test split"),
         *filter(None, [mixture_table(metrics)]),
+        *(f"note: {note}" for note in notes),
         f"run        {out}",
         f"next: xmoe infer {out} FILE...   or   xmoe explain {out} FILE --out {out}/explained",
     ]

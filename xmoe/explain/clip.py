@@ -12,6 +12,7 @@ Another method adds ``<method>.png``. Each file is replaced atomically.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from xmoe.explain.reasons import Reasons
 from xmoe.explain.show.numbers import to_record
 
 
-def explain_clip(reasons: Reasons, save_dir: str | Path) -> dict[str, Any]:
+def explain_clip(
+    reasons: Reasons, save_dir: str | Path, *, recording: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Write why one clip was answered as it was; returns the content of ``explanation.json``.
 
-    ``files`` in the record names the pictures. Raises StorageError where ``save_dir`` cannot be
-    written.
+    ``recording`` says what all of the recording got whose segment this is; ``files`` in the record
+    names the pictures. Raises StorageError where ``save_dir`` cannot be written.
     """
     from xmoe.explain.show.render import PICTURES, draw_answer
     from xmoe.pictures.style import to_png
@@ -36,5 +39,7 @@ def explain_clip(reasons: Reasons, save_dir: str | Path) -> dict[str, Any]:
     for name, figure in figures.items():
         write_bytes(folder / name, to_png(figure))
     record = to_record(reasons) | {"method": method, "files": list(figures)}
+    if recording is not None:
+        record["recording"] = dict(recording)
     write_json(folder / "explanation.json", record)
     return record

@@ -272,11 +272,12 @@ class MoEAudioClassifier:
         Writes ``gradcam.png``, ``why_experts.png``, ``why_k.png``, ``saliency_router.png``,
         ``patch_routing.png`` and ``explanation.json``, with a sentence for each question, to
         ``save_dir`` and returns the content of the last. Of a recording of several segments the one
-        that is surest of its answer is explained.
+        that is surest of the recording's answer is explained; ``recording`` tells which, and what
+        all of them say together.
         """
         predictor, method = self.predictor, check_method(method or self.explainability)
         samples, rate = hear(audio_path, sample_rate_hz)[:2]
-        segments = predictor.cut(samples, rate)
+        segments, whole = predictor.cut(samples, rate), predictor.predict(samples, rate)
         specs, sound = predictor.measure(segments), predictor.sound_of(segments)
         surest = surest_segment(predictor, specs, sound)
         reasons = find_reasons(
@@ -286,7 +287,15 @@ class MoEAudioClassifier:
             method=method,
             start_s=segments[surest].start_s,
         )
-        return explain_clip(reasons, save_dir)
+        start_s = segments[surest].start_s
+        recording = {
+            "answer": whole.label,
+            "probability": whole.probability,
+            "uncertain": whole.uncertain,
+            "segments": len(segments),
+            "shown_s": [start_s, start_s + predictor.config.spectro.segment_s],
+        }
+        return explain_clip(reasons, save_dir, recording=recording)
 
     def evaluate(
         self,

@@ -126,7 +126,7 @@ def ordered(closed, heard):
 
 def test_a_fixed_order_says_what_each_expert_brings(ordered):
     sentence = say_experts(ordered)
-    assert sentence.startswith("Asked: the first 2 of 3 experts, in the order of what they gained")
+    assert sentence.startswith("Asked: the first 2 of 3 experts, in the order in which held-out")
     assert "(3 ms)" in sentence
     answer = ordered.answer_id
     assert f"the stem gives it {ordered.asked[0].alone[answer]:.2f}." in sentence
@@ -152,11 +152,13 @@ def test_the_stem_alone_says_so(closed, heard):
 
 
 def test_a_second_round_is_told(ordered):
-    assert "at a price of 0.0100 per ms, " in say_k(ordered)
+    assert "at a price of 0.01 per ms, " in say_k(ordered)
     again = np.array([0.0, 0.0, 0.7, 0.9])
     kept = dataclasses.replace(ordered, again=again)
     told = "Once they had answered, 0.700 was promised with 2 and 0.900 with 3, for 4.0 ms more: "
     assert say_k(kept).endswith(f"{told}too little.")
+    worse = dataclasses.replace(ordered, again=np.array([0.0, 0.0, 0.7, 0.6]))
+    assert say_k(worse).endswith("0.600 with 3, for 4.0 ms more: no more.")
     earlier = dataclasses.replace(kept, first_k=1, again=np.array([0.0, 0.5, 0.7, 0.6]))
     assert say_k(earlier).startswith("K = 1 at first: ")
     assert say_k(earlier).endswith("0.700 with 2, for 2.0 ms more: so 1 more was asked.")

@@ -87,10 +87,7 @@ def say_voices(reasons: Reasons) -> str:
     spent = sum(voice.cost_ms for voice in experts)
     first = f"first {len(experts)}" if len(experts) > 1 else "first"
     who = f"the {first} of {total} experts" if len(experts) < total else "all experts"
-    lead = (
-        f"Asked: {who}, in the order of what they gained per millisecond on held-out clips "
-        f"({spent:.0f} ms)."
-    )
+    lead = f"Asked: {who}, in the order in which held-out clips chose them ({spent:.0f} ms)."
     alone = [float(voice.alone[answer]) for voice in experts]
     agree = sum(int(voice.alone.argmax()) == answer for voice in experts)
     say = "says" if agree == 1 else "say"
@@ -142,7 +139,7 @@ def _say_price(reasons: Reasons, k: int, rival: int) -> str:
     if not reasons.routing.costs_ms:
         return f"at a price of {price:.3f} per expert"
     apart = abs(reasons.costs[k] - reasons.costs[rival])
-    return f"at a price of {price:.4f} per ms, {apart:.1f} ms apart,"
+    return f"at a price of {price:.2g} per ms, {apart:.1f} ms apart,"
 
 
 def _say_again(reasons: Reasons) -> str:
@@ -159,7 +156,9 @@ def _say_again(reasons: Reasons) -> str:
     seen = f"{promised[first]:.3f} was promised with {first} and {promised[other]:.3f} with {other}"
     more = other - first
     paid = f"for {reasons.costs[other] - reasons.costs[first]:.1f} ms more"
-    end = f"so {more} more {'were' if more > 1 else 'was'} asked" if last > first else "too little"
+    end = "too little" if promised[other] > promised[first] else "no more"
+    if last > first:
+        end = f"so {more} more {'were' if more > 1 else 'was'} asked"
     heard = "it" if first == 1 else "they"
     return f" Once {heard} had answered, {seen}, {paid}: {end}."
 
