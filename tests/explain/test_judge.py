@@ -41,6 +41,16 @@ def test_a_map_explains_where_it_beats_chance_by_a_tenth():
     assert not chance.explains(chance)
 
 
+def test_a_map_whose_first_eighth_is_not_missed_explains_nothing():
+    """On the whole it is better than chance, but not where a sentence would point."""
+    chance = Verdict((1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.0), (0.0,) * 8 + (1.0,))
+    late = Verdict((1.0, 1.0, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0,) * 8 + (1.0,))
+    soon = Verdict((1.0, 0.8, *late.removed[2:]), late.restored)
+    assert late.deletion < chance.deletion
+    assert not late.explains(chance)
+    assert soon.explains(chance)
+
+
 def test_judging_twice_gives_the_same(subject, specs):
     maps = {"a": specs[0].clamp_min(0)}
 

@@ -9,7 +9,7 @@ import pytest
 from xmoe.audio.dataset import Dataset, Example
 from xmoe.base.errors import AudioError, ConfigError, DatasetError
 from xmoe.pipeline.decide import decide, keep_readable
-from xmoe.policy.policy import Choice, Policy
+from xmoe.policy.policy import Choice, Policy, PolicyOverrides
 from xmoe.run.folder import RunFile, RunFolder
 
 BROKEN = {
@@ -72,6 +72,19 @@ def test_policy_chooses_the_fit_and_a_resumed_run_keeps_it(
 def test_other_settings_are_refused_on_resume(copied, tones, request_for, train, named):
     with pytest.raises(ConfigError, match=f"other settings for: {named}"):
         decide_in(request_for(tones, copied, train=train, resume=True))
+
+
+def test_wishes_that_a_resumed_run_would_ignore_are_refused(copied, tones, request_for):
+    frontend = RunFolder(copied).read_config().spectro.frontend
+    other = PolicyOverrides(frontend="stft" if frontend != "stft" else "logmel")
+    with pytest.raises(ConfigError, match=f"was begun with frontend {frontend}"):
+        decide_in(request_for(tones, copied, overrides=other, resume=True))
+    same = PolicyOverrides(frontend=frontend)
+    assert decide_in(request_for(tones, copied, overrides=same, resume=True))
+    RunFolder(copied).write_record(RunFile.CLOSED, {})
+    with pytest.raises(ConfigError, match="was begun with the budget") as raised:
+        decide_in(request_for(tones, copied, budget="3ms", resume=True))
+    assert "xmoe calibrate" in str(raised.value)
 
 
 def test_other_classes_are_refused_on_resume(copied, write_tones, request_for, tmp_path):

@@ -64,9 +64,13 @@ class Verdict:
         return max(values) - min(values)
 
     def explains(self, chance: Verdict) -> bool:
-        """Whether the map beats random ones by a tenth of what there is to gain."""
+        """Whether the map beats random ones by a tenth of what there is to gain.
+
+        Its first eighth, which a sentence names, must be missed more than a random one too.
+        """
         gain = chance.deletion - self.deletion + self.insertion - chance.insertion
-        return gain > LEAST_GAIN * max(self.reach, chance.reach)
+        missed = self.first_gone < chance.first_gone
+        return missed and gain > LEAST_GAIN * max(self.reach, chance.reach)
 
 
 def judge_maps(

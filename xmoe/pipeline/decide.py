@@ -99,6 +99,23 @@ def keep_readable(dataset: Dataset, readable: Collection[str]) -> Dataset:
     return replace(dataset, examples=kept)
 
 
+def _refuse_new_wishes(folder: RunFolder, config: RunConfig, request: FitRequest) -> None:
+    """ConfigError where the command line asks for settings that the run was not begun with."""
+    fitted = folder.file(RunFile.CLOSED).is_file()
+    if fitted and request.budget not in (config.routing.budget, "accuracy"):
+        what = f"the run was begun with the budget {config.routing.budget}"
+        mend = f"finish it, then `xmoe calibrate {folder.path} --budget {request.budget}`"
+        raise ConfigError(what, where=str(folder.path), mend=mend)
+    policy = folder.read_record(RunFile.POLICY, Policy)
+    known = {one.name: one for one in policy.choices if one.source != "user"}
+    wishes = request.overrides.model_dump(mode="json", exclude_none=True)
+    names = [name for name in wishes if name in known and name not in ("experts", "k_max")]
+    if differ := [name for name in names if known[name].value != wishes[name]]:
+        what = f"the run was begun with {differ[0]} {known[differ[0]].value}"
+        mend = "resume without that option, or train into another folder"
+        raise ConfigError(what, where=str(folder.path), mend=mend)
+
+
 def make_config(policy: Policy, dataset: Dataset, train: TrainConfig) -> RunConfig:
     return RunConfig(
         classes=dataset.classes,
@@ -133,6 +150,7 @@ def resume_config(folder: RunFolder, dataset: Dataset, request: FitRequest) -> R
         what = f"the run was begun with other settings for: {', '.join(differ)}"
         mend = "resume with the same settings, or train into another folder"
         raise ConfigError(what, where=str(folder.path), mend=mend)
+    _refuse_new_wishes(folder, config, request)
     changed = {name: wanted[name] for name in free}
     return config.model_copy(update={"train": config.train.model_copy(update=changed)})
 
