@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xmoe.base.errors import ConfigError
+from xmoe.base.errors import ConfigError, RunFolderError
 from xmoe.pipeline.recalibrate import recalibrate
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder
@@ -110,6 +110,13 @@ def test_who_is_not_there_or_the_last_cannot_be_taken_out(run):
         recalibrate(run, without=["nobody"])
     with pytest.raises(ConfigError, match="must stay"):
         recalibrate(run, without=names)
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"clips": 3}'])
+def test_a_record_that_is_none_is_named(run, damage):
+    (run / RunFile.CLOSED).write_text(damage)
+    with pytest.raises(RunFolderError, match=r"closed_form.json: not the record of a fit"):
+        recalibrate(run)
 
 
 def test_a_run_that_was_trained_by_gradient_knows_no_costs(copied):

@@ -36,6 +36,7 @@ def expert() -> None:
 def list_experts(*, run: Path) -> Reply:
     """Print what each expert of RUN sees, costs and adds, in the order in which they are asked."""
     from xmoe.base.files import read_json
+    from xmoe.policy.policy import Policy
     from xmoe.report.records import RunRecords
     from xmoe.run.folder import RunFile, RunFolder
 
@@ -44,8 +45,8 @@ def list_experts(*, run: Path) -> Reply:
     measured = folder.file(RunFile.METRICS).is_file() and folder.file(RunFile.USAGE).is_file()
     outdated = RunRecords(run).outdated if measured else ""
     usage = read_json(folder.file(RunFile.USAGE)) if measured and not outdated else {}
-    policy = read_json(folder.file(RunFile.POLICY))
-    table = {row["name"]: row for row in policy.get("candidates", ())}
+    policy = folder.read_record(RunFile.POLICY, Policy)
+    table = {row.name: row.model_dump() for row in policy.candidates}
     rows = [_describe(config, index, table, usage) for index in range(len(config.model.experts))]
     names = ("expert", "kind", "front end", "band_hz", "ms", "weight", "gain", "gain_se", "asked")
     cells = [[_show(row[name]) for name in names] for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -169,6 +170,7 @@ def describe_run(run: Path, out: Path | str) -> Reply:
         *filter(None, [mixture_table(metrics)]),
         *(f"note: {note}" for note in notes),
         f"run        {out}",
-        f"next: xmoe infer {out} FILE...   or   xmoe explain {out} FILE --out {out}/explained",
+        f"next: xmoe infer {quote(str(out))} FILE...   or   "
+        f"xmoe explain {quote(str(out))} FILE --out {quote(f'{out}/explained')}",
     ]
     return Reply(fields, lines)

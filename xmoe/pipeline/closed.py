@@ -39,6 +39,9 @@ from xmoe.training.observe import measure_noisy, observe
 from xmoe.training.pieces import SPEEDS
 from xmoe.training.promises import HeldTable
 
+# What a mixture that gradients train begins with.
+OF_GRADIENTS = ("expert_priors", "masked_experts")
+
 
 def fit_closed_run(
     folder: RunFolder,
@@ -211,7 +214,8 @@ def with_selection(
         ),
     }
     chosen |= {choice.name: choice for choice in others}
-    choices = {choice.name: choice for choice in policy.choices} | chosen
+    kept = [choice for choice in policy.choices if choice.name not in OF_GRADIENTS]
+    choices = {choice.name: choice for choice in kept} | chosen
     return policy.model_copy(
         update={
             "experts": names,

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from xmoe.base.config import BackboneSpec, KernelsSpec, ModelConfig, RunConfig
-from xmoe.base.errors import ConfigError
+from xmoe.base.errors import ConfigError, RunFolderError
 from xmoe.base.files import read_json
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
@@ -65,7 +66,7 @@ def _recalibrate(
     progress: Progress,
 ) -> Settled:
     names = keep_names(config.model, without, folder)
-    record = read_json(folder.file(RunFile.CLOSED))
+    record = read_fit(folder)
     task = task_of(config.model.task)
     settings, kept_in = config.model, folder.file(RunFile.HELD_OUT)
     former = RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT)
@@ -125,13 +126,23 @@ def read_closed_config(folder: RunFolder) -> RunConfig:
     return config
 
 
+def read_fit(folder: RunFolder) -> dict[str, Any]:
+    """The record of a run's fit in closed form; RunFolderError where it is none."""
+    path = folder.file(RunFile.CLOSED)
+    record = read_json(path)
+    if not isinstance(record, dict) or not {"clips", "sample_rate_hz", "weights"} <= record.keys():
+        what, mend = "not the record of a fit", "restore it from a copy, or train again"
+        raise RunFolderError(what, where=str(path), mend=mend)
+    return record
+
+
 def keep_names(model: ModelConfig, without: Sequence[str], folder: RunFolder) -> tuple[str, ...]:
     """The experts that stay; ConfigError where one is unknown or none is left.
 
     One that was taken out by a command that was stopped then, before it had written all records, is
     not unknown: the same command writes the rest.
     """
-    before = read_json(folder.file(RunFile.CLOSED))["weights"][-1]
+    before = read_fit(folder)["weights"][-1]
     if strange := sorted(set(without) - set(model.expert_names) - set(before)):
         what = f"the run has no expert {', '.join(strange)}"
         mend = f"name some of {', '.join(model.expert_names)}"

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,7 +27,7 @@ from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.pipeline.closed import describe_fit, describe_routing, settle_fit
 from xmoe.pipeline.network import NETWORK, forget_judgement
 from xmoe.pipeline.outcome import renew_architecture
-from xmoe.pipeline.recalibrate import read_closed_config
+from xmoe.pipeline.recalibrate import read_closed_config, read_fit
 from xmoe.pipeline.request import Offered, read_cards
 from xmoe.pipeline.settle import Settled
 from xmoe.policy.families import list_families
@@ -91,7 +90,7 @@ class _Run:
                 "both judges it again, without training it, beside what the run is then",
             )
         self.known = read_kept(self.folder)
-        self.record: dict[str, Any] = read_json(self.folder.file(RunFile.CLOSED))
+        self.record = read_fit(self.folder)
 
     @cached_property
     def table(self) -> HeldTable:
@@ -157,7 +156,7 @@ class _Run:
         forget_judgement(self.folder)
         renew_architecture(self.folder)
         # Until the record of the fit is written, an expert is added anew by the same command.
-        record = read_json(self.folder.file(RunFile.CLOSED)) | describe_fit(fitted)
+        record = read_fit(self.folder) | describe_fit(fitted)
         record |= describe_routing(fitted.stacks, settled)
         self.folder.write_record(RunFile.CLOSED, record)
         # Last: until it is written an update starts over.
@@ -177,7 +176,7 @@ def read_spec(text: str, folder: RunFolder) -> SoundSpec:
     Raises ConfigError where it is neither, or none that can be fitted in closed form.
     """
     spectro = read_closed_config(folder).spectro
-    clips = int(read_json(folder.file(RunFile.CLOSED))["clips"])
+    clips = int(read_fit(folder)["clips"])
     families, dropped = list_families(spectro, num_clips=clips)
     known = {spec.name: spec for spec in families}
     if text in known:

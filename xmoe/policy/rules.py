@@ -156,7 +156,7 @@ def _segment(profile: Profile, overrides: PolicyOverrides) -> Choice:
         reason = f"nearly all clips are {lengths.p95:.3g} s long"
         return Choice(name="segment_s", value=value, reason=reason)
     value = max(math.ceil(10 * LENGTH_MARGIN * lengths.p95 - 1e-6) / 10, LEAST_SEGMENT_S)
-    reason = f"95 % of the clips are shorter than {lengths.p95:.3g} s; they fit in with a margin"
+    reason = f"95 % of the clips have at most {lengths.p95:.3g} s; they fit in with a margin"
     return Choice(name="segment_s", value=value, reason=reason)
 
 

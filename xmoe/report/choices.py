@@ -37,7 +37,7 @@ def describe_choices(records: RunRecords) -> Markup:
     if networks := [spec for spec in records.config.model.experts if spec.kind == "backbone"]:
         parts += [element("h3", "Pretrained networks"), describe_networks(networks)]
     if reasons := records.config.routing.reasons:
-        caption = "What validation clips set after the training"
+        caption = "What held-out clips set after the fit"
         parts += [
             element("h3", "Calibration"),
             table(caption, ("What", "Why"), list(reasons.items()), texts=2),

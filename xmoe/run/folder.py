@@ -223,6 +223,10 @@ class RunFolder:
     def checkpoint_folder(self, which: Which = "best") -> Path:
         """The folder that a pointer names."""
         pointer = self.file(pointer_file(which))
+        if not pointer.is_file() and self.file(RunFile.CONFIG).is_file():
+            what = "the run holds no mixture yet: its training did not end"
+            mend = "end it with `xmoe train --resume` on the same data set"
+            raise RunFolderError(what, where=str(self.path), mend=mend)
         record = read_json(pointer)
         name = record.get("folder") if isinstance(record, dict) else None
         if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
