@@ -24,9 +24,9 @@ from xmoe.pipeline.refit import (
     offer_backbone,
     read_kept,
     read_spec,
-    update_run,
 )
 from xmoe.pipeline.request import Offered, read_cards
+from xmoe.pipeline.update import update_run
 from xmoe.policy.policy import Policy, PolicyOverrides
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts

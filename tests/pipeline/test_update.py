@@ -11,7 +11,8 @@ from tests.pipeline.conftest import LATER
 from xmoe.audio.dataset import Dataset, load_more
 from xmoe.base.errors import ConfigError, DatasetError
 from xmoe.pipeline.recalibrate import recalibrate
-from xmoe.pipeline.refit import add_expert, update_run
+from xmoe.pipeline.refit import add_expert
+from xmoe.pipeline.update import update_run
 from xmoe.run.folder import RunFile, RunFolder
 
 

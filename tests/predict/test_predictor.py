@@ -11,7 +11,7 @@ from tests.fixtures.runs import RATE_HZ, make_sound, tiny_config, tiny_model, wr
 from xmoe.base.errors import RunFolderError
 from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import BATCH, GPU_BATCH, Predictor
-from xmoe.run.folder import RunFolder
+from xmoe.run.folder import RunFile, RunFolder
 
 CLASSES = ("click", "tone", "sweep")
 
@@ -302,3 +302,10 @@ def test_altered_weights_are_refused(predictor, tmp_path):
 def test_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(RunFolderError, match="no such file"):
         Predictor.load(tmp_path / "nothing")
+
+
+def test_a_run_whose_training_did_not_end_says_so(predictor, tmp_path):
+    RunFolder(tmp_path).write_record(RunFile.CONFIG, predictor.config)
+    with pytest.raises(RunFolderError, match="training did not end") as raised:
+        Predictor.load(tmp_path)
+    assert "--resume" in str(raised.value)

@@ -30,7 +30,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         what = f"cannot write: {getattr(error, 'strerror', None) or error}"
         mend = "free some space, or name a writable folder with --out"
         if getattr(error, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM):
-            mend = "make the folder writable, or work on a copy of it"
+            mend = "make it writable, name another with --out, or work on a copy of the run"
         raise StorageError(what, where=str(path), mend=mend) from error
 
 

@@ -143,7 +143,7 @@ def update(*, run: Path, dataset: Path | str, metadata: Path | str | None) -> Re
     """
     from xmoe.audio.dataset import load_more
     from xmoe.base.progress import show_progress
-    from xmoe.pipeline.refit import update_run
+    from xmoe.pipeline.update import update_run
     from xmoe.run.folder import RunFolder
 
     task = RunFolder(run).read_config().model.task

@@ -58,7 +58,7 @@ def describe_explanation(record: dict[str, Any], out: Path) -> list[Any]:
             lines[0] += " for {:.2f}-{:.2f} s".format(*whole["shown_s"])
             lines.append(
                 f"that is the surest of {whole['segments']} segments; the whole recording is "
-                f"answered {whole['answer']} (p = {whole['probability']:.3f}{doubt})"
+                f"answered {whole['label']} (p = {whole['probability']:.3f}{doubt})"
             )
         elif doubt:
             lines[0] += doubt

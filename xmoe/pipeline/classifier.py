@@ -288,13 +288,9 @@ class MoEAudioClassifier:
             start_s=segments[surest].start_s,
         )
         start_s = segments[surest].start_s
-        recording = {
-            "answer": whole.label,
-            "probability": whole.probability,
-            "uncertain": whole.uncertain,
-            "segments": len(segments),
-            "shown_s": [start_s, start_s + predictor.config.spectro.segment_s],
-        }
+        shown = {"shown_s": [start_s, start_s + predictor.config.spectro.segment_s]}
+        told = {"label", "probability", "uncertain", "segments"}
+        recording = whole.model_dump(mode="json", include=told) | shown
         return explain_clip(reasons, save_dir, recording=recording)
 
     def evaluate(

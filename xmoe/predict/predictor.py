@@ -34,6 +34,7 @@ from xmoe.mixture.rounds import answer_plan
 from xmoe.predict.answer import Answer, ExpertUse, SegmentAnswers, join_answers
 from xmoe.predict.doubts import find_doubts
 from xmoe.run.folder import RunFolder, Which, answering_parts
+from xmoe.run.steady import read_steadily
 
 # More no longer fit into a processor's cache.
 BATCH = 8
@@ -75,7 +76,7 @@ class Predictor:
             parts = answering_parts(config.model.expert_names)
             return config, {part: folder.load_tensors(part, which) for part in parts}
 
-        config, weights = folder.read_steadily(read, which)
+        config, weights = read_steadily(folder, read, which)
         model = MoE(config.model, config.spectro)
         load_weights_into(model, weights)
         for expert in model.experts.values():

@@ -21,7 +21,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -41,12 +41,10 @@ if TYPE_CHECKING:
 
 Which = Literal["best", "last"]
 Record = TypeVar("Record", bound=Frozen)
-Value = TypeVar("Value")
 
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
-STEADY_TRIES = 8
 STEM, ROUTER, TRAINING = "stem", "router", "training"
 
 
@@ -223,7 +221,8 @@ class RunFolder:
     def checkpoint_folder(self, which: Which = "best") -> Path:
         """The folder that a pointer names."""
         pointer = self.file(pointer_file(which))
-        if not pointer.is_file() and self.file(RunFile.CONFIG).is_file():
+        begun = self.file(RunFile.CONFIG).is_file()
+        if begun and not self.exists("best") and not self.exists("last"):
             what = "the run holds no mixture yet: its training did not end"
             mend = "end it with `xmoe train --resume` on the same data set"
             raise RunFolderError(what, where=str(self.path), mend=mend)
@@ -237,28 +236,6 @@ class RunFolder:
         """Tells one mixture of the run from another: the SHA-256 sum of a checkpoint's manifest."""
         manifest = self.checkpoint_folder(which) / MANIFEST
         return hashlib.sha256(manifest.read_bytes()).hexdigest()
-
-    def read_steadily(self, read: Callable[[], Value], which: Which = "best") -> Value:
-        """What ``read`` reads of a checkpoint, anew where another took its place meanwhile."""
-        for _ in range(STEADY_TRIES):
-            before = self._named(which)
-            try:
-                value = read()
-            except RunFolderError:
-                if before == self._named(which):
-                    raise
-                continue
-            if before == self._named(which):
-                return value
-        what, mend = "its checkpoint changes all the time", "try again when nothing writes it"
-        raise RunFolderError(what, where=str(self.path), mend=mend)
-
-    def _named(self, which: Which) -> str:
-        """The fingerprint of a checkpoint; empty where there is none, or it is just being gone."""
-        try:
-            return self.fingerprint(which)
-        except (OSError, RunFolderError):
-            return ""
 
     def load_tensors(self, part: str, which: Which = "best") -> dict[str, Tensor]:
         """Tensors of one file of a checkpoint, hash and finiteness checked."""

@@ -7,6 +7,7 @@ import torch
 
 from xmoe.base.errors import RunFolderError
 from xmoe.run.folder import RunFolder
+from xmoe.run.steady import read_steadily
 
 
 def write(folder, value):
@@ -24,7 +25,7 @@ def test_parts_are_read_anew_where_a_checkpoint_is_replaced_between_them(tmp_pat
             write(folder, value)
         return stem, float(folder.load_tensors("router")["x"])
 
-    assert folder.read_steadily(read) == (3.0, 3.0)
+    assert read_steadily(folder, read) == (3.0, 3.0)
 
 
 def test_what_is_damaged_and_stays_so_is_an_error_at_once(tmp_path):
@@ -37,14 +38,14 @@ def test_what_is_damaged_and_stays_so_is_an_error_at_once(tmp_path):
         return folder.load_tensors("stem")
 
     with pytest.raises(RunFolderError, match="SHA-256 differs"):
-        folder.read_steadily(read)
+        read_steadily(folder, read)
     assert len(tries) == 1
 
 
 def test_a_checkpoint_that_never_rests_is_an_error(tmp_path):
     folder, count = RunFolder(tmp_path), iter(range(100))
     with pytest.raises(RunFolderError, match="changes all the time"):
-        folder.read_steadily(lambda: write(folder, float(next(count))))
+        read_steadily(folder, lambda: write(folder, float(next(count))))
 
 
 def test_every_change_has_a_fingerprint_of_its_own(tmp_path):
