@@ -67,11 +67,12 @@ def _open_regular(path: str | os.PathLike[str], where: str) -> BinaryIO:
         what = f"cannot be opened: {_system_reason(error, 'the name is not a path')}"
         mend = "check the path and the permissions"
         raise AudioError("unreadable", what, where=where, mend=mend) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        what = "is a folder, pipe or device, not a regular file"
-        mend = "name an audio file (xmoe infer takes a folder with --input)"
-        raise AudioError("unreadable", what, where=where, mend=mend)
+        what = "is a pipe or device, not a regular file"
+        if stat.S_ISDIR(mode):
+            what = "is a folder, not a recording (`xmoe infer` takes one with --input)"
+        raise AudioError("unreadable", what, where=where, mend="name an audio file")
     return cast(BinaryIO, os.fdopen(descriptor, "rb", buffering=0))
 
 
