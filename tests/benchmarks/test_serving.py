@@ -17,6 +17,7 @@ FILE = ROOT / "benchmarks" / "serving.py"
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # five services start one after the other
 def test_every_way_answers_and_has_its_row(tmp_path):
+    pytest.importorskip("litserve", reason="a peer of the benchmark: pip install 'xmoe[bench]'")
     run, clip = write_run(tmp_path / "run"), tmp_path / "clip.wav"
     sf.write(clip, make_sound(), RATE_HZ)
     command = [sys.executable, str(FILE), "--run", str(run), str(clip), "--quick"]

@@ -66,7 +66,8 @@ def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
 
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        # Folded: a name that is cut off names nothing.
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(format_cell(cell)) for cell in row))
     return table

@@ -115,6 +115,6 @@ def _reply(
         "files": written,
     }
     lines = [f"note: {note}" for note in notes]
-    lines += [f"{found.severity}: {found.message} ({found.mend})" for found in findings]
+    lines += [f"{found.severity}: {found}" for found in findings]
     lines += [f"{name:<11}{path}" for name, path in written.items()]
     return Reply(fields, [partial(print_profile, result.profile), "", *lines])
