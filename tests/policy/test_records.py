@@ -7,7 +7,16 @@ from pydantic import ValidationError
 
 from xmoe.base.config import EXPERT_NAMES, SpectroConfig
 from xmoe.base.files import to_json
-from xmoe.policy.records import Candidate, Choice, Policy, PolicyOverrides, Race, list_specs
+from xmoe.policy.records import (
+    Candidate,
+    Choice,
+    Policy,
+    PolicyOverrides,
+    Race,
+    StackRow,
+    list_specs,
+    number_rows,
+)
 
 SPECTRO = SpectroConfig(fmin_hz=50.0, fmax_hz=7000.0)
 
@@ -112,3 +121,23 @@ def test_half_of_a_linear_band_is_half_in_hertz():
     spectro = SpectroConfig(frontend="stft", fmin_hz=0.0, fmax_hz=8000.0, num_bins=64)
     (low,) = list_specs(["low"], spectro)
     assert low.band_hz[1] == pytest.approx(4000.0, rel=0.03)
+
+
+def test_the_table_stands_in_the_order_of_the_mixture():
+    figures = {"ms": 1.0, "alone": 0.5, "gain": 0.1, "gain_se": 0.01, "weight": 0.5}
+    rows = [
+        StackRow(name="lost", taken=True, place=1, reason="it gains most", **figures),
+        StackRow(name="second", taken=True, place=2, reason="then", **figures),
+        StackRow(name="never", taken=False, place=None, reason="no more", **figures),
+        StackRow(name="first", taken=True, place=3, reason="last", **figures),
+    ]
+    found = number_rows(rows, {"stem": 1.0, "first": 0.75, "second": 0.25})
+    assert [(row.name, row.place, row.weight) for row in found] == [
+        ("first", 1, 0.75),
+        ("second", 2, 0.25),
+        ("lost", None, 0.0),
+        ("never", None, 0.0),
+    ]
+    assert found[2].reason == "it gains most; beside those taken after it, it weighs nothing"
+    assert (found[2].taken, found[3].reason) == (False, "no more")
+    assert number_rows(rows, {"first": 1.0}, "by hand")[1].reason == "it gains most; by hand"

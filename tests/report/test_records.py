@@ -3,9 +3,12 @@
 import shutil
 
 import pytest
+import torch
 
 from xmoe.base.errors import RunFolderError
 from xmoe.report.records import RunRecords
+from xmoe.report.report import render_report
+from xmoe.run.folder import RunFile, RunFolder
 
 
 def test_reads_what_a_run_folder_holds(records):
@@ -34,3 +37,17 @@ def test_a_list_is_no_record(run, tmp_path):
     (copy / "metrics.json").write_text("[]")
     with pytest.raises(RunFolderError, match="not a JSON object"):
         _ = RunRecords(copy).metrics
+
+
+def test_figures_of_a_former_mixture_say_so(run, tmp_path):
+    copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    assert RunRecords(copy.path).outdated == ""
+    parts = {"stem": {"x": torch.ones(1)}}
+    copy.save_checkpoint("closed", parts, {}, which=("best", "last"))
+    metrics = RunRecords(copy.path).metrics | {"mixture": copy.fingerprint()}
+    copy.write_record(RunFile.METRICS, metrics)
+    assert RunRecords(copy.path).outdated == ""
+    copy.save_checkpoint("closed", {"stem": {"x": torch.zeros(1)}}, {}, which=("best", "last"))
+    told = "has changed since its figures on test were measured"
+    assert told in RunRecords(copy.path).outdated
+    assert told in render_report(copy.path)
