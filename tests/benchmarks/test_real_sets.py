@@ -1,19 +1,13 @@
 """What the sets say together: folds count as one set, and one price holds for all."""
 
-import sys
-from importlib import import_module
-from pathlib import Path
-
 import pytest
+
+from tests.benchmarks.conftest import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def module():
-    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-    try:
-        return import_module("real_sets")
-    finally:
-        sys.path.pop(0)
+    return load_benchmark("real_sets")
 
 
 def figures(points, ends):

@@ -1,12 +1,9 @@
 """How sure a gain must be: mixtures are judged on parts that their search did not see."""
 
-import sys
-from importlib import import_module
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tests.benchmarks.conftest import load_benchmark
 from xmoe.base.task import task_of
 from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.training.stack import HeldOut
@@ -14,11 +11,7 @@ from xmoe.training.stack import HeldOut
 
 @pytest.fixture(scope="module")
 def module():
-    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-    try:
-        return import_module("selection")
-    finally:
-        sys.path.pop(0)
+    return load_benchmark("selection")
 
 
 @pytest.fixture(scope="module")

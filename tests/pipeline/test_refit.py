@@ -42,6 +42,30 @@ def run(closed_run, tmp_path):
     return shutil.copytree(closed_run, tmp_path / "run")
 
 
+class Renames:
+    """The files that were put in place, by name; from the one told on none is."""
+
+    def __init__(self):
+        self.names, self.last, self.original = [], None, Path.replace
+
+    def stop_at(self, count):
+        self.names.clear()
+        self.last = count
+
+    def replace(self, path, target):
+        if len(self.names) == self.last:
+            raise KeyboardInterrupt
+        self.names.append(Path(target).name)
+        return self.original(path, target)
+
+
+@pytest.fixture
+def renames(monkeypatch):
+    seen = Renames()
+    monkeypatch.setattr(Path, "replace", lambda self, target: seen.replace(self, target))
+    return seen
+
+
 def tensors_of(run):
     folder = RunFolder(run)
     names = folder.read_config().model.expert_names
@@ -90,6 +114,33 @@ def test_an_expert_that_is_added_is_as_if_trained_with_from_the_start(
     policy = RunFolder(run).read_record(RunFile.POLICY, Policy)
     assert policy.experts == config.model.expert_names
     assert {one.name for one in policy.candidates} == {one.name for one in grown.rows}
+
+
+@pytest.mark.usefixtures("few_families")
+def test_wherever_an_addition_stops_the_same_command_ends_it(
+    closed_run, run, scenes, tmp_path, renames
+):
+    *_, spec = RunFolder(closed_run).read_config().model.experts
+    recalibrate(run, without=[spec.name])
+    written = renames.names
+    written.clear()
+    whole = shutil.copytree(run, tmp_path / "whole")
+    add_expert(whole, spec, [scenes])
+    first, last = written.index("best.json") + 1, written.index(RunFile.CLOSED)
+    assert written.index(RunFile.ARCHITECTURE) < last
+    for moment in (written.index(RunFile.POLICY) + 1, first, last):
+        half = shutil.copytree(run, tmp_path / str(moment))
+        renames.stop_at(moment)
+        with pytest.raises(KeyboardInterrupt):
+            add_expert(half, spec, [scenes])
+        renames.stop_at(None)
+        assert Predictor.load(half).predict(sound(), RATE_HZ).label in CLASSES
+        add_expert(half, spec, [scenes])
+        assert tensors_of(half).keys() == tensors_of(whole).keys()
+        weights = [json.loads((at / RunFile.CLOSED).read_text())["weights"] for at in (half, whole)]
+        assert weights[0][-1] == pytest.approx(weights[1][-1])
+        with pytest.raises(ConfigError, match="already has an expert"):
+            add_expert(half, spec, [scenes])
 
 
 @pytest.mark.usefixtures("few_families")
@@ -204,30 +255,20 @@ def test_copies_at_other_speeds_grow_with_clips_and_experts(voices, tmp_path):
 
 
 def test_wherever_an_update_stops_the_run_answers_and_the_next_one_ends_it(
-    young, parted, tmp_path, monkeypatch
+    young, parted, tmp_path, renames
 ):
-    more = load_more(parted[1], None, "single_label")
-    written, original = [], Path.replace
-
-    def write(self, target):
-        if len(written) == stop:
-            raise KeyboardInterrupt
-        written.append(Path(target).name)
-        return original(self, target)
-
-    stop = -1
-    monkeypatch.setattr(Path, "replace", write)
+    more, written = load_more(parted[1], None, "single_label"), renames.names
+    written.clear()
     whole = shutil.copytree(young, tmp_path / "whole")
     update_run(whole, more)
     first, last = written.index(RunFile.HELD_OUT), written.index(RunFile.KNOWN)
     assert last - first >= 8
     for moment in (written.index("best.json") + 1, last):
         run = shutil.copytree(young, tmp_path / str(moment))
-        written.clear()
-        stop = moment
+        renames.stop_at(moment)
         with pytest.raises(KeyboardInterrupt):
             update_run(run, more)
-        stop = -1
+        renames.stop_at(None)
         assert Predictor.load(run).predict(sound(), RATE_HZ).label in CLASSES
         assert update_run(run, more).clips == 48
         for part, tensors in tensors_of(whole).items():

@@ -51,3 +51,4 @@ def test_figures_of_a_former_mixture_say_so(run, tmp_path):
     told = "has changed since its figures on test were measured"
     assert told in RunRecords(copy.path).outdated
     assert told in render_report(copy.path)
+    assert ".. run" not in render_report(copy.path)

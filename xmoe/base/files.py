@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from xmoe.base.config import Frozen
 from xmoe.base.errors import RunFolderError, StorageError
 
+RESTORE = "restore the file from a copy, or train again"
 TRAIN_AGAIN = "train again, or name a run folder that `xmoe train` wrote"
 
 
@@ -72,10 +73,8 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise RunFolderError("no such file", where=str(path), mend=TRAIN_AGAIN) from error
     except (OSError, ValueError, RecursionError) as error:
-        mend = "restore the file from a copy, or train again"
-        raise RunFolderError(
-            f"not readable as JSON: {error}", where=str(path), mend=mend
-        ) from error
+        what = f"not readable as JSON: {error}"
+        raise RunFolderError(what, where=str(path), mend=RESTORE) from error
 
 
 def _plain(value: Any) -> Any:

@@ -42,9 +42,8 @@ def list_experts(*, run: Path) -> Reply:
 
     folder = RunFolder(run)
     config = folder.read_config()
-    measured = folder.file(RunFile.METRICS).is_file() and folder.file(RunFile.USAGE).is_file()
-    outdated = RunRecords(run).outdated if measured else ""
-    usage = read_json(folder.file(RunFile.USAGE)) if measured and not outdated else {}
+    outdated, usage_file = RunRecords(run).outdated, folder.file(RunFile.USAGE)
+    usage = read_json(usage_file) if usage_file.is_file() and not outdated else {}
     policy = folder.read_record(RunFile.POLICY, Policy)
     table = {row.name: row.model_dump() for row in policy.candidates}
     rows = [_describe(config, index, table, usage) for index in range(len(config.model.experts))]

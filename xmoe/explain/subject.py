@@ -17,6 +17,7 @@ from xmoe.mixture.combine import Combined, combine
 from xmoe.mixture.moe import MoE
 from xmoe.mixture.plan import Plan
 from xmoe.mixture.rounds import answer_plan
+from xmoe.predict.answer import SegmentAnswers
 from xmoe.predict.predictor import Predictor
 
 BATCH = 128
@@ -83,6 +84,10 @@ class Subject:
 
 def surest_segment(predictor: Predictor, specs: Tensor, sound: Sound | None = None) -> int:
     """Which of the segments [n, F, T], with their sound, is surest of the answer."""
-    answers = predictor.answer_segments(specs, sound)
+    return pick_surest(predictor, predictor.answer_segments(specs, sound))
+
+
+def pick_surest(predictor: Predictor, answers: SegmentAnswers) -> int:
+    """Which of a recording's segments is surest of its answer."""
     top = int(predictor.probabilities(answers.logits).argmax())
     return int(predictor.task.log_probabilities(answers.logits)[:, top].argmax())

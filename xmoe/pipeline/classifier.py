@@ -25,7 +25,7 @@ from xmoe.base.progress import Progress, silent
 from xmoe.explain.clip import explain_clip
 from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.reasons import find_reasons
-from xmoe.explain.subject import Subject, surest_segment
+from xmoe.explain.subject import Subject, pick_surest
 from xmoe.explain.survey import survey_store
 from xmoe.pictures import draw_robustness, to_png
 from xmoe.pipeline.architecture import describe_usage
@@ -277,20 +277,21 @@ class MoEAudioClassifier:
         """
         predictor, method = self.predictor, check_method(method or self.explainability)
         samples, rate = hear(audio_path, sample_rate_hz)[:2]
-        segments, whole = predictor.cut(samples, rate), predictor.predict(samples, rate)
+        segments = predictor.cut(samples, rate)
         specs, sound = predictor.measure(segments), predictor.sound_of(segments)
-        surest = surest_segment(predictor, specs, sound)
+        answers = predictor.answer_segments(specs, sound)
+        surest = pick_surest(predictor, answers)
+        start_s = segments[surest].start_s
         reasons = find_reasons(
             Subject.of(predictor),
             specs[surest].to(predictor.device),
             sound=None if sound is None else sound.rows(slice(surest, surest + 1)),
             method=method,
-            start_s=segments[surest].start_s,
+            start_s=start_s,
         )
-        start_s = segments[surest].start_s
         shown = {"shown_s": [start_s, start_s + predictor.config.spectro.segment_s]}
         told = {"label", "probability", "uncertain", "segments"}
-        recording = whole.model_dump(mode="json", include=told) | shown
+        recording = predictor.summarise(answers).model_dump(mode="json", include=told) | shown
         return explain_clip(reasons, save_dir, recording=recording)
 
     def evaluate(

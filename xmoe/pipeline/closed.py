@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from xmoe.audio.dataset import Dataset
 from xmoe.audio.segment import Segment
 from xmoe.base.config import ModelConfig, RoutingConfig, RunConfig
+from xmoe.base.errors import RunFolderError
+from xmoe.base.files import RESTORE, read_json
 from xmoe.base.progress import Progress, silent
 from xmoe.experts.head import LinearHead
 from xmoe.frontend.measure import measure_segments
@@ -171,6 +174,15 @@ def measure_glance_ms(model: MoE, sample_rate_hz: int) -> float:
         model.prepare(spec, RoutingConfig(), k=0, only_needed=True)
 
     return time_ms(glance)
+
+
+def read_fit(folder: RunFolder) -> dict[str, Any]:
+    """The record of a run's fit in closed form; RunFolderError where it is none."""
+    path = folder.file(RunFile.CLOSED)
+    record = read_json(path)
+    if not isinstance(record, dict) or not {"clips", "sample_rate_hz", "weights"} <= record.keys():
+        raise RunFolderError("not the record of a fit", where=str(path), mend=RESTORE)
+    return record
 
 
 def describe_fit(fitted: Fitted) -> dict[str, object]:

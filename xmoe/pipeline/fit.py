@@ -39,10 +39,15 @@ def fit_run(request: FitRequest, *, progress: Progress = silent) -> RunFolder:
     """
     folder = RunFolder(request.out_dir)
     check_vacant(folder, resume=request.resume)
+    made = not folder.path.exists()
     with storage_errors(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.changing():
-        _fit(folder, request, progress)
+    try:
+        with folder.changing():
+            _fit(folder, request, progress)
+    finally:
+        if made and not any(folder.path.iterdir()):  # what was refused leaves nothing behind
+            folder.path.rmdir()
     return folder
 
 

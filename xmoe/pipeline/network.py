@@ -34,6 +34,7 @@ from xmoe.mixture.promise_router import STEM_NAME
 from xmoe.pipeline.closed import (
     describe_routing,
     measure_glance_ms,
+    read_fit,
     with_selection,
     write_routing,
 )
@@ -41,7 +42,7 @@ from xmoe.pipeline.request import FitRequest
 from xmoe.pipeline.settle import Costs, settle_routing
 from xmoe.pipeline.trained_stem import StemTrial, keep_former_stem, try_stem
 from xmoe.policy.policy import Choice, Policy, choose_policy
-from xmoe.policy.records import StackRow
+from xmoe.policy.records import StackRow, number_rows
 from xmoe.profile.profile import Profile
 from xmoe.routing.stack import Stack
 from xmoe.run.folder import ROUTER, STEM, RunFile, RunFolder, answering_parts, expert_part
@@ -90,8 +91,10 @@ def add_network(
         choices = [Choice(name="stem", value=config.model.stem, reason=reason, source="race")]
         progress("stem", 1, 1, reason)
     policy = folder.read_record(RunFile.POLICY, Policy)
-    rows = [*(row for row in policy.candidates if row.name != NETWORK), trial.row]
-    rows = renumber(rows, config.model.expert_names)
+    others = [row for row in policy.candidates if row.name != NETWORK]
+    weights = read_fit(folder)["weights"][-1]
+    ordered = {name: weights[name] for name in config.model.expert_names}
+    rows = number_rows([*others, trial.row], ordered)
     row = next(row for row in rows if row.name == NETWORK)
     folder.write_record(RunFile.POLICY, with_selection(policy, config.model, rows, *choices))
     minutes = round((time.monotonic() - began) / 60, 3)
@@ -282,13 +285,3 @@ def parts_beside_network(names: Sequence[str]) -> list[str]:
     """Parts that a run has before a network becomes one of its experts ``names``."""
     parts = answering_parts(name for name in names if name != NETWORK)
     return [part for part in parts if part != ROUTER]
-
-
-def renumber(rows: Sequence[StackRow], names: Sequence[str]) -> list[StackRow]:
-    """The table of candidates with the experts ``names`` in their order, then the others."""
-    places = {name: place for place, name in enumerate(names, 1)}
-    numbered = [
-        row.model_copy(update={"taken": row.name in places, "place": places.get(row.name)})
-        for row in rows
-    ]
-    return sorted(numbered, key=lambda row: row.place or len(rows) + 1)

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from xmoe.base.config import BackboneSpec, KernelsSpec, ModelConfig, RunConfig
-from xmoe.base.errors import ConfigError, RunFolderError
-from xmoe.base.files import read_json
+from xmoe.base.errors import ConfigError
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
 from xmoe.mixture.moe import MoE, load_weights_into
@@ -24,6 +22,7 @@ from xmoe.mixture.network import measure_ms as measure_network_ms
 from xmoe.pipeline.closed import (
     describe_routing,
     measure_glance_ms,
+    read_fit,
     with_selection,
     write_routing,
 )
@@ -124,16 +123,6 @@ def read_closed_config(folder: RunFolder) -> RunConfig:
         what = "the router of this run was trained by gradient, so it knows no costs"
         raise ConfigError(what, where=str(folder.path), mend="train again with --fit closed")
     return config
-
-
-def read_fit(folder: RunFolder) -> dict[str, Any]:
-    """The record of a run's fit in closed form; RunFolderError where it is none."""
-    path = folder.file(RunFile.CLOSED)
-    record = read_json(path)
-    if not isinstance(record, dict) or not {"clips", "sample_rate_hz", "weights"} <= record.keys():
-        what, mend = "not the record of a fit", "restore it from a copy, or train again"
-        raise RunFolderError(what, where=str(path), mend=mend)
-    return record
 
 
 def keep_names(model: ModelConfig, without: Sequence[str], folder: RunFolder) -> tuple[str, ...]:

@@ -23,10 +23,10 @@ from xmoe.base.files import read_json
 from xmoe.base.progress import Progress, silent
 from xmoe.base.task import task_of
 from xmoe.mixture.promise_router import STEM_NAME
-from xmoe.pipeline.closed import describe_fit, describe_routing, settle_fit
+from xmoe.pipeline.closed import describe_fit, describe_routing, read_fit, settle_fit
 from xmoe.pipeline.network import NETWORK, forget_judgement
 from xmoe.pipeline.outcome import renew_architecture
-from xmoe.pipeline.recalibrate import read_closed_config, read_fit
+from xmoe.pipeline.recalibrate import read_closed_config
 from xmoe.pipeline.request import Offered, read_cards
 from xmoe.pipeline.settle import Settled
 from xmoe.policy.families import list_families

@@ -41,14 +41,14 @@ def update_run(path: str | Path, more: Dataset, *, progress: Progress = silent) 
 
 def _update(run: RefitRun, more: Dataset, progress: Progress) -> Grown:
     check_labels(more, run.config)
-    check_twins(more, run.known)
-    known, specs = run.known, run.measured(run.specs)
+    known, specs, digest = run.known, run.measured(run.specs), FileDigests(more)
+    check_twins(more, known, digest)
     if not known.holds(specs):
         what = "the run keeps no features of the clips that it was trained on, or not all of them"
         mend = "train again on all clips together"
         raise ConfigError(what, where=str(run.folder.file(RunFile.FEATURES)), mend=mend)
-    fresh, passed = pick_fresh(more, known)
-    fresh, tested, bad = leave_tested_out(run.folder, more, fresh)
+    fresh, passed = pick_fresh(more, known, digest)
+    fresh, tested, bad = leave_tested_out(run.folder, more, fresh, progress)
     if hears_few(run.specs) and not known.whole.looked("whole").all():
         few = ", ".join(one.name for one in run.specs if hears_few([one]))
         what = f"the run does not know which windows of its earlier recordings {few} chose"
@@ -68,9 +68,9 @@ def _update(run: RefitRun, more: Dataset, progress: Progress) -> Grown:
     return Grown(settled, fitted.rows, *counts, bad=(*bad, *new.bad))
 
 
-def check_twins(more: Dataset, known: Known) -> None:
+def check_twins(more: Dataset, known: Known, digest: FileDigests) -> None:
     """Refuse clips that are there twice, and known ones that now have another label."""
-    digest, seen = FileDigests(more), dict[tuple[str, float, float | None], Example]()
+    seen: dict[tuple[str, float, float | None], Example] = {}
     pairs = zip(known.whole.examples, known.whole.digests, strict=True)
     labelled = {(own, one.start_s, one.end_s): one.labels for one, own in pairs}
     for one in (*more.split("train"), *more.split("val")):
@@ -95,7 +95,7 @@ def check_labels(more: Dataset, config: RunConfig) -> None:
 
 
 def leave_tested_out(
-    folder: RunFolder, more: Dataset, fresh: Sequence[Example]
+    folder: RunFolder, more: Dataset, fresh: Sequence[Example], progress: Progress
 ) -> tuple[list[Example], int, list[Quarantined]]:
     """The clips that are not of the run's own test split, how many are, and those that are bad.
 
@@ -107,7 +107,8 @@ def leave_tested_out(
         rows = RunRecords(folder.path).clips.values()
         tested = {row["content_sha256"] for row in rows if row["split"] == "test"}
     left, bad, count = [], [], 0
-    for example, clip in load_clips(more, fresh):
+    for done, (example, clip) in enumerate(load_clips(more, fresh), 1):
+        progress("own test clips", done, len(fresh))
         if isinstance(clip, AudioError):
             bad.append(Quarantined.from_error(example.filepath, clip))
         elif clip.content_sha256 in tested:
@@ -122,13 +123,13 @@ def leave_tested_out(
     return left, count, bad
 
 
-def pick_fresh(more: Dataset, known: Known) -> tuple[list[Example], int]:
+def pick_fresh(more: Dataset, known: Known, digest: FileDigests) -> tuple[list[Example], int]:
     """The clips that the run was not fitted to, and how many it was.
 
     A clip is known by its bytes and times, whatever its name. DatasetError where a name now stands
     for other bytes, and where nothing is new.
     """
-    digest, whole = FileDigests(more), known.whole
+    whole = known.whole
     names = {one.clip_id for one in whole.examples}
     pairs = zip(whole.examples, whole.digests, strict=True)
     contents = {(own, one.start_s, one.end_s) for one, own in pairs}

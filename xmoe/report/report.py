@@ -93,7 +93,7 @@ def write_report(
 
 def _say_answer(records: RunRecords) -> str:
     try:
-        return ". ".join(filter(None, [say_answer(records.metrics), records.outdated]))
+        return " ".join(filter(None, [say_answer(records.metrics), records.outdated]))
     except Exception as error:  # as in render_part
         return f"There are no figures on the test split: {_say_error(error)}"
 

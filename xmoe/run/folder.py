@@ -32,7 +32,7 @@ from safetensors import SafetensorError
 
 from xmoe.base.config import Frozen, RunConfig
 from xmoe.base.errors import ConfigError, RunFolderError
-from xmoe.base.files import TRAIN_AGAIN, read_json, storage_errors, to_json, write_json
+from xmoe.base.files import RESTORE, TRAIN_AGAIN, read_json, storage_errors, to_json, write_json
 from xmoe.run.pretrained import keep_pretrained, locate_pretrained
 from xmoe.run.version import check_version
 
@@ -293,8 +293,7 @@ def check_sha256(path: Path, expected: str | None) -> None:
         raise RunFolderError(f"cannot read: {error.strerror}", where=str(path)) from error
     if found != expected:
         what = "the bytes are not those that were written (SHA-256 differs)"
-        mend = "restore the file from a copy, or train again"
-        raise RunFolderError(what, where=str(path), mend=mend)
+        raise RunFolderError(what, where=str(path), mend=RESTORE)
 
 
 def _read_sums(manifest: Path) -> dict[str, str]:
