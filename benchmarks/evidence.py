@@ -63,7 +63,7 @@ def read_depths(run: Path) -> Depths:
     folder = RunFolder(run)
     model = folder.read_config().model
     table: HeldTable = read_table(
-        folder.file(RunFile.HELD_OUT), model.expert_names, task_of(model.task)
+        folder.mixture_file(RunFile.HELD_OUT), model.expert_names, task_of(model.task)
     )
     rows = read_json(folder.file(RunFile.CLOSED))["candidates"]
     ms = {row["name"]: float(row["ms"]) for row in rows}

@@ -115,7 +115,9 @@ def run_job(job: Job, data: Path, run: Path, extra: Sequence[str]) -> dict[str, 
 def pick_alone(folder: RunFolder) -> str:
     """Return the expert that is right most often alone on clean held-out clips."""
     model = folder.read_config().model
-    table = read_table(folder.file(RunFile.HELD_OUT), model.expert_names, task_of(model.task))
+    table = read_table(
+        folder.mixture_file(RunFile.HELD_OUT), model.expert_names, task_of(model.task)
+    )
     clean = zip(table.experts, table.logits[1:, 0], strict=True)
     right = {name: rightness(said, table.rows, table.task).mean() for name, said in clean}
     return max(right, key=lambda name: float(right[name]))

@@ -12,7 +12,9 @@ from xmoe.explain.reasons import find_reasons
 
 def test_five_pictures_of_the_plan_that_was_carried_out_and_their_numbers(subject, specs, tmp_path):
     plan = subject.model.plan(specs[1:2], subject.routing, k=1)
-    record = explain_clip(find_reasons(subject, specs[1], plan=plan, start_s=3.0), tmp_path / "why")
+    record = explain_clip(
+        find_reasons(subject, specs[1], plan=plan, span_s=(3.0, 3.4)), tmp_path / "why"
+    )
     assert record["k"] == 1
     assert record["segment_s"][0] == 3.0
     names = [

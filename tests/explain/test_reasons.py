@@ -153,7 +153,7 @@ def test_occlusion_reaches_a_network(asking, heard):
     target = ClassTarget(1)
     found = METHODS["occlusion"](asking.model, spec[None], only, target, heard_whole)[0]
     assert float(found.abs().max()) > 1e-4
-    times = torch.from_numpy(scales_of(asking.frontend, spec.shape[1], 0.0).frame_times_s)
+    times = torch.from_numpy(scales_of(asking.frontend, spec.shape[1]).frame_times_s)
     spans = only.spans[0, 2]
     far = torch.stack([(times < a - 0.1) | (times > b + 0.1) for a, b in spans]).all(0)
     assert float(found[:, far].abs().max()) < 0.1 * float(found.abs().max())

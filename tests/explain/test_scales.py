@@ -43,7 +43,7 @@ def test_ticks_stand_at_the_bins_of_their_frequency(name):
 
 
 def test_a_segment_that_begins_later_has_later_frames():
-    scales = scales_of(build_frontend(SpectroConfig()), 101, start_s=2.0)
+    scales = scales_of(build_frontend(SpectroConfig()), 101, (2.0, 3.0))
     assert scales.frame_times_s[50] == pytest.approx(2.5)
     assert scales.frame_edges_s[[0, -1]].tolist() == pytest.approx([2.0, 3.005])
 

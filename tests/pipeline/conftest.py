@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,15 +28,19 @@ from tests.fixtures.fitted import fitted, small, tone, tones, write_tones
 from xmoe.audio.dataset import load_dataset
 from xmoe.audio.store import load_clips
 from xmoe.base.config import ModelConfig, RunConfig, TrainConfig
+from xmoe.experts.kernels import KernelsEar
 from xmoe.mixture.moe import MoE, split_weights
 from xmoe.pipeline import network, trained_stem
 from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.network import add_network
 from xmoe.pipeline.request import FitRequest
 from xmoe.policy.records import PolicyOverrides, list_specs
-from xmoe.run.folder import RunFile, RunFolder
+from xmoe.run.folder import RunFile, RunFolder, answering_parts
 from xmoe.training import closed
+from xmoe.training.ears import StemEar
 from xmoe.training.pieces import cut_training
+
+RATE_HZ = 8000
 
 # Sources that come later: two of training and one of validation.
 LATER = {7, 8, SOURCES["train"] + 2}
@@ -195,3 +200,48 @@ def young(parted, closed_run, tmp_path, few_families, undrawn):
     fit_run(ask_closed(first, tmp_path / "young", overrides=wanted))
     shutil.rmtree(first)
     return tmp_path / "young"
+
+
+class Renames:
+    """The files that were put in place, by name; from the one told on none is."""
+
+    def __init__(self):
+        self.names, self.last, self.original = [], None, Path.replace
+
+    def stop_at(self, count):
+        self.names.clear()
+        self.last = count
+
+    def replace(self, path, target):
+        if len(self.names) == self.last:
+            raise KeyboardInterrupt
+        self.names.append(Path(target).name)
+        return self.original(path, target)
+
+
+@pytest.fixture
+def renames(monkeypatch):
+    seen = Renames()
+    monkeypatch.setattr(Path, "replace", lambda self, target: seen.replace(self, target))
+    return seen
+
+
+def tensors_of(run):
+    folder = RunFolder(run)
+    names = folder.read_config().model.expert_names
+    return {part: folder.load_tensors(part) for part in answering_parts(names)}
+
+
+def sound():
+    return (0.1 * np.random.default_rng(0).standard_normal(3000)).astype(np.float32)
+
+
+def listen(monkeypatch):
+    """Return the names of those that measure features from now on."""
+    heard = []
+    ear, stem = KernelsEar.measure, StemEar.measure
+    monkeypatch.setattr(
+        KernelsEar, "measure", lambda self, *a: heard.append(self.spec.name) or ear(self, *a)
+    )
+    monkeypatch.setattr(StemEar, "measure", lambda self, *a: heard.append("stem") or stem(self, *a))
+    return heard

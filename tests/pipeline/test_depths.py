@@ -28,7 +28,7 @@ def store(predictor, scenes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def held(closed_run, predictor):
-    path = RunFolder(closed_run).file(RunFile.HELD_OUT)
+    path = RunFolder(closed_run).mixture_file(RunFile.HELD_OUT)
     return read_table(path, predictor.config.model.expert_names, predictor.task)
 
 

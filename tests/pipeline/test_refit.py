@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +10,9 @@ import soundfile as sf
 import torch
 
 from tests.fixtures.closed import CLASSES, FEWER_MS, OF_A_SOURCE, SOURCES, cost_ms
-from tests.pipeline.conftest import LATER, ask_closed, split_sources
+from tests.pipeline.conftest import RATE_HZ, ask_closed, listen, sound, split_sources, tensors_of
 from xmoe.audio.dataset import load_more
 from xmoe.base.errors import ConfigError, DatasetError
-from xmoe.experts.kernels import KernelsEar
 from xmoe.pipeline.classifier import MoEAudioClassifier
 from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.recalibrate import recalibrate
@@ -29,62 +27,14 @@ from xmoe.pipeline.request import Offered, read_cards
 from xmoe.pipeline.update import update_run
 from xmoe.policy.policy import Policy, PolicyOverrides
 from xmoe.predict.predictor import Predictor
-from xmoe.run.folder import ROUTER, RunFile, RunFolder, answering_parts
+from xmoe.run.folder import ROUTER, RunFile, RunFolder
 from xmoe.training import closed
-from xmoe.training.ears import StemEar
 from xmoe.training.known import Known
-
-RATE_HZ = 8000
 
 
 @pytest.fixture
 def run(closed_run, tmp_path):
     return shutil.copytree(closed_run, tmp_path / "run")
-
-
-class Renames:
-    """The files that were put in place, by name; from the one told on none is."""
-
-    def __init__(self):
-        self.names, self.last, self.original = [], None, Path.replace
-
-    def stop_at(self, count):
-        self.names.clear()
-        self.last = count
-
-    def replace(self, path, target):
-        if len(self.names) == self.last:
-            raise KeyboardInterrupt
-        self.names.append(Path(target).name)
-        return self.original(path, target)
-
-
-@pytest.fixture
-def renames(monkeypatch):
-    seen = Renames()
-    monkeypatch.setattr(Path, "replace", lambda self, target: seen.replace(self, target))
-    return seen
-
-
-def tensors_of(run):
-    folder = RunFolder(run)
-    names = folder.read_config().model.expert_names
-    return {part: folder.load_tensors(part) for part in answering_parts(names)}
-
-
-def sound():
-    return (0.1 * np.random.default_rng(0).standard_normal(3000)).astype(np.float32)
-
-
-def listen(monkeypatch):
-    """Return the names of those that measure features from now on."""
-    heard = []
-    ear, stem = KernelsEar.measure, StemEar.measure
-    monkeypatch.setattr(
-        KernelsEar, "measure", lambda self, *a: heard.append(self.spec.name) or ear(self, *a)
-    )
-    monkeypatch.setattr(StemEar, "measure", lambda self, *a: heard.append("stem") or stem(self, *a))
-    return heard
 
 
 @pytest.mark.usefixtures("few_families")
@@ -209,33 +159,6 @@ def test_what_is_no_spec_is_refused_with_the_reason(run, tmp_path, change, said)
         read_spec(str(path), folder)
 
 
-def test_clips_that_are_added_give_the_heads_of_training_on_all_at_once(
-    young, parted, closed_run, monkeypatch
-):
-    _, later = parted
-    heard = listen(monkeypatch)
-    more = load_more(later, None, "single_label")
-    before = tensors_of(young)
-    grown = update_run(young, more)
-    assert (grown.clips, grown.added, grown.passed) == (48, OF_A_SOURCE * len(LATER), 0)
-    names = RunFolder(young).read_config().model.expert_names
-    assert set(heard) == {"stem", *names}
-    again, at_once = tensors_of(young), tensors_of(closed_run)
-    shared = (again.keys() & at_once.keys()) - {ROUTER}
-    assert len(shared) >= 2
-    for part in shared:
-        for name in ("weight", "bias", "head.weight", "head.bias"):
-            if name in again[part]:
-                far = (again[part][name] - at_once[part][name]).abs().max()
-                assert far <= 1e-6 * at_once[part][name].abs().max().clamp_min(1.0)
-                assert not torch.equal(again[part][name], before[part][name])
-    record = json.loads((young / RunFile.CLOSED).read_text())
-    assert record["clips"] == 48
-    assert Predictor.load(young).predict(sound(), RATE_HZ).label in CLASSES
-    with pytest.raises(DatasetError, match="nothing is new"):
-        update_run(young, more)
-
-
 @pytest.mark.usefixtures("few_families", "undrawn")
 def test_copies_at_other_speeds_grow_with_clips_and_experts(voices, tmp_path):
     first, later = split_sources(voices, tmp_path)
@@ -252,28 +175,6 @@ def test_copies_at_other_speeds_grow_with_clips_and_experts(voices, tmp_path):
     assert read_kept(RunFolder(run)).holds([spec])
     choice = RunFolder(run).read_record(RunFile.POLICY, Policy).choices[-1]
     assert (choice.name, choice.value) == ("speeds", [0.9, 1.1])
-
-
-def test_wherever_an_update_stops_the_run_answers_and_the_next_one_ends_it(
-    young, parted, tmp_path, renames
-):
-    more, written = load_more(parted[1], None, "single_label"), renames.names
-    written.clear()
-    whole = shutil.copytree(young, tmp_path / "whole")
-    update_run(whole, more)
-    first, last = written.index(RunFile.HELD_OUT), written.index(RunFile.KNOWN)
-    assert last - first >= 8
-    for moment in (written.index("best.json") + 1, last):
-        run = shutil.copytree(young, tmp_path / str(moment))
-        renames.stop_at(moment)
-        with pytest.raises(KeyboardInterrupt):
-            update_run(run, more)
-        renames.stop_at(None)
-        assert Predictor.load(run).predict(sound(), RATE_HZ).label in CLASSES
-        assert update_run(run, more).clips == 48
-        for part, tensors in tensors_of(whole).items():
-            own = tensors_of(run)[part]
-            assert all(torch.allclose(own[name], tensors[name]) for name in tensors), part
 
 
 @pytest.mark.usefixtures("few_families")

@@ -43,7 +43,7 @@ def test_a_stem_that_knows_more_becomes_that_of_the_run(run, add, scenes):
 
     # What the promises were fitted on is what the router sees when it serves.
     model = Predictor.load(run).model
-    table = read_table(folder.file(RunFile.HELD_OUT), config.model.expert_names, model.task)
+    table = read_table(folder.mixture_file(RunFile.HELD_OUT), config.model.expert_names, model.task)
     example, clip = next(load_clips(load_dataset(scenes), load_dataset(scenes).split("val")[:1]))
     assert table.clip_ids[0] == example.clip_id
     frontend = build_frontend(SPECTRO)
@@ -59,7 +59,7 @@ def test_without_its_network_a_run_has_its_own_stem_again(run, add):
     folder = RunFolder(run)
     before, stem = folder.read_config().model, folder.load_tensors("stem")
     task = task_of(before.task)
-    known = read_table(folder.file(RunFile.HELD_OUT), before.expert_names, task)
+    known = read_table(folder.mixture_file(RunFile.HELD_OUT), before.expert_names, task)
     add()
     assert folder.read_config().model.stem == "cnn"
     recalibrate(run, without=["network"])
@@ -68,7 +68,7 @@ def test_without_its_network_a_run_has_its_own_stem_again(run, add):
     assert set(after.expert_names) <= set(before.expert_names)
     for name, weight in folder.load_tensors("stem").items():
         assert torch.equal(weight, stem[name])
-    table = read_table(folder.file(RunFile.HELD_OUT), after.expert_names, task)
+    table = read_table(folder.mixture_file(RunFile.HELD_OUT), after.expert_names, task)
     assert (table.glance == known.glance).all()
     assert (table.logits == known.keep(after.expert_names).logits).all()
 

@@ -1,19 +1,24 @@
-"""What an update does not train on, and what it refuses."""
+"""Clips that are added, as if they had always been there; and which an update leaves out."""
 
+import json
 import shutil
 from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from tests.fixtures.closed import CLASSES, OF_A_SOURCE
-from tests.pipeline.conftest import LATER
+from tests.pipeline.conftest import LATER, RATE_HZ, listen, sound, tensors_of
 from xmoe.audio.dataset import Dataset, load_more
 from xmoe.base.errors import ConfigError, DatasetError
+from xmoe.base.task import task_of
 from xmoe.pipeline.recalibrate import recalibrate
 from xmoe.pipeline.refit import add_expert
 from xmoe.pipeline.update import update_run
-from xmoe.run.folder import RunFile, RunFolder
+from xmoe.predict.predictor import Predictor
+from xmoe.run.folder import ROUTER, RunFile, RunFolder
+from xmoe.training.promises import read_table
 
 
 @pytest.fixture
@@ -80,3 +85,67 @@ def test_what_an_update_cannot_do_it_refuses(young, parted):
     shutil.rmtree(young / RunFile.FEATURES)
     with pytest.raises(ConfigError, match="keeps no features"):
         update_run(young, more)
+
+
+def test_clips_that_are_added_give_the_heads_of_training_on_all_at_once(
+    young, parted, closed_run, monkeypatch
+):
+    _, later = parted
+    heard = listen(monkeypatch)
+    more = load_more(later, None, "single_label")
+    before = tensors_of(young)
+    grown = update_run(young, more)
+    assert (grown.clips, grown.added, grown.passed) == (48, OF_A_SOURCE * len(LATER), 0)
+    names = RunFolder(young).read_config().model.expert_names
+    assert set(heard) == {"stem", *names}
+    again, at_once = tensors_of(young), tensors_of(closed_run)
+    shared = (again.keys() & at_once.keys()) - {ROUTER}
+    assert len(shared) >= 2
+    for part in shared:
+        for name in ("weight", "bias", "head.weight", "head.bias"):
+            if name in again[part]:
+                far = (again[part][name] - at_once[part][name]).abs().max()
+                assert far <= 1e-6 * at_once[part][name].abs().max().clamp_min(1.0)
+                assert not torch.equal(again[part][name], before[part][name])
+    record = json.loads((young / RunFile.CLOSED).read_text())
+    assert record["clips"] == 48
+    assert Predictor.load(young).predict(sound(), RATE_HZ).label in CLASSES
+    with pytest.raises(DatasetError, match="nothing is new"):
+        update_run(young, more)
+
+
+def read_held(run):
+    """Return the held-out answers behind a run's mixture."""
+    folder = RunFolder(run)
+    model = folder.read_config().model
+    path = folder.mixture_file(RunFile.HELD_OUT)
+    return read_table(path, model.expert_names, task_of(model.task))
+
+
+def test_wherever_an_update_stops_the_run_answers_and_the_next_one_ends_it(
+    young, parted, tmp_path, renames
+):
+    more, written = load_more(parted[1], None, "single_label"), renames.names
+    written.clear()
+    whole = shutil.copytree(young, tmp_path / "whole")
+    update_run(whole, more)
+    named, last = written.index("best.json"), written.index(RunFile.KNOWN)
+    tables = {len(read_held(run).clip_ids): run for run in (young, whole)}
+    assert len(tables) == 2
+    for moment in (named, named + 1, last):
+        run = shutil.copytree(young, tmp_path / str(moment))
+        renames.stop_at(moment)
+        with pytest.raises(KeyboardInterrupt):
+            update_run(run, more)
+        renames.stop_at(None)
+        assert Predictor.load(run).predict(sound(), RATE_HZ).label in CLASSES
+        # Heads and their held-out answers are of one mixture, the former or the new one.
+        mine = tables[len(read_held(run).clip_ids)]
+        assert mine == (young if moment == named else whole)
+        for part, tensors in tensors_of(mine).items():
+            own = tensors_of(run)[part]
+            assert all(torch.allclose(own[name], tensors[name]) for name in tensors), part
+        assert update_run(run, more).clips == 48
+        for part, tensors in tensors_of(whole).items():
+            own = tensors_of(run)[part]
+            assert all(torch.allclose(own[name], tensors[name]) for name in tensors), part

@@ -1,6 +1,7 @@
 """A run from an address: only what is asked for is fetched, and what cannot be read is named."""
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from xmoe.run import remote
 from xmoe.run.folder import MANIFEST, RunFile, RunFolder
 from xmoe.run.remote import fetched, fetched_for_predicting, identify_run, open_run
 from xmoe.storage.place import open_place
+
+
+@pytest.fixture(autouse=True)
+def copies_beside_the_test(tmp_path, monkeypatch):
+    """Nobody removes the copies that ``open_run`` makes here but pytest."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture

@@ -40,6 +40,10 @@ class Segment:
     def end_s(self) -> float:
         return self.end / self.sample_rate_hz
 
+    @property
+    def span_s(self) -> tuple[float, float]:
+        return self.start_s, self.end_s
+
 
 @dataclass(frozen=True)
 class Grid:

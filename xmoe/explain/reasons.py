@@ -29,7 +29,7 @@ from xmoe.explain.maps.methods import METHODS
 from xmoe.explain.maps.occlusion import repeat_rows
 from xmoe.explain.maps.own_maps import OwnMap, map_hearing, show_sent
 from xmoe.explain.mask_sound import MaskableSound
-from xmoe.explain.scales import Scales, scales_of
+from xmoe.explain.scales import FROM_START, Scales, scales_of
 from xmoe.explain.subject import Subject
 from xmoe.explain.targets import ClassTarget, Target, choose_experts_target, choose_k_target
 from xmoe.explain.trace import Trace, trace_plan
@@ -131,9 +131,9 @@ def find_reasons(
     sound: Sound | None = None,
     plan: Plan | None = None,
     method: str = "gradcam",
-    start_s: float = 0.0,
+    span_s: tuple[float, float] = FROM_START,
 ) -> Reasons:
-    """The reasons for the answer to one spectrogram [F, T] that begins at ``start_s``.
+    """The reasons for the answer to one spectrogram [F, T], which is ``span_s`` of a recording.
 
     ``sound`` is that of the same segment, for experts on sound. ``plan`` is that of this clip
     alone, made as for an answer by default. Grad-CAM and the router's saliency are always computed,
@@ -153,8 +153,8 @@ def find_reasons(
     target = ClassTarget(top)
     label, maps, verdicts = explain_label(subject, spec, masked, plan, target, method)
     trace = trace_plan(model, batch, plan, sound=sound)
-    own = map_hearing(model, trace, plan, target, spread=True, start_s=start_s)[0]
-    scales = scales_of(subject.frontend, spec.shape[1], start_s)
+    own = map_hearing(model, trace, plan, target, spread=True, span_s=span_s)[0]
+    scales = scales_of(subject.frontend, spec.shape[1], span_s)
     own |= show_networks(model, plan, spec, scales)
     return Reasons(
         spec=spec.cpu().numpy(),

@@ -23,19 +23,23 @@ SAME_S = 1e-4
 # Shares of a map between which its central 90 %, and its central half, lie.
 CENTRAL = (0.05, 0.95)
 HALF = (0.25, 0.75)
+# A recording that is not known to end.
+FROM_START = (0.0, float("inf"))
 
 
 @dataclass(frozen=True)
 class Scales:
     """Edges of the cells of one spectrogram: ``bin_edges_hz`` [F + 1], ``frame_edges_s`` [T + 1].
 
-    ``bin_centers_hz`` [F] rises; ``frame_times_s`` [T] are the frames' centres.
+    ``bin_centers_hz`` [F] rises; ``frame_times_s`` [T] are the frames' centres. Behind
+    ``sound_ends_s`` there is no recording, only what fills the segment.
     """
 
     bin_centers_hz: Array
     bin_edges_hz: Array
     frame_times_s: Array
     frame_edges_s: Array
+    sound_ends_s: float = float("inf")
 
     @property
     def extent_s(self) -> tuple[float, float]:
@@ -81,14 +85,17 @@ class Scales:
         return sorted(chosen)
 
 
-def scales_of(frontend: Frontend, num_frames: int, start_s: float = 0.0) -> Scales:
-    """Scales of ``num_frames`` frames that begin ``start_s`` into a recording."""
+def scales_of(
+    frontend: Frontend, num_frames: int, span_s: tuple[float, float] = FROM_START
+) -> Scales:
+    """Scales of ``num_frames`` frames of a segment whose sound is ``span_s`` of a recording."""
+    start_s, ends_s = span_s
     centers = frontend.bin_centers_hz.double().cpu().numpy()
     frame_s = frontend.config.hop_length / frontend.config.sample_rate_hz
     times = start_s + frame_s * np.arange(num_frames, dtype=np.float64)
     frame_edges = np.append(times - frame_s / 2, times[-1] + frame_s / 2)
     frame_edges[0] = start_s
-    return Scales(centers, edges_between(centers), times, frame_edges)
+    return Scales(centers, edges_between(centers), times, frame_edges, ends_s)
 
 
 def describe_map(values: npt.NDArray[np.floating], scales: Scales) -> dict[str, Any]:

@@ -287,7 +287,7 @@ class MoEAudioClassifier:
             specs[surest].to(predictor.device),
             sound=None if sound is None else sound.rows(slice(surest, surest + 1)),
             method=method,
-            start_s=start_s,
+            span_s=segments[surest].span_s,
         )
         shown = {"shown_s": [start_s, start_s + predictor.config.spectro.segment_s]}
         told = {"label", "probability", "uncertain", "segments"}

@@ -109,20 +109,30 @@ def settle_fit(
     settled = settle_routing(model, table, fitted.stacks, costs, budget, config.classes)
     progress("calibrate", 1, 1, "; ".join(settled.routing.reasons.values()))
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
-    table.save(folder.file(RunFile.HELD_OUT))
     policy = folder.read_record(RunFile.POLICY, Policy)
     folder.write_record(
         RunFile.POLICY, with_selection(policy, settings, fitted.rows, choose_speeds(fitted))
     )
-    write_routing(folder, config, model, settled)
+    write_routing(folder, config, model, settled, table)
     return config, settled
 
 
-def write_routing(folder: RunFolder, config: RunConfig, model: MoE, settled: Settled) -> None:
-    """Write a mixture with its router filled as the answering checkpoint, and its settings."""
+def write_routing(
+    folder: RunFolder, config: RunConfig, model: MoE, settled: Settled, table: HeldTable
+) -> None:
+    """Write a mixture with its router filled as the answering checkpoint, and its settings.
+
+    Its held-out answers change with it.
+    """
     folder.save_checkpoint(
-        "closed", split_weights(model), {"phase": "closed"}, which=("best", "last"), config=config
+        "closed",
+        split_weights(model),
+        {"phase": "closed"},
+        which=("best", "last"),
+        config=config,
+        files={RunFile.HELD_OUT: table.to_bytes()},
     )
+    folder.file(RunFile.HELD_OUT).unlink(missing_ok=True)  # of an earlier release
     folder.write_record(RunFile.EVENTS, settled.events)
     if settled.conformal is not None:
         folder.write_record(RunFile.CONFORMAL, settled.conformal)

@@ -166,7 +166,8 @@ def try_network(
     own = RunFolder(folder.file(RunFile.BY_GRADIENT))
     names = tuple(name for name in config.model.expert_names if name != NETWORK)
     if not own.file(RunFile.HELD_OUT).is_file():  # keeping the network replaces the run's own
-        write_bytes(own.file(RunFile.HELD_OUT), folder.file(RunFile.HELD_OUT).read_bytes())
+        held = folder.mixture_file(RunFile.HELD_OUT).read_bytes()
+        write_bytes(own.file(RunFile.HELD_OUT), held)
     table = read_table(own.file(RunFile.HELD_OUT), names, task_of(config.model.task))
     record = read_json(folder.file(RunFile.CLOSED))
     table, examples = pick_validation(table, dataset)
@@ -261,8 +262,7 @@ def keep_network(
     table, costs = table.keep(names), Costs(costs_ms, time_glance)
     settled = settle_routing(model, table, stacks, costs, config.routing.budget, config.classes)
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
-    write_routing(folder, config, model, settled)
-    table.save(folder.file(RunFile.HELD_OUT))
+    write_routing(folder, config, model, settled, table)
     folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
     return config
 

@@ -104,7 +104,7 @@ def evaluate_closed_run(
     evaluation = evaluate_store(predictor, test, groups=own, progress=progress, fixed_k=False)
     answers = ask_everyone(predictor, test, progress=progress)
     model = predictor.config.model
-    held = read_table(folder.file(RunFile.HELD_OUT), model.expert_names, predictor.task)
+    held = read_table(folder.mixture_file(RunFile.HELD_OUT), model.expert_names, predictor.task)
     extra = DepthJudge(predictor, answers, held).describe()
     extra |= measure_baseline(folder, predictor.config, dataset, test)
     progress("baseline", 1, 1, f"random-kernel ridge {extra['baseline_accuracy']:.1%}")

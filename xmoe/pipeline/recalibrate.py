@@ -67,8 +67,7 @@ def _recalibrate(
     names = keep_names(config.model, without, folder)
     record = read_fit(folder)
     task = task_of(config.model.task)
-    settings, kept_in = config.model, folder.file(RunFile.HELD_OUT)
-    former = RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT)
+    settings, kept_in = config.model, folder.mixture_file(RunFile.HELD_OUT)
     if without:
         kept = tuple(spec for spec in settings.experts if spec.name in names)
         settings = settings.model_copy(update={"experts": kept, "k_max": len(kept)})
@@ -77,9 +76,7 @@ def _recalibrate(
     if NETWORK in without and settings.stem == "cnn":  # its stem goes with it
         settings = settings.model_copy(update={"stem": "kernels"})
         weights[STEM] = read_former_stem(folder)
-        kept_in = former
-    elif NETWORK in set(without) - set(settings.expert_names) and former.is_file():
-        kept_in = former  # it was taken out, and then this was stopped
+        kept_in = RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT)
     table = read_table(kept_in, names, task)
     model = MoE(settings, config.spectro).eval()
     load_weights_into(model, {**weights, ROUTER: model.router.state_dict()})
@@ -96,9 +93,7 @@ def _recalibrate(
     budget = config.routing.budget if budget is None else budget
     settled = settle_routing(model, table, stacks, costs, budget, config.classes)
     config = config.model_copy(update={"model": settings, "routing": settled.routing})
-    write_routing(folder, config, model, settled)
-    if without:
-        table.save(folder.file(RunFile.HELD_OUT))
+    write_routing(folder, config, model, settled, table)
     policy = folder.read_record(RunFile.POLICY, Policy)
     rows = number_rows(policy.candidates, stacks[-1].weights, "taken out by hand")
     folder.write_record(RunFile.POLICY, with_selection(policy, settings, rows))

@@ -91,7 +91,7 @@ class RefitRun:
     def table(self) -> HeldTable:
         task = task_of(self.config.model.task)
         names = self.config.model.expert_names
-        return read_table(self.folder.file(RunFile.HELD_OUT), names, task)
+        return read_table(self.folder.mixture_file(RunFile.HELD_OUT), names, task)
 
     def job(self, dataset: Dataset) -> ClosedJob:
         """The job that fits it anew; ``dataset`` holds the new clips."""

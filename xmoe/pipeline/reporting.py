@@ -71,7 +71,7 @@ class MistakeIllustrator:
         changed = expected not in (None, clip.content_sha256)
         notes = [slowed, "The file is not the one that the run was made with." if changed else ""]
         return Illustration(
-            png=self._draw(spec[0].numpy(), saliency, segments[surest].start_s),
+            png=self._draw(spec[0].numpy(), saliency, segments[surest].span_s),
             alt=f"Spectrogram of {clip_id} with the saliency of the router over it",
             wav=wav,
             note=" ".join(note for note in notes if note),
@@ -91,9 +91,12 @@ class MistakeIllustrator:
         )
 
     def _draw(
-        self, spec: npt.NDArray[np.floating], saliency: npt.NDArray[np.floating], start_s: float
+        self,
+        spec: npt.NDArray[np.floating],
+        saliency: npt.NDArray[np.floating],
+        span_s: tuple[float, float],
     ) -> bytes:
-        scales = scales_of(self._predictor.frontend, spec.shape[1], start_s)
+        scales = scales_of(self._predictor.frontend, spec.shape[1], span_s)
         figure = new_figure(4.6, 2.9)
         axes = figure.add_subplot()
         draw_spectrogram(axes, spec, scales)

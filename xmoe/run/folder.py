@@ -2,7 +2,8 @@
 
     every ``RunFile``
     checkpoints/<name>/stem.safetensors  router.safetensors  expert-<name>.safetensors
-                       training.safetensors  state.json  run_config.json  manifest.json
+                       training.safetensors  held_out.safetensors  state.json
+                       run_config.json  manifest.json
     checkpoints/best.json  checkpoints/last.json         pointers, replaced atomically
     pretrained/<hash>-<file>                             networks that experts ask
 
@@ -45,6 +46,7 @@ Record = TypeVar("Record", bound=Frozen)
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
+NO_FILES: Mapping[str, bytes] = {}
 STEM, ROUTER, TRAINING = "stem", "router", "training"
 
 
@@ -189,12 +191,13 @@ class RunFolder:
         *,
         which: tuple[Which, ...] = ("last",),
         config: RunConfig | None = None,
+        files: Mapping[str, bytes] = NO_FILES,
     ) -> Path:
         """Write one safetensors file per entry of ``tensors`` plus ``state``, and point to it.
 
         ``config`` replaces the run's settings from then on; pretrained networks that it names are
-        copied into the run. Returns the checkpoint's folder. The previous checkpoint stays until
-        the new one is named.
+        copied into the run. ``files`` lie beside the weights and change with them. Returns the
+        checkpoint's folder. The previous checkpoint stays until the new one is named.
         """
         config = None if config is None else keep_pretrained(config, self.path)
         records = {STATE: state} | ({} if config is None else {RunFile.CONFIG: config})
@@ -206,7 +209,7 @@ class RunFolder:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             try:
-                _fill_checkpoint(temporary, tensors, records)
+                _fill_checkpoint(temporary, tensors, records, files)
                 temporary.replace(final)
                 _sync_folder(self.checkpoints)
             finally:
@@ -231,6 +234,14 @@ class RunFolder:
         if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
             raise RunFolderError("names no checkpoint", where=str(pointer), mend=TRAIN_AGAIN)
         return self.checkpoints / name
+
+    def mixture_file(self, name: str) -> Path:
+        """A file that changes with the mixture: beside its weights.
+
+        Runs of earlier releases have it beside their records.
+        """
+        own = self.checkpoint_folder("best") / name
+        return own if own.is_file() else self.file(name)
 
     def fingerprint(self, which: Which = "best") -> str:
         """Tells one mixture of the run from another: the SHA-256 sum of a checkpoint's manifest."""
@@ -305,7 +316,10 @@ def _read_sums(manifest: Path) -> dict[str, str]:
 
 
 def _fill_checkpoint(
-    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], records: Mapping[str, Any]
+    folder: Path,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    records: Mapping[str, Any],
+    files: Mapping[str, bytes],
 ) -> None:
     from safetensors.torch import save_file
 
@@ -314,6 +328,8 @@ def _fill_checkpoint(
         save_file(plain, folder / weights_file(part))
     for name, record in records.items():
         (folder / name).write_text(to_json(record), encoding="utf-8")
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     sums = {}
     for path in sorted(folder.iterdir()):
         sums[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xmoe.base.config import ASK_ALL
 from xmoe.base.errors import RunFolderError
-from xmoe.base.files import TRAIN_AGAIN, to_json, write_bytes
+from xmoe.base.files import TRAIN_AGAIN, to_json
 from xmoe.base.task import Task
 from xmoe.experts.probabilities import log_losses
 from xmoe.experts.ridge import Floats, Ints
@@ -37,7 +37,7 @@ COPIES: tuple[CopyName, ...] = ("whole", "noisy")
 # 0.7, 0.5, 0.3 and 0.15, half the temperature routes best on held-out clips (docs/ablation.md has
 # it beside right or wrong).
 SOFTNESS = 0.5
-_NAMES, _CLIPS = "names", "clips"
+_INDEX, _NAMES, _CLIPS = "index", "names", "clips"
 _ARRAYS = ("logits", "glance", "rows", "units", "clips")
 
 
@@ -79,25 +79,24 @@ class HeldTable:
         logits = dict(zip(self.names, self.logits[:, 0], strict=True))
         return HeldOut(logits, self.rows, self.units, self.task)
 
-    def save(self, path: Path) -> None:
-        """Write a safetensors file; the task is in the run's settings."""
-        said = {_NAMES: to_json(self.names), _CLIPS: to_json(self.clip_ids)}
+    def to_bytes(self) -> bytes:
+        """The content of a safetensors file; the task is in the run's settings."""
+        # One entry: of several the library writes now one first, now another.
+        said = {_INDEX: to_json({_NAMES: self.names, _CLIPS: self.clip_ids})}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         arrays["logits"] = arrays["logits"].astype(np.float32)
         arrays["glance"] = arrays["glance"].astype(np.float32)
-        write_bytes(path, save(arrays, metadata=said))
+        return save(arrays, metadata=said)
 
 
 def read_table(path: Path, experts: Sequence[str], task: Task) -> HeldTable:
-    """Read what ``HeldTable.save`` wrote, for these experts alone.
+    """Read what ``HeldTable.to_bytes`` made, for these experts alone.
 
-    The file may hold others, where a run was stopped while experts were added or removed. Raises
-    RunFolderError where it is damaged.
+    The file may hold others. Raises RunFolderError where it is damaged.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            said = file.metadata() or {}
-            names, ids = (tuple(json.loads(said.get(key, "[]"))) for key in (_NAMES, _CLIPS))
+            names, ids = _read_index(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in _ARRAYS}
     except (OSError, SafetensorError) as error:
         raise RunFolderError(
@@ -114,6 +113,13 @@ def read_table(path: Path, experts: Sequence[str], task: Task) -> HeldTable:
     logits, glance, truth = (arrays[name].astype(np.float64) for name in _ARRAYS[:3])
     units, clips = arrays["units"], arrays["clips"]
     return HeldTable(names, logits, glance, truth, units, clips, ids, task).keep(experts)
+
+
+def _read_index(said: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of stem and experts, and ids of the recordings; earlier releases kept them apart."""
+    index = json.loads(said.get(_INDEX, "{}"))
+    names, ids = (index.get(key) or json.loads(said.get(key, "[]")) for key in (_NAMES, _CLIPS))
+    return tuple(names), tuple(ids)
 
 
 @dataclass(frozen=True)

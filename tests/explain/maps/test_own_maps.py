@@ -22,7 +22,7 @@ def traced(closed, heard):
 
 def test_each_expert_that_was_asked_has_a_map_on_its_own_grid(traced, heard):
     model, plan, trace = traced
-    maps = map_hearing(model, trace, plan, ClassTarget(1), spread=True, start_s=2.0)[0]
+    maps = map_hearing(model, trace, plan, ClassTarget(1), spread=True, span_s=(2.0, 3.0))[0]
     assert list(maps) == ["first", "second"]
     for name, own in maps.items():
         config = model.config.spec_of(name).spectro

@@ -20,7 +20,7 @@ def unpack(record):
 
 def test_arrays_hold_the_spectrogram_and_the_maps(subject, specs):
     plan = subject.model.plan(specs[:1], subject.routing, k=2)
-    reasons = find_reasons(subject, specs[0], plan=plan, start_s=2.0)
+    reasons = find_reasons(subject, specs[0], plan=plan, span_s=(2.0, 2.4))
     record = pack_arrays(reasons)
     json.dumps(record, allow_nan=False)
     spec = reasons.spec.clip(-1.5, 4.0)
@@ -35,7 +35,7 @@ def test_arrays_hold_the_spectrogram_and_the_maps(subject, specs):
 
 def test_places_are_heights_and_seconds(subject, specs):
     plan = subject.model.plan(specs[:1], subject.routing, k=2)
-    record = pack_arrays(find_reasons(subject, specs[0], plan=plan, start_s=2.0))
+    record = pack_arrays(find_reasons(subject, specs[0], plan=plan, span_s=(2.0, 2.4)))
     assert record["extent_s"] == pytest.approx([1.995, 2.405])
     assert record["bins_hz"] == pytest.approx(subject.frontend.bin_centers_hz.tolist(), abs=0.01)
     heights = [place for place, _ in record["ticks_hz"]]

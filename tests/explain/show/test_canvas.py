@@ -1,5 +1,7 @@
 """Axes tell the truth in Hz and seconds, maps lie where they belong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from xmoe.pictures.style import new_figure
 
 @pytest.fixture
 def scales(subject):
-    return scales_of(subject.frontend, 41, start_s=1.0)
+    return scales_of(subject.frontend, 41, (1.0, 1.4))
 
 
 def test_ticks_are_words_at_the_bins_of_their_frequency(scales, cut_off):
@@ -25,6 +27,16 @@ def test_ticks_are_words_at_the_bins_of_their_frequency(scales, cut_off):
     assert axes.get_xlabel() == "Time (s)"
     assert axes.get_xlim() == pytest.approx((1.0, 1.405))
     assert cut_off(figure) < 0.02
+
+
+@pytest.mark.parametrize(("ends_s", "hatched"), [(1.25, (1.25, 1.405)), (1.4, None)])
+def test_what_lies_behind_the_end_of_a_recording_is_hatched(scales, ends_s, hatched):
+    axes = new_figure(6, 3).add_subplot()
+    draw_spectrogram(axes, np.zeros((32, 41)), replace(scales, sound_ends_s=ends_s))
+    spans = [patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches]
+    assert [patch.get_hatch() for patch in axes.patches] == ["////"] * (hatched is not None)
+    assert [(span.x0, span.x1) for span in spans] == ([pytest.approx(hatched)] if hatched else [])
+    assert [text.get_text() for text in axes.texts] == ["recording ends"] * (hatched is not None)
 
 
 def test_a_map_is_drawn_over_the_cells_it_belongs_to(scales):

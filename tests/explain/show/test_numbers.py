@@ -10,11 +10,12 @@ from xmoe.explain.show.numbers import to_record
 
 def test_the_record_is_plain_json_with_every_expert_asked(subject, specs):
     plan = subject.model.plan(specs[:1], subject.routing, k=2)
-    record = to_record(find_reasons(subject, specs[0], plan=plan, start_s=1.5))
+    record = to_record(find_reasons(subject, specs[0], plan=plan, span_s=(1.5, 1.7)))
     json.dumps(record, allow_nan=False)
     assert record["k"] == len(record["experts"]) == 2
     assert sum(expert["weight"] for expert in record["experts"]) == pytest.approx(1.0)
     assert record["segment_s"][0] == 1.5
+    assert record["sound_ends_s"] == 1.7
     assert sum(record["gate"].values()) == pytest.approx(1.0)
     assert record["gate"]["high_band"] == 0.0
     assert len(record["promises"]) == 3
@@ -26,6 +27,7 @@ def test_the_record_is_plain_json_with_every_expert_asked(subject, specs):
 def test_windows_spans_and_bands_of_an_expert_agree(subject, specs):
     plan = subject.model.plan(specs[:1], subject.routing, k=1)
     record = to_record(find_reasons(subject, specs[0], plan=plan))
+    assert record["sound_ends_s"] == record["segment_s"][1]
     expert = record["experts"][0]
     assert len(expert["windows"]) == plan.spans.shape[2]
     assert expert["spans_s"][0][0] < expert["spans_s"][-1][1]

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,6 +52,7 @@ def test_promises_are_drawn_over_what_experts_cost(reasons):
     assert promises.lines[0].get_xdata().tolist() == pytest.approx([0.0, 1.0, 3.0, 7.0])
     assert promises.lines[0].get_ydata() == pytest.approx(reasons.plan.promises[0].numpy())
     assert "ms" in promises.get_xlabel()
+    assert np.ptp(promises.get_ylim()) >= 0.1  # a thousandth is not drawn as a cliff
     chosen = promises.lines[-1]
     assert chosen.get_label() == f"K = {int(reasons.plan.k[0])}"
 

@@ -26,7 +26,7 @@ from xmoe.experts.kernel_bank import KERNEL_SIZE
 from xmoe.experts.protocol import HearingExpert
 from xmoe.experts.sound import Span, merge_spans
 from xmoe.explain.maps.gradcam import gradients_of
-from xmoe.explain.scales import Scales, scales_of
+from xmoe.explain.scales import FROM_START, Scales, scales_of
 from xmoe.explain.targets import Target
 from xmoe.explain.trace import Trace
 from xmoe.mixture.moe import MoE
@@ -55,11 +55,17 @@ class OwnMap:
 
 
 def map_hearing(
-    model: MoE, trace: Trace, plan: Plan, target: Target, *, spread: bool, start_s: float = 0.0
+    model: MoE,
+    trace: Trace,
+    plan: Plan,
+    target: Target,
+    *,
+    spread: bool,
+    span_s: tuple[float, float] = FROM_START,
 ) -> list[dict[str, OwnMap]]:
     """For each clip the own maps of the experts on sound that it asks.
 
-    Segments begin ``start_s`` into their recording.
+    Segments are ``span_s`` of their recording.
     """
     leaves = list(chain.from_iterable(chain.from_iterable(trace.expert_specs.values())))
     gradients = iter(gradients_of(trace, target, leaves))
@@ -80,7 +86,7 @@ def map_hearing(
             found[row][name] = OwnMap(
                 lay_out(specs, places, frames, empty=float("nan")),
                 lay_out(values, places, frames, empty=0.0),
-                scales_of(frontend, frames, start_s),
+                scales_of(frontend, frames, span_s),
             )
     return found
 

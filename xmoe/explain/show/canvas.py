@@ -32,6 +32,32 @@ def draw_spectrogram(axes: Axes, spec: Array, scales: Scales, *, words: bool = T
         interpolation="nearest",
     )
     set_axes(axes, scales, words=words)
+    mark_end(axes, scales, words=words)
+
+
+def mark_end(axes: Axes, scales: Scales, *, words: bool = False) -> None:
+    """Hatch what lies behind the end of a recording that is shorter than its segment."""
+    end_s = scales.extent_s[1]
+    if scales.sound_ends_s >= scales.frame_times_s[-2:][0]:  # within the last frame
+        return
+    axes.axvspan(
+        scales.sound_ends_s, end_s, fill=False, hatch="////", edgecolor=QUIET, lw=0, zorder=3
+    )
+    axes.axvline(scales.sound_ends_s, color=INK, lw=1.0, ls="--", zorder=3)
+    if words:
+        axes.annotate(
+            "recording ends",
+            (scales.sound_ends_s, 0.97),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="top",
+            rotation=90,
+            fontsize=8,
+            color=INK,
+            bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.0},
+            zorder=4,
+        )
 
 
 def draw_map(axes: Axes, values: Array, scales: Scales, *, top: float = 1.0) -> None:

@@ -16,16 +16,19 @@ def to_record(reasons: Reasons) -> dict[str, Any]:
     ``maps`` holds for each method the peak, the span and band of its central 90 %, and deletion and
     insertion AUC; ``random`` what random maps score. ``experts`` are those that were asked, with
     band, windows and their share of the window scores. ``whys`` answers the three questions, each
-    with its own map, verdict and chance. ``voices`` are stem and experts where these stand in a
+    with its own map, verdict and chance. Where ``sound_ends_s`` is before the end of ``segment_s``,
+    the recording is shorter than a segment. ``voices`` are stem and experts where these stand in a
     fixed order, and ``promises_again`` those of the second round.
     """
     plan = reasons.plan
+    segment_s = [float(reasons.scales.frame_edges_s[i]) for i in (0, -1)]
     return {
         "schema_version": 1,
         "target": reasons.target,
         "answer": reasons.classes[reasons.answer_id],
         "probabilities": dict(zip(reasons.classes, reasons.probabilities.tolist(), strict=True)),
-        "segment_s": [float(reasons.scales.frame_edges_s[i]) for i in (0, -1)],
+        "segment_s": segment_s,
+        "sound_ends_s": min(reasons.scales.sound_ends_s, segment_s[1]),
         "k": int(plan.k[0]),
         "promises": plan.promises[0].tolist(),
         "gate": dict(zip(plan.expert_names, plan.gate[0].tolist(), strict=True)),

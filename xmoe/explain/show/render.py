@@ -19,7 +19,14 @@ from scipy.ndimage import uniform_filter
 
 from xmoe.explain.judge import Verdict
 from xmoe.explain.reasons import Reasons
-from xmoe.explain.show.canvas import Array, draw_classes, draw_map, draw_spectrogram, set_axes
+from xmoe.explain.show.canvas import (
+    Array,
+    draw_classes,
+    draw_map,
+    draw_spectrogram,
+    mark_end,
+    set_axes,
+)
 from xmoe.explain.show.render_routing import draw_routing
 from xmoe.explain.show.render_voices import (
     PER_ROW,
@@ -195,6 +202,7 @@ def _draw_time_profile(axes: Axes, reasons: Reasons, share: Array) -> None:
         axes.axvspan(start, end, color=RED, alpha=0.12, lw=0)
     if sent:
         axes.set_title("Tinted: sent to some expert", fontsize=9, color=INK, loc="left")
+    mark_end(axes, scales)
     make_plain(axes)
 
 

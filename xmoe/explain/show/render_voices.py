@@ -16,6 +16,7 @@ from xmoe.pictures.style import BLUE, INK, QUIET, RED, make_plain, shorten
 
 PER_ROW = 4
 MOST_OWN = 8
+LEAST_SPAN = 0.1  # of an axis of promises; a difference of a thousandth is none
 TOP = 0.99  # quantile of a map that is drawn as its peak
 
 
@@ -141,5 +142,13 @@ def draw_promises(axes: Axes, reasons: Reasons) -> None:
     axes.set_xlabel(f"Cost of the experts ({unit}); numbers: how many", color=INK)
     axes.set_ylabel("Promised chance\nto be right", color=INK, fontsize=8)
     axes.margins(y=0.2)
+    _widen(axes, LEAST_SPAN)
     axes.legend(fontsize=8, frameon=False, loc="best")
     make_plain(axes, grid="y")
+
+
+def _widen(axes: Axes, span: float) -> None:
+    """Let the vertical axis span no less than ``span``."""
+    low, high = axes.get_ylim()
+    more = max(span - (high - low), 0.0) / 2
+    axes.set_ylim(low - more, high + more)

@@ -205,7 +205,8 @@ def say_place(values: npt.NDArray[np.floating], scales: Scales) -> str:
         return "nowhere"
     low, high = place["half"]["band_hz"]
     start, end = place["half"]["span_s"]
-    return f"{start:.2f}-{end:.2f} s and {format_hz(round(low))} - {format_hz(round(high))}"
+    low_hz, high_hz = (float(f"{hertz:.3g}") for hertz in (low, high))
+    return f"{start:.2f}-{end:.2f} s and {format_hz(low_hz)} - {format_hz(high_hz)}"
 
 
 def _say_evidence(reasons: Reasons, why: Why, what: str, say: Callable[[float], str]) -> str:

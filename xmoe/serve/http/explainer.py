@@ -86,7 +86,7 @@ class Explainer:
             if asked.limits != Limits():
                 plan = plan_within(predictor, spec, sound, asked.limits)
             subject = Subject.of(predictor)
-            return find_reasons(subject, spec, sound=sound, plan=plan, start_s=segment.start_s)
+            return find_reasons(subject, spec, sound=sound, plan=plan, span_s=segment.span_s)
 
 
 @torch.no_grad()
