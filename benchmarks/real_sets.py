@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -75,6 +76,7 @@ NETWORKS = (
     "| windows heard | at a quarter of the windows: accuracy |\n" + "|---" * 9 + "|"
 )
 KEPT, QUARTER = 0.99, 0.25
+FOLD = re.compile(r"-\d+$")  # at the end of a job's name
 
 
 def command(job: Job, data: Path, run: Path, extra: Sequence[str]) -> list[str]:
@@ -219,8 +221,7 @@ def mean_over_sets(found: Found, read: Callable[[Mapping[str, Any]], float]) -> 
     """Return the mean of what is read of each set's figures; folds of one set count as one."""
     by_set: dict[str, list[float]] = {}
     for name, figures in found.items():
-        key = name.split("-")[0] if "esc10" in name else name
-        by_set.setdefault(key, []).append(read(figures))
+        by_set.setdefault(FOLD.sub("", name), []).append(read(figures))
     return statistics.mean(statistics.mean(values) for values in by_set.values())
 
 
@@ -246,6 +247,20 @@ def spend_together(found: Found, share: float) -> tuple[float, float]:
     ]
     by_lot = np.interp(spent, *zip(*ends, strict=True))
     return float(np.interp(spent, costs, rights)), float(by_lot)
+
+
+def say_together(found: Found, every: float) -> str:
+    """Return in words what one price for all sets brings; ``every`` is what all experts score."""
+    shares = SPENT[1:]  # a tenth is less than the glance costs
+    together = [spend_together(found, share) for share in shares]
+    return (
+        "one price for all sets, as many clips of each: at "
+        f"{' / '.join(f'{100 * share:g}' for share in shares)} % of the milliseconds of all "
+        f"{' / '.join(f'{100 * routed:.1f}' for routed, _ in together)} % "
+        f"({' / '.join(f'{10000 * routed / every:.1f}' for routed, _ in together)} % of the "
+        "accuracy of all), by lot "
+        f"{' / '.join(f'{100 * by_lot:.1f}' for _, by_lot in together)} %"
+    )
 
 
 def summarise(found: Found) -> list[str]:
@@ -276,16 +291,7 @@ def summarise(found: Found) -> list[str]:
         f"on held-out clips {mean(lambda f: keep_most(f)['accuracy']):.1f} %, at a quarter of the "
         f"networks' windows {mean(at_quarter):.1f} %"
     ]
-    shares = SPENT[1:]  # a tenth is less than the glance costs
-    together = [spend_together(found, share) for share in shares]
-    lines.append(
-        "one price for all sets, as many clips of each: at "
-        f"{' / '.join(f'{100 * share:g}' for share in shares)} % of the milliseconds of all "
-        f"{' / '.join(f'{100 * routed:.1f}' for routed, _ in together)} % "
-        f"({' / '.join(f'{10000 * routed / mean(every):.1f}' for routed, _ in together)} % of the "
-        "accuracy of all), by lot "
-        f"{' / '.join(f'{100 * by_lot:.1f}' for _, by_lot in together)} %"
-    )
+    lines.append(say_together(found, mean(every)))
     if len(folds) > 1:
         lines.append(
             f"esc10, mean of {len(folds)} folds: {100 * statistics.mean(folds):.1f} % (standard "

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from real_sets import Job, run_job
+from real_sets import Job, run_job, say_together
 
 from xmoe.audio.splits import hold_out
 from xmoe.base.files import write_bytes, write_json
@@ -149,7 +149,7 @@ def write_folds(one: Recordings, data: Path, out: Path, *, is_told: bool = False
     root = data / one.folder
     sources, jobs = one.source_of(root), []
     for fold, rows in enumerate(list_folds(one, root, sources), 1):
-        name = f"{one.name}-{fold}{'-told' if is_told else ''}"
+        name = f"{one.name}{'-told' if is_told else ''}-{fold}"
         lines = ["filepath,split,label,group" if is_told else "filepath,split,label"]
         for file, split, label in rows:
             group = f",{sources[file]}" if is_told else ""
@@ -216,9 +216,10 @@ def main() -> None:
     }
     every: dict[str, list[dict[str, float]]] = {}
     lines = [HEADER]
+    runs = {}
     for name, jobs in folds.items():
         for job in jobs:
-            found = run_job(job, data, out / job.name, options.extra)
+            found = runs[job.name] = run_job(job, data, out / job.name, options.extra)
             figures = read_figures(found)
             every.setdefault(name, []).append(figures)
             lines.append(line(name, job.asks, str(found["num_clips"]), figures))
@@ -226,6 +227,7 @@ def main() -> None:
     means = {name: average(figures) for name, figures in every.items()}
     lines += [line(name, f"mean of {len(every[name])}", "", means[name]) for name in means]
     lines += [line("mean over the sets", "", "", average(list(means.values()))), ""]
+    lines += [say_together(runs, average(list(means.values()))["all"]), ""]
     for other in ("picked", "best"):
         lines += [compare(name, figures, other) for name, figures in every.items()]
         lines.append(compare("mean over the sets", list(means.values()), other))

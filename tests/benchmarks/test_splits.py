@@ -78,7 +78,7 @@ def test_the_folds_of_a_set_are_taken_as_they_are(module, tmp_path):
         (root / f"metadata_fold{fold}.csv").write_text(content)
     esc10 = next(one for one in module.SETS if one.name == "esc10")
     jobs = module.write_folds(esc10, tmp_path, tmp_path, is_told=True)
-    assert [job.name for job in jobs] == [f"esc10-{fold}-told" for fold in range(1, 6)]
+    assert [job.name for job in jobs] == [f"esc10-told-{fold}" for fold in range(1, 6)]
     rows = [read(job.manifest)[0] for job in jobs]
     assert [row["split"] for row in rows] == ["train", "test", "train", "train", "train"]
     assert {row["group"] for row in rows} == {"77"}

@@ -108,7 +108,9 @@ def describe_batch(summary: BatchSummary) -> list[str]:
             "opened then: answered again"
         )
     if summary.doubtful:
-        lines.append(f"note: {summary.doubtful} answers are doubtful (why: column warnings)")
+        lines.append(
+            f"note: {summary.doubtful} recordings are answered with a warning (column warnings)"
+        )
     lines.append(
         f"{summary.rows} recordings, one row each; {summary.bad} could not be read"
         + (f" (why: {summary.output}/_quarantine.csv)" if summary.bad else "")

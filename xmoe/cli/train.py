@@ -39,12 +39,19 @@ FIT_HELP = (
 
 # One option for each choice of the policy; what is not given stays the policy's.
 override_options = all_of(
-    click.option("--frontend", type=click.Choice(FRONTENDS)),
-    click.option("--sample-rate", "sample_rate_hz", type=click.IntRange(1000, 384_000)),
+    click.option("--frontend", type=click.Choice(FRONTENDS), help="Spectrogram of the glance."),
+    click.option(
+        "--sample-rate",
+        "sample_rate_hz",
+        type=click.IntRange(1000, 384_000),
+        help="Hz to which recordings are resampled for the glance.",
+    ),
     click.option("--band", "band_hz", type=Range("Hz"), help="Lowest and highest Hz."),
     click.option("--num-bins", type=click.IntRange(16), help="Rows of the spectrogram."),
     click.option("--segment", "segment_s", type=float, help="Seconds per segment."),
-    click.option("--experts", type=ExpertNames(), help="How many, or which (a,b,c)."),
+    click.option(
+        "--experts", type=ExpertNames(), help="At most how many, or which families (a,b,c)."
+    ),
     click.option("--k-max", type=click.IntRange(0), help="Most experts per segment."),
     click.option("--window-frames", type=click.IntRange(1), help="Width of a window."),
 )
@@ -59,14 +66,33 @@ override_options = all_of(
     help="The run folder to write, here or at s3://, gs://.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Chosen from the set's size if left out.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Clips per step of training by gradient.",
+)
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped.")
 @click.option("--local", is_flag=True, help="Train in this process, without Ray.")
 @click.option("--workers", type=WorkerCount(), default=1, help="Ray Train workers; MIN:MAX.")
 @click.option("--task", type=click.Choice(TASKS), help="Told by the labels if left out.")
-@click.option("--policy", type=click.Choice(["race", "rule"]), default="race", show_default=True)
+@click.option(
+    "--policy",
+    type=click.Choice(["race", "rule"]),
+    default="race",
+    show_default=True,
+    help="Let front ends race on training clips, or choose one from the profile by rule.",
+)
 @click.option("--fit", type=click.Choice(["closed", "gradient", "both"]), help=FIT_HELP)
-@click.option("--budget", type=Budget(), default="accuracy", show_default=True)
+@click.option(
+    "--budget",
+    type=Budget(),
+    default="accuracy",
+    show_default=True,
+    help="What routing spends: as little as keeps the accuracy of all experts, or latency; a share "
+    "of that accuracy (99%), a mean number of experts (1.5), or mean milliseconds (20ms).",
+)
 @click.option(
     "--backbone",
     "cards",
@@ -80,7 +106,13 @@ override_options = all_of(
     metavar="NAME",
     help="A card, or a file of it, that may run code when it is opened.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of splits, of draws of clips, and of training by gradient.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--strict", is_flag=True, help="Make a recording that cannot be read an error.")
 @click.option("--no-samples", is_flag=True, help="Keep no test clips in the run to try it with.")
