@@ -123,11 +123,11 @@ def make_payload(run: Path, clip: Path, expert: str, rows: int) -> Arrays:
     """Return what one stacked call sends to an expert: a segment, repeated."""
     recording = read_clip(clip)
     predictor = load_router(ServeSettings(run=str(run)))
-    specs = predictor.hear(recording.samples, recording.sample_rate_hz)[0]
+    first = predictor.cut(recording.samples, recording.sample_rate_hz)[:1] * rows
+    specs, sound = predictor.measure(first), predictor.sound_of(first)
     every = len(predictor.config.model.experts)
     with torch.inference_mode():
-        several = specs[:1].repeat(rows, 1, 1)
-        prepared = predictor.model.prepare(several, predictor.config.routing, k=every)
+        prepared = predictor.model.prepare(specs, predictor.config.routing, k=every, sound=sound)
     requests = predictor.model.requests(*prepared)
     return to_arrays(next(request for request in requests if request.name == expert))
 
@@ -216,13 +216,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("clip", type=Path)
-    parser.add_argument("--expert", default="low")
+    parser.add_argument("--expert", help="the run's first one by default")
     parser.add_argument("--callers", type=int, default=6)
     parser.add_argument("--hot-s", type=float, default=30.0)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--port", type=int, default=8248)
     parser.add_argument("--out", type=Path, default=Path("autoscaling.png"))
     args = parser.parse_args()
+    args.expert = args.expert or RunFolder(args.run).read_config().model.callable_experts[0]
     timeline, load, numbers = measure(
         args.run,
         args.clip,

@@ -234,6 +234,7 @@ def test_a_checkpoint_comes_back_bit_equal(tmp_path):
 
 def test_the_manifest_lists_every_file_with_its_sum(run):
     folder = run.checkpoint_folder("last")
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # readable by as many
     sums = read_json(folder / "manifest.json")["sha256"]
     assert set(sums) == {"stem.safetensors", "expert-low.safetensors", "state.json"}
     assert set(sums) | {"manifest.json"} == entries(folder)

@@ -1,9 +1,9 @@
-"""Validation clips -> for each class the probability from which a segment of it is an event.
+"""Held-out clips -> for each class the probability from which a segment of it is an event.
 
 A classifier trained on clips says how sure it is of a segment, but has never been told how often a
 class occurs in hours of recording. Most segments there hold no event, so a false alarm that is rare
-on validation becomes common. The threshold of a class is therefore the one with the best F1 over
-the segments of validation clips, with clips of a *background* class, if the set has one, counted
+on held-out clips becomes common. The threshold of a class is therefore the one with the best F1
+over the segments of these clips, with clips of a *background* class, if the set has one, counted
 ``BACKGROUND_WEIGHT`` times. Classes with few clips share one threshold.
 """
 
@@ -37,7 +37,7 @@ Array = npt.NDArray[np.float64]
 
 
 class ClassThreshold(Frozen):
-    """The threshold of one class, its F1 on validation, its number of clips, and why."""
+    """The threshold of one class, its F1 on held-out clips, its number of clips, and why."""
 
     threshold: float
     f1: float | None
@@ -113,9 +113,9 @@ def find_thresholds(
 
 def _say_reason(clips: int, f1: float, background: Sequence[str]) -> str:
     if clips < FEWEST_CLIPS:
-        return f"only {clips} validation clips: the threshold that is best for all classes together"
+        return f"only {clips} held-out clips: the threshold that is best for all classes together"
     weighed = f", {' and '.join(background)} counted {BACKGROUND_WEIGHT:g} times" * bool(background)
-    return f"F1 {f1:.3f} on the segments of {clips} validation clips of the class{weighed}"
+    return f"F1 {f1:.3f} on the segments of {clips} held-out clips of the class{weighed}"
 
 
 def best_threshold(

@@ -71,7 +71,7 @@ def suggest(
     title = f"{len(found.rows)} of {found.answered} to label"
     lines = [f"note: {note}" for note in found.notes]
     if found.known:
-        lines.append(f"note: {found.known} left out: the run was trained on them")
+        lines.append(f"note: {found.known} left out: the run was trained or tested on them")
     if found.bad:
         lines.append(f"note: {len(found.bad)} could not be read, the first {found.bad[0]}")
     lines.append(f"written to {files[0]}")

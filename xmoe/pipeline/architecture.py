@@ -13,7 +13,7 @@ from xmoe.experts.protocol import Expert
 from xmoe.glance.stem import stem_columns
 from xmoe.predict.predictor import Predictor
 
-UNKNOWN = "what `xmoe eval` tells"
+UNKNOWN = "what a mean answer costs was not measured since the run was changed"
 
 
 def count_weights(module: nn.Module) -> int:
@@ -26,6 +26,11 @@ def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> st
     config, model = predictor.config, predictor.model
     spectro, routing = config.spectro, config.routing
     columns = stem_columns(spectro.num_frames)
+    told = "mean_answer" in macs
+    unit = "a millisecond" if routing.costs_ms else "an expert"
+    evidence = f"evidence: {', '.join(config.model.router_evidence)}; "
+    if config.model.router == "promise":
+        evidence = ""  # what its promises read is said below
     lines = [
         f"xmoe {config.model.task}, {len(config.classes)} classes: {', '.join(config.classes)}",
         "",
@@ -35,9 +40,8 @@ def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> st
         f"window {spectro.win_length}, hop {spectro.hop_length} samples",
         f"stem       -> [{config.model.stem_channels}, {model.stem.num_rows}, {columns}], "
         f"{count_weights(model.stem):,} weights, {macs['stem']:.2f} MMAC",
-        f"router     evidence: {', '.join(config.model.router_evidence)}; "
-        f"{count_weights(model.router):,} weights; K from 0 to {config.model.k_max}, "
-        f"price of an expert {routing.k_price:g}",
+        f"router     {evidence}{count_weights(model.router):,} weights; K from 0 to "
+        f"{config.model.k_max}, price of {unit} {routing.k_price:g}",
         f"where      {routing.window_fraction:g} of the windows of {config.model.window_frames} "
         f"columns, by {routing.selector}",
         "experts",
@@ -45,8 +49,8 @@ def describe_architecture(predictor: Predictor, macs: Mapping[str, float]) -> st
     lines += [_describe_expert(predictor, spec, macs) for spec in config.model.experts]
     lines += [
         "",
-        f"weights in all {count_weights(model):,}; a mean answer costs "
-        + (f"{macs['mean_answer']:.2f} MMAC per segment" if "mean_answer" in macs else UNKNOWN),
+        f"weights in all {count_weights(model):,}; "
+        + (f"a mean answer costs {macs['mean_answer']:.2f} MMAC per segment" if told else UNKNOWN),
     ]
     lines += [f"{name}: {reason}" for name, reason in sorted(routing.reasons.items())]
     return "\n".join(lines) + "\n"

@@ -321,11 +321,12 @@ def _fill_checkpoint(
     records: Mapping[str, Any],
     files: Mapping[str, bytes],
 ) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     for part, values in tensors.items():
         plain = {key: value.detach().cpu().contiguous() for key, value in values.items()}
-        save_file(plain, folder / weights_file(part))
+        # The library's own writer would keep the file from all other users of a shared folder.
+        (folder / weights_file(part)).write_bytes(save(plain))
     for name, record in records.items():
         (folder / name).write_text(to_json(record), encoding="utf-8")
     for name, content in files.items():

@@ -123,7 +123,8 @@ def choose_price(
         place = _cheapest_good(points, rights, beliefs, depths.units)
         why = (
             "the cheapest price that loses no more than a quarter of a standard error, nor a "
-            "hundredth of the probability of the truth, nor saves less than a tenth of the cost"
+            "hundredth of the probability of the truth; everyone, where that saves less than a "
+            "tenth of the cost"
         )
     elif kind == "share":
         least = aim / 100.0 * max(point.right_clean for point in points)
