@@ -31,6 +31,8 @@ GOOD = np.linspace(-0.5, 0.5, 800)
         (np.append(GOOD, np.inf), RATE_HZ, "not finite"),
         (np.full(800, 1e300), RATE_HZ, "not finite"),
         (np.array(0.5), RATE_HZ, "shape"),
+        (np.zeros((0, 800)), RATE_HZ, "0 samples are too few"),
+        (np.full(800, 1e25), RATE_HZ, "a sample of 1e\\+25"),
     ],
 )
 def test_samples_that_are_no_recording_are_refused(samples, rate, what):

@@ -7,9 +7,12 @@ import pytest
 
 from xmoe.cli.edge import run
 from xmoe.cli.options import (
+    EXISTING_FOLDER,
     EXISTING_FOLDER_OR_ADDRESS,
+    FOLDER,
     Budget,
     ExpertNames,
+    FiniteRange,
     Percent,
     Range,
     WorkerCount,
@@ -26,6 +29,20 @@ def test_range_is_two_rising_numbers():
     for wrong in ("50", "8000:50", "-1:50", "a:b", "1:2:3", "1:inf", "nan:2"):
         with pytest.raises(click.BadParameter, match="LO"):
             Range("Hz").convert(wrong, None, None)
+
+
+def test_a_number_within_bounds_is_finite():
+    assert FiniteRange(0.0).convert("0.5", None, None) == 0.5
+    for wrong in ("nan", "inf", "-1"):
+        with pytest.raises(click.BadParameter):
+            FiniteRange(0.0).convert(wrong, None, None)
+
+
+@pytest.mark.parametrize("kind", [FOLDER, EXISTING_FOLDER])
+def test_where_a_folder_here_is_wanted_an_address_is_called_by_its_name(kind, tmp_path):
+    assert kind.convert(str(tmp_path), None, None) == tmp_path
+    with pytest.raises(click.BadParameter, match="s3://b/run is an address; name a folder here"):
+        kind.convert("s3://b/run", None, None)
 
 
 def test_budget_is_a_word_a_number_or_milliseconds():

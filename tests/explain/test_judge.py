@@ -49,6 +49,8 @@ def test_a_map_whose_first_eighth_is_not_missed_explains_nothing():
     assert late.deletion < chance.deletion
     assert not late.explains(chance)
     assert soon.explains(chance)
+    risen = Verdict((1.0, 1.1, *late.removed[2:]), late.restored)
+    assert not risen.explains(Verdict((1.0, 1.2, *chance.removed[2:]), chance.restored))
 
 
 def test_judging_twice_gives_the_same(subject, specs):

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from xmoe.base.config import TrainConfig
-from xmoe.base.errors import AudioError, ConfigError, DatasetError, RunFolderError
+from xmoe.base.errors import AudioError, ConfigError, DatasetError, InputError, RunFolderError
 from xmoe.explain.subject import surest_segment
 from xmoe.pipeline import classifier as estimator
 from xmoe.pipeline.architecture import describe_usage
@@ -37,6 +37,17 @@ def test_loaded_classifier_answers_exactly_as_the_fitted_one(fitted, loaded, ton
         assert plain(loaded.predict(path)) == plain(fitted.predict(path))
         samples = tone(200 + index, "top")
         assert plain(loaded.predict(samples, RATE_HZ)) == plain(fitted.predict(samples, RATE_HZ))
+
+
+@pytest.mark.parametrize("asked", [{"k": -1}, {"k_max": -1}, {"k": 1.5}, {"k_max": "1"}])
+def test_what_counts_no_experts_is_refused(loaded, tone, asked):
+    (name,) = asked
+    with pytest.raises(InputError, match=f"{name} is "):
+        loaded.predict(tone(200, "top"), RATE_HZ, **asked)
+
+
+def test_the_most_bounds_the_number_that_is_asked_for(loaded, tone):
+    assert loaded.predict(tone(200, "top"), RATE_HZ, k=2, k_max=1).k == 1.0
 
 
 def test_loaded_classifier_knows_its_settings(fitted, loaded):

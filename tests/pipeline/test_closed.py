@@ -13,11 +13,12 @@ from tests.pipeline.conftest import ask_closed
 from xmoe.audio.clip import read_clip
 from xmoe.audio.dataset import load_dataset
 from xmoe.base.config import RunConfig
-from xmoe.base.errors import ConfigError, XmoeError
+from xmoe.base.errors import ConfigError, InputError, XmoeError
 from xmoe.base.files import read_json
 from xmoe.batch.answers import answer_clips
 from xmoe.pipeline import closed as module
 from xmoe.pipeline import fit
+from xmoe.pipeline.classifier import MoEAudioClassifier
 from xmoe.pipeline.fit import fit_run
 from xmoe.pipeline.recalibrate import recalibrate
 from xmoe.pipeline.refit import read_kept
@@ -232,3 +233,15 @@ def test_a_run_tells_whose_its_networks_are_and_what_they_cost(backbone_run):
     # Five windows of 0.3 s; a convolution of two taps, and four numbers by six weights.
     counted = 5 * (2 * 799 + 4 * 6) / 1e6
     assert figures_of(backbone_run)["mmacs"]["tiny"] == pytest.approx(counted)
+
+
+def test_a_set_of_labels_is_of_the_channels_together(closed_run):
+    """The rows of an array are the channels of one recording, as in ``predict``."""
+    classifier = MoEAudioClassifier.load(closed_run)
+    rng = np.random.default_rng(0)
+    both = np.stack([np.zeros(4000), 0.1 * rng.standard_normal(4000)]).astype(np.float32)
+    sets = [classifier.predict_set(one, RATE_HZ) for one in (both, both.T, both.mean(0))]
+    assert sets[0] == sets[1] == sets[2]
+    assert sets[0][0] == classifier.predict(both, RATE_HZ).label
+    with pytest.raises(InputError, match="not one recording"):
+        classifier.predict_set(["a.wav", "b.wav"])

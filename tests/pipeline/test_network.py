@@ -106,8 +106,11 @@ def test_a_run_with_a_network_is_routed_anew_and_goes_without(run, add):
     settled = recalibrate(run, budget="latency")
     assert "network" in settled.promised.depths.order
     assert len(set(settled.promised.clips.tolist())) == VAL_CLIPS
-    recalibrate(run, without=["network"])
+    settled = recalibrate(run, without=["network"])
     assert set(RunFolder(run).read_config().model.expert_names) <= set(names)
+    # Answers to training clips, which the network cannot give, are back; it may be judged again.
+    assert len(set(settled.promised.clips.tolist())) > VAL_CLIPS
+    assert judged_row(RunFolder(run)) is None
 
 
 @pytest.mark.parametrize("knows", ["knowing", "hearing"])

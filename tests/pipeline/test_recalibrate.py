@@ -104,6 +104,12 @@ def test_wherever_a_removal_stops_the_run_answers_and_can_be_routed_anew(
     assert found[-1] == tuple(rest)
 
 
+def test_a_run_that_has_not_answered_yet_is_told_from_one_by_gradient(run):
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(RunFolderError, match="its training did not end"):
+        recalibrate(run)
+
+
 def test_who_is_not_there_or_the_last_cannot_be_taken_out(run):
     names = Predictor.load(run).config.model.expert_names
     with pytest.raises(ConfigError, match="no expert nobody"):

@@ -77,8 +77,8 @@ def test_wherever_an_addition_stops_the_same_command_ends_it(
     whole = shutil.copytree(run, tmp_path / "whole")
     add_expert(whole, spec, [scenes])
     first, last = written.index("best.json") + 1, written.index(RunFile.CLOSED)
-    assert written.index(RunFile.ARCHITECTURE) < last
-    for moment in (written.index(RunFile.POLICY) + 1, first, last):
+    assert written.index(RunFile.ARCHITECTURE) < written.index(RunFile.KNOWN) < last
+    for moment in (written.index(RunFile.POLICY) + 1, first, last - 1, last):
         half = shutil.copytree(run, tmp_path / str(moment))
         renames.stop_at(moment)
         with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,7 @@
 """Clips that are added, as if they had always been there; and which an update leaves out."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -61,7 +62,13 @@ def test_clips_that_are_there_twice_or_known_otherwise_are_refused(young, parted
 
 
 def test_one_command_at_a_time_changes_a_run(run):
+    old, new = run / ".policy.json.7.tmp", run / "checkpoints" / ".best.json.8.tmp"
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (0, 0))
     with RunFolder(run).changing():
+        assert not old.exists()  # of a command that was killed long ago
+        assert new.exists()
         for change in (
             lambda: update_run(run, Dataset(run, (), CLASSES, "single_label")),
             lambda: recalibrate(run),

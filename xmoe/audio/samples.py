@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from xmoe.audio.tally import mark_clipped
+from xmoe.audio.tally import PLAUSIBLE_PEAK, mark_clipped
 from xmoe.base.errors import InputError
 
 # What counts as a recording, whether it comes as a file, as an array or in a stream.
@@ -59,11 +59,15 @@ def check_samples(audio: Any, sample_rate_hz: int | None) -> Decoded:
         what = f"samples of shape {np.shape(audio)} have {channels} channels"
         mend = f"give at most {MOST_CHANNELS}; several recordings go to predict_proba"
         raise InputError(what, where="audio", mend=mend)
-    if frames / sample_rate_hz < SHORTEST_S:
+    if frames / sample_rate_hz < SHORTEST_S or not channels:
         mend = f"give at least {SHORTEST_S * 1000:g} ms"
-        raise InputError(f"{frames} samples are too few", where="audio", mend=mend)
+        raise InputError(f"{frames * channels} samples are too few", where="audio", mend=mend)
     if not bool(np.isfinite(samples).all()):
         raise InputError("samples are not finite", where="audio", mend="leave out NaN and infinity")
+    peak = float(np.abs(samples).max())
+    if peak > PLAUSIBLE_PEAK:
+        mend = "give samples from -1 to 1"
+        raise InputError(f"there is a sample of {peak:.3g}", where="audio", mend=mend)
     clipped = float(mark_clipped(samples, full_scale=full_scale).mean())
     mono = samples[:, 0] if channels == 1 else samples.mean(1)
     return Decoded(np.ascontiguousarray(mono), int(sample_rate_hz), clipped)
@@ -83,6 +87,7 @@ def _to_floats(audio: Any) -> tuple[npt.NDArray[np.float32], float]:
         audio = (audio.float() if audio.is_floating_point() else audio).numpy()
     try:
         samples = np.asarray(audio)
+        samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     except ValueError:  # a list of lists of different lengths
         what = "lists of different lengths are not a recording"
         raise InputError(what, where="audio", mend=_SHAPES) from None

@@ -32,6 +32,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         mend = "free some space, or name a writable folder with --out"
         if getattr(error, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM):
             mend = "make it writable, name another with --out, or work on a copy of the run"
+        elif getattr(error, "errno", None) in (errno.EEXIST, errno.ENOTDIR):
+            mend = "a file stands where a folder should be: name another place"
         raise StorageError(what, where=str(path), mend=mend) from error
 
 

@@ -11,7 +11,7 @@ import click
 
 from xmoe.base.errors import AudioError, ConfigError
 from xmoe.cli.edge import EXIT_INPUT, EXIT_OK
-from xmoe.cli.options import EXISTING_FILE, all_of, session
+from xmoe.cli.options import EXISTING_FILE, FiniteRange, all_of, session
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "jsonl", "parquet", "raven", "audacity")
 MOST_THREADS = 4  # by default
-_PROBABILITY, _SECONDS = click.FloatRange(0.0, 1.0), click.FloatRange(0.0)
+_PROBABILITY, _SECONDS = FiniteRange(0.0, 1.0), FiniteRange(0.0)
 
 
 class EventOptions(TypedDict):
@@ -51,7 +51,7 @@ class EventOptions(TypedDict):
 event_options = all_of(
     click.option(
         "--hop",
-        type=click.FloatRange(0.0, min_open=True),
+        type=FiniteRange(0.0, min_open=True),
         help="Seconds between windows: write the events of long recordings to files.",
     ),
     click.option("--threshold", type=_PROBABILITY, help="For every class; else the run's."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmoe.base.errors import ConfigError
-from xmoe.cli.options import EXISTING_FOLDER, FOLDER, command, session
+from xmoe.cli.options import EXISTING_FOLDER, FOLDER, FiniteRange, command, session
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SPLITS = ("train", "val", "test")
 )
 @click.option(
     "--background-ratio",
-    type=click.FloatRange(0.0, min_open=True),
+    type=FiniteRange(0.0, min_open=True),
     default=1.0,
     show_default=True,
     help="Clips of background for each clip of an event.",
@@ -37,13 +37,13 @@ SPLITS = ("train", "val", "test")
 @click.option(
     "--clip",
     "clip_s",
-    type=click.FloatRange(0.05, 60.0),
+    type=FiniteRange(0.05, 60.0),
     help="Seconds per clip; from the events' lengths if left out.",
 )
 @click.option("--label-column", help="The column of the labels, where it has an unusual name.")
 @click.option(
     "--held-out",
-    type=click.FloatRange(0.0, 0.45, min_open=True),
+    type=FiniteRange(0.0, 0.45, min_open=True),
     default=0.15,
     show_default=True,
     help="Share of the clips in val, and in test; recordings stay whole.",

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmoe.cli.options import EXISTING_FILE, Percent, all_of, command, session
+from xmoe.cli.options import (
+    EXISTING_FILE,
+    FiniteRange,
+    Percent,
+    all_of,
+    command,
+    session,
+)
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:
@@ -46,7 +53,7 @@ release_options = all_of(
     click.option(
         "--within",
         "within_s",
-        type=click.FloatRange(1.0),
+        type=FiniteRange(1.0),
         default=600.0,
         show_default=True,
         help="Seconds until a version must be ready.",

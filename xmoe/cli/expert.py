@@ -41,6 +41,7 @@ def list_experts(*, run: Path) -> Reply:
     from xmoe.run.folder import RunFile, RunFolder
 
     folder = RunFolder(run)
+    folder.checkpoint_folder()  # before that there are settings, but no experts
     config = folder.read_config()
     outdated, usage_file = RunRecords(run).outdated, folder.file(RunFile.USAGE)
     usage = read_json(usage_file) if usage_file.is_file() and not outdated else {}

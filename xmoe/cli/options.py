@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +26,27 @@ class OrAddress(click.Path):
         return str(value) if "://" in str(value) else super().convert(value, param, ctx)
 
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+class FolderHere(click.Path):
+    """A folder of this machine; an address is refused by that name."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if "://" in str(value):
+            self.fail(f"{value} is an address; name a folder here, or copy it here first", param)
+        return super().convert(value, param, ctx)
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds that is neither NaN nor infinite."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param)
+        return number
+
+
+FOLDER = FolderHere(path_type=Path, file_okay=False)
+EXISTING_FOLDER = FolderHere(path_type=Path, file_okay=False, exists=True)
 EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 ANY_PATH = click.Path(path_type=Path)
 FOLDER_OR_ADDRESS = OrAddress(path_type=Path, file_okay=False)
@@ -161,7 +181,7 @@ reading_options = all_of(
     ),
     click.option(
         "--time-expansion",
-        type=click.FloatRange(1.0),
+        type=FiniteRange(1.0),
         default=1.0,
         help="How many times slower than life the files are, as of bat detectors: 10.",
     ),

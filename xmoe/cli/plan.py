@@ -8,16 +8,16 @@ from typing import Any
 import click
 
 from xmoe.cli.edge import EXIT_FAILED, EXIT_OK
-from xmoe.cli.options import ANY_PATH, EXISTING_FOLDER, command
+from xmoe.cli.options import ANY_PATH, EXISTING_FOLDER, FiniteRange, command
 from xmoe.cli.output import Reply, make_table
 
 
 @command("plan")
 @click.argument("run", type=EXISTING_FOLDER)
-@click.option("--rps", type=click.FloatRange(0.1), required=True, help="Recordings a second.")
-@click.option("--p99-ms", type=click.FloatRange(1.0), default=200.0, show_default=True)
-@click.option("--node-cpus", type=click.FloatRange(0.5), default=4.0, show_default=True)
-@click.option("--node-price", type=click.FloatRange(0.0), help="Of a node, an hour: for the cost.")
+@click.option("--rps", type=FiniteRange(0.1), required=True, help="Recordings a second.")
+@click.option("--p99-ms", type=FiniteRange(1.0), default=200.0, show_default=True)
+@click.option("--node-cpus", type=FiniteRange(0.5), default=4.0, show_default=True)
+@click.option("--node-price", type=FiniteRange(0.0), help="Of a node, an hour: for the cost.")
 @click.option("--out", type=ANY_PATH, help="Write the settings there, as values of the chart.")
 def plan(
     *,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
-from xmoe.cli.options import EXISTING_FILE, FOLDER, command, session
+from xmoe.cli.options import EXISTING_FILE, FOLDER, FiniteRange, command, session
 from xmoe.cli.output import Reply
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     help="The application's name; on a cluster its routes begin with /NAME.",
 )
 @click.option("--replace", is_flag=True, help="Take the place of an application of that name.")
-@click.option("--deadline-ms", type=click.FloatRange(1.0), help="Per request; 2000 if left out.")
+@click.option("--deadline-ms", type=FiniteRange(1.0), help="Per request; 2000 if left out.")
 @click.option(
     "--routers",
     type=click.IntRange(1),

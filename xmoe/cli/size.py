@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from xmoe.cli.options import ANY_PATH, command
+from xmoe.cli.options import ANY_PATH, FiniteRange, command
 from xmoe.cli.output import Reply, make_table
 
 
 @command("size")
 @click.argument("run")
-@click.option("--node-cpus", type=click.FloatRange(0.1), default=4.0, show_default=True)
-@click.option("--node-gb", type=click.FloatRange(0.5), default=8.0, show_default=True)
+@click.option("--node-cpus", type=FiniteRange(0.1), default=4.0, show_default=True)
+@click.option("--node-gb", type=FiniteRange(0.5), default=8.0, show_default=True)
 @click.option("--out", type=ANY_PATH, help="Write the settings there, as values of the chart.")
 def size(*, run: str, node_cpus: float, node_gb: float, out: Path | None) -> Reply:
     """Start each process that serves RUN once, and tell what it holds in memory.

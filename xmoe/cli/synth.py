@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from xmoe.base.errors import ConfigError
-from xmoe.cli.options import FOLDER, Range, command, session
+from xmoe.cli.options import FOLDER, FiniteRange, Range, command, session
 from xmoe.cli.output import Reply
 
 
@@ -35,8 +35,8 @@ from xmoe.cli.output import Reply
     show_default="-18:8",
     help="Signal-to-noise ratios in dB.",
 )
-@click.option("--clipped", "clipped_fraction", type=click.FloatRange(0, 1), default=0.0)
-@click.option("--band-limited", "band_limited_fraction", type=click.FloatRange(0, 1), default=0.0)
+@click.option("--clipped", "clipped_fraction", type=FiniteRange(0, 1), default=0.0)
+@click.option("--band-limited", "band_limited_fraction", type=FiniteRange(0, 1), default=0.0)
 @click.option("--bursts", "max_bursts", type=click.IntRange(0), default=0, help="Per clip, most.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--force", is_flag=True, help="Write over a set that is already there.")

@@ -197,12 +197,13 @@ def describe_run(run: Path, out: Path | str) -> Reply:
     fields = {**metrics, "run": out, "metrics": metrics}
     said = read_json(folder.file(RunFile.DATASET)) if folder.file(RunFile.DATASET).is_file() else {}
     notes = [*said.get("notes", ()), *said.get("warnings", ())]
+    explained = "explained" if "://" in str(out) else f"{out}/explained"
     lines: list[Any] = [
         metrics_table(metrics, "test split"),
         *filter(None, [mixture_table(metrics)]),
         *(f"note: {note}" for note in notes),
         f"run        {out}",
         f"next: xmoe infer {quote(str(out))} FILE...   or   "
-        f"xmoe explain {quote(str(out))} FILE --out {quote(f'{out}/explained')}",
+        f"xmoe explain {quote(str(out))} FILE --out {quote(explained)}",
     ]
     return Reply(fields, lines)

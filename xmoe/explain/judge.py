@@ -66,10 +66,10 @@ class Verdict:
     def explains(self, chance: Verdict) -> bool:
         """Whether the map beats random ones by a tenth of what there is to gain.
 
-        Its first eighth, which a sentence names, must be missed more than a random one too.
+        Its first eighth, which a sentence names, must be missed, and more than a random one.
         """
         gain = chance.deletion - self.deletion + self.insertion - chance.insertion
-        missed = self.first_gone < chance.first_gone
+        missed = self.first_gone < min(self.whole, chance.first_gone)
         return missed and gain > LEAST_GAIN * max(self.reach, chance.reach)
 
 

@@ -42,6 +42,11 @@ class Scales:
     sound_ends_s: float = float("inf")
 
     @property
+    def is_cut_short(self) -> bool:
+        """Whether the recording ends before the segment does, by more than the last frame."""
+        return bool(self.sound_ends_s < self.frame_times_s[-2:][0])
+
+    @property
     def extent_s(self) -> tuple[float, float]:
         """Where the cell of the first frame begins and that of the last one ends."""
         times = self.frame_times_s

@@ -202,10 +202,10 @@ class MoEAudioClassifier:
     ) -> Answer:
         """Answer for a recording: a path, bytes, an open file, or samples.
 
-        Samples are an array, a list or a tensor, [S], [channels, S] or [S, channels], of floats or
-        of PCM integers, at ``sample_rate_hz``. ``Answer.warnings`` names what is doubtful. ``k``
-        fixes how many experts are asked, ``k_max`` bounds it. Raises AudioError for a file that
-        cannot be read, InputError for samples that are no recording.
+        Samples are an array or a tensor, [S], [channels, S] or [S, channels], of floats or of PCM
+        integers, or a list of floats, at ``sample_rate_hz``. ``Answer.warnings`` names what is
+        doubtful. ``k`` fixes how many experts are asked, ``k_max`` bounds it. Raises AudioError for
+        a file that cannot be read, InputError for other samples and for no number of experts.
         """
         return self.predictor.answer(hear(audio, sample_rate_hz), k=k, k_max=k_max)
 
@@ -224,7 +224,7 @@ class MoEAudioClassifier:
     def predict_set(
         self, audio: Audio, sample_rate_hz: int | None = None, *, alpha: float = 0.1
     ) -> tuple[str, ...]:
-        """The labels that a recording may have, the likeliest first.
+        """The labels that a recording (see ``predict``) may have, the likeliest first.
 
         They include the true one but for a share ``alpha`` of recordings, as far as these come from
         sources such as those that were held out (``conformal.json`` tells how often they did).
@@ -236,7 +236,7 @@ class MoEAudioClassifier:
             mend = "train with --fit closed on recordings of one label each"
             raise ConfigError(what, where=str(path), mend=mend)
         conformal = RunFolder(self.run_dir).read_record(RunFile.CONFORMAL, Conformal)
-        p = self.predict_proba(audio, sample_rate_hz)[0]
+        p = np.array(list(self.predict(audio, sample_rate_hz).probabilities.values()))
         picked = conformal.pick(p, alpha)
         order = np.argsort(-p, kind="stable")
         return tuple(str(self.classes_[i]) for i in order if picked[i])

@@ -26,7 +26,7 @@ from xmoe.pipeline.closed import (
     with_selection,
     write_routing,
 )
-from xmoe.pipeline.network import NETWORK
+from xmoe.pipeline.network import NETWORK, forget_judgement
 from xmoe.pipeline.outcome import renew_architecture
 from xmoe.pipeline.settle import Costs, Settled, settle_routing
 from xmoe.pipeline.trained_stem import read_former_stem
@@ -73,10 +73,12 @@ def _recalibrate(
         settings = settings.model_copy(update={"experts": kept, "k_max": len(kept)})
     parts = [part for part in answering_parts(names) if part != ROUTER]
     weights = {part: folder.load_tensors(part) for part in parts}
+    former = RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT)
+    if NETWORK in without and former.is_file():  # the network knows validation clips alone
+        kept_in = former
     if NETWORK in without and settings.stem == "cnn":  # its stem goes with it
         settings = settings.model_copy(update={"stem": "kernels"})
         weights[STEM] = read_former_stem(folder)
-        kept_in = RunFolder(folder.file(RunFile.BY_GRADIENT)).file(RunFile.HELD_OUT)
     table = read_table(kept_in, names, task)
     model = MoE(settings, config.spectro).eval()
     load_weights_into(model, {**weights, ROUTER: model.router.state_dict()})
@@ -100,6 +102,8 @@ def _recalibrate(
     renew_architecture(folder)
     # Last: until it is written an expert is taken out anew by the same command.
     folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
+    if NETWORK in without:  # `train --resume --fit both` may judge it again
+        forget_judgement(folder)
     progress("costs", 1, 1)
     return settled
 
@@ -112,8 +116,12 @@ def measure_expert(expert: nn.Module, sample_rate_hz: int, duration_s: float) ->
 
 
 def read_closed_config(folder: RunFolder) -> RunConfig:
-    """Settings of a run in closed form; ConfigError where it is none."""
+    """Settings of a run in closed form.
+
+    ConfigError where it is none, RunFolderError where its training did not end.
+    """
     config = folder.read_config()
+    folder.checkpoint_folder()
     if config.model.router != "promise":
         what = "the router of this run was trained by gradient, so it knows no costs"
         raise ConfigError(what, where=str(folder.path), mend="train again with --fit closed")

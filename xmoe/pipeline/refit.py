@@ -143,19 +143,25 @@ class RefitRun:
         task, classes = self.config.model.task, self.config.classes
         return Dataset(Path(root).resolve(), self.known.whole.examples, classes, task)
 
-    def finish(self, fitted: Fitted, noisy: Features, progress: Progress) -> Settled:
+    def finish(
+        self, fitted: Fitted, noisy: Features, progress: Progress, *, has_new_clips: bool = False
+    ) -> Settled:
+        """Write what the run became, last the record by which the same command starts over."""
         noisy = look_where_noisy(fitted, noisy)
         _, settled = settle_fit(
             self.folder, self.config, fitted, noisy, before=self.table, progress=progress
         )
         forget_judgement(self.folder)
         renew_architecture(self.folder)
-        # Until the record of the fit is written, an expert is added anew by the same command.
         record = read_fit(self.folder) | describe_fit(fitted)
         record |= describe_routing(fitted.stacks, settled)
+        known, where = Known(fitted.features, noisy), self.folder.file(RunFile.KNOWN)
+        # An expert is known by its weight in the record of the fit, clips by the table of clips.
+        if not has_new_clips:
+            known.save(where)
         self.folder.write_record(RunFile.CLOSED, record)
-        # Last: until it is written an update starts over.
-        Known(fitted.features, noisy).save(self.folder.file(RunFile.KNOWN))
+        if has_new_clips:
+            known.save(where)
         keep_features(self.folder)
         return settled
 

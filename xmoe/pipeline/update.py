@@ -63,7 +63,8 @@ def _update(run: RefitRun, more: Dataset, progress: Progress) -> Grown:
     fitted = refit(job, features, run.specs, run.record, progress=progress)
     watched = spread(new.examples, MOST_CLIPS, job.seed)
     noisy = measure_features(job.source, watched, specs, copies=("noisy",), progress=progress)
-    settled = run.finish(fitted, known.noisy.join(noisy), progress)
+    joined = known.noisy.join(noisy)
+    settled = run.finish(fitted, joined, progress, has_new_clips=True)
     counts = len(features.examples), len(new.examples), passed, tested
     return Grown(settled, fitted.rows, *counts, bad=(*bad, *new.bad))
 

@@ -6,6 +6,7 @@ itself, and the recording's answer is the mean of their calibrated logits.
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from xmoe.audio.samples import Decoded
 from xmoe.audio.segment import Grid, Segment
 from xmoe.audio.sound import Sound, hold_sound
 from xmoe.base.config import RunConfig
+from xmoe.base.errors import InputError
 from xmoe.base.layers import fold_norms
 from xmoe.base.task import Task, task_of
 from xmoe.experts.protocol import Expert
@@ -123,8 +125,12 @@ class Predictor:
     ) -> SegmentAnswers:
         """Answers to segments [n, F, T]; ``sound`` is theirs, for experts that need it.
 
-        ``k`` fixes and ``k_max`` bounds the experts. Raises ValueError where the sound is lacking.
+        ``k`` fixes and ``k_max`` bounds the experts. Raises ValueError where the sound is lacking,
+        InputError where these are no numbers of experts.
         """
+        k, k_max = (_check_count(*pair) for pair in (("k", k), ("k_max", k_max)))
+        if k is not None and k_max is not None:
+            k = min(k, k_max)
         if sound is None and self.config.model.hears_sound:
             raise ValueError("experts of this run hear sound: give it with the segments (hear)")
         parts, routing = [], self.config.routing
@@ -213,3 +219,15 @@ class Predictor:
             warnings=tuple(warnings),
             seconds=round(seconds, 6),
         )
+
+
+def _check_count(name: str, count: int | None) -> int | None:
+    """A number of experts as it was given; InputError where it is none."""
+    try:
+        whole = None if count is None else operator.index(count)
+    except TypeError:
+        whole = -1
+    if whole is None or whole >= 0:
+        return whole
+    mend = "give a whole number of experts, 0 or more"
+    raise InputError(f"{name} is {count!r}", where=name, mend=mend)

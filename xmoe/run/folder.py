@@ -22,8 +22,9 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 Which = Literal["best", "last"]
 Record = TypeVar("Record", bound=Frozen)
 
+ABANDONED_S = 3600.0  # nobody takes so long to write a file
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -176,6 +178,7 @@ class RunFolder:
             except OSError as error:
                 if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
                     raise
+            self._sweep()
             yield
         finally:
             os.close(descriptor)
@@ -262,6 +265,15 @@ class RunFolder:
         check_sha256(folder / STATE, sums.get(STATE))
         state: dict[str, Any] = read_json(folder / STATE)
         return state
+
+    def _sweep(self) -> None:
+        """Remove what commands that were killed while they wrote a file have left behind."""
+        oldest = time.time() - ABANDONED_S
+        for folder in (self.path, self.checkpoints):
+            for path in folder.glob(".*.tmp"):
+                with suppress(OSError):  # another command may be faster
+                    if path.is_file() and path.stat().st_mtime < oldest:
+                        path.unlink()
 
     def _prune(self) -> None:
         kept = {self.checkpoint_folder(w).name for w in ("best", "last") if self.exists(w)}

@@ -170,3 +170,11 @@ def test_a_run_that_asks_always_says_so(ordered):
     found = say_whys(dataclasses.replace(ordered, routing=routing))["k"]
     assert "this run asks experts for every clip, whatever they promise." in found
     assert found.endswith("Every expert hears the whole segment.")
+
+
+def test_a_place_behind_the_end_of_the_recording_says_where_that_is(reasons):
+    values = np.zeros((32, 41))
+    values[9, 30] = 1.0
+    assert "recording ends" not in say_place(values, reasons.scales)
+    short = dataclasses.replace(reasons.scales, sound_ends_s=0.2)
+    assert say_place(values, short).endswith(", though the recording ends at 0.20 s")

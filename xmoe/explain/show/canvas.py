@@ -16,6 +16,7 @@ Array = npt.NDArray[np.floating]
 GLOW = LinearSegmentedColormap.from_list("glow", [ORANGE, RED, "#7a1f00"])
 MOST_CLASSES = 10
 SHOWN_Z = (-1.5, 4.0)
+LATE = 0.95  # of a segment; behind it there is no room for words
 
 
 def draw_spectrogram(axes: Axes, spec: Array, scales: Scales, *, words: bool = True) -> None:
@@ -38,18 +39,21 @@ def draw_spectrogram(axes: Axes, spec: Array, scales: Scales, *, words: bool = T
 def mark_end(axes: Axes, scales: Scales, *, words: bool = False) -> None:
     """Hatch what lies behind the end of a recording that is shorter than its segment."""
     end_s = scales.extent_s[1]
-    if scales.sound_ends_s >= scales.frame_times_s[-2:][0]:  # within the last frame
+    if not scales.is_cut_short:
         return
     axes.axvspan(
         scales.sound_ends_s, end_s, fill=False, hatch="////", edgecolor=QUIET, lw=0, zorder=3
     )
     axes.axvline(scales.sound_ends_s, color=INK, lw=1.0, ls="--", zorder=3)
     if words:
+        begins_s = scales.extent_s[0]
+        late = scales.sound_ends_s > begins_s + LATE * (end_s - begins_s)
         axes.annotate(
             "recording ends",
             (scales.sound_ends_s, 0.97),
             xycoords=("data", "axes fraction"),
-            xytext=(3, 0),
+            xytext=(-3 if late else 3, 0),
+            ha="right" if late else "left",
             textcoords="offset points",
             va="top",
             rotation=90,

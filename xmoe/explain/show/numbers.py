@@ -21,14 +21,15 @@ def to_record(reasons: Reasons) -> dict[str, Any]:
     fixed order, and ``promises_again`` those of the second round.
     """
     plan = reasons.plan
-    segment_s = [float(reasons.scales.frame_edges_s[i]) for i in (0, -1)]
+    scales = reasons.scales
+    segment_s = [float(scales.frame_edges_s[i]) for i in (0, -1)]
     return {
         "schema_version": 1,
         "target": reasons.target,
         "answer": reasons.classes[reasons.answer_id],
         "probabilities": dict(zip(reasons.classes, reasons.probabilities.tolist(), strict=True)),
         "segment_s": segment_s,
-        "sound_ends_s": min(reasons.scales.sound_ends_s, segment_s[1]),
+        "sound_ends_s": scales.sound_ends_s if scales.is_cut_short else segment_s[1],
         "k": int(plan.k[0]),
         "promises": plan.promises[0].tolist(),
         "gate": dict(zip(plan.expert_names, plan.gate[0].tolist(), strict=True)),

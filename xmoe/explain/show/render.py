@@ -99,13 +99,15 @@ def draw_router_saliency(reasons: Reasons) -> Figure:
     by_bin = figure.add_subplot(grid[1, 1])
     by_bin.fill_betweenx(np.arange(len(values)), values.sum(1) / total, color=BLUE, alpha=0.6, lw=0)
     set_axes(by_bin, scales, words=False)
-    by_bin.set_xlim(0, float((values.sum(1) / total).max()) * 1.08 + 1e-9)
+    by_bin.set_xlim(0, 1.08 * float((values.sum(1) / total).max()) or 1.0)
     by_bin.xaxis.set_major_locator(MaxNLocator(3))
     by_bin.xaxis.set_major_formatter(PercentFormatter(1.0))
     by_bin.set_xlabel("Saliency per bin", color=INK)
     make_plain(by_bin)
     where = say_place(values, scales)
     title = f"What the router looks at: half of its saliency lies in {where}"
+    if not values.any():
+        title = "What the router looks at: nothing, no cell is salient"
     _set_title(figure, title, _say_faith(reasons, "saliency"))
     return figure
 
@@ -192,7 +194,7 @@ def _draw_time_profile(axes: Axes, reasons: Reasons, share: Array) -> None:
     scales = reasons.scales
     axes.fill_between(scales.frame_times_s, share, color=BLUE, alpha=0.6, lw=0)
     axes.set_xlim(scales.frame_edges_s[0], scales.frame_edges_s[-1])
-    axes.set_ylim(0, float(share.max()) * 1.08 + 1e-9)
+    axes.set_ylim(0, 1.08 * float(share.max()) or 1.0)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylabel("Saliency\nper frame", color=INK, fontsize=8)

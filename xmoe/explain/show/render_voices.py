@@ -54,7 +54,7 @@ def _say_alone(reasons: Reasons, name: str) -> str:
     alone = next((voice.alone for voice in reasons.asked if voice.name == name), None)
     if alone is None:
         return ""
-    return f"\nsays {shorten(reasons.classes[int(alone.argmax())])} {alone.max():.2f}"
+    return f"\nsays {shorten(reasons.classes[int(alone.argmax())], 16)} {alone.max():.2f}"
 
 
 def drawn_experts(reasons: Reasons) -> list[tuple[str, float, list[int]]]:

@@ -192,7 +192,8 @@ def _say_heard(reasons: Reasons) -> str:
         return "Every expert hears the whole segment."
     parts = []
     for name in few:
-        spans = " and ".join(f"{a:.2f}-{b:.2f} s" for a, b in sorted(reasons.spans_of(name)))
+        heard = [(a, min(b, reasons.scales.sound_ends_s)) for a, b in reasons.spans_of(name)]
+        spans = " and ".join(f"{a:.2f}-{b:.2f} s" for a, b in sorted(heard) if a < b)
         parts.append(f"{name.replace('_', ' ')} hears what stands out most, {spans}")
     others = "the others hear" if len(few) < len(reasons.chosen()) else "no expert hears"
     return f"Where: {'; '.join(parts)}; {others} the whole segment."
@@ -200,13 +201,16 @@ def _say_heard(reasons: Reasons) -> str:
 
 def say_place(values: npt.NDArray[np.floating], scales: Scales) -> str:
     """Where the central half of a map [F, T] lies, in seconds and Hz."""
-    place = describe_map(values, scales)
-    if not place:
+    found = describe_map(values, scales)
+    if not found:
         return "nowhere"
-    low, high = place["half"]["band_hz"]
-    start, end = place["half"]["span_s"]
+    low, high = found["half"]["band_hz"]
+    start, end = found["half"]["span_s"]
     low_hz, high_hz = (float(f"{hertz:.3g}") for hertz in (low, high))
-    return f"{start:.2f}-{end:.2f} s and {format_hz(low_hz)} - {format_hz(high_hz)}"
+    place = f"{start:.2f}-{end:.2f} s and {format_hz(low_hz)} - {format_hz(high_hz)}"
+    if scales.is_cut_short and end > scales.sound_ends_s:
+        return f"{place}, though the recording ends at {scales.sound_ends_s:.2f} s"
+    return place
 
 
 def _say_evidence(reasons: Reasons, why: Why, what: str, say: Callable[[float], str]) -> str:
