@@ -4,10 +4,12 @@ import asyncio
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
+import ray
 import requests
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
@@ -17,6 +19,7 @@ from xmoe.serve.guard.tokens import Allowance, single
 from xmoe.serve.http.api import NOBODY, build_app
 from xmoe.serve.router.batching import QueueFull
 from xmoe.serve.settings import HttpSettings, ServeSettings
+from xmoe.serve.start import haproxy
 from xmoe.serve.start.session import serving
 
 RATE_HZ = 8000
@@ -284,6 +287,44 @@ def test_a_served_run_streams_in_real_time_past_the_limit_of_requests(
     assert frames[-1]["samples"] == len(samples)
     assert frames[5]["start_sample"] == 16000
     assert frames[5]["probabilities"] == pytest.approx(same["probabilities"], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.skipif(not haproxy.is_there(), reason="HAProxy did not come with Ray")
+def test_streams_outlive_the_death_of_another_router(tiny_run, sound):
+    """HAProxy starts anew when routers change; the one before goes on with its streams."""
+    settings, samples = ServeSettings(run=str(tiny_run), topology="colocated"), sound(36.0)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serving(settings, host="127.0.0.1", port=port, ingress="haproxy") as url:
+        ask = partial(stream_paced, f"{url.replace('http', 'ws')}/v1/stream", samples)
+        routers = wait_for_routers(2)
+        with ThreadPoolExecutor(6) as pool:
+            streams = [pool.submit(ask) for _ in range(6)]
+            time.sleep(3.0)
+            ray.kill(ray.get_actor(routers[0], namespace="serve"))
+            time.sleep(3.0)
+            lost = [stream for stream in streams if stream.done()]  # those of the dead one
+            frames = [stream.result() for stream in streams if stream not in lost]
+    assert frames
+    assert all(one[-1] == frames[0][-1] for one in frames)
+    assert (frames[0][-1]["type"], frames[0][-1]["samples"]) == ("done", len(samples))
+
+
+def wait_for_routers(count):
+    for _ in range(100):
+        actors = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True)]
+        found = sorted(name for name in actors if "REPLICA" in name and "#router#" in name)
+        if len(found) == count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{found} in place of {count} routers")
 
 
 def stream_paced(url, samples, seconds_at_once=0.5):

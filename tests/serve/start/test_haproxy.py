@@ -62,10 +62,11 @@ def test_all_interfaces_where_they_were_asked_for():
 
 
 def test_files_are_in_the_folder_and_the_starter_is_for_its_owner_only(tmp_path):
-    values = environment(tmp_path, "127.0.0.1")
+    values = environment(tmp_path, "127.0.0.1", 3660.0)
     starter = tmp_path / "haproxy"
     assert stat.S_IMODE(starter.stat().st_mode) == stat.S_IRWXU
     assert values["RAY_SERVE_HAPROXY_BINARY_PATH"] == str(starter)
+    assert values["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == "3660"
     paths = [v for k, v in values.items() if k.endswith(("_LOC", "SOCKET_PATH", "STATE_FILE"))]
     assert len(paths) == 4
     assert all(path.startswith(str(tmp_path)) for path in paths)
@@ -90,14 +91,14 @@ def test_environment_is_put_back(monkeypatch):
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     before = dict(os.environ)
-    with environment_of("haproxy", "127.0.0.1"):
+    with environment_of("haproxy", "127.0.0.1", 60.0):
         assert os.environ["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
         assert os.environ["OMP_NUM_THREADS"] == "3"
     assert dict(os.environ) == before
 
 
 def test_each_service_has_ports_of_its_own(tmp_path):
-    values = environment(tmp_path, "127.0.0.1")
+    values = environment(tmp_path, "127.0.0.1", 3660.0)
     ports = {key: int(value) for key, value in values.items() if key.endswith("_PORT")}
     assert len(ports) == len(set(ports.values())) == 3
     assert not set(ports.values()) & {8404, 8500, 9101}  # those that Ray gives every service
@@ -159,7 +160,7 @@ backend routers
 @contextmanager
 def before(one, two, folder):
     """Put HAProxy before two routers as a service does; yields its port."""
-    values, (port,) = environment(folder, "127.0.0.1"), haproxy.free_ports(1)
+    values, (port,) = environment(folder, "127.0.0.1", 60.0), haproxy.free_ports(1)
     text = FRONT.format(
         size=values["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"],
         retry_on=values["RAY_SERVE_HAPROXY_RETRY_ON"],

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import math
 import os
 import signal
 import socket
@@ -70,10 +71,11 @@ def find_binary() -> str | None:
     return str(binary) if os.access(binary, os.X_OK) else None
 
 
-def environment(folder: Path, host: str) -> dict[str, str]:
+def environment(folder: Path, host: str, longest_s: float) -> dict[str, str]:
     """The environment of a Ray whose Serve listens through HAProxy on ``host``.
 
-    ``folder`` is this service's own; HAProxy's files and sockets are in it.
+    ``folder`` is this service's own; HAProxy's files and sockets are in it. No request or stream
+    takes longer than ``longest_s``.
     """
     starter = folder / "haproxy"
     starter.write_text(SCRIPT.format(python=sys.executable, path=[p for p in sys.path if p]))
@@ -91,7 +93,8 @@ def environment(folder: Path, host: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
+        # Each router that comes or goes has HAProxy start anew; the one before ends its streams.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(longest_s)),
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(BUFFER_BYTES),
         # Ray's own proxy, asked while no router is there. On Ray's one port for it two services of
         # a machine would answer for each other.

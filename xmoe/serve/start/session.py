@@ -109,14 +109,17 @@ def choose_ingress(asked: Ingress, host: str) -> Ingress:
 
 
 @contextmanager
-def environment_of(ingress: Ingress, host: str) -> Iterator[None]:
-    """Set the environment for a Ray started inside; HAProxy's files go at the end."""
+def environment_of(ingress: Ingress, host: str, longest_s: float) -> Iterator[None]:
+    """Set the environment for a Ray started inside; HAProxy's files go at the end.
+
+    No request or stream takes longer than ``longest_s``.
+    """
     before = dict(os.environ)
     folder = (
         tempfile.TemporaryDirectory(prefix="xmoe-") if ingress == "haproxy" else nullcontext("")
     )
     with folder as path:
-        values = haproxy.environment(Path(path), host) if path else {}
+        values = haproxy.environment(Path(path), host, longest_s) if path else {}
         for name, value in (FAST | values).items():
             os.environ.setdefault(name, value)
         os.environ.pop("RAY_ADDRESS", None)  # may name a cluster that this Ray must not join
@@ -158,7 +161,7 @@ def serving(
     application = build_application(settings)
     http = http_options(settings, host, port)
     with (
-        environment_of(chosen, host) if alone else nullcontext(),
+        environment_of(chosen, host, longest_of(settings)) if alone else nullcontext(),
         nullcontext() if connected else connected_to(place.address),
         signals_interrupt(),
     ):
@@ -190,9 +193,13 @@ def signals_interrupt() -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
+def longest_of(settings: ServeSettings) -> float:
+    """Seconds after which every request and every stream has ended by itself."""
+    return settings.http.max_stream_s + BEYOND_A_STREAM_S
+
+
 def http_options(settings: ServeSettings, host: str, port: int) -> dict[str, Any]:
-    limit_s = settings.http.max_stream_s + BEYOND_A_STREAM_S
-    return {"host": host, "port": port, "request_timeout_s": limit_s}
+    return {"host": host, "port": port, "request_timeout_s": longest_of(settings)}
 
 
 def start_serve(http: dict[str, Any]) -> None:
