@@ -15,7 +15,6 @@ from xmoe.predict.golden import (
 )
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFolder
-from xmoe.run.remote import hash_weights
 
 
 def test_sounds_are_the_same_always_and_fill_the_band():
@@ -38,7 +37,7 @@ def test_run_says_again_what_it_said(tmp_path, write):
     assert read_golden(folder) is None
     write_golden(folder)
     golden = read_golden(folder)
-    assert golden.weights_sha256 == hash_weights(folder)
+    assert golden.weights_sha256 == folder.fingerprint()
     again = answer_sounds(Predictor.load(folder.path))
     assert largest_difference(again, golden.answers) < 1e-6
 

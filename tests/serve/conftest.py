@@ -23,6 +23,22 @@ from xmoe.serve.router.router import RouterCore, load_router
 from xmoe.serve.settings import ServeSettings
 from xmoe.serve.watch.about import read_about
 
+# Ray warns of its own settings, and leaves files and sockets to the collector.
+OF_RAY = (
+    "DeprecationWarning",
+    "FutureWarning",
+    "ResourceWarning",
+    "pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def slow_on_ray(test):
+    """Mark a test that starts a Ray of its own."""
+    for warning in OF_RAY:
+        test = pytest.mark.filterwarnings(f"ignore::{warning}")(test)
+    return pytest.mark.slow(pytest.mark.timeout(300)(test))
+
+
 with warnings.catch_warnings():  # Ray warns of its own settings
     warnings.simplefilter("ignore")
     import ray.serve  # noqa: F401

@@ -62,9 +62,9 @@ def check_samples(audio: Any, sample_rate_hz: int | None) -> Decoded:
     if frames / sample_rate_hz < SHORTEST_S or not channels:
         mend = f"give at least {SHORTEST_S * 1000:g} ms"
         raise InputError(f"{frames * channels} samples are too few", where="audio", mend=mend)
-    if not bool(np.isfinite(samples).all()):
+    peak = max(-float(samples.min()), float(samples.max()))
+    if not np.isfinite(peak):
         raise InputError("samples are not finite", where="audio", mend="leave out NaN and infinity")
-    peak = float(np.abs(samples).max())
     if peak > PLAUSIBLE_PEAK:
         mend = "give samples from -1 to 1"
         raise InputError(f"there is a sample of {peak:.3g}", where="audio", mend=mend)

@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmoe.cli.options import (
-    EXISTING_FILE,
-    FiniteRange,
-    Percent,
-    all_of,
-    command,
-    session,
-)
+from xmoe.cli.options import EXISTING_FILE, FiniteRange, Percent, all_of, command, session
 from xmoe.cli.output import Reply, make_table
 
 if TYPE_CHECKING:

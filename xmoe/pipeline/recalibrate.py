@@ -100,10 +100,10 @@ def _recalibrate(
     rows = number_rows(policy.candidates, stacks[-1].weights, "taken out by hand")
     folder.write_record(RunFile.POLICY, with_selection(policy, settings, rows))
     renew_architecture(folder)
-    # Last: until it is written an expert is taken out anew by the same command.
-    folder.write_record(RunFile.CLOSED, record | describe_routing(stacks, settled))
     if NETWORK in without:  # `train --resume --fit both` may judge it again
         forget_judgement(folder)
+    # Last: until it is written an expert is taken out anew by the same command.
+    folder.write_record(RunFile.CLOSED, read_fit(folder) | describe_routing(stacks, settled))
     progress("costs", 1, 1)
     return settled
 

@@ -32,10 +32,7 @@ from xmoe.pipeline.settle import Settled
 from xmoe.policy.families import list_families
 from xmoe.policy.records import StackRow
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.training.closed import (
-    ClosedJob,
-    Fitted,
-)
+from xmoe.training.closed import ClosedJob, Fitted
 from xmoe.training.dear import list_backbones
 from xmoe.training.ears import SoundSpec, Spec, StemSpec, pick_kernels
 from xmoe.training.kernel_features import Features, extend_features

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from xmoe.base.config import Frozen, SpectroConfig
 from xmoe.predict.predictor import Predictor
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.run.remote import hash_weights
 
 NUM_SOUNDS = 4
 LENGTH_SEGMENTS = 1.25  # so that there are two segments
@@ -66,7 +65,7 @@ def answer_sounds(predictor: Predictor) -> list[dict[str, float]]:
 
 def write_golden(folder: RunFolder) -> None:
     answers = tuple(answer_sounds(Predictor.load(folder.path)))
-    record = Golden(weights_sha256=hash_weights(folder), answers=answers)
+    record = Golden(weights_sha256=folder.fingerprint(), answers=answers)
     folder.write_record(RunFile.GOLDEN, record)
 
 

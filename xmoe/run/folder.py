@@ -247,9 +247,16 @@ class RunFolder:
         return own if own.is_file() else self.file(name)
 
     def fingerprint(self, which: Which = "best") -> str:
-        """Tells one mixture of the run from another: the SHA-256 sum of a checkpoint's manifest."""
+        """Tells one mixture of the run from another: the SHA-256 sum of a checkpoint's manifest.
+
+        The manifest holds the sums of all its files.
+        """
         manifest = self.checkpoint_folder(which) / MANIFEST
-        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+        try:
+            return hashlib.sha256(manifest.read_bytes()).hexdigest()
+        except OSError as error:
+            what = f"cannot be read: {error.strerror}"
+            raise RunFolderError(what, where=str(manifest), mend=TRAIN_AGAIN) from error
 
     def load_tensors(self, part: str, which: Which = "best") -> dict[str, Tensor]:
         """Tensors of one file of a checkpoint, hash and finiteness checked."""

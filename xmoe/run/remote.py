@@ -91,16 +91,6 @@ def identify_run(run: str | Path, *, which: Which = "best") -> str:
     return digest.hexdigest()[:16]
 
 
-def hash_weights(folder: RunFolder, which: Which = "best") -> str:
-    """SHA-256 of a checkpoint's manifest, which holds the sums of all its files."""
-    manifest = folder.checkpoint_folder(which) / MANIFEST
-    try:
-        return hashlib.sha256(manifest.read_bytes()).hexdigest()
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        raise RunFolderError(what, where=str(manifest), mend=TRAIN_AGAIN) from error
-
-
 def open_source(run: str) -> Place:
     try:
         return open_place(run)

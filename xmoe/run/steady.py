@@ -32,5 +32,5 @@ def _fingerprint(folder: RunFolder, which: Which) -> str:
     """Empty where there is no checkpoint, or where one is just being replaced."""
     try:
         return folder.fingerprint(which)
-    except (OSError, RunFolderError):
+    except RunFolderError:
         return ""

@@ -8,7 +8,6 @@ import pytest
 from tests.fixtures.runs import write_run
 from xmoe.base.errors import RunFolderError
 from xmoe.run.folder import RunFolder
-from xmoe.run.remote import hash_weights
 from xmoe.serve.experts import expert as module
 from xmoe.serve.experts.expert import ExpertCore, ExpertVersions, OtherRun, Weights
 
@@ -25,7 +24,7 @@ def versions(tiny_run):
 
 
 def weights_at(run):
-    return Weights(str(run), "best", hash_weights(RunFolder(run)))
+    return Weights(str(run), "best", RunFolder(run).fingerprint())
 
 
 def answers(core):
@@ -77,7 +76,7 @@ def test_other_weights_in_the_same_folder_are_refused(versions, tiny_run, other_
 
 def test_weights_that_change_while_they_are_read_are_refused(tiny_run, monkeypatch):
     sums = iter("ab")
-    monkeypatch.setattr(module, "hash_weights", lambda *_: next(sums))
+    monkeypatch.setattr(RunFolder, "fingerprint", lambda *_: next(sums))
     with pytest.raises(RunFolderError, match="changed while") as raised:
         ExpertCore.load(str(tiny_run), "low")
     assert "give every run a folder of its own" in (raised.value.mend or "")

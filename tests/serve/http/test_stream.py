@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
+from tests.serve.conftest import slow_on_ray
 from xmoe.serve.guard.tokens import Allowance, single
 from xmoe.serve.http.api import NOBODY, build_app
 from xmoe.serve.router.batching import QueueFull
@@ -264,21 +264,14 @@ def test_who_has_not_begun_takes_no_place(serve_streams):
         assert refused(silent) == ("overloaded", 1013)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@slow_on_ray
 @pytest.mark.parametrize("ingress", ["python", "auto"])
 def test_a_served_run_streams_in_real_time_past_the_limit_of_requests(
     tiny_run, wav, sound, ingress
 ):
     samples = sound(36.0)
     settings = ServeSettings(run=str(tiny_run), topology="colocated")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = haproxy.free_ports(1)
     with serving(settings, host="127.0.0.1", port=port, ingress=ingress) as url:
         frames = stream_paced(f"{url.replace('http', 'ws')}/v1/stream", samples)
         part = samples[16000 : 16000 + WINDOW]
@@ -289,19 +282,12 @@ def test_a_served_run_streams_in_real_time_past_the_limit_of_requests(
     assert frames[5]["probabilities"] == pytest.approx(same["probabilities"], abs=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@slow_on_ray
 @pytest.mark.skipif(not haproxy.is_there(), reason="HAProxy did not come with Ray")
 def test_streams_outlive_the_death_of_another_router(tiny_run, sound):
     """HAProxy starts anew when routers change; the one before goes on with its streams."""
     settings, samples = ServeSettings(run=str(tiny_run), topology="colocated"), sound(36.0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = haproxy.free_ports(1)
     with serving(settings, host="127.0.0.1", port=port, ingress="haproxy") as url:
         ask = partial(stream_paced, f"{url.replace('http', 'ws')}/v1/stream", samples)
         routers = wait_for_routers(2)

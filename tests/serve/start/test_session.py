@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.serve.conftest import slow_on_ray
 from xmoe.base.errors import ConfigError
 from xmoe.serve.settings import HttpSettings, ServeSettings
 from xmoe.serve.start import session
@@ -170,12 +171,7 @@ RAW = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@slow_on_ray
 @pytest.mark.parametrize("name", RAW)
 def test_what_ray_answers_itself_and_what_the_edge_makes_of_it(front, name):
     lines, body, by_ray, by_edge = RAW[name]

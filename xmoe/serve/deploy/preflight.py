@@ -18,7 +18,7 @@ from xmoe.predict.predictor import Predictor
 from xmoe.report.compare import Difference, compare_runs
 from xmoe.report.records import RunRecords
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.run.remote import fetched, fetched_for_predicting, hash_weights
+from xmoe.run.remote import fetched, fetched_for_predicting
 from xmoe.serve.settings import ServeSettings
 
 RECORDS = (RunFile.GOLDEN, RunFile.METRICS, RunFile.TRACES, RunFile.CLIPS)
@@ -50,7 +50,7 @@ class Verdict:
 def rehearse(settings: ServeSettings) -> Rehearsal:
     """Load a run and have it answer; RunFolderError where it cannot be loaded."""
     with fetched_for_predicting(settings.run, which=settings.which) as folder:
-        sha256 = hash_weights(folder, settings.which)
+        sha256 = folder.fingerprint(settings.which)
         predictor = Predictor.load(folder.path, which=settings.which)
     spectro = predictor.config.spectro
     recordings = tuple(_to_wav(sound, spectro.sample_rate_hz) for sound in make_sounds(spectro))

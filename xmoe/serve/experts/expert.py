@@ -22,7 +22,7 @@ from xmoe.base.layers import fold_norms
 from xmoe.experts.protocol import AnyExpert
 from xmoe.experts.registry import build_expert
 from xmoe.run.folder import Which, expert_part
-from xmoe.run.remote import fetched, hash_weights
+from xmoe.run.remote import fetched
 
 UNHEALTHY_AFTER = 3
 # An expert looks again for weights that it did not find only after this time.
@@ -62,14 +62,14 @@ class ExpertCore:
     ) -> Self:
         """Load this expert alone; RunFolderError where its files are damaged or missing."""
         with fetched(run, [expert_part(name)], which=which) as folder:
-            sha256 = hash_weights(folder, which)
+            sha256 = folder.fingerprint(which)
             config = folder.read_config()
             if name not in config.model.expert_names:
                 raise RunFolderError(f"has no expert {name!r}", where=run)
             expert = build_expert(config.model, name)
             expert.load_state_dict(folder.load_tensors(expert_part(name), which))
             expert.load()
-            check_unchanged(sha256, hash_weights(folder, which), run)
+            check_unchanged(sha256, folder.fingerprint(which), run)
         fold_norms(expert)
         return cls(expert, device=device, weights_sha256=sha256)
 

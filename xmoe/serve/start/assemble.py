@@ -20,7 +20,7 @@ from torch import Tensor
 
 from xmoe.experts.protocol import ExpertRequest
 from xmoe.mixture.calls import CallExpert, CallFailed, FailureKind
-from xmoe.run.remote import fetched, hash_weights
+from xmoe.run.remote import fetched
 from xmoe.serve.experts.expert import OtherRun, Weights, check_unchanged
 from xmoe.serve.experts.local import LocalExperts, to_arrays
 from xmoe.serve.experts.process import pick_device
@@ -107,7 +107,7 @@ def find_siblings() -> Siblings | None:
 
 def find_weights(settings: ServeSettings) -> Weights:
     with fetched(settings.run, [], which=settings.which) as folder:
-        return Weights(settings.run, settings.which, hash_weights(folder, settings.which))
+        return Weights(settings.run, settings.which, folder.fingerprint(settings.which))
 
 
 def call_handle(handle: DeploymentHandle[Any], weights: Weights) -> CallExpert:

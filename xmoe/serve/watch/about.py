@@ -21,7 +21,7 @@ from xmoe.predict.samples import Sample, read_samples
 from xmoe.profile.clip_stats import ClipStats
 from xmoe.profile.profile import Profile, read_clip_table, read_profile
 from xmoe.run.folder import RunFile, RunFolder
-from xmoe.run.remote import fetched, hash_weights
+from xmoe.run.remote import fetched
 from xmoe.serve.schemas import TrainingSummary
 from xmoe.serve.settings import ServeSettings
 from xmoe.serve.watch.reference import Reference
@@ -64,7 +64,7 @@ def _read_folder(folder: RunFolder, settings: ServeSettings, config: RunConfig) 
         reference, missing = read_reference(folder, config)
     return About(
         name=PurePosixPath(settings.run).name,
-        weights_sha256=hash_weights(folder, settings.which),
+        weights_sha256=folder.fingerprint(settings.which),
         mask_reasons=read_or({}, lambda: folder.read_record(RunFile.POLICY, Policy).mask_reasons),
         training=read_or(None, lambda: summarise(read_profile(folder.file(RunFile.PROFILE)))),
         reference=reference,
